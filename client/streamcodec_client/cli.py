@@ -1,0 +1,100 @@
+"""The `streamcodec` command: a group whose commands are imported when called, so that `serve` needs no PyTorch and `--help` is
+quick.
+
+Settings: flags, then STREAMCODEC_<COMMAND>_<OPTION> in the environment, then the TOML file named by --config (a table a command).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+
+import streamcodec
+from streamcodec.errors import StreamcodecError
+
+# name -> where it lives, its extra, one line of help. Not one of these modules is imported to print the list.
+COMMANDS = {
+    "serve": ("streamcodec_server.cli:serve", "relay", "Run the relay that carries rooms."),
+    "send": ("streamcodec_client.live_cli:send", "client", "Send a microphone, a file or a tone into a room."),
+    "listen": ("streamcodec_client.live_cli:listen", "client", "Play, or record, what is said in a room."),
+    "talk": ("streamcodec_client.live_cli:talk", "client", "Send and listen at once."),
+    "devices": ("streamcodec_client.device_cli:devices", "client", "List sound devices."),
+    "encode": ("streamcodec_client.file_cli:encode", "client", "Audio file to .sc file."),
+    "decode": ("streamcodec_client.file_cli:decode", "client", ".sc file to audio file."),
+    "info": ("streamcodec_client.file_cli:info", "client", "What a .sc file or a model holds."),
+    "train": ("streamcodec_training.cli:train", "train", "Train a codec on a folder of audio."),
+    "bench": ("streamcodec_bench.cli:bench", "bench", "Measure latency, quality and speed."),
+}
+
+
+class LazyGroup(click.Group):
+    """Source: click's documentation, "Lazily Loading Subcommands"."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_line) for name, (_, _, help_line) in COMMANDS.items()])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        path, extra, _ = COMMANDS[cmd_name]
+        module_name, attribute = path.split(":")
+        try:
+            command = getattr(importlib.import_module(module_name), attribute)
+        except ModuleNotFoundError as error:
+            raise StreamcodecError(f"{cmd_name} needs {error.name}: install it with pip install 'streamcodec[{extra}]'") from error
+        assert isinstance(command, click.Command)
+        return command
+
+
+def _read_settings(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        tables: dict[str, Any] = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{path} is no TOML file: {error}") from error
+    if unknown := sorted(set(tables) - set(COMMANDS)):
+        raise click.BadParameter(f"{path}: no command {', '.join(unknown)}; tables are named after commands: {', '.join(COMMANDS)}")
+    ctx.default_map = {k: {n.replace("-", "_"): v for n, v in table.items()} for k, table in tables.items()}
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "STREAMCODEC"})
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    callback=_read_settings,
+    expose_value=False,
+    is_eager=True,
+    help="TOML file with a table of settings a command.",
+)
+@click.version_option(streamcodec.__version__)
+def streamcodec_command() -> None:
+    """Live voice over a neural codec."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status 2 for the user's mistakes, each said in one line."""
+    try:
+        result = streamcodec_command.main(argv, prog_name="streamcodec", standalone_mode=False)
+    except StreamcodecError as error:
+        click.echo(f"streamcodec: {error}", err=True)
+        return 2
+    except click.ClickException as error:
+        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "streamcodec"
+        click.echo(f"{command}: {error.format_message()}", err=True)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:  # `streamcodec ... | head`: the reader has seen enough
+        sys.stderr.close()
+        return 0
+    return result if isinstance(result, int) else 0

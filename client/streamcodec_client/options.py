@@ -1,0 +1,56 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+DEFAULT_BITRATE_BPS = 6_000.0
+
+
+class BitrateType(click.ParamType[float]):
+    """6000, 6k, 6kbps, 1.5k -> bit/s."""
+
+    name = "bitrate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        text = str(value).strip().lower().removesuffix("bps").removesuffix("bit/s").strip()
+        factor = 1_000 if text.endswith("k") else 1
+        try:
+            return float(text.removesuffix("k")) * factor
+        except ValueError:
+            self.fail(f"{value!r} is no bit rate: write 6000, 6k or 1.5k", param, ctx)
+
+
+BITRATE = BitrateType()
+
+
+def codec_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--model, --codec-device: which weights run where."""
+    command = click.option("--codec-device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)(command)
+    return click.option("--model", help="Name of a shipped model, or a folder with one.")(command)
+
+
+def rate_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--bitrate or --quality, --capped, --packet-ms: what is spent on the voice."""
+    command = click.option(
+        "--packet-ms", type=click.Choice(["20", "40", "60"]), default="20", show_default=True, help="Audio a packet."
+    )(command)
+    command = click.option("--capped", is_flag=True, help="No packet may exceed its share of --bitrate: for constant links.")(
+        command
+    )
+    command = click.option("--quality", type=click.FloatRange(0, 1), help="Constant quality, 0 to 1, in place of a bit rate.")(
+        command
+    )
+    return click.option("--bitrate", type=BITRATE, help="Mean payload rate such as 6k.  [default: 6k]")(command)
+
+
+def bitrate_or_quality(bitrate: float | None, quality: float | None) -> tuple[float | None, float | None]:
+    """The default bit rate where nothing was asked for. Raises click.UsageError where both were."""
+    if bitrate is not None and quality is not None:
+        raise click.UsageError("give --bitrate or --quality, not both")
+    return (DEFAULT_BITRATE_BPS, None) if bitrate is None and quality is None else (bitrate, quality)

@@ -1,0 +1,100 @@
+"""Causal building blocks. Shapes: B batch, F frames, C channels. `step` takes its past as a value and hands the new one out."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class CausalBlock(nn.Module):
+    """ConvNeXt block whose depthwise convolution looks only at the past.
+
+    Source: Liu et al. 2022 (ConvNeXt), Siuzdak 2023 (Vocos); here channels-last and causal. The depthwise part is a sum of shifted
+    products: for kernels this short it needs no transposition and costs less than a grouped convolution, forward and backward.
+    """
+
+    def __init__(self, dim: int, kernel: int, expansion: int) -> None:
+        super().__init__()
+        self.context = kernel - 1
+        self.taps = nn.Parameter(torch.empty(kernel, dim).uniform_(-1, 1) / math.sqrt(kernel))
+        self.norm = nn.LayerNorm(dim)
+        self.up = nn.Linear(dim, expansion * dim)
+        self.down = nn.Linear(expansion * dim, dim)
+        self.scale = nn.Parameter(torch.full((dim,), 0.2))
+
+    def initial_state(self, batch: int) -> Tensor:
+        return self.taps.new_zeros(batch, self.context, self.taps.shape[1])
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, F, C], state [B, context, C] -> the same shapes; the old state stays valid."""
+        frames = x.shape[1]
+        past = torch.cat([state.to(x.dtype), x], 1)
+        taps = self.taps.to(x.dtype)
+        y = past[:, self.context :] * taps[self.context]
+        for i in range(self.context):
+            y = y + past[:, i : i + frames] * taps[i]
+        return x + self.scale * self.down(F.gelu(self.up(self.norm(y)))), past[:, frames:]
+
+
+class BlockStack(nn.ModuleList):
+    """Blocks in a row; their state is a tuple with one tensor a block."""
+
+    def __init__(self, count: int, dim: int, kernel: int, expansion: int) -> None:
+        super().__init__(CausalBlock(dim, kernel, expansion) for _ in range(count))
+
+    def initial_state(self, batch: int) -> tuple[Tensor, ...]:
+        return tuple(block.initial_state(batch) for block in self._blocks())
+
+    def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        after = []
+        for block, before in zip(self._blocks(), state, strict=True):
+            x, new = block.step(x, before)
+            after.append(new)
+        return x, tuple(after)
+
+    def _blocks(self) -> list[CausalBlock]:
+        return [block for block in self if isinstance(block, CausalBlock)]
+
+
+def sine_slopes(length: int, overlap: int) -> Tensor:
+    """Trapezoid [length] whose sin^2 slopes add up to one over `overlap` samples of overlap-add."""
+    rise = torch.sin(math.pi / 2 * (torch.arange(overlap) + 0.5) / overlap) ** 2
+    window = torch.ones(length)
+    window[:overlap], window[length - overlap :] = rise, rise.flip(0)
+    return window
+
+
+def analysis_slopes(length: int) -> Tensor:
+    """Asymmetric window [length]: its weight lies late, because what is coded is the newest hop."""
+    return torch.sin(math.pi * ((torch.arange(length) + 0.5) / length) ** 2.2)
+
+
+def dft_matrix(length: int) -> Tensor:
+    """[length, 2 * bins]: frame @ matrix = real part beside imaginary part of its DFT."""
+    bins = length // 2 + 1
+    angle = 2 * math.pi / length * torch.outer(torch.arange(length), torch.arange(bins)).remainder(length).double()
+    return torch.cat([angle.cos(), -angle.sin()], 1).float()
+
+
+def inverse_dft_matrix(length: int) -> Tensor:
+    """[2 * bins, length]: real part beside imaginary part @ matrix = frame."""
+    bins = length // 2 + 1
+    weight = torch.full((bins, 1), 2.0 / length, dtype=torch.float64)
+    weight[0] = 1.0 / length
+    if length % 2 == 0:
+        weight[-1] = 1.0 / length
+    angle = 2 * math.pi / length * torch.outer(torch.arange(bins), torch.arange(length)).remainder(length).double()
+    return torch.cat([angle.cos() * weight, -angle.sin() * weight]).float()
+
+
+def overlap_add(frames: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
+    """frames [B, F, hop + overlap], tail [B, overlap] of the frame before -> samples [B, F * hop], new tail."""
+    overlap = tail.shape[-1]
+    hop = frames.shape[-1] - overlap
+    ends = frames[..., hop:]
+    carried = torch.cat([tail[:, None], ends[:, :-1]], 1)
+    out = torch.cat([frames[..., :overlap] + carried, frames[..., overlap:hop]], -1)
+    return out.flatten(1), ends[:, -1]

@@ -1,0 +1,204 @@
+"""The rate-distortion VAE: causal encoder, decoder, and the prior that prices its latents.
+
+Shapes: B batch, T samples, P packets, F frames (P * frames_per_packet), D latent. `forward` is `encode` and `decode` from the
+initial state: training, offline and streaming use run the same code. How this realises the beta-VAE's formulas: docs/model.md.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import BlockStack, analysis_slopes, dft_matrix, inverse_dft_matrix, overlap_add, sine_slopes
+from .config import VaeConfig
+from .entropy import GAIN_COUNT, GAIN_MIN, GAIN_STEPS_PER_OCTAVE, Prior, interpolate
+
+HELD_GAIN_DECAY = 2  # steps a missing packet: 3 dB, so that concealment has faded by 30 dB after 200 ms
+LOG_MAGNITUDE_LIMIT = 5.0
+
+
+class EncoderState(NamedTuple):
+    history: Tensor  # [B, analysis_window - hop] samples
+    gain_index: Tensor  # [B] of the packet before
+    frame_blocks: tuple[Tensor, ...]
+    packet_blocks: tuple[Tensor, ...]
+
+
+class DecoderState(NamedTuple):
+    gain_index: Tensor  # [B] of the packet before, held and fading where it was missing
+    noise_position: Tensor  # [B] row of the noise table
+    frame_tail: Tensor  # [B, overlap] samples
+    packet_tail: Tensor  # [B, overlap] samples
+    packet_blocks: tuple[Tensor, ...]
+    frame_blocks: tuple[Tensor, ...]
+
+
+class VoiceVae(nn.Module):
+    """PCM [B, T] -> latents [B, P, D] and gains [B, P] -> PCM delayed by `overlap` samples.
+
+    A linear lapped transform (`skip_in`, `skip_out`) carries the waveform from the first step of training on; the networks
+    beside it learn what it cannot do. Gain and shape are split: latents see every packet at unit power.
+    """
+
+    dft: Tensor
+    inverse_dft: Tensor
+    frame_slopes: Tensor
+    packet_slopes: Tensor
+    noise: Tensor
+
+    def __init__(self, config: VaeConfig) -> None:
+        super().__init__()
+        self.config = config
+        c, enc, dec, latent = config, config.encoder_dim, config.decoder_dim, config.latent_dim
+        stack = (c.kernel, c.expansion)
+        analysis_bins = c.analysis_window // 2 + 1
+        self.register_buffer("dft", analysis_slopes(c.analysis_window)[:, None] * dft_matrix(c.analysis_window), persistent=False)
+        self.register_buffer("inverse_dft", inverse_dft_matrix(c.frame), persistent=False)
+        self.register_buffer("frame_slopes", sine_slopes(c.frame, c.overlap), persistent=False)
+        self.register_buffer("packet_slopes", sine_slopes(c.packet + c.overlap, c.overlap), persistent=False)
+        # Ships with the weights: two decoders of one stream must play the same noise.
+        self.register_buffer("noise", torch.randn(c.noise_frames, 2 * c.bins))
+
+        self.encoder_in = nn.Linear(3 * analysis_bins, enc)
+        self.encoder_frames = BlockStack(c.encoder_blocks[0], enc, *stack)
+        self.encoder_down = nn.Linear(c.frames_per_packet * enc, enc)
+        self.encoder_condition = nn.Linear(3, enc)
+        self.encoder_packets = BlockStack(c.encoder_blocks[1], enc, *stack)
+        self.encoder_norm = nn.LayerNorm(enc)
+        self.to_latent = nn.Linear(enc, latent)
+
+        self.from_latent = nn.Linear(latent, dec)
+        self.decoder_condition = nn.Linear(4, dec)
+        self.decoder_packets = BlockStack(c.decoder_blocks[0], dec, *stack)
+        self.decoder_up = nn.Linear(dec, c.frames_per_packet * dec)
+        self.decoder_frames = BlockStack(c.decoder_blocks[1], dec, *stack)
+        self.decoder_norm = nn.LayerNorm(dec)
+        self.head = nn.Linear(dec, 3 * c.bins)  # log magnitude, phase, log magnitude of noise
+
+        self.skip_in = nn.Linear(c.packet + c.overlap, latent, bias=False)
+        self.skip_out = nn.Linear(latent, c.packet + c.overlap, bias=False)
+        self.log_precision = nn.Parameter(torch.linspace(-1.5, 0.7, c.quality_knots)[:, None].repeat(1, latent))
+        self.prior = Prior(config)
+        with torch.no_grad():
+            self.head.bias[: c.bins] -= 3.0  # the network starts quiet: the linear path speaks first
+            self.head.bias[2 * c.bins :] -= 4.0
+            self.to_latent.weight.mul_(0.05)
+            self.to_latent.bias.zero_()
+
+    @torch.no_grad()
+    def start_from_klt(self, basis: Tensor, variance: Tensor) -> None:
+        """Begin as a transform codec. basis [N, packet + overlap] in rows and variance [N], strongest first, of unit-power
+        packets.
+        """
+        latent = self.config.latent_dim
+        self.skip_in.weight.copy_(basis[:latent])
+        self.skip_out.weight.copy_(basis[:latent].T)
+        scale = torch.log(variance[:latent].sqrt() * 0.5) + self.log_precision
+        self.prior.log_scale.copy_(scale.clamp_min(-2.5))
+
+    def initial_encoder_state(self, batch: int) -> EncoderState:
+        c = self.config
+        return EncoderState(
+            history=self.noise.new_zeros(batch, c.analysis_window - c.hop),
+            gain_index=self.noise.new_full((batch,), GAIN_MIN),
+            frame_blocks=self.encoder_frames.initial_state(batch),
+            packet_blocks=self.encoder_packets.initial_state(batch),
+        )
+
+    def initial_decoder_state(self, batch: int) -> DecoderState:
+        tail = self.noise.new_zeros(batch, self.config.overlap)
+        return DecoderState(
+            gain_index=self.noise.new_full((batch,), GAIN_MIN),
+            noise_position=torch.zeros(batch, dtype=torch.long, device=self.noise.device),
+            frame_tail=tail,
+            packet_tail=tail,
+            packet_blocks=self.decoder_packets.initial_state(batch),
+            frame_blocks=self.decoder_frames.initial_state(batch),
+        )
+
+    def encode(self, x: Tensor, quality: Tensor, state: EncoderState) -> tuple[Tensor, Tensor, EncoderState]:
+        """x [B, P * packet] in -1..1, quality [B, P] in 0..1 -> mean of the posterior [B, P, D], gain index [B, P], new state."""
+        c = self.config
+        past = torch.cat([state.history, x], 1)
+        power = x.reshape(len(x), -1, c.packet).square().mean(-1)
+        gain_index = torch.round(GAIN_STEPS_PER_OCTAVE / 2 * torch.log2(power + 1e-12)).clamp(GAIN_MIN, GAIN_MIN + GAIN_COUNT - 1)
+        gain = torch.exp2(gain_index / GAIN_STEPS_PER_OCTAVE)[..., None]
+        with torch.autocast(x.device.type, enabled=False):
+            frames = past.unfold(1, c.analysis_window, c.hop) / gain.repeat_interleave(c.frames_per_packet, 1)
+            real, imag = (frames @ self.dft).chunk(2, -1)
+            energy = real.square() + imag.square() + 1e-6
+            shrink = energy.pow(-0.35)  # power-compressed: the ear's loudness is nearer to |X|^0.3 than to |X|
+            features = torch.cat([real * shrink, imag * shrink, torch.log(energy) * 0.15], -1)
+            lapped = past[:, c.analysis_window - c.hop - c.overlap :].unfold(1, c.packet + c.overlap, c.packet) / gain
+            linear = self.skip_in(lapped)
+        h, frame_blocks = self.encoder_frames.step(self.encoder_in(features), state.frame_blocks)
+        before = torch.cat([state.gain_index[:, None], gain_index[:, :-1]], 1)
+        h = self.encoder_down(h.reshape(len(x), -1, c.frames_per_packet * c.encoder_dim))
+        h = h + self.encoder_condition(_condition(quality, gain_index, before))
+        h, packet_blocks = self.encoder_packets.step(h, state.packet_blocks)
+        z = self.to_latent(self.encoder_norm(h)).float() + linear
+        mean = z * torch.exp(interpolate(self.log_precision, quality))
+        return mean, gain_index, EncoderState(past[:, x.shape[1] :], gain_index[:, -1], frame_blocks, packet_blocks)
+
+    def decode(
+        self, y: Tensor, gain_index: Tensor, quality: Tensor, lost: Tensor, state: DecoderState
+    ) -> tuple[Tensor, DecoderState]:
+        """y [B, P, D], gain_index, quality, lost (bool) [B, P] -> x [B, P * packet], new state. Where lost, y and gain are not
+        read.
+        """
+        c = self.config
+        gain_index, before = _hold_gain(gain_index, lost, state.gain_index)
+        gain = torch.exp2(gain_index / GAIN_STEPS_PER_OCTAVE)[..., None]
+        z = y * torch.exp(-interpolate(self.log_precision, quality)) * ~lost[..., None]
+        condition = torch.cat([_condition(quality, gain_index, before), lost[..., None].to(z.dtype)], -1)
+        h = self.from_latent(z) + self.decoder_condition(condition)
+        h, packet_blocks = self.decoder_packets.step(h, state.packet_blocks)
+        h = self.decoder_up(h).reshape(len(y), -1, c.decoder_dim)
+        h, frame_blocks = self.decoder_frames.step(h, state.frame_blocks)
+        head = self.head(self.decoder_norm(h)).float()
+        steps = torch.arange(head.shape[1], device=y.device)
+        noise = self.noise[(state.noise_position[:, None] + steps) % c.noise_frames]
+        with torch.autocast(y.device.type, enabled=False):
+            magnitude = torch.exp(head[..., : c.bins].clamp(max=LOG_MAGNITUDE_LIMIT))
+            phase = head[..., c.bins : 2 * c.bins]
+            breath = torch.exp(head[..., 2 * c.bins :].clamp(max=LOG_MAGNITUDE_LIMIT))
+            spectrum = torch.cat([magnitude * torch.cos(phase), magnitude * torch.sin(phase)], -1) + noise * breath.repeat(1, 1, 2)
+            frames = spectrum @ self.inverse_dft * self.frame_slopes * gain.repeat_interleave(c.frames_per_packet, 1)
+            network, frame_tail = overlap_add(frames, state.frame_tail)
+            linear, packet_tail = overlap_add(self.skip_out(z.float()) * self.packet_slopes * gain, state.packet_tail)
+        position = (state.noise_position + head.shape[1]) % c.noise_frames
+        after = DecoderState(gain_index[:, -1], position, frame_tail, packet_tail, packet_blocks, frame_blocks)
+        return network + linear, after
+
+    def forward(self, x: Tensor, quality: Tensor, lost: Tensor) -> tuple[Tensor, Tensor]:
+        """Training pass. x [B, P * packet], quality [B], lost [B, P] -> reconstruction [B, P * packet], bits [B, P]."""
+        batch = len(x)
+        quality = quality[:, None].expand_as(lost)
+        mean, gain_index, _ = self.encode(x, quality, self.initial_encoder_state(batch))
+        sampled = mean + torch.rand_like(mean) - 0.5
+        # Half of the batch hears rounding itself, with its gradient passed straight through; the other half the uniform posterior.
+        rounded = mean + (torch.round(mean) - mean).detach()
+        hard = torch.rand(batch, 1, 1, device=x.device) < 0.5
+        state = self.initial_decoder_state(batch)
+        state = state._replace(noise_position=torch.randint_like(state.noise_position, self.config.noise_frames))
+        out, _ = self.decode(torch.where(hard, rounded, sampled), gain_index, quality, lost, state)
+        with torch.autocast(x.device.type, enabled=False):
+            bits = self.prior.bits(sampled, gain_index, quality)
+        return out, bits
+
+
+def _condition(quality: Tensor, gain_index: Tensor, gain_before: Tensor) -> Tensor:
+    """[B, P, 3]: what both networks are told beside their input."""
+    rise = (gain_index - gain_before).clamp(-16, 16) / 8
+    return torch.stack([quality, gain_index * 0.0375, rise], -1)
+
+
+def _hold_gain(gain_index: Tensor, lost: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+    """Gain of each packet [B, P] with missing ones fading from the last that came, and that of the packet before each."""
+    packets = torch.arange(lost.shape[1], device=lost.device)
+    last = torch.cummax(torch.where(lost, -1, packets), 1).values
+    source = torch.where(last < 0, before[:, None], gain_index.gather(1, last.clamp_min(0)))
+    held = torch.where(lost, (source - HELD_GAIN_DECAY * (packets - last)).clamp_min(GAIN_MIN), gain_index)
+    return held, torch.cat([before[:, None], held[:, :-1]], 1)

@@ -1,0 +1,203 @@
+"""Any folder of audio as one memory-mapped array of PCM, and batches of augmented segments drawn from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from streamcodec.errors import AudioError
+
+AUDIO_SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
+FULL_SCALE = 32_767
+
+Pcm = NDArray[np.float32]
+
+
+def audio_files(folder: Path) -> list[Path]:
+    """Every audio file below `folder`, sorted. Raises AudioError where there is none."""
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in AUDIO_SUFFIXES)
+    if not files:
+        raise AudioError(f"no audio below {folder}: looked for {', '.join(AUDIO_SUFFIXES)}")
+    return files
+
+
+def read_mono(path: Path, sample_rate: int) -> Pcm:
+    """File -> [T] at `sample_rate` Hz, channels averaged, full scale 1. Raises AudioError."""
+    try:
+        pcm, native = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise AudioError(f"cannot read {path} as audio: {error}") from error
+    mono: Pcm = soxr.resample(pcm.mean(1), native, sample_rate).astype(np.float32)
+    return mono
+
+
+def load_corpus(folder: Path, sample_rate: int, cache: Path, progress: bool = True) -> NDArray[np.int16]:
+    """All audio below `folder` end to end, [T] int16, memory-mapped from `cache` so that several processes share one copy.
+
+    The cache is keyed by the names, sizes and times of the files: a changed folder is read anew. Files that cannot be read are
+    named and left out, so that one bad recording does not cost a night.
+    """
+    files = audio_files(folder)
+    stamps = [(str(f.relative_to(folder)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    key = hashlib.sha256(json.dumps([str(folder.resolve()), sample_rate, stamps]).encode()).hexdigest()[:16]
+    path = cache / f"pcm-{key}.npy"
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+
+        def read(file: Path) -> NDArray[np.int16] | AudioError:
+            try:
+                return (read_mono(file, sample_rate) * FULL_SCALE).clip(-FULL_SCALE, FULL_SCALE).astype(np.int16)
+            except AudioError as error:
+                return error
+
+        with ThreadPoolExecutor() as pool:
+            results = list(
+                tqdm(pool.map(read, files), total=len(files), desc=f"reading {folder}", unit="file", disable=not progress)
+            )
+        for result in results:
+            if isinstance(result, AudioError):
+                tqdm.write(f"left out: {result}")
+        good = [r for r in results if not isinstance(r, AudioError)]
+        if not good:
+            raise AudioError(f"none of the {len(files)} files below {folder} could be read")
+        partial = path.with_suffix(".partial.npy")
+        np.save(partial, np.concatenate(good))
+        partial.rename(path)
+    pcm: NDArray[np.int16] = np.load(path, mmap_mode="r")
+    return pcm
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Probabilities of what may happen to a segment; levels in dB. The target is the altered sound: the codec must carry it all."""
+
+    gain_db: tuple[float, float] = (-26.0, 8.0)
+    noise: float = 0.12
+    noise_snr_db: tuple[float, float] = (0.0, 30.0)
+    talk_over: float = 0.03
+    room: float = 0.06
+    band_limit: float = 0.06
+    band_limits_hz: tuple[float, ...] = (4_000.0, 6_000.0)
+    clip: float = 0.03
+    pause: float = 0.04
+    lost_items: float = 0.12
+    lost_packets: float = 0.15
+    burst_packets: float = 2.5
+
+
+AUGMENTATION = Augmentation()
+NO_AUGMENTATION = Augmentation((0.0, 0.0), 0, (0.0, 0.0), 0, 0, 0, (), 0, 0, 0, 0)
+
+
+@dataclasses.dataclass
+class SegmentSampler:
+    """Endless batches of segments. Seeded: the same seed gives the same batches."""
+
+    speech: NDArray[np.int16]
+    noise: NDArray[np.int16] | None
+    sample_rate: int
+    segment: int
+    packet: int
+    batch: int
+    augmentation: Augmentation
+    rng: np.random.Generator
+
+    def __post_init__(self) -> None:
+        if len(self.speech) <= self.segment:
+            raise AudioError(
+                f"need more than {self.segment / self.sample_rate:.2f} s of audio, got {len(self.speech) / self.sample_rate:.2f} s"
+            )
+        if self.noise is not None and len(self.noise) <= self.segment:
+            raise AudioError(f"need more than {self.segment / self.sample_rate:.2f} s of noise")
+
+    def __iter__(self) -> Iterator[tuple[Pcm, NDArray[np.bool_]]]:
+        """Yields segments [B, segment] and which packets are lost [B, segment / packet]."""
+        while True:
+            yield np.stack([self._segment() for _ in range(self.batch)]), np.stack([self._lost() for _ in range(self.batch)])
+
+    def _chance(self, probability: float) -> bool:
+        return bool(self.rng.random() < probability)
+
+    def _draw(self, source: NDArray[np.int16]) -> Pcm:
+        start = self.rng.integers(0, len(source) - self.segment)
+        return source[start : start + self.segment].astype(np.float32) / (FULL_SCALE + 1)
+
+    def _segment(self) -> Pcm:
+        a = self.augmentation
+        x = self._draw(self.speech)
+        if self._chance(a.talk_over):
+            x = x + self._draw(self.speech) * np.float32(self.rng.uniform(0.3, 1.0))
+        if self._chance(a.room):
+            x = self._reverberate(x)
+        if self.noise is not None and self._chance(a.noise):
+            x = self._add_noise(x, self._draw(self.noise))
+        if a.band_limits_hz and self._chance(a.band_limit):
+            x = self._low_pass(x, float(self.rng.choice(a.band_limits_hz)))
+        if self._chance(a.pause):
+            start = self.rng.integers(0, self.segment)
+            x[start : start + self.rng.integers(0, self.segment)] = 0
+        if self._chance(a.clip):
+            x = np.clip(x * np.float32(self.rng.uniform(4, 12)), -0.9, 0.9)
+        x = x * np.float32(10 ** (self.rng.uniform(*a.gain_db) / 20))
+        return (x / max(1.0, float(np.abs(x).max()) / 0.99)).astype(np.float32)
+
+    def _add_noise(self, x: Pcm, noise: Pcm) -> Pcm:
+        snr = 10 ** (self.rng.uniform(*self.augmentation.noise_snr_db) / 20)
+        return x + noise * np.float32(_rms(x) / (_rms(noise) * snr + 1e-9)) if _rms(noise) > 1e-5 else x
+
+    def _reverberate(self, x: Pcm) -> Pcm:
+        """A room as exponentially decaying noise behind the direct sound (Moorer 1979)."""
+        seconds = self.rng.uniform(0.1, 0.5)
+        length = int(seconds * self.sample_rate)
+        tail = self.rng.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length)
+        tail *= self.rng.uniform(0.1, 0.6) / np.sqrt(np.square(tail).sum())
+        tail[0] = 1.0
+        size = 1 << (len(x) + length).bit_length()
+        wet = np.fft.irfft(np.fft.rfft(x, size) * np.fft.rfft(tail, size), size)
+        return wet[: len(x)].astype(np.float32)
+
+    def _low_pass(self, x: Pcm, cutoff_hz: float) -> Pcm:
+        spectrum = np.fft.rfft(x)
+        frequencies = np.linspace(0, self.sample_rate / 2, len(spectrum))
+        spectrum *= 1 / (1 + np.exp((frequencies - cutoff_hz * 0.95) / (cutoff_hz * 0.01)))
+        return np.fft.irfft(spectrum, len(x)).astype(np.float32)
+
+    def _lost(self) -> NDArray[np.bool_]:
+        """Gilbert-Elliott bursts in a share of the items."""
+        a = self.augmentation
+        lost = np.zeros(self.segment // self.packet, bool)
+        if not self._chance(a.lost_items):
+            return lost
+        leave = 1 / a.burst_packets
+        enter = leave * a.lost_packets / (1 - a.lost_packets)
+        bad = False
+        for i in range(len(lost)):
+            bad = self._chance(1 - leave if bad else enter)
+            lost[i] = bad
+        return lost
+
+
+def _rms(x: Pcm) -> float:
+    return float(np.sqrt(np.mean(np.square(x))))
+
+
+def transform_start(speech: NDArray[np.int16], length: int, rng: np.random.Generator, count: int = 40_000) -> tuple[Pcm, Pcm]:
+    """Karhunen-Loeve basis [length, length] in rows and variances [length], strongest first, of packets at unit power."""
+    starts = rng.integers(0, len(speech) - length, count)
+    packets = np.stack([speech[s : s + length] for s in starts]).astype(np.float32) / (FULL_SCALE + 1)
+    power = np.sqrt(np.square(packets).mean(1))
+    loud = power > min(3e-3, float(np.median(power)))
+    packets = packets[loud] / power[loud, None]
+    variance, vectors = np.linalg.eigh(packets.T @ packets / len(packets))
+    order = np.argsort(-variance)
+    return vectors[:, order].T.astype(np.float32), np.maximum(variance[order], 1e-6).astype(np.float32)

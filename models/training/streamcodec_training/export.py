@@ -1,0 +1,53 @@
+"""A checkpoint becomes a model that ships: float16 weights, integer tables, and what each quality level spends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from streamcodec_models import weights
+from streamcodec_models.config import VaeConfig
+from streamcodec_models.vae import VoiceVae
+
+from streamcodec.bitstream import Bitstream
+from streamcodec.engine import TorchEngine
+
+from .corpus import audio_files, read_mono
+
+CALIBRATION_CLIPS = 12
+CALIBRATION_SECONDS = 5
+
+
+def export(checkpoint: Path, folder: Path, calibration: Path) -> Path:
+    """Writes model.safetensors and config.json into `folder`. `calibration` is a folder of speech on which level rates are
+    measured.
+    """
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    vae = VoiceVae(VaeConfig.from_dict(state["model_config"]))
+    vae.load_state_dict(state["model"])
+    tables = vae.prior.tables()
+    rates = level_bitrates(vae.eval(), Bitstream(tables), calibration)
+    weights.save(folder, vae, tables, rates)
+    return folder
+
+
+def level_bitrates(vae: VoiceVae, bitstream: Bitstream, calibration: Path) -> list[float]:
+    """Mean payload rate in bit/s of every quality level over evenly chosen clips, made to rise with the level."""
+    c = vae.config
+    engine = TorchEngine(vae, bitstream.levels)
+    files = audio_files(calibration)
+    chosen = files[:: max(1, len(files) // CALIBRATION_CLIPS)][:CALIBRATION_CLIPS]
+    clips = [read_mono(f, c.sample_rate)[: CALIBRATION_SECONDS * c.sample_rate] for f in chosen]
+    rates = []
+    for level in range(bitstream.levels):
+        size_bytes, packets = 0, 0
+        for clip in clips:
+            pcm = clip[: len(clip) // c.packet * c.packet][None]
+            latents, _ = engine.encode(pcm, level, engine.initial_encoder_state(1))
+            for gain, y in zip(latents.gain_index, latents.y, strict=True):
+                size_bytes += len(bitstream.serialize(type(latents)(level, gain[None], y[None])))
+                packets += 1
+        rates.append(size_bytes * 8 / packets * c.sample_rate / c.packet)
+    rising: list[float] = np.maximum.accumulate(np.array(rates) + 1e-3 * np.arange(len(rates))).round(3).tolist()
+    return rising

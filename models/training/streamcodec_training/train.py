@@ -1,0 +1,299 @@
+"""The training loop: D / sqrt(beta) + sqrt(beta) * R over all rates at once (docs/model.md), Muon on the matrices and AdamW on
+the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from streamcodec_models.config import VaeConfig
+from streamcodec_models.entropy import interpolate
+from streamcodec_models.vae import VoiceVae
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from streamcodec.errors import ConfigError, ModelError
+
+from .corpus import AUGMENTATION, Augmentation, SegmentSampler, load_corpus, read_mono, transform_start
+from .losses import Distortion
+
+RATE_RAMP_STEPS = 1_000
+WARM_UP_STEPS = 200
+SAMPLE_QUALITIES = (0.1, 0.4, 0.8)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """One run. Either `steps` or `minutes` ends it; the learning rate follows the share of it that is done."""
+
+    data: Path
+    out: Path
+    noise: Path | None = None
+    sample: Path | None = None
+    steps: int | None = None
+    minutes: float | None = None
+    batch: int = 12
+    segment_s: float = 1.28
+    seed: int = 0
+    device: str = "auto"
+    matrix_rate: float = 1e-2
+    vector_rate: float = 1e-3
+    beta_low: float = 2e-3
+    beta_high: float = 4e-6
+    decay_from: float = 0.4
+    checkpoint_minutes: float = 10.0
+    log_steps: int = 25
+    warm_start: Path | None = None
+    compile: bool = False
+    augmentation: Augmentation = AUGMENTATION
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.minutes is None):
+            raise ConfigError("give either a number of steps or of minutes, and not both")
+        if self.batch < 1 or self.segment_s < 0.2:
+            raise ConfigError(f"need a batch >= 1 and segments >= 0.2 s, got {self.batch} and {self.segment_s}")
+        if not 0 < self.beta_high < self.beta_low:
+            raise ConfigError(f"need 0 < beta_high < beta_low, got {self.beta_high} and {self.beta_low}")
+
+
+@dataclasses.dataclass
+class Clock:
+    """How far a run has come, over all of its resumptions."""
+
+    step: int = 0
+    elapsed_s: float = 0.0
+
+    def done(self, config: TrainingConfig) -> float:
+        if config.steps is not None:
+            return self.step / config.steps
+        assert config.minutes is not None
+        return self.elapsed_s / (60 * config.minutes)
+
+    def left_s(self, config: TrainingConfig) -> float:
+        if config.minutes is not None:
+            return 60 * config.minutes - self.elapsed_s
+        assert config.steps is not None
+        return self.elapsed_s / max(1, self.step) * (config.steps - self.step)
+
+
+def learning_rate_share(done: float, step: int, decay_from: float) -> float:
+    """Warm-up, plateau, then a straight line to 1 %: the plateau is where a longer run would branch off."""
+    return min(1.0, (step + 1) / WARM_UP_STEPS) * max(0.01, min(1.0, (1 - done) / (1 - decay_from)))
+
+
+def split_parameters(model: VoiceVae) -> tuple[list[Tensor], list[Tensor]]:
+    """Hidden matrices for Muon; heads, tables, taps, norms and biases for AdamW."""
+    matrices: list[Tensor] = []
+    rest: list[Tensor] = []
+    for name, parameter in model.named_parameters():
+        hidden = parameter.ndim == 2 and min(parameter.shape) > 8
+        hidden = hidden and not name.startswith(("prior.", "log_precision", "to_latent", "head"))
+        (matrices if hidden else rest).append(parameter)
+    return matrices, rest
+
+
+class Trainer:
+    """Owns the model, its optimisers and the run's folder: checkpoint.pt, TensorBoard events, samples."""
+
+    def __init__(self, config: TrainingConfig, model_config: VaeConfig) -> None:
+        self.config = config
+        self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        kind = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+        self.device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if kind == "cuda" else kind)
+        if self.world > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+        torch.manual_seed(config.seed)
+        cache = config.out / "cache"
+        if self.rank != 0:
+            self._barrier()  # rank 0 writes the cache, the others read it
+        speech = load_corpus(config.data, model_config.sample_rate, cache, progress=self.rank == 0)
+        noise = load_corpus(config.noise, model_config.sample_rate, cache, progress=self.rank == 0) if config.noise else None
+        if self.rank == 0:
+            self._barrier()
+        self.audio_hours = len(speech) / model_config.sample_rate / 3600
+        self.sampler = SegmentSampler(
+            speech,
+            noise,
+            model_config.sample_rate,
+            int(config.segment_s * model_config.sample_rate) // model_config.packet * model_config.packet,
+            model_config.packet,
+            config.batch,
+            config.augmentation,
+            np.random.default_rng([config.seed, self.rank]),
+        )
+        self.model = VoiceVae(model_config)
+        if config.warm_start is None:
+            start = transform_start(speech, model_config.packet + model_config.overlap, np.random.default_rng(config.seed))
+            self.model.start_from_klt(torch.from_numpy(start[0]), torch.from_numpy(start[1]))
+        self.model.to(self.device)
+        self.distortion = Distortion(model_config.sample_rate).to(self.device)
+        matrices, rest = split_parameters(self.model)
+        self.optimizers: list[tuple[torch.optim.Optimizer, float]] = [
+            (torch.optim.Muon(matrices, lr=config.matrix_rate, momentum=0.95, weight_decay=0.0), config.matrix_rate),
+            (torch.optim.AdamW(rest, lr=config.vector_rate, betas=(0.85, 0.98), weight_decay=1e-3), config.vector_rate),
+        ]
+        self.clock = Clock()
+        if config.warm_start is not None:
+            self._read(config.warm_start)
+        if self.checkpoint.exists():
+            self._resume()
+        self.log_betas = torch.log(torch.tensor([config.beta_low, config.beta_high], device=self.device))
+        self.step_model: nn.Module = self.model
+        if config.compile:
+            self.step_model.compile()
+        if self.world > 1:
+            self.step_model = DistributedDataParallel(self.step_model, broadcast_buffers=False)
+            torch.manual_seed(config.seed * 1000 + self.clock.step * 100 + self.rank)  # ranks draw rates and noise of their own
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.config.out / "checkpoint.pt"
+
+    def run(self) -> None:
+        """Train until the budget is spent; writes the last checkpoint whatever ends it."""
+        config = self.config
+        writer = SummaryWriter(str(config.out / "events")) if self.rank == 0 else None
+        bar = tqdm(total=100, unit="%", disable=self.rank != 0, bar_format="{l_bar}{bar}| {postfix}", mininterval=5)
+        batches = iter(self.sampler)
+        saved = last = time.monotonic()
+        try:
+            while (done := self._agreed_share()) < 1:
+                x, lost = next(batches)
+                metrics = self.train_step(torch.from_numpy(x), torch.from_numpy(lost), done)
+                now = time.monotonic()
+                self.clock.step += 1
+                self.clock.elapsed_s += now - last
+                speed, last = len(x) * self.world * config.segment_s / (now - last), now
+                if writer is not None and self.clock.step % config.log_steps == 0:
+                    values = {k: v.item() for k, v in metrics.items()}
+                    values["audio seconds per second"] = speed
+                    for name, value in values.items():
+                        writer.add_scalar(name, value, self.clock.step)
+                    bar.update(done * 100 - bar.n)
+                    left = self.clock.left_s(config)
+                    bar.set_postfix_str(
+                        f"step {self.clock.step}, {left // 60:.0f} min left, L {values['lagrangian']:.3f}, "
+                        f"D {values['distortion']:.3f}, {values['kbit/s']:.2f} kbit/s, {speed:.0f} s/s"
+                    )
+                if self.rank == 0 and now - saved > 60 * config.checkpoint_minutes:
+                    self.save()
+                    self._write_samples(writer)
+                    saved = now
+        finally:
+            if self.rank == 0:
+                self.save()
+                self._write_samples(writer)
+            bar.close()
+            if writer is not None:
+                writer.close()
+
+    def train_step(self, x: Tensor, lost: Tensor, done: float) -> dict[str, Tensor]:
+        """x [B, T], lost [B, P] -> metrics of this step, each a scalar tensor (left on the device: reading one waits for it)."""
+        share = learning_rate_share(done, self.clock.step, self.config.decay_from)
+        for optimizer, base in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = base * share
+        x, lost = x.to(self.device), lost.to(self.device)
+        quality = torch.rand(len(x), device=self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            output, bits = self.step_model(x, quality, lost)
+        overlap = self.model.config.overlap
+        distortion = self.distortion(output.float()[:, overlap:], x[:, :-overlap])
+        rate = bits.mean(1) * self.model.config.sample_rate / self.model.config.packet  # bit/s
+        # D / sqrt(beta) + sqrt(beta) * R instead of D + beta * R: gradients of low and high rates are then of one size.
+        middle = torch.exp(self.log_betas.mean())
+        root = torch.sqrt(torch.exp(interpolate(self.log_betas, quality[:, None])[:, 0]) / middle)
+        ramp = min(1.0, 0.1 + self.clock.step / RATE_RAMP_STEPS)
+        loss = (distortion / root + ramp * root * middle * rate).mean()
+        for optimizer, _ in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer, _ in self.optimizers:
+            optimizer.step()
+        return {
+            "lagrangian": loss.detach(),
+            "distortion": distortion.detach().mean(),
+            "kbit/s": rate.detach().mean() / 1e3,
+            "gradient norm": norm,
+            "learning rate share": torch.tensor(share),
+        }
+
+    def save(self) -> None:
+        """Write the checkpoint so that a cut in the middle leaves the one before whole."""
+        self.config.out.mkdir(parents=True, exist_ok=True)
+        partial = self.checkpoint.with_suffix(".partial")
+        state: dict[str, Any] = {
+            "model_config": dataclasses.asdict(self.model.config),
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
+            "clock": dataclasses.asdict(self.clock),
+        }
+        torch.save(state, partial)
+        partial.replace(self.checkpoint)
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        if VaeConfig.from_dict(state["model_config"]) != self.model.config:
+            raise ModelError(f"{path} holds a model of another shape; train it with its own configuration or choose another --out")
+        self.model.load_state_dict(state["model"])
+        return state
+
+    def _resume(self) -> None:
+        state = self._read(self.checkpoint)
+        for (optimizer, _), saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.clock = Clock(**state["clock"])
+        # A resumed run must not replay the batches it has seen: the stream of segments goes on from a seed of its own.
+        torch.manual_seed(self.config.seed * 1000 + self.clock.step * 100)
+        self.sampler.rng = np.random.default_rng([self.config.seed, self.rank, self.clock.step])
+        if self.rank == 0:
+            tqdm.write(f"resuming {self.checkpoint} at step {self.clock.step}, {self.clock.elapsed_s / 60:.0f} min in")
+
+    def _agreed_share(self) -> float:
+        """Share of the budget that is spent, the same on every rank: clocks differ, and a rank that stopped alone would hang
+        the rest.
+        """
+        done = torch.tensor(self.clock.done(self.config), dtype=torch.float64, device=self.device)
+        if self.world > 1:
+            dist.broadcast(done, 0)
+        return float(done)
+
+    def _barrier(self) -> None:
+        if self.world > 1:
+            dist.barrier()
+
+    @torch.no_grad()
+    def _write_samples(self, writer: SummaryWriter | None) -> None:
+        if writer is None or self.config.sample is None:
+            return
+        c = self.model.config
+        x = read_mono(self.config.sample, c.sample_rate)[: 6 * c.sample_rate]
+        x = x[: len(x) // c.packet * c.packet]
+        wave = torch.from_numpy(x).to(self.device)[None]
+        for quality in SAMPLE_QUALITIES:
+            q = torch.full((1, len(x) // c.packet), quality, device=self.device)
+            mean, gain, _ = self.model.encode(wave, q, self.model.initial_encoder_state(1))
+            lost = torch.zeros_like(q, dtype=torch.bool)
+            out, _ = self.model.decode(torch.round(mean), gain, q, lost, self.model.initial_decoder_state(1))
+            writer.add_audio(f"quality {quality}", out[0].clamp(-1, 1).cpu(), self.clock.step, c.sample_rate)
+
+
+def train(config: TrainingConfig, model_config: VaeConfig) -> Path:
+    """Run to the end of the budget, or go on from the checkpoint in `config.out`. Returns the checkpoint's path."""
+    trainer = Trainer(config, model_config)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends a run early; the checkpoint is written on the way out
+        trainer.run()
+    if trainer.world > 1:
+        dist.destroy_process_group()
+    return trainer.checkpoint

@@ -1,0 +1,39 @@
+"""streamcodec: live voice over a neural codec. PCM frames in, payload bytes out, and back.
+
+>>> from streamcodec import StreamDecoder, StreamEncoder, load_model
+>>> model = load_model()
+>>> encoder = StreamEncoder(model, bitrate_bps=6000)
+>>> decoder = StreamDecoder(model)
+>>> for payload in encoder.encode(pcm):
+...     play(decoder.decode(payload))
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .codec import StreamDecoder, StreamEncoder, decode, encode
+    from .config import CodecConfig
+    from .model import CodecModel, load_model
+
+__version__ = "0.1.0"
+__all__ = ["CodecConfig", "CodecModel", "StreamDecoder", "StreamEncoder", "decode", "encode", "load_model"]
+
+_HOMES = {
+    "CodecConfig": "config",
+    "CodecModel": "model",
+    "StreamDecoder": "codec",
+    "StreamEncoder": "codec",
+    "decode": "codec",
+    "encode": "codec",
+    "load_model": "model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Names are imported when first used: a relay imports `streamcodec.packet` and must not load PyTorch with it."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

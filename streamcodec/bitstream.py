@@ -1,0 +1,134 @@
+"""Integer latents to payload bytes and back (docs/bitstream.md). Integer tables only: no float decides a code word on either side.
+
+A payload is one range-coded string: the quality level (4 bits); then for every packet in it and every channel the gain; unless that
+gain says silence, the class that names the scale tables, and the latents. Nothing refers to another payload.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
+from streamcodec_models.entropy import GAIN_MIN, SYMBOL_LIMIT, EntropyTables
+
+from .errors import PayloadError
+from .range_coder import PRECISION_BITS, RangeDecoder, RangeEncoder
+
+ESCAPE = 2 * SYMBOL_LIMIT + 1
+ESCAPE_BITS_MAX = 12
+LATENT_LIMIT = SYMBOL_LIMIT + (1 << ESCAPE_BITS_MAX)
+MAX_PAYLOAD_BYTES = 1200  # what a media packet carries; far above what any rate needs
+
+
+@dataclasses.dataclass(frozen=True)
+class Latents:
+    """What one payload says. level 0..levels - 1; gain_index [P, C] (GAIN_MIN: silent); y [P, C, D] integers; P packets, C
+    channels.
+    """
+
+    level: int
+    gain_index: NDArray[np.int32]
+    y: NDArray[np.int32]
+
+
+class Bitstream:
+    """`serialize` and `parse` payloads under one model's tables. Holds no state between payloads."""
+
+    def __init__(self, tables: EntropyTables) -> None:
+        self._tables = tables
+        self.levels, self.latent_dim = tables.level_scale.shape
+        self._level_bits = (self.levels - 1).bit_length()
+        self._cumulative = [_cumulative(row) for row in tables.frequencies]
+        self._class_cumulative = [_cumulative(row) for row in tables.class_frequencies]
+        self._gain_cumulative = _cumulative(tables.gain_frequencies)
+        # Only the encoder's choice of class reads these costs: they may be floats.
+        self._costs = PRECISION_BITS - np.log2(tables.frequencies.astype(np.float32))
+        self._class_costs = PRECISION_BITS - np.log2(tables.class_frequencies.astype(np.float32))
+        classes = range(tables.class_scale.shape[0])
+        self._rows = np.stack([np.stack([tables.scale_rows(level, c) for c in classes]) for level in range(self.levels)])
+
+    def serialize(self, latents: Latents) -> bytes:
+        """Raises ValueError where a number lies outside what a payload can say: that is the caller's mistake, not the input's."""
+        if not 0 <= latents.level < self.levels:
+            raise ValueError(f"level must be 0 to {self.levels - 1}, got {latents.level}")
+        if np.abs(latents.y).max(initial=0) > LATENT_LIMIT:
+            raise ValueError(f"latents must lie within +-{LATENT_LIMIT}")
+        coder = RangeEncoder()
+        coder.put_bits(latents.level, self._level_bits)
+        for gains, vectors in zip(latents.gain_index, latents.y, strict=True):
+            for gain_index, y in zip(gains, vectors, strict=True):
+                gain = int(gain_index) - GAIN_MIN
+                _put(coder, self._gain_cumulative, gain)
+                if gain:
+                    self._put_vector(coder, latents.level, y)
+        return coder.finish()
+
+    def silence(self, latents: Latents) -> bytes:
+        """The shortest payload that stands for the same packets: what is left to say where a limit allows nothing else."""
+        return self.serialize(Latents(latents.level, np.full_like(latents.gain_index, GAIN_MIN), latents.y))
+
+    def parse(self, payload: bytes, packets: int, channels: int) -> Latents:
+        """Raises PayloadError for bytes that no encoder wrote, as far as they can be told apart."""
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            raise PayloadError(f"payload of {len(payload)} bytes: at most {MAX_PAYLOAD_BYTES} are allowed")
+        coder = RangeDecoder(payload)
+        level = coder.get_bits(self._level_bits)
+        if level >= self.levels:
+            raise PayloadError(f"quality level {level}: the model has {self.levels}")
+        gain_index = np.full((packets, channels), GAIN_MIN, np.int32)
+        y = np.zeros((packets, channels, self.latent_dim), np.int32)
+        for packet in range(packets):
+            for channel in range(channels):
+                gain = coder.get(self._gain_cumulative)
+                gain_index[packet, channel] += gain
+                if gain:
+                    y[packet, channel] = self._get_vector(coder, level)
+        coder.finish()
+        return Latents(level, gain_index, y)
+
+    def _put_vector(self, coder: RangeEncoder, level: int, y: NDArray[np.int32]) -> None:
+        symbols = np.where(np.abs(y) > SYMBOL_LIMIT, ESCAPE, y + SYMBOL_LIMIT)
+        rows = self._rows[level]
+        class_index = int((self._costs[rows, symbols].sum(1) + self._class_costs[level]).argmin())
+        _put(coder, self._class_cumulative[level], class_index)
+        for row, symbol, value in zip(rows[class_index].tolist(), symbols.tolist(), y.tolist(), strict=True):
+            _put(coder, self._cumulative[row], symbol)
+            if symbol == ESCAPE:
+                _put_escape(coder, value)
+
+    def _get_vector(self, coder: RangeDecoder, level: int) -> list[int]:
+        class_index = coder.get(self._class_cumulative[level])
+        y = []
+        for row in self._rows[level, class_index].tolist():
+            symbol = coder.get(self._cumulative[row])
+            y.append(_get_escape(coder) if symbol == ESCAPE else symbol - SYMBOL_LIMIT)
+        return y
+
+
+def _cumulative(frequencies: NDArray[np.int32]) -> list[int]:
+    return list(accumulate(frequencies.tolist(), initial=0))
+
+
+def _put(coder: RangeEncoder, cumulative: list[int], symbol: int) -> None:
+    coder.put(cumulative[symbol], cumulative[symbol + 1] - cumulative[symbol])
+
+
+def _put_escape(coder: RangeEncoder, value: int) -> None:
+    """Sign, then |value| - SYMBOL_LIMIT as Elias gamma."""
+    excess = abs(value) - SYMBOL_LIMIT
+    bits = excess.bit_length() - 1
+    coder.put_bits(value < 0, 1)
+    coder.put_bits(bits, 4)
+    if bits:
+        coder.put_bits(excess - (1 << bits), bits)
+
+
+def _get_escape(coder: RangeDecoder) -> int:
+    negative = coder.get_bits(1)
+    bits = coder.get_bits(4)
+    if bits > ESCAPE_BITS_MAX:
+        raise PayloadError(f"escaped latent of {bits} bits: at most {ESCAPE_BITS_MAX} are allowed")
+    magnitude = SYMBOL_LIMIT + (1 << bits) + (coder.get_bits(bits) if bits else 0)
+    return -magnitude if negative else magnitude

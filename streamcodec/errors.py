@@ -1,0 +1,47 @@
+"""Errors that a caller may want to tell apart. Everything this project raises for bad input derives from StreamcodecError."""
+
+from __future__ import annotations
+
+
+class StreamcodecError(Exception):
+    """Bad input, stated in one line: what was wrong and what is allowed. The command line prints it and exits with status 2."""
+
+
+class MalformedPacket(StreamcodecError):
+    """A media datagram that breaks the wire format."""
+
+
+class UnsupportedVersion(MalformedPacket):
+    """A media datagram of another protocol version."""
+
+
+class MalformedMessage(StreamcodecError):
+    """A control message that breaks the protocol."""
+
+
+class PayloadError(StreamcodecError):
+    """Codec payload that cannot be decoded. The decoder's state is as it was before."""
+
+
+class ContainerError(StreamcodecError):
+    """A file that is not a streamcodec container, or one of another version."""
+
+
+class ModelError(StreamcodecError):
+    """Weights that are missing, damaged, or not those that a stream was made with."""
+
+
+class AudioError(StreamcodecError):
+    """Audio that cannot be read, written, captured or played."""
+
+
+class ConfigError(StreamcodecError):
+    """A setting outside its range."""
+
+
+class ConnectionRefused(StreamcodecError):
+    """The relay said no, and trying again would not help."""
+
+    def __init__(self, message: str, close_code: int | None = None) -> None:
+        super().__init__(message)
+        self.close_code = close_code
