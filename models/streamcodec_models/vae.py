@@ -122,7 +122,9 @@ class VoiceVae(nn.Module):
         """x [B, P * packet] in -1..1, quality [B, P] in 0..1 -> mean of the posterior [B, P, D], gain index [B, P], new state."""
         c = self.config
         past = torch.cat([state.history, x], 1)
-        power = x.reshape(len(x), -1, c.packet).square().mean(-1)
+        # Over the whole lapped frame: a packet of silence behind speech still carries the end of that speech.
+        lapped = past[:, c.analysis_window - c.hop - c.overlap :].unfold(1, c.packet + c.overlap, c.packet)
+        power = lapped.square().mean(-1)
         gain_index = torch.round(GAIN_STEPS_PER_OCTAVE / 2 * torch.log2(power + 1e-12)).clamp(GAIN_MIN, GAIN_MIN + GAIN_COUNT - 1)
         gain = torch.exp2(gain_index / GAIN_STEPS_PER_OCTAVE)[..., None]
         with torch.autocast(x.device.type, enabled=False):
@@ -131,8 +133,7 @@ class VoiceVae(nn.Module):
             energy = real.square() + imag.square() + 1e-6
             shrink = energy.pow(-0.35)  # power-compressed: the ear's loudness is nearer to |X|^0.3 than to |X|
             features = torch.cat([real * shrink, imag * shrink, torch.log(energy) * 0.15], -1)
-            lapped = past[:, c.analysis_window - c.hop - c.overlap :].unfold(1, c.packet + c.overlap, c.packet) / gain
-            linear = self.skip_in(lapped)
+            linear = self.skip_in(lapped / gain)
         h, frame_blocks = self.encoder_frames.step(self.encoder_in(features), state.frame_blocks)
         before = torch.cat([state.gain_index[:, None], gain_index[:, :-1]], 1)
         h = self.encoder_down(h.reshape(len(x), -1, c.frames_per_packet * c.encoder_dim))

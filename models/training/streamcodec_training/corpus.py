@@ -130,7 +130,8 @@ class SegmentSampler:
 
     def _draw(self, source: NDArray[np.int16]) -> Pcm:
         start = self.rng.integers(0, len(source) - self.segment)
-        return source[start : start + self.segment].astype(np.float32) / (FULL_SCALE + 1)
+        segment: Pcm = source[start : start + self.segment].astype(np.float32) / np.float32(FULL_SCALE + 1)
+        return segment
 
     def _segment(self) -> Pcm:
         a = self.augmentation

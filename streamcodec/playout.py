@@ -1,0 +1,309 @@
+"""Jitter buffer: packets come in when the network likes, one leaves per packet duration. Sans-I/O: time is an argument.
+
+The buffer is pulled by the sound sink, so it has no clock of its own to drift: `poll` is called whenever audio needs one packet more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+from typing import Protocol
+
+from .errors import ConfigError
+from .packet import Flags
+
+SEQUENCE_MODULUS = 1 << 32
+CONCEAL_LIMIT_MS = 60.0  # a decoder's continuation is worth hearing for about this long; then silence and a new start
+TRIM_WINDOW_MS = 2_000.0  # delay that no packet of so long a time has needed is surplus
+TRIM_MARGIN_PACKETS = 1.5  # surplus below this is not worth a splice
+
+
+class Arrival(enum.Enum):
+    """What became of a packet that was received."""
+
+    BUFFERED = "buffered"
+    LATE = "late"  # its turn was over: it will not be played
+    DUPLICATE = "duplicate"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Play:
+    """Decode and play this payload. Where it does not `follow` what was polled before, the decoder must be reset first."""
+
+    payload: bytes
+    sequence: int
+    flags: Flags
+    waited_ms: float
+    follows: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Conceal:
+    """Packet `sequence` is due and not here: play a substitute of one packet's length."""
+
+    sequence: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PlayoutStatistics:
+    """Counts since the beginning. received = played + late + duplicate + skipped + what is buffered."""
+
+    received: int
+    played: int
+    lost: int  # sequence numbers that never came
+    late: int  # came after their turn
+    duplicate: int
+    skipped: int  # came in time and were dropped to keep the delay bounded
+    concealed: int  # polls that were answered with Conceal
+    underruns: int  # times that the buffer ran empty while playing
+    restarts: int  # times that the sequence numbers began anew
+    buffer_ms: float
+    delay_ms: float  # from arrival to poll, smoothed
+    target_ms: float
+
+
+class PlayoutBuffer(Protocol):
+    """What a receiver needs of a jitter buffer. Not thread-safe: one thread receives and polls."""
+
+    def receive(self, sequence: int, capture_time: int, payload: bytes, flags: Flags, now_ms: float) -> Arrival:
+        """A packet arrived. `sequence` and `capture_time` as on the wire, mod 2^32."""
+        ...
+
+    def poll(self, now_ms: float) -> Play | Conceal | None:
+        """Audio needs one packet more. None: nothing is due, play silence and ask again soon."""
+        ...
+
+    def next_event_at(self) -> float | None:
+        """When `poll` will next have something to give, in the same milliseconds; None while there is nothing to wait for."""
+        ...
+
+    def end(self) -> None:
+        """No more will come: play what is here and conceal nothing after it."""
+        ...
+
+    @property
+    def drained(self) -> bool:
+        """Ended, and all was played."""
+        ...
+
+    def statistics(self) -> PlayoutStatistics: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Arrived:
+    payload: bytes
+    flags: Flags
+    at_ms: float
+
+
+class FixedPlayout:
+    """Every packet is played `target_ms` after the quickest packet of its stretch would have arrived.
+
+    A packet that misses its turn is concealed and dropped when it comes: the delay stays. When the buffer has run empty for
+    CONCEAL_LIMIT_MS the network's delay has changed (or the talker paused): it falls silent, and the next packets set the timeline
+    anew. Delay that was never needed for TRIM_WINDOW_MS is cut out. Memory is bounded by `max_ms` of audio, oldest dropped first,
+    and nothing is played that waited longer than that.
+    """
+
+    def __init__(self, *, packet_ms: float, target_ms: float = 60.0, max_ms: float = 400.0) -> None:
+        """Raises ConfigError unless 0 < packet_ms and 0 <= target_ms <= max_ms - 2 packets."""
+        if not packet_ms > 0:
+            raise ConfigError(f"packet duration must be above 0 ms, got {packet_ms:g}")
+        if not 0 <= target_ms <= max_ms - 2 * packet_ms:
+            raise ConfigError(f"playout delay must be 0 to {max_ms - 2 * packet_ms:g} ms, got {target_ms:g}")
+        self._packet_ms, self._target_ms, self._max_ms = packet_ms, target_ms, max_ms
+        self._capacity = math.ceil(max_ms / packet_ms)
+        self._packets: dict[int, _Arrived] = {}
+        self._next: int | None = None  # whose turn it is; None while buffering
+        self._played_to: int | None = None  # last sequence that was heard
+        self._polled: int | None = None  # last sequence that was heard or concealed
+        self._last_poll_ms = 0.0
+        self._concealed_run_ms = 0.0
+        self._least_wait_ms, self._window_ms = math.inf, 0.0
+        self._ended = False
+        # Sequence numbers below are unwrapped: they grow beyond 2^32.
+        self._highest: int | None = None
+        self._lowest = 0
+        self._seen: set[int] = set()
+        self._expected_restart: int | None = None
+        self._unique = self._lost_before = 0
+        self._received = self._played = self._late = self._duplicate = self._skipped = 0
+        self._concealed = self._underruns = self._restarts = 0
+        self._delay_ms = 0.0
+
+    def receive(self, sequence: int, capture_time: int, payload: bytes, flags: Flags, now_ms: float) -> Arrival:
+        """`capture_time` is not needed by a fixed delay: a gap in capture arrives as a pause."""
+        self._received += 1
+        number = self._unwrap(sequence)
+        if self._highest is None:
+            self._highest = self._lowest = number
+        jump = number - self._highest
+        if jump > self._capacity or (jump < -self._capacity and self._begins_anew(number, flags)):
+            self._restart(number)
+        elif jump < -self._capacity:
+            self._expected_restart = number + 1
+            self._late += 1
+            return Arrival.LATE
+        if number in self._seen:
+            self._duplicate += 1
+            return Arrival.DUPLICATE
+        self._note(number)
+        if number < self._first_playable:
+            self._late += 1
+            return Arrival.LATE
+        self._packets[number] = _Arrived(payload, flags, now_ms)
+        if len(self._packets) > self._capacity:
+            self._drop(min(self._packets))
+            self._rebuffer()
+        return Arrival.BUFFERED
+
+    def poll(self, now_ms: float) -> Play | Conceal | None:
+        self._last_poll_ms = now_ms
+        self._drop_stale(now_ms)
+        if self._next is not None:
+            if self._next in self._packets:
+                return self._play(self._next, now_ms)
+            if self._packets or (not self._ended and self._concealed_run_ms < CONCEAL_LIMIT_MS):
+                return self._conceal(self._next)
+            self._rebuffer()
+        start = self._start(now_ms)
+        if start is None or self._due_ms(start) > now_ms:
+            return None
+        for number in [n for n in self._packets if n < start]:
+            self._drop(number)
+        return self._play(start, now_ms)
+
+    def next_event_at(self) -> float | None:
+        if self._next is not None:
+            return self._last_poll_ms + self._packet_ms
+        return self._due_ms(min(self._packets)) if self._packets else None
+
+    def end(self) -> None:
+        self._ended = True
+
+    @property
+    def drained(self) -> bool:
+        return self._ended and not self._packets
+
+    def statistics(self) -> PlayoutStatistics:
+        return PlayoutStatistics(
+            received=self._received,
+            played=self._played,
+            lost=self._lost_before + self._missing,
+            late=self._late,
+            duplicate=self._duplicate,
+            skipped=self._skipped,
+            concealed=self._concealed,
+            underruns=self._underruns,
+            restarts=self._restarts,
+            buffer_ms=len(self._packets) * self._packet_ms,
+            delay_ms=self._delay_ms,
+            target_ms=self._target_ms,
+        )
+
+    def _unwrap(self, sequence: int) -> int:
+        """The number nearest to the highest so far that is `sequence` mod 2^32."""
+        if self._highest is None:
+            return sequence
+        half = SEQUENCE_MODULUS // 2
+        return self._highest + (sequence - self._highest + half) % SEQUENCE_MODULUS - half
+
+    def _begins_anew(self, number: int, flags: Flags) -> bool:
+        """A far step back is a stray old packet, unless it says RESET or its successor comes too (RFC 3550, appendix A.1)."""
+        return Flags.RESET in flags or number == self._expected_restart
+
+    def _restart(self, number: int) -> None:
+        for waiting in list(self._packets):
+            self._drop(waiting)
+        self._lost_before += self._missing
+        self._unique = 0
+        self._seen.clear()
+        self._highest = self._lowest = number
+        self._played_to = self._expected_restart = self._polled = None
+        self._restarts += 1
+        self._rebuffer()
+
+    def _note(self, number: int) -> None:
+        assert self._highest is not None
+        self._unique += 1
+        self._highest = max(self._highest, number)
+        self._lowest = min(self._lowest, number)
+        self._seen.add(number)
+        if len(self._seen) > 4 * self._capacity:
+            self._seen = {n for n in self._seen if n >= self._highest - self._capacity}
+
+    @property
+    def _missing(self) -> int:
+        return 0 if self._highest is None else self._highest - self._lowest + 1 - self._unique
+
+    @property
+    def _first_playable(self) -> float:
+        if self._next is not None:
+            return self._next
+        # A stretch that begins may still play what was concealed at the end of the last one: nobody has heard it.
+        return -math.inf if self._played_to is None else self._played_to + 1
+
+    def _drop(self, number: int) -> None:
+        del self._packets[number]
+        self._skipped += 1
+
+    def _drop_stale(self, now_ms: float) -> None:
+        stale = [n for n, arrived in self._packets.items() if now_ms - arrived.at_ms > self._max_ms]
+        for number in stale:
+            self._drop(number)
+        if stale:
+            self._rebuffer()
+
+    def _rebuffer(self) -> None:
+        self._next = None
+        self._concealed_run_ms = 0.0
+        self._least_wait_ms, self._window_ms = math.inf, 0.0
+
+    def _due_ms(self, number: int) -> float:
+        """The quickest of the waiting packets says what the network's delay is; a burst after a stall is no reason for more."""
+        anchor = min(arrived.at_ms - n * self._packet_ms for n, arrived in self._packets.items())
+        return anchor + self._target_ms + number * self._packet_ms
+
+    def _start(self, now_ms: float) -> int | None:
+        """The packet that a new stretch begins with: the oldest whose turn is not over, or the last one there is."""
+        if not self._packets:
+            return None
+        first, last = min(self._packets), max(self._packets)
+        behind = math.floor((now_ms - self._due_ms(first)) / self._packet_ms)
+        earliest = min(first + max(behind, 0), last)
+        return min(n for n in self._packets if n >= earliest)
+
+    def _play(self, number: int, now_ms: float) -> Play:
+        arrived = self._packets.pop(number)
+        waited_ms = now_ms - arrived.at_ms
+        follows = self._polled is not None and number == self._polled + 1
+        self._next, self._played_to, self._polled = number + 1, number, number
+        self._concealed_run_ms = 0.0
+        self._played += 1
+        self._delay_ms += (waited_ms - self._delay_ms) / min(self._played, 16)
+        self._trim(waited_ms)
+        return Play(arrived.payload, number % SEQUENCE_MODULUS, arrived.flags, waited_ms, follows)
+
+    def _conceal(self, number: int) -> Conceal:
+        if not self._packets and self._concealed_run_ms == 0:
+            self._underruns += 1
+        self._next, self._polled = number + 1, number
+        self._concealed_run_ms += self._packet_ms
+        self._concealed += 1
+        return Conceal(number % SEQUENCE_MODULUS)
+
+    def _trim(self, waited_ms: float) -> None:
+        """A stretch that began with a delayed packet, or a sink slower than the source, leaves delay that nothing needs."""
+        self._least_wait_ms = min(self._least_wait_ms, waited_ms)
+        self._window_ms += self._packet_ms
+        if self._window_ms < TRIM_WINDOW_MS:
+            return
+        surplus_ms = self._least_wait_ms - self._target_ms
+        self._least_wait_ms, self._window_ms = math.inf, 0.0
+        if surplus_ms <= TRIM_MARGIN_PACKETS * self._packet_ms:
+            return
+        assert self._next is not None
+        self._next += int(surplus_ms / self._packet_ms)
+        for number in [n for n in self._packets if n < self._next]:
+            self._drop(number)

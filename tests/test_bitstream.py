@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import SMALL, small_vae
+from streamcodec.bitstream import LATENT_LIMIT, MAX_PAYLOAD_BYTES, Bitstream, Latents
+from streamcodec.errors import PayloadError
+from streamcodec_models.entropy import GAIN_COUNT, GAIN_MIN, EntropyTables, integer_frequencies
+
+BITSTREAM = Bitstream(small_vae().prior.tables())
+D = SMALL.latent_dim
+
+
+def latents(level: int, packets: int, channels: int, scale: float, seed: int = 0) -> Latents:
+    rng = np.random.default_rng(seed)
+    y = np.round(rng.laplace(0, scale, (packets, channels, D))).astype(np.int32)
+    gain = rng.integers(GAIN_MIN + 1, GAIN_MIN + GAIN_COUNT, (packets, channels)).astype(np.int32)
+    return Latents(level, gain, y)
+
+
+@given(st.integers(0, 15), st.integers(1, 3), st.integers(1, 2), st.sampled_from([0.0, 0.3, 3.0, 200.0]), st.integers(0, 99))
+def test_round_trip(level: int, packets: int, channels: int, scale: float, seed: int) -> None:
+    before = latents(level, packets, channels, scale, seed)
+    after = BITSTREAM.parse(BITSTREAM.serialize(before), packets, channels)
+    assert after.level == level
+    assert np.array_equal(after.gain_index, before.gain_index)
+    assert np.array_equal(after.y, before.y)
+
+
+def test_the_largest_latents_round_trip() -> None:
+    before = Latents(3, np.full((1, 1), -10, np.int32), np.full((1, 1, D), LATENT_LIMIT, np.int32))
+    before.y[0, 0, ::2] *= -1
+    assert np.array_equal(BITSTREAM.parse(BITSTREAM.serialize(before), 1, 1).y, before.y)
+
+
+def test_a_silent_packet_carries_no_latents() -> None:
+    before = Latents(3, np.full((1, 1), GAIN_MIN, np.int32), np.ones((1, 1, D), np.int32))
+    payload = BITSTREAM.serialize(before)
+    assert len(payload) <= 3
+    assert not BITSTREAM.parse(payload, 1, 1).y.any()
+
+
+@settings(max_examples=400)
+@given(st.binary(max_size=200), st.integers(1, 3), st.integers(1, 2))
+def test_any_bytes_give_latents_in_bounds_or_one_error(payload: bytes, packets: int, channels: int) -> None:
+    try:
+        parsed = BITSTREAM.parse(payload, packets, channels)
+    except PayloadError:
+        return
+    assert parsed.y.shape == (packets, channels, D)
+    assert np.abs(parsed.y).max() <= LATENT_LIMIT
+    assert 0 <= parsed.level < SMALL.quality_levels
+
+
+@given(st.data())
+def test_a_flipped_bit_never_does_worse_than_an_error(data: st.DataObject) -> None:
+    payload = bytearray(BITSTREAM.serialize(latents(8, 1, 1, 1.0)))
+    bit = data.draw(st.integers(0, len(payload) * 8 - 1))
+    payload[bit // 8] ^= 1 << bit % 8
+    try:
+        assert BITSTREAM.parse(bytes(payload), 1, 1).y.shape == (1, 1, D)
+    except PayloadError as error:
+        assert "payload" in str(error) or "latent" in str(error)
+
+
+def test_an_oversized_payload_is_refused_by_its_length() -> None:
+    with pytest.raises(PayloadError, match=f"at most {MAX_PAYLOAD_BYTES}"):
+        BITSTREAM.parse(bytes(MAX_PAYLOAD_BYTES + 1), 1, 1)
+
+
+def test_coded_bits_are_within_2_percent_of_the_priors_estimate() -> None:
+    """The KL of the VAE is the rate: what training minimises is what the coder spends."""
+    vae = small_vae()
+    # 60 packets a payload: byte rounding and the level's own bits are then far below 2 %.
+    packets, level = 60, 9
+    rng = np.random.default_rng(1)
+    scale = np.exp(vae.prior.log_scale.detach().numpy()[1]) * 1.2
+    y = np.round(rng.logistic(0, scale, (packets, 1, D))).astype(np.int32)
+    gain = rng.integers(-30, -10, (packets, 1)).astype(np.int32)
+    quality = torch.full((1, packets), level / 15)
+    estimate = vae.prior.bits(torch.from_numpy(y[None, :, 0].astype(np.float32)), torch.from_numpy(gain.T), quality).sum().item()
+    spent = len(BITSTREAM.serialize(Latents(level, gain, y))) * 8
+    assert spent == pytest.approx(estimate, rel=0.02)
+
+
+def test_every_symbol_stays_possible_however_small_its_mass() -> None:
+    frequencies = integer_frequencies(np.array([[1.0, 1e-30, 0.0]]))
+    assert frequencies.min() == 1
+    assert frequencies.sum() == 1 << 16
+
+
+def test_tables_that_do_not_add_up_are_refused() -> None:
+    good = small_vae().prior.tables()
+    broken = good.frequencies.copy()
+    broken[3, 3] += 1
+    with pytest.raises(ValueError, match="frequencies"):
+        EntropyTables(good.level_scale, good.class_scale, broken, good.class_frequencies, good.gain_frequencies)

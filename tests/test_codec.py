@@ -1,0 +1,213 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.signal import correlate
+
+import streamcodec
+from conftest import voice
+from streamcodec import CodecModel, StreamDecoder, StreamEncoder
+from streamcodec.errors import AudioError, ConfigError, PayloadError
+
+SECOND = voice(1.0)
+
+
+def test_config_states_25_ms(model: CodecModel) -> None:
+    assert model.config.latency_ms == 25.0
+    assert model.config.packet_ms == 20.0
+
+
+def test_an_impulse_is_heard_no_later_than_the_config_states(model: CodecModel) -> None:
+    """Through the real stream: sample n goes in, and what comes out by n + latency_samples must hold it."""
+    latency = model.config.latency_samples
+    packet = model.config.packet_samples
+    for offset in (0, 1, packet // 2, packet - 1):
+        pcm = np.zeros(20 * packet, np.float32)
+        position = 10 * packet + offset
+        pcm[position] = 0.9
+        encoder, decoder = StreamEncoder(model, quality=1.0), StreamDecoder(model)
+        heard = []  # what has been played when k samples were captured
+        for start in range(0, len(pcm), 40):
+            heard += [decoder.decode(p)[:, 0] for p in encoder.encode(pcm[start : start + 40])]
+            captured = start + 40
+            if captured >= position + latency:
+                break
+        played = np.concatenate(heard)
+        around = np.abs(played[max(0, position - packet) :])
+        assert np.argmax(around) + max(0, position - packet) == position + model.config.overlap
+        assert around.max() > 10 * np.median(around)
+
+
+def test_speech_comes_out_later_by_the_overlap_and_nothing_else(model: CodecModel) -> None:
+    encoder, decoder = StreamEncoder(model, quality=1.0), StreamDecoder(model)
+    played = np.concatenate([decoder.decode(p)[:, 0] for p in encoder.encode(SECOND)])
+    lag = int(np.argmax(correlate(played, SECOND[: len(played)], "full"))) - (len(played) - 1)
+    assert lag == model.config.overlap
+    assert lag + model.config.packet_samples == model.config.latency_samples
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, len(SECOND)), max_size=12), st.integers(1, 3))
+def test_chunking_never_changes_a_byte(model: CodecModel, cuts: list[int], latents_per_payload: int) -> None:
+    whole = streamcodec.encode(SECOND, StreamEncoder(model, bitrate_bps=6000, latents_per_payload=latents_per_payload))
+    encoder = StreamEncoder(model, bitrate_bps=6000, latents_per_payload=latents_per_payload)
+    edges = [0, *sorted(cuts), len(SECOND)]
+    payloads = [p for a, b in zip(edges, edges[1:], strict=False) for p in encoder.encode(SECOND[a:b])] + encoder.flush()
+    assert payloads == whole
+
+
+def test_streaming_equals_the_offline_pass(model: CodecModel) -> None:
+    """Packet by packet through the engine against one `decode` call over all frames."""
+    payloads = StreamEncoder(model, quality=0.7).encode(SECOND)
+    decoder = StreamDecoder(model)
+    streamed = np.concatenate([decoder.decode(p)[:, 0] for p in payloads])
+    parsed = [model.bitstream.parse(p, 1, 1) for p in payloads]
+    y = torch.from_numpy(np.concatenate([p.y[:, 0] for p in parsed])).float()[None]
+    gain = torch.from_numpy(np.concatenate([p.gain_index[:, 0] for p in parsed])).float()[None]
+    quality = torch.tensor([[p.level / (model.bitstream.levels - 1) for p in parsed]])
+    with torch.inference_mode():
+        offline, _ = model.vae.decode(y, gain, quality, torch.zeros_like(gain, dtype=torch.bool), model.vae.initial_decoder_state(1))
+    assert np.abs(streamed - offline[0].clamp(-1, 1).numpy()).max() < 1e-4
+
+
+@pytest.mark.parametrize("sample_rate", [8_000, 16_000, 22_050, 24_000, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("kind", [np.int16, np.float32])
+def test_sources_of_every_kind_come_back_aligned(model: CodecModel, sample_rate: int, channels: int, kind: type) -> None:
+    mono = voice(0.6, sample_rate)
+    pcm = np.stack([mono, -0.5 * mono], 1)[:, :channels]
+    source = (pcm * 32767).astype(np.int16) if kind is np.int16 else pcm
+    payloads = streamcodec.encode(source, StreamEncoder(model, quality=1.0, sample_rate=sample_rate, channels=channels))
+    back = streamcodec.decode(payloads, StreamDecoder(model, sample_rate=sample_rate, channels=channels), len(source))
+    assert back.shape == pcm.shape
+    for channel in range(channels):
+        a, b = pcm[:, channel], back[:, channel]
+        lag = int(np.argmax(correlate(b, a, "full"))) - (len(a) - 1)
+        assert abs(lag) <= 1
+        assert np.corrcoef(a, b)[0, 1] > 0.7
+
+
+@pytest.mark.parametrize("samples", [0, 1, 2, 319, 320, 321, 5_000])
+def test_every_length_keeps_its_length(model: CodecModel, samples: int) -> None:
+    payloads = streamcodec.encode(SECOND[:samples], StreamEncoder(model, quality=0.5))
+    assert len(streamcodec.decode(payloads, StreamDecoder(model), samples)) == samples
+    assert bool(payloads) == bool(samples)
+
+
+def test_stereo_can_be_averaged(model: CodecModel) -> None:
+    stereo = np.stack([SECOND, np.zeros_like(SECOND)], 1)
+    both = streamcodec.encode(stereo, StreamEncoder(model, quality=0.5, channels=2, downmix=True))
+    assert both == streamcodec.encode(SECOND * np.float32(0.5), StreamEncoder(model, quality=0.5))
+
+
+def test_streams_share_weights_and_nothing_else(model: CodecModel) -> None:
+    alone = streamcodec.encode(SECOND, StreamEncoder(model, quality=0.5))
+    first, second = StreamEncoder(model, quality=0.5), StreamEncoder(model, quality=0.5)
+    mixed = []
+    for start in range(0, len(SECOND), 800):
+        mixed += first.encode(SECOND[start : start + 800])
+        second.encode(SECOND[::-1][start : start + 800].copy())
+    assert mixed + first.flush() == alone
+
+
+def test_reset_begins_anew(model: CodecModel) -> None:
+    encoder, decoder = StreamEncoder(model, bitrate_bps=5000), StreamDecoder(model)
+    first = encoder.encode(SECOND)
+    played = np.concatenate([decoder.decode(p) for p in first])
+    encoder.reset()
+    decoder.reset()
+    assert encoder.encode(SECOND) == first
+    assert np.array_equal(np.concatenate([decoder.decode(p) for p in first]), played)
+
+
+def test_a_missing_packet_is_concealed_and_heals(model: CodecModel) -> None:
+    payloads = StreamEncoder(model, quality=0.8).encode(voice(2.0))
+    whole, holed = StreamDecoder(model), StreamDecoder(model)
+    clean = [whole.decode(p) for p in payloads]
+    played = [holed.decode(None if 40 <= i < 43 else p) for i, p in enumerate(payloads)]
+    assert all(np.isfinite(p).all() and len(p) == model.config.packet_samples for p in played)
+    assert not np.allclose(played[41], clean[41])
+    # The network's memory is finite: once it has seen only good packets, the two decoders agree.
+    assert np.abs(np.concatenate(played[70:]) - np.concatenate(clean[70:])).max() < 1e-4
+
+
+def test_concealment_fades(model: CodecModel) -> None:
+    decoder = StreamDecoder(model)
+    for payload in StreamEncoder(model, quality=0.8).encode(SECOND[:8000]):
+        last = decoder.decode(payload)
+    missing = [decoder.decode(None) for _ in range(20)]
+    assert np.square(missing[-1]).mean() < 1e-4 * max(np.square(last).mean(), 1e-3)
+
+
+def test_a_bad_payload_leaves_the_stream_as_it_was(model: CodecModel) -> None:
+    payloads = StreamEncoder(model, quality=0.8).encode(SECOND)
+    clean, hurt = StreamDecoder(model), StreamDecoder(model)
+    for i, payload in enumerate(payloads):
+        if i == 20:
+            for garbage in (b"", b"\xff" * 2000, payload + b"\1\2\3\4\5\6"):
+                with pytest.raises(PayloadError):
+                    hurt.decode(garbage)
+        assert np.array_equal(clean.decode(payload), hurt.decode(payload))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(min_size=1, max_size=80))
+def test_any_bytes_give_pcm_or_one_error(model: CodecModel, payload: bytes) -> None:
+    try:
+        pcm = StreamDecoder(model).decode(payload)
+    except PayloadError:
+        return
+    assert pcm.shape == (model.config.packet_samples, 1)
+    assert np.abs(pcm).max() <= 1.0
+
+
+def test_bad_pcm_is_named_and_loses_nothing(model: CodecModel) -> None:
+    encoder = StreamEncoder(model, quality=0.5)
+    payloads = encoder.encode(SECOND[:1000])
+    bad = SECOND[:400].copy()
+    bad[17] = np.nan
+    with pytest.raises(AudioError, match="nan at sample 17 of 400"):
+        encoder.encode(bad)
+    with pytest.raises(AudioError, match=r"shape \[10, 3\]"):
+        encoder.encode(np.zeros((10, 3), np.float32))
+    with pytest.raises(AudioError, match="int16 or float32, got int64"):
+        encoder.encode(np.zeros(10, np.int64))
+    payloads += encoder.encode(SECOND[1000:]) + encoder.flush()
+    assert payloads == streamcodec.encode(SECOND, StreamEncoder(model, quality=0.5))
+
+
+def test_floats_beyond_full_scale_are_clipped(model: CodecModel) -> None:
+    loud = SECOND * np.float32(20)
+    assert streamcodec.encode(loud, StreamEncoder(model, quality=0.5)) == streamcodec.encode(
+        np.clip(loud, -1, 1), StreamEncoder(model, quality=0.5)
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings_", "complaint"),
+    [
+        ({}, "either a bit rate or a quality"),
+        ({"bitrate_bps": 6000, "quality": 0.5}, "either a bit rate or a quality"),
+        ({"bitrate_bps": 10}, "1000 to 32000 bit/s for 1 channel, got 10"),
+        ({"bitrate_bps": 1500, "channels": 2}, "2000 to 64000 bit/s for 2 channels"),
+        ({"quality": 1.5}, "0 to 1, got 1.5"),
+        ({"quality": 0.5, "capped": True}, "needs a bit rate"),
+        ({"quality": 0.5, "channels": 3}, "channels must be 1 to 2"),
+        ({"quality": 0.5, "sample_rate": 1}, "sample rate must be"),
+        ({"quality": 0.5, "latents_per_payload": 9}, "latents per payload"),
+    ],
+)
+def test_settings_out_of_range_are_named(model: CodecModel, settings_: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        StreamEncoder(model, **settings_)  # type: ignore[arg-type]
+
+
+def test_cuda_decodes_what_the_cpu_encoded_and_back(model_folder: str, model: CodecModel) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here: PyTorch finds no CUDA device")
+    on_gpu = streamcodec.load_model(model_folder, "cuda")
+    payloads = {m.device.type: streamcodec.encode(SECOND, StreamEncoder(m, quality=0.7)) for m in (model, on_gpu)}
+    for made in payloads.values():
+        played = [streamcodec.decode(made, StreamDecoder(m)) for m in (model, on_gpu)]
+        assert np.abs(played[0] - played[1]).max() < 1e-3

@@ -1,0 +1,73 @@
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamcodec.container import StreamHeader, read_container, write_container
+from streamcodec.errors import ContainerError
+
+HEADER = StreamHeader("0123456789abcdef", 16_000, 320, 48_000, 1, 1, samples=4_800, payloads=3)
+PAYLOADS = [b"abc", None, b"x" * 300]
+
+
+def written(header: StreamHeader = HEADER, payloads: list[bytes | None] = PAYLOADS) -> bytes:
+    file = io.BytesIO()
+    write_container(file, header, payloads)
+    return file.getvalue()
+
+
+def test_round_trip() -> None:
+    recording = read_container(io.BytesIO(written()))
+    assert recording.header == HEADER
+    assert recording.payloads == PAYLOADS
+    assert recording.damage is None
+
+
+@given(st.integers(0, len(written()) - 1))
+def test_a_cut_file_gives_what_is_whole_and_says_what_is_missing(length: int) -> None:
+    try:
+        recording = read_container(io.BytesIO(written()[:length]))
+    except ContainerError as error:
+        assert length < len(written(HEADER, []))
+        assert "file" in str(error) or "header" in str(error)
+        return
+    assert recording.payloads == PAYLOADS[: len(recording.payloads)]
+    assert recording.damage is not None
+    assert f"{len(recording.payloads)} of 3 payloads are whole" in recording.damage
+
+
+def test_a_stream_of_unknown_length_cut_inside_a_payload_says_so() -> None:
+    header = StreamHeader("0123456789abcdef", 16_000, 320, 16_000, 1, 1)
+    recording = read_container(io.BytesIO(written(header)[:-5]))
+    assert recording.payloads == PAYLOADS[:2]
+    assert recording.damage == "the file ends, or is damaged, inside payload 2"
+
+
+@given(st.binary(max_size=300))
+def test_foreign_bytes_are_one_error(junk: bytes) -> None:
+    with pytest.raises(ContainerError):
+        read_container(io.BytesIO(b"RIFF" + junk))
+
+
+@given(st.binary(max_size=300))
+def test_junk_behind_the_header_never_crashes(junk: bytes) -> None:
+    recording = read_container(io.BytesIO(written(HEADER, []) + junk))
+    assert sum(len(p or b"") for p in recording.payloads) <= len(junk)
+
+
+@given(st.integers(6, len(written(HEADER, [])) - 1), st.integers(1, 255))
+def test_a_changed_header_is_noticed(position: int, change: int) -> None:
+    changed = bytearray(written())
+    changed[position] ^= change
+    with pytest.raises(ContainerError):
+        read_container(io.BytesIO(bytes(changed)))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("channels", 9), ("sample_rate", 0), ("samples", -1), ("latents_per_payload", 1.5), ("model", 7)]
+)
+def test_a_header_out_of_range_names_the_field(field: str, value: object) -> None:
+    header = StreamHeader(**{**HEADER.__dict__, field: value})  # type: ignore[arg-type]
+    with pytest.raises(ContainerError, match=field):
+        read_container(io.BytesIO(written(header)))

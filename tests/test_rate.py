@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+
+import streamcodec
+from conftest import voice
+from streamcodec import CodecModel, StreamEncoder
+from streamcodec.rate import CappedBitrate, Dither, FixedQuality, TargetBitrate, position_for
+
+RATES = [1500.0 * 1.17**level for level in range(16)]
+
+
+def spend(level: int, busyness: float) -> int:
+    """A voice whose packets cost `busyness` times what the level's mean is."""
+    return max(1, round(RATES[level] * busyness * 0.02 / 8))
+
+
+@pytest.mark.parametrize("target", [1_800, 3_000, 6_000, 12_000])
+@pytest.mark.parametrize("bias", [0.7, 1.0, 1.4])
+def test_ten_seconds_meet_the_target_within_5_percent(target: int, bias: float) -> None:
+    """Whatever this voice costs against the mean that the model was calibrated on."""
+    control = TargetBitrate(target, RATES, 0.02)
+    rng = np.random.default_rng(0)
+    sizes = []
+    for packet in range(500):
+        level = control.next_level()
+        busy = bias * (0.4 if packet // 40 % 3 == 0 else 1.2) * rng.lognormal(0, 0.3)
+        sizes.append(spend(level, busy))
+        control.spent(sizes[-1], level)
+    reachable = RATES[0] * bias < target < RATES[-1] * bias
+    assert not reachable or sum(sizes) * 8 / 10 == pytest.approx(target, rel=0.05)
+
+
+def test_silence_saves_no_more_than_a_second() -> None:
+    control = TargetBitrate(3_000, RATES, 0.02)
+    for _ in range(3000):
+        control.spent(1, control.next_level())
+    burst = 0
+    for _ in range(500):
+        level = control.next_level()
+        burst += spend(level, 1.0)
+        control.spent(spend(level, 1.0), level)
+    assert burst * 8 <= 3_000 * (10 + 2)
+
+
+def test_a_fixed_quality_between_levels_is_met_in_the_mean() -> None:
+    control = FixedQuality(0.5, 16)
+    levels = [control.next_level() for _ in range(100)]
+    assert set(levels) == {7, 8}
+    assert np.mean(levels) == pytest.approx(7.5)
+
+
+def test_dither_keeps_to_the_ends() -> None:
+    dither = Dither(16)
+    assert [dither.level(-3.0) for _ in range(5)] == [0] * 5
+    assert [dither.level(99.0) for _ in range(5)] == [15] * 5
+
+
+def test_position_is_monotonic_and_clamped() -> None:
+    positions = [position_for(b, RATES) for b in (100, 1_500, 3_000, 6_000, 99_000)]
+    assert positions == sorted(positions)
+    assert positions[0] == 0.0
+    assert positions[-1] == 15.0
+
+
+@pytest.mark.parametrize("bitrate", [1_200, 3_000, 6_000])
+@pytest.mark.parametrize("latents_per_payload", [1, 3])
+def test_no_capped_payload_exceeds_its_share(model: CodecModel, bitrate: int, latents_per_payload: int) -> None:
+    pcm = voice(2.0, seed=3) + np.random.default_rng(0).standard_normal(32_000).astype(np.float32) * 0.1
+    encoder = StreamEncoder(model, bitrate_bps=bitrate, capped=True, latents_per_payload=latents_per_payload)
+    limit = int(bitrate * 0.02 * latents_per_payload / 8)
+    sizes = [len(p) for p in streamcodec.encode(pcm, encoder)]
+    assert max(sizes) <= limit
+    assert np.mean(sizes) > 0.5 * limit
+
+
+def test_a_capped_stream_climbs_again_when_there_is_room() -> None:
+    control = CappedBitrate(6_000, RATES, 0.02)
+    for _ in range(50):
+        control.spent(15, 0)
+    low = control.next_level()
+    for _ in range(50):
+        level = control.next_level()
+        control.spent(min(15, spend(level, 0.5)), level)
+    assert control.next_level() > low
+
+
+@pytest.mark.parametrize("bitrate", [3_000, 6_000, 12_000])
+def test_speech_meets_its_rate_through_the_shipped_model(shipped: CodecModel, speech: np.ndarray, bitrate: int) -> None:
+    pcm = speech[: 10 * 16_000]
+    payloads = StreamEncoder(shipped, bitrate_bps=bitrate).encode(pcm)
+    seconds = len(payloads) * 0.02
+    assert sum(map(len, payloads)) * 8 / seconds == pytest.approx(bitrate, rel=0.05)
