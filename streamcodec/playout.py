@@ -1,6 +1,7 @@
 """Jitter buffer: packets come in when the network likes, one leaves per packet duration. Sans-I/O: time is an argument.
 
-The buffer is pulled by the sound sink, so it has no clock of its own to drift: `poll` is called whenever audio needs one packet more.
+The buffer is pulled by the sound sink, so it has no clock of its own to drift: `poll` is called whenever audio needs one packet
+more.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ import math
 from typing import Protocol
 
 from .errors import ConfigError
-from .packet import Flags
+from .packet import SEQUENCE_MODULUS, Flags, sequence_distance
 
-SEQUENCE_MODULUS = 1 << 32
 CONCEAL_LIMIT_MS = 60.0  # a decoder's continuation is worth hearing for about this long; then silence and a new start
 TRIM_WINDOW_MS = 2_000.0  # delay that no packet of so long a time has needed is surplus
 TRIM_MARGIN_PACKETS = 1.5  # surplus below this is not worth a splice
@@ -206,8 +206,7 @@ class FixedPlayout:
         """The number nearest to the highest so far that is `sequence` mod 2^32."""
         if self._highest is None:
             return sequence
-        half = SEQUENCE_MODULUS // 2
-        return self._highest + (sequence - self._highest + half) % SEQUENCE_MODULUS - half
+        return self._highest + sequence_distance(sequence, self._highest)
 
     def _begins_anew(self, number: int, flags: Flags) -> bool:
         """A far step back is a stray old packet, unless it says RESET or its successor comes too (RFC 3550, appendix A.1)."""

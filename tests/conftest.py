@@ -6,15 +6,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
-
-from streamcodec.model import CodecModel, load_model
 from streamcodec_models import weights
 from streamcodec_models.config import VaeConfig
 from streamcodec_models.vae import VoiceVae
 
-SMALL = VaeConfig(encoder_dim=24, decoder_dim=24, latent_dim=32, classes=4, quality_knots=3, encoder_blocks=(1, 1), decoder_blocks=(1, 1))
+from streamcodec.model import CodecModel, load_model
+
+# The machines that run this are shared and slow at times: no example fails for the time it took.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
+
+SPEECH = Path(__file__).parents[1] / "bench" / "streamcodec_bench" / "speech" / "librispeech.flac"
+SMALL = VaeConfig(
+    encoder_dim=24, decoder_dim=24, latent_dim=32, classes=4, quality_knots=3, encoder_blocks=(1, 1), decoder_blocks=(1, 1)
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -64,3 +73,10 @@ def voice(seconds: float, sample_rate: int = 16_000, seed: int = 0) -> NDArray[n
     breath = rng.standard_normal(len(t)) * 0.05
     envelope = np.clip(np.sin(2 * np.pi * 1.3 * t) + 0.3, 0, 1)
     return ((tone * 0.2 + breath) * envelope * 0.5).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def speech() -> NDArray[np.float32]:
+    """[T] at 16 kHz: the 21 s of LibriSpeech that come with the bench."""
+    pcm, _ = soundfile.read(SPEECH, dtype="float32")
+    return np.asarray(pcm)

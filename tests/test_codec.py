@@ -1,12 +1,14 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
+from conftest import voice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import correlate
 
 import streamcodec
-from conftest import voice
 from streamcodec import CodecModel, StreamDecoder, StreamEncoder
 from streamcodec.errors import AudioError, ConfigError, PayloadError
 
@@ -53,7 +55,7 @@ def test_chunking_never_changes_a_byte(model: CodecModel, cuts: list[int], laten
     whole = streamcodec.encode(SECOND, StreamEncoder(model, bitrate_bps=6000, latents_per_payload=latents_per_payload))
     encoder = StreamEncoder(model, bitrate_bps=6000, latents_per_payload=latents_per_payload)
     edges = [0, *sorted(cuts), len(SECOND)]
-    payloads = [p for a, b in zip(edges, edges[1:], strict=False) for p in encoder.encode(SECOND[a:b])] + encoder.flush()
+    payloads = [p for a, b in pairwise(edges) for p in encoder.encode(SECOND[a:b])] + encoder.flush()
     assert payloads == whole
 
 
@@ -67,7 +69,9 @@ def test_streaming_equals_the_offline_pass(model: CodecModel) -> None:
     gain = torch.from_numpy(np.concatenate([p.gain_index[:, 0] for p in parsed])).float()[None]
     quality = torch.tensor([[p.level / (model.bitstream.levels - 1) for p in parsed]])
     with torch.inference_mode():
-        offline, _ = model.vae.decode(y, gain, quality, torch.zeros_like(gain, dtype=torch.bool), model.vae.initial_decoder_state(1))
+        offline, _ = model.vae.decode(
+            y, gain, quality, torch.zeros_like(gain, dtype=torch.bool), model.vae.initial_decoder_state(1)
+        )
     assert np.abs(streamed - offline[0].clamp(-1, 1).numpy()).max() < 1e-4
 
 

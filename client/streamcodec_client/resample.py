@@ -46,7 +46,8 @@ class LiveResampler:
         samples = np.concatenate([self._history, pcm])
         self._history = samples[len(samples) - (taps - 1) :]
         windows = np.lib.stride_tricks.sliding_window_view(samples, taps, axis=0)[steps // self._up]
-        return np.einsum("nct,nt->nc", windows, self._bank[steps % self._up]).astype(np.float32)
+        converted: Pcm = np.einsum("nct,nt->nc", windows, self._bank[steps % self._up])
+        return converted
 
 
 def _filter_bank(source_rate: int, target_rate: int, up: int) -> Pcm:

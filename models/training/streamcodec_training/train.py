@@ -48,8 +48,8 @@ class TrainingConfig:
     device: str = "auto"
     matrix_rate: float = 1e-2
     vector_rate: float = 1e-3
-    beta_low: float = 2e-3
-    beta_high: float = 4e-6
+    beta_low: float = 1.3e-4
+    beta_high: float = 5e-7
     decay_from: float = 0.4
     checkpoint_minutes: float = 10.0
     log_steps: int = 25

@@ -1,0 +1,183 @@
+"""`make demo`: real speech through the trained codec, a relay and back, in processes of their own; then what it cost, measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from streamcodec.errors import StreamcodecError
+
+from .latency import LatencyReport, latency_report, read_mono, read_trace
+from .live_session import SessionPlan, run_session
+
+SPEECH = Path(__file__).parent / "speech" / "librispeech.flac"
+PACKET_OVERHEAD = "TCP/IP 52 + websocket frame 2-6 + header 12 bytes a packet; the client-to-relay direction masks its frames"
+
+
+@dataclasses.dataclass(frozen=True)
+class SessionReport:
+    """What one live session measured. Rates in kbit/s of the sender; losses as the listener counted them."""
+
+    seconds: float
+    payload_kbps: float
+    wire_kbps: float
+    packets_sent: int
+    packets_lost: int
+    packets_late: int
+    packets_concealed: int
+    latency: LatencyReport
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+
+def measure(plan: SessionPlan, show: bool) -> tuple[SessionReport, list[int]]:
+    """Run the session and read its traces. Returns the report and the payload size of each packet in bytes."""
+    from streamcodec.model import load_model
+
+    config = load_model(plan.model, "cpu").stream_config(1, plan.packet_ms // 20)
+    pcm, rate = read_mono(plan.source)
+    seconds = len(pcm) / rate
+    heard_lines = 0
+
+    def progress(line: dict[str, Any]) -> None:
+        nonlocal heard_lines
+        heard_lines += 1
+        if show and not line.get("final"):
+            click.echo(f"\r{_progress_line(line, heard_lines, seconds)}", err=True, nl=False)
+
+    summaries = run_session(plan, progress)
+    if show:
+        click.echo("", err=True)
+    _, packets = read_trace(plan.sender_trace)
+    _, heard = read_trace(plan.listener_trace)
+    overlap_ms = 1000 * config.overlap / config.sample_rate
+    latency = latency_report(plan.source, plan.decoded, plan.sender_trace, plan.listener_trace, config.packet_ms, overlap_ms)
+    sizes = [p["payload_bytes"] for p in packets]
+    received = {line["sequence"] for line in heard if line.get("received_ns") is not None}
+    audio_s = len(packets) * config.packet_ms / 1000
+    return SessionReport(
+        seconds=round(seconds, 2),
+        payload_kbps=round(sum(sizes) * 8 / audio_s / 1000, 3),
+        wire_kbps=round(sum(p["wire_bytes"] for p in packets) * 8 / audio_s / 1000, 2),
+        packets_sent=len(packets),
+        packets_lost=len({p["sequence"] for p in packets} - received),
+        packets_late=int(summaries.listener.get("late", 0)),
+        packets_concealed=int(summaries.listener.get("concealed", 0)),
+        latency=latency,
+    ), sizes
+
+
+def _progress_line(line: dict[str, Any], second: int, seconds: float) -> str:
+    done = min(1.0, second / seconds)
+    bar = "#" * round(24 * done)
+    return (
+        f"[{bar:<24}] {min(second, int(seconds)):3d}/{seconds:.0f} s  {line.get('payload_kbps', 0):5.2f} kbit/s  "
+        f"lost {line.get('lost', 0)}  late {line.get('late', 0)}  concealed {line.get('concealed', 0)}  "
+        f"buffer {line.get('buffer_ms', 0):3.0f} ms "
+    )
+
+
+def report_text(report: SessionReport) -> str:
+    """The report as a terminal shows it."""
+    latency = report.latency
+    rows = [
+        f"payload     {report.payload_kbps:6.2f} kbit/s",
+        f"on the wire {report.wire_kbps:6.2f} kbit/s  ({PACKET_OVERHEAD})",
+        f"packets     {report.packets_sent} sent, {report.packets_lost} lost, {report.packets_late} late, "
+        f"{report.packets_concealed} concealed",
+        "",
+        f"{'latency, ms':<18}{'p50':>8}{'p99':>8}",
+        f"{'packet fill':<18}{latency.packet_fill_ms:8.2f}{'':8}  first sample of a packet until its last",
+    ]
+    rows += [f"{stage:<18}{spread.p50:8.2f}{spread.p99:8.2f}" for stage, spread in latency.stages.items()]
+    rows += [
+        f"{'codec overlap':<18}{latency.overlap_ms:8.2f}",
+        f"{'end to end':<18}{latency.end_to_end.p50:8.2f}{latency.end_to_end.p99:8.2f}"
+        f"  cross-correlation of sent and played, {latency.windows} windows; creep {latency.creep_ms:+.2f} ms",
+    ]
+    return "\n".join(rows)
+
+
+def draw_session(plan: SessionPlan, report: SessionReport, sizes: list[int]) -> Path:
+    """PNG beside the recordings: both spectrograms, aligned by the measured delay, and the rate over time."""
+    from .picture import draw
+
+    sent, rate = read_mono(plan.source)
+    played, _ = read_mono(plan.decoded)
+    facts_sent, _ = read_trace(plan.sender_trace)
+    facts_heard, _ = read_trace(plan.listener_trace)
+    delay_ms = report.latency.end_to_end.p50 - (facts_heard["sink_start_ns"] - facts_sent["source_start_ns"]) / 1e6
+    delay = max(0, round(delay_ms * rate / 1000))
+    target = plan.folder / "session.png"
+    title = (
+        f"streamcodec live: {report.payload_kbps:.2f} kbit/s payload, {report.latency.end_to_end.p50:.0f} ms end to end, "
+        f"{report.packets_concealed} of {report.packets_sent} packets concealed"
+    )
+    draw(target, sent, played[delay : delay + len(sent)], rate, plan.packet_ms / 1000, sizes, title)
+    return target
+
+
+@click.command()
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("demo"), show_default=True)
+@click.option("--source", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=SPEECH, help="Recording to send.")
+@click.option("--bitrate", type=float, default=6_000, show_default=True, help="bit/s")
+@click.option("--packet-ms", type=click.Choice(["20", "40", "60"]), default="20", show_default=True)
+@click.option("--playout-ms", type=int, default=60, show_default=True)
+@click.option("--model", help="Name of a shipped model, or a folder with one.")
+def demo(out: Path, source: Path, bitrate: float, packet_ms: str, playout_ms: int, model: str | None) -> None:
+    """Send bundled speech through a relay to a listener, and measure it."""
+    out.mkdir(parents=True, exist_ok=True)
+    original = out / "original.wav"
+    _as_wav(source, original)
+    plan = SessionPlan(original, out, bitrate, int(packet_ms), playout_ms, model)
+    click.echo("relay, listener and sender are starting: three processes over websockets on 127.0.0.1", err=True)
+    report, sizes = measure(plan, show=True)
+    (out / "report.json").write_text(report.to_json() + "\n")
+    picture = draw_session(plan, report, sizes)
+    click.echo(report_text(report))
+    click.echo(f"\n{original}  what was said\n{plan.decoded}  what was heard\n{picture}  both, and the rate over time")
+
+
+def measure_latency(source: Path, bitrate_bps: float, packet_ms: int, playout_ms: int, model: str | None) -> SessionReport:
+    """A session whose files are thrown away."""
+    with tempfile.TemporaryDirectory() as folder:
+        original = Path(folder) / "original.wav"
+        _as_wav(source, original)
+        return measure(SessionPlan(original, Path(folder), bitrate_bps, packet_ms, playout_ms, model), show=False)[0]
+
+
+def _as_wav(source: Path, target: Path) -> None:
+    import soundfile
+
+    if source.suffix.lower() == ".wav":
+        if source.resolve() != target.resolve():
+            shutil.copyfile(source, target)
+        return
+    pcm, rate = soundfile.read(source, dtype="int16", always_2d=True)
+    soundfile.write(target, pcm, rate)
+
+
+def main() -> int:
+    try:
+        demo.main(standalone_mode=False, prog_name="demo")
+    except StreamcodecError as error:
+        click.echo(f"demo: {error}", err=True)
+        return 2
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

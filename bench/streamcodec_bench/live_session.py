@@ -1,0 +1,127 @@
+"""A whole live session on this machine: relay, listener and sender as processes of their own over real websockets."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from streamcodec.errors import StreamcodecError
+
+PROGRAM = [sys.executable, "-m", "streamcodec_client"]
+ENDING_S = 30.0
+
+
+class SessionFailed(StreamcodecError):
+    """A process of the session ended in a way it should not have; carries what it said."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SessionPlan:
+    """What is sent and how. `source` is a recording; everything the session writes goes into `folder`."""
+
+    source: Path
+    folder: Path
+    bitrate_bps: float = 6_000
+    packet_ms: int = 20
+    playout_ms: int = 60
+    model: str | None = None
+
+    @property
+    def decoded(self) -> Path:
+        return self.folder / "decoded.wav"
+
+    @property
+    def sender_trace(self) -> Path:
+        return self.folder / "sender.jsonl"
+
+    @property
+    def listener_trace(self) -> Path:
+        return self.folder / "listener.jsonl"
+
+
+@dataclasses.dataclass(frozen=True)
+class SessionSummaries:
+    """The last JSON line of each side."""
+
+    sender: dict[str, Any]
+    listener: dict[str, Any]
+
+
+def run_session(plan: SessionPlan, on_progress: Callable[[dict[str, Any]], None]) -> SessionSummaries:
+    """Blocks until the recording has been sent and played. `on_progress` gets the listener's line each second. Raises
+    SessionFailed.
+    """
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    model = ["--model", plan.model] if plan.model else []
+    with _started([*PROGRAM, "serve", "--host", "127.0.0.1", "--port", "0"]) as relay:
+        url = _line_with(relay, "listening on ").split("listening on ")[1].split()[0]
+        room = ["--url", url, "--room", "bench", "--json", *model]
+        listen = ["listen", "--sink", str(plan.decoded), "--trace", str(plan.listener_trace)]
+        listen += ["--playout-ms", str(plan.playout_ms), "--exit-when-done"]
+        send = ["send", "--source", str(plan.source), "--trace", str(plan.sender_trace)]
+        send += ["--bitrate", str(plan.bitrate_bps), "--packet-ms", str(plan.packet_ms)]
+        with _started([*PROGRAM, *listen, *room]) as listener:
+            _line_with(listener, "{")  # it has joined: nothing of the beginning is missed
+            with _started([*PROGRAM, *send, *room]) as sender:
+                heard = None
+                assert listener.stdout is not None
+                for line in listener.stdout:
+                    heard = json.loads(line)
+                    on_progress(heard)
+                sent = [json.loads(line) for line in _finished(sender, "sender").splitlines() if line.startswith("{")]
+            _finished(listener, "listener")
+    if heard is None or not sent:
+        raise SessionFailed("the session ended without a summary from both sides")
+    return SessionSummaries(sent[-1], heard)
+
+
+@contextlib.contextmanager
+def _started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    # One thread a process, as live inference runs anyway: three processes share what may be two cores.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)  # noqa: S603
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def _line_with(process: subprocess.Popen[str], wanted: str) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if wanted in line:
+            return line
+    raise SessionFailed(_last_words(process, f"{process.args[3] if isinstance(process.args, list) else 'process'} did not start"))
+
+
+def _finished(process: subprocess.Popen[str], role: str) -> str:
+    try:
+        out, _ = process.communicate(timeout=ENDING_S)
+    except subprocess.TimeoutExpired as error:
+        raise SessionFailed(f"the {role} did not end within {ENDING_S:g} s of the recording's end") from error
+    if process.returncode != 0:
+        raise SessionFailed(_last_words(process, f"the {role} ended with status {process.returncode}"))
+    return out
+
+
+def _last_words(process: subprocess.Popen[str], what: str) -> str:
+    words = ""
+    if process.stderr is not None and not process.stderr.closed:
+        process.terminate()
+        words = process.stderr.read().strip()
+    return f"{what}: {words.splitlines()[-1] if words else 'it said nothing'}"

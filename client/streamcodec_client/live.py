@@ -1,0 +1,180 @@
+"""A live session: transport, sender and receiver on one event loop, until something ends it; then an orderly goodbye."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import gc
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from types import FrameType
+
+from streamcodec.session import Hello, Message, Report, Role, Welcome
+
+from .clock import Clock
+from .receiver import Receiver
+from .report import Reporter
+from .sender import Sender
+from .trace import Trace
+from .transport import RelayTransport
+
+POLL_S = 0.05
+STATUS_INTERVAL_S = 1.0
+RECEIVER_REPORT_INTERVAL_S = 5.0
+SWITCH_INTERVAL_S = 0.001
+
+
+@dataclasses.dataclass(frozen=True)
+class LiveSettings:
+    url: str
+    room: str
+    name: str
+    duration_s: float | None  # of listening; a sender counts its source's samples
+    exit_when_done: bool
+
+
+class _Announcer:
+    """Tells the user what the connection does."""
+
+    def __init__(self, reporter: Reporter, url: str, room: str) -> None:
+        self._reporter, self._url, self._room = reporter, url, room
+        self.met = asyncio.Event()
+
+    def connected(self, welcome: Welcome, connection: int) -> None:
+        self.met.set()
+        self._reporter.notice(f"{'connected' if connection == 1 else 'reconnected'} to {self._url}, room {self._room}")
+
+    def disconnected(self, reason: str) -> None:
+        self._reporter.notice(f"disconnected: {reason}")
+
+    def media(self, datagram: bytes, received_ns: int) -> None:
+        """Not news."""
+
+    def message(self, message: Message) -> None:
+        """Not news."""
+
+
+async def run_live(
+    settings: LiveSettings,
+    clock: Clock,
+    reporter: Reporter,
+    sender: Sender | None,
+    receiver: Receiver | None,
+    traces: Sequence[Trace | None],
+) -> None:
+    """Ends with the source, the duration, the last talker (`exit_when_done`), a signal, or the relay's goodbye.
+
+    Raises ConnectionRefused, AudioError.
+    """
+    announcer = _Announcer(reporter, settings.url, settings.room)
+    listeners = [part for part in (sender, receiver, announcer) if part is not None]
+    transport = RelayTransport(settings.url, _hello(settings, sender, receiver), listeners, clock)
+    stop = asyncio.Event()
+    with _signals_set(stop), _short_thread_turns():
+        connection = asyncio.ensure_future(transport.run())
+        sending = asyncio.ensure_future(sender.run(transport)) if sender is not None else None
+        receiving = asyncio.ensure_future(receiver.run()) if receiver is not None else None
+        reporting = [asyncio.ensure_future(_show(reporter, transport, sender, receiver, traces))]
+        if receiver is not None:
+            reporting.append(asyncio.ensure_future(_tell_talkers(transport, receiver)))
+        timer = asyncio.ensure_future(_duration(settings.duration_s if receiver is not None else None, announcer.met))
+        try:
+            while not (
+                stop.is_set()
+                or timer.done()
+                or connection.done()
+                or (receiving is not None and receiving.done())
+                or _all_said(settings, sending, receiver)
+            ):
+                await asyncio.sleep(POLL_S)
+        finally:
+            # In the order in which the sound flows, so that what was captured is sent before the goodbye.
+            timer.cancel()
+            outcomes: list[BaseException | None] = []
+            for part, task in ((sender, sending), (receiver, receiving)):
+                if part is not None and task is not None:
+                    part.stop()
+                    outcomes += await asyncio.gather(task, return_exceptions=True)
+            transport.close()
+            # Why the connection ended is the better answer where several things failed.
+            outcomes = [*await asyncio.gather(connection, return_exceptions=True), *outcomes]
+            for task in reporting:
+                task.cancel()
+            outcomes += [e for e in await asyncio.gather(*reporting, return_exceptions=True) if isinstance(e, Exception)]
+    for outcome in outcomes:
+        if outcome is not None:
+            raise outcome
+    reporter.summary(sender, receiver)
+
+
+def _hello(settings: LiveSettings, sender: Sender | None, receiver: Receiver | None) -> Hello:
+    role = Role.BOTH if sender and receiver else Role.TALK if sender else Role.LISTEN
+    return Hello(role=role, room=settings.room, name=settings.name, stream_info=sender.info if sender else None)
+
+
+def _all_said(settings: LiveSettings, sending: asyncio.Future[None] | None, receiver: Receiver | None) -> bool:
+    if sending is not None and not sending.done():
+        return False
+    if sending is not None and (receiver is None or sending.exception() is not None):
+        return True
+    return settings.exit_when_done and receiver is not None and receiver.everybody_left
+
+
+async def _duration(seconds: float | None, begin: asyncio.Event) -> None:
+    await begin.wait()
+    await (asyncio.sleep(seconds) if seconds is not None else asyncio.Event().wait())
+
+
+async def _show(
+    reporter: Reporter, transport: RelayTransport, sender: Sender | None, receiver: Receiver | None, traces: Sequence[Trace | None]
+) -> None:
+    while True:
+        await asyncio.sleep(STATUS_INTERVAL_S)
+        reporter.second(transport.connection is not None, sender, receiver)
+        for trace in traces:
+            if trace is not None:
+                await asyncio.to_thread(trace.flush)
+
+
+async def _tell_talkers(transport: RelayTransport, receiver: Receiver) -> None:
+    while True:
+        await asyncio.sleep(RECEIVER_REPORT_INTERVAL_S)
+        for stream in receiver.statistics().streams:
+            await transport.send_message(Report(stream.stream, dataclasses.asdict(stream.playout)))
+
+
+@contextlib.contextmanager
+def _signals_set(stop: asyncio.Event) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM says goodbye; a second Ctrl-C does not wait."""
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        loop.call_soon_threadsafe(stop.set)
+
+    for number in before:
+        signal.signal(number, on_signal)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _short_thread_turns() -> Iterator[None]:
+    """Python lets a busy thread hold the interpreter for 5 ms, half an audio block. And what was loaded so far is here to stay:
+    the garbage collector need not walk it while audio plays.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        sys.setswitchinterval(before)

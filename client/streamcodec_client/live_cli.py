@@ -1,0 +1,239 @@
+"""`streamcodec send`, `listen` and `talk`."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from streamcodec.errors import ConfigError
+
+from .audio_io import SINK_FORMS, SOURCE_FORMS, Sink, Source, pick_sink, pick_source
+from .clock import MonotonicClock
+from .live import LiveSettings, run_live
+from .options import bitrate_or_quality, codec_options, rate_options
+from .ports import Codec, EncodingSettings, load_codec
+from .receiver import Receiver
+from .report import WIRE_NOTE, Reporter
+from .sender import Sender
+from .trace import Trace
+from .transport import check_url
+
+LATENT_MS = 20
+TRACE_PATH = click.Path(dir_okay=False, path_type=Path)
+Command = Callable[..., Any]
+Part = TypeVar("Part", Source, Sink, Trace)
+
+
+def _session_options(command: Command) -> Command:
+    options = (
+        click.option("--url", default="ws://127.0.0.1:8765", show_default=True, help="The relay."),
+        click.option("--room", default="lobby", show_default=True),
+        click.option("--name", help="How others see you.  [default: the user's name]"),
+        click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="S", help="End after so many seconds."),
+        click.option("--trace", type=TRACE_PATH, metavar="FILE", help="Times of each packet, JSONL."),
+        click.option("--json", "as_json", is_flag=True, help="One JSON object a second on stdout, and a summary."),
+        click.option("--quiet", is_flag=True, help="No status line."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _source_options(command: Command) -> Command:
+    command = click.option("--mono", is_flag=True, help="Mix a stereo source; otherwise both channels are sent.")(command)
+    return click.option("--source", default="mic", show_default=True, help=f"{SOURCE_FORMS}.")(command)
+
+
+def _sink_options(command: Command) -> Command:
+    command = click.option(
+        "--exit-when-done", is_flag=True, help="End when there were talkers and all have left (and the source, if any, has ended)."
+    )(command)
+    command = click.option(
+        "--playout-ms",
+        type=click.FloatRange(0, 300),
+        default=60,
+        show_default=True,
+        help="Delay that absorbs the network's jitter.",
+    )(command)
+    return click.option("--sink", default="speaker", show_default=True, help=f"{SINK_FORMS}.")(command)
+
+
+def _audio_options(command: Command) -> Command:
+    command = click.option("--channels", type=click.IntRange(1, 2), help="Of a device, raw PCM or a file written.  [default: 1]")(
+        command
+    )
+    command = click.option(
+        "--rate",
+        type=click.IntRange(8_000, 192_000),
+        metavar="HZ",
+        help="Of raw PCM and files written (16000), or of a device (its own).",
+    )(command)
+    return click.option("--device", help="Name (or part of it) or index of the sound device; see `streamcodec devices`.")(command)
+
+
+@click.command(epilog=WIRE_NOTE)
+@_session_options
+@_source_options
+@_audio_options
+@rate_options
+@codec_options
+def send(
+    url: str,
+    room: str,
+    name: str | None,
+    duration: float | None,
+    trace: Path | None,
+    as_json: bool,
+    quiet: bool,
+    source: str,
+    mono: bool,
+    device: str | None,
+    rate: int | None,
+    channels: int | None,
+    packet_ms: str,
+    capped: bool,
+    quality: float | None,
+    bitrate: float | None,
+    model: str | None,
+    codec_device: str,
+) -> None:
+    """Send a microphone, a file, raw PCM or a tone into a room."""
+    clock = MonotonicClock()
+    settings = _settings(url, room, name, duration, exit_when_done=True)
+    rates = bitrate_or_quality(bitrate, quality)
+    with ExitStack() as opened:
+        origin = _open(opened, pick_source(source, clock, device=device, rate=rate, channels=channels))
+        encoding = _encoding(origin, rates, mono=mono, capped=capped, packet_ms=packet_ms)
+        trace_file = _open_trace(opened, trace)
+        codec = load_codec(model, codec_device)
+        sender = Sender(codec, origin, encoding, clock, duration_s=duration, trace=trace_file)
+        reporter = Reporter(clock, as_json=as_json, quiet=quiet)
+        asyncio.run(run_live(settings, clock, reporter, sender, None, [trace_file]))
+
+
+@click.command(epilog=WIRE_NOTE)
+@_session_options
+@_sink_options
+@_audio_options
+@codec_options
+def listen(
+    url: str,
+    room: str,
+    name: str | None,
+    duration: float | None,
+    trace: Path | None,
+    as_json: bool,
+    quiet: bool,
+    sink: str,
+    playout_ms: float,
+    exit_when_done: bool,
+    device: str | None,
+    rate: int | None,
+    channels: int | None,
+    model: str | None,
+    codec_device: str,
+) -> None:
+    """Play, or record, what is said in a room. Several talkers are mixed."""
+    clock = MonotonicClock()
+    settings = _settings(url, room, name, duration, exit_when_done)
+    _check_stdout(sink, as_json)
+    with ExitStack() as opened:
+        target = _open(opened, pick_sink(sink, clock, device=device, rate=rate, channels=channels))
+        trace_file = _open_trace(opened, trace)
+        codec = load_codec(model, codec_device)
+        reporter = Reporter(clock, as_json=as_json, quiet=quiet)
+        receiver = _receiver(codec, target, clock, playout_ms, url, reporter, trace_file)
+        asyncio.run(run_live(settings, clock, reporter, None, receiver, [trace_file]))
+
+
+@click.command(epilog=WIRE_NOTE)
+@_session_options
+@_source_options
+@_sink_options
+@_audio_options
+@click.option("--output-device", help="Where it differs from --device.")
+@click.option("--listen-trace", type=TRACE_PATH, metavar="FILE", help="As --trace, for what is heard.")
+@rate_options
+@codec_options
+def talk(
+    url: str,
+    room: str,
+    name: str | None,
+    duration: float | None,
+    trace: Path | None,
+    as_json: bool,
+    quiet: bool,
+    source: str,
+    mono: bool,
+    sink: str,
+    playout_ms: float,
+    exit_when_done: bool,
+    device: str | None,
+    rate: int | None,
+    channels: int | None,
+    output_device: str | None,
+    listen_trace: Path | None,
+    packet_ms: str,
+    capped: bool,
+    quality: float | None,
+    bitrate: float | None,
+    model: str | None,
+    codec_device: str,
+) -> None:
+    """Send and listen at once, over one connection."""
+    clock = MonotonicClock()
+    settings = _settings(url, room, name, duration, exit_when_done)
+    rates = bitrate_or_quality(bitrate, quality)
+    _check_stdout(sink, as_json)
+    with ExitStack() as opened:
+        origin = _open(opened, pick_source(source, clock, device=device, rate=rate, channels=channels))
+        target = _open(opened, pick_sink(sink, clock, device=output_device or device, rate=rate, channels=channels))
+        encoding = _encoding(origin, rates, mono=mono, capped=capped, packet_ms=packet_ms)
+        traces = [_open_trace(opened, trace), _open_trace(opened, listen_trace)]
+        codec = load_codec(model, codec_device)
+        reporter = Reporter(clock, as_json=as_json, quiet=quiet)
+        sender = Sender(codec, origin, encoding, clock, duration_s=duration, trace=traces[0])
+        receiver = _receiver(codec, target, clock, playout_ms, url, reporter, traces[1])
+        asyncio.run(run_live(settings, clock, reporter, sender, receiver, traces))
+
+
+def _settings(url: str, room: str, name: str | None, duration: float | None, exit_when_done: bool) -> LiveSettings:
+    return LiveSettings(check_url(url), room, getpass.getuser() if name is None else name, duration, exit_when_done)
+
+
+def _check_stdout(sink: str, as_json: bool) -> None:
+    if sink == "-" and as_json:
+        raise ConfigError("--sink - and --json both want standard output; give one of them")
+
+
+def _open(opened: ExitStack, part: Part) -> Part:
+    opened.callback(part.close)
+    return part
+
+
+def _open_trace(opened: ExitStack, path: Path | None) -> Trace | None:
+    return None if path is None else _open(opened, Trace(path))
+
+
+def _encoding(
+    source: Source, rates: tuple[float | None, float | None], *, mono: bool, capped: bool, packet_ms: str
+) -> EncodingSettings:
+    return EncodingSettings(
+        bitrate_bps=rates[0],
+        quality=rates[1],
+        capped=capped,
+        channels=1 if mono else source.channels,
+        latents_per_payload=int(packet_ms) // LATENT_MS,
+    )
+
+
+def _receiver(
+    codec: Codec, sink: Sink, clock: MonotonicClock, playout_ms: float, url: str, reporter: Reporter, trace: Trace | None
+) -> Receiver:
+    return Receiver(codec, sink, clock, playout_ms=playout_ms, tls=url.startswith("wss:"), notify=reporter.notice, trace=trace)

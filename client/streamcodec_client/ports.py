@@ -1,0 +1,99 @@
+"""What the live path asks of a codec. streamcodec.codec fits it; so do the doubles of the tests, which need no PyTorch."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Protocol
+
+from .audio_io import Pcm
+
+if TYPE_CHECKING:
+    from streamcodec.model import CodecModel
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodingSettings:
+    """What is spent on the voice: either a bit rate or a quality."""
+
+    bitrate_bps: float | None
+    quality: float | None = None
+    capped: bool = False
+    channels: int = 1
+    latents_per_payload: int = 1
+
+
+class Encoder(Protocol):
+    def encode(self, pcm: Pcm) -> list[bytes]: ...
+
+    def flush(self) -> list[bytes]: ...
+
+    def reset(self) -> None: ...
+
+
+class Decoder(Protocol):
+    def decode(self, payload: bytes | None) -> Pcm:
+        """One payload, or None to conceal one -> float32 [packet_samples, C]. Raises PayloadError."""
+        ...
+
+    def reset(self) -> None: ...
+
+
+class Codec(Protocol):
+    """One set of weights. Encoders and decoders work at `sample_rate`."""
+
+    @property
+    def hash(self) -> str: ...
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    def packet_samples(self, latents_per_payload: int) -> int: ...
+
+    def encoder(self, settings: EncodingSettings) -> Encoder: ...
+
+    def decoder(self, channels: int, latents_per_payload: int) -> Decoder: ...
+
+    def enter_thread(self) -> None:
+        """Called once by each thread that encodes or decodes, before it does."""
+        ...
+
+
+class TorchCodec:
+    """The real one."""
+
+    def __init__(self, model: CodecModel) -> None:
+        self._model = model
+        self.hash = model.hash
+        self.sample_rate = model.config.sample_rate
+
+    def packet_samples(self, latents_per_payload: int) -> int:
+        return self._model.stream_config(1, latents_per_payload).packet_samples
+
+    def encoder(self, settings: EncodingSettings) -> Encoder:
+        from streamcodec.codec import StreamEncoder
+
+        return StreamEncoder(
+            self._model,
+            bitrate_bps=settings.bitrate_bps,
+            quality=settings.quality,
+            capped=settings.capped,
+            channels=settings.channels,
+            latents_per_payload=settings.latents_per_payload,
+        )
+
+    def decoder(self, channels: int, latents_per_payload: int) -> Decoder:
+        from streamcodec.codec import StreamDecoder
+
+        return StreamDecoder(self._model, channels=channels, latents_per_payload=latents_per_payload)
+
+    def enter_thread(self) -> None:
+        import torch
+
+        torch.set_num_threads(1)  # packets are small: handing them to more threads costs more than it saves
+
+
+def load_codec(model: str | None, device: str) -> Codec:
+    """Takes seconds, most of them PyTorch's import. Raises ModelError, ConfigError."""
+    from streamcodec.model import load_model
+
+    return TorchCodec(load_model(model, device=device))

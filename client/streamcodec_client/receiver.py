@@ -1,0 +1,271 @@
+"""Transport -> playout buffer and decoder of each talker, in a worker thread at the pace of the sink -> mix -> sink."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+
+from streamcodec.errors import MalformedPacket, StreamcodecError
+from streamcodec.packet import PacketType, parse
+from streamcodec.playout import FixedPlayout
+from streamcodec.session import Message, StreamEnd, StreamInfo, StreamStart, Welcome
+
+from .audio_io import Sink, block_samples, with_channels
+from .clock import Clock
+from .paced_io import NS
+from .player import StreamPlayer, StreamStatistics, mix
+from .ports import Codec
+from .resample import LiveResampler
+from .trace import Trace
+from .transport import wire_bytes
+from .worker import run_worker
+
+INBOX_LIMIT_MS = 400.0  # what waits longer for a worker that is stuck would not be played anyway
+MAX_EVENTS = 1024
+MAX_TALKERS = 16  # decoded at once; later ones are not heard until somebody leaves
+WAIT_S = 0.05
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReceiverStatistics:
+    """Sums over all talkers since the beginning, and those who are heard now."""
+
+    packets: int
+    payload_bytes: int
+    wire_bytes: int
+    played: int
+    lost: int
+    late: int
+    concealed: int
+    skipped: int
+    bad_payloads: int
+    malformed: int  # datagrams that are no packets
+    overflow: int  # packets that a stuck sink made stale
+    underruns: int  # of the sink
+    buffer_ms: float  # the fullest of the talkers' buffers
+    delay_ms: float  # the longest of their playout delays
+    streams: tuple[StreamStatistics, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Media:
+    connection: int
+    datagram: bytes
+    received_ns: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Joined:
+    connection: int
+    stream: int
+    name: str
+    info: StreamInfo
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Left:
+    connection: int
+    stream: int | None  # None: all of that connection
+
+
+class Receiver:
+    """All talkers of a room, mixed. A TransportListener; give it to the transport, then `run` it on the same event loop."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        sink: Sink,
+        clock: Clock,
+        *,
+        playout_ms: float = 60.0,
+        tls: bool = False,
+        notify: Callable[[str], None] = lambda text: None,
+        trace: Trace | None = None,
+    ) -> None:
+        """`notify` is told, in the worker thread, what the user should know. Raises ConfigError for a playout delay outside its
+        range.
+        """
+        self._codec, self._sink, self._clock, self._trace = codec, sink, clock, trace
+        self._playout_ms, self._tls, self._notify = playout_ms, tls, notify
+        for latents in (1, 2, 3):  # refuse before anything is started what a later talker would make fail
+            self._playout(codec.packet_samples(latents))
+        # Filled by the event loop, emptied by the worker.
+        self._inbox: deque[_Media] = deque()
+        self._events: deque[_Joined | _Left] = deque(maxlen=MAX_EVENTS)
+        self._connection = 0
+        self._own_stream: int | None = None
+        self._stopping = threading.Event()
+        # The worker's own; others only count.
+        self._players: dict[tuple[int, int], StreamPlayer] = {}
+        self._heard_somebody = self._lost_somebody = False
+        self._malformed = self._overflow = 0
+        self._ended = _Totals()
+
+    async def run(self) -> None:
+        """Returns after `stop`. Raises AudioError when the sink fails."""
+        await run_worker("decoder", self._work, self.stop)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    @property
+    def everybody_left(self) -> bool:
+        """There were talkers, all have said goodbye, and all they said was played. A broken connection is no goodbye."""
+        return self._heard_somebody and not self._lost_somebody and not self._players and not self._events
+
+    def statistics(self) -> ReceiverStatistics:
+        streams = tuple(player.statistics() for player in tuple(self._players.values()))
+        totals = self._ended
+        for stream in streams:
+            totals = totals.plus(stream)
+        return ReceiverStatistics(
+            **dataclasses.asdict(totals),
+            malformed=self._malformed,
+            overflow=self._overflow,
+            underruns=self._sink.underruns,
+            buffer_ms=max((s.playout.buffer_ms for s in streams), default=0.0),
+            delay_ms=max((s.playout.delay_ms for s in streams), default=0.0),
+            streams=streams,
+        )
+
+    def connected(self, welcome: Welcome, connection: int) -> None:
+        self._connection, self._own_stream = connection, welcome.stream
+        for entry in welcome.streams:
+            self.message(entry)
+
+    def disconnected(self, reason: str) -> None:
+        self._events.append(_Left(self._connection, None))
+
+    def media(self, datagram: bytes, received_ns: int) -> None:
+        oldest_ns = received_ns - round(INBOX_LIMIT_MS * 1e6)
+        while self._inbox and self._inbox[0].received_ns < oldest_ns:
+            self._inbox.popleft()
+            self._overflow += 1
+        self._inbox.append(_Media(self._connection, datagram, received_ns))
+
+    def message(self, message: Message) -> None:
+        if isinstance(message, StreamStart) and message.stream != self._own_stream:
+            self._events.append(_Joined(self._connection, message.stream, message.name, message.info))
+        elif isinstance(message, StreamEnd):
+            self._events.append(_Left(self._connection, message.stream))
+
+    def _work(self) -> None:
+        try:
+            self._codec.enter_thread()
+            self._codec.decoder(1, 1).decode(None)  # the first inference of a thread takes ten times as long as the rest
+            resampler = LiveResampler(self._codec.sample_rate, self._sink.sample_rate, self._sink.channels)
+            delay_ns = round(resampler.delay_s * NS)
+            self._sink.start()
+            started = False
+            while not self._stopping.is_set():
+                if not self._sink.wants_block(WAIT_S):
+                    continue
+                self._read_inbox()
+                heard_ns = self._sink.write(resampler.convert(self._next_block()))
+                if not started and self._trace is not None:
+                    self._trace.add({"sink_start_ns": heard_ns})
+                started = True
+                for player in self._players.values():
+                    player.played(heard_ns + delay_ns)
+                self._forget_finished()
+        finally:
+            self._sink.close()
+
+    def _next_block(self) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        samples, channels = block_samples(self._codec.sample_rate), self._sink.channels
+        pulled = [player.pull(samples) for player in self._players.values()]
+        heard = [with_channels(pcm, channels) for pcm in pulled if pcm is not None]
+        return mix(heard) if heard else np.zeros((samples, channels), np.float32)
+
+    def _read_inbox(self) -> None:
+        while self._events:
+            event = self._events.popleft()
+            if isinstance(event, _Joined):
+                self._add(event)
+            else:
+                self._end(event)
+        while self._inbox:
+            media = self._inbox.popleft()
+            try:
+                packet = parse(media.datagram)
+            except MalformedPacket:
+                self._malformed += 1
+                continue
+            player = self._players.get((media.connection, packet.stream))
+            if player is not None and packet.type == PacketType.AUDIO:
+                player.receive(packet, media.received_ns, wire_bytes(len(packet.payload), to_relay=False, tls=self._tls))
+
+    def _add(self, joined: _Joined) -> None:
+        key, info = (joined.connection, joined.stream), joined.info
+        try:
+            self._check(info)
+            decoder = self._codec.decoder(info.channels, info.latents_per_payload)
+            playout = self._playout(info.packet_samples)
+        except StreamcodecError as error:
+            self._notify(f"{joined.name} (stream {joined.stream}) cannot be heard: {error}")
+            return
+        known = self._players.get(key)
+        if known is not None:
+            if dataclasses.replace(known.info, bitrate_bps=info.bitrate_bps) == info:
+                return  # only the rate is another: decoding goes on
+            self._ended = self._ended.plus(known.statistics())
+        self._players[key] = StreamPlayer(joined.stream, joined.name, info, decoder, playout, self._clock, self._trace)
+        self._heard_somebody, self._lost_somebody = True, False
+
+    def _check(self, info: StreamInfo) -> None:
+        """Raises StreamcodecError for a stream that this model cannot decode."""
+        if info.model != self._codec.hash:
+            raise StreamcodecError(f"it was made with model {info.model}, and {self._codec.hash} is loaded; see --model")
+        expected = (self._codec.sample_rate, self._codec.packet_samples(info.latents_per_payload))
+        if (info.sample_rate, info.packet_samples) != expected:
+            raise StreamcodecError(
+                f"its packets have {info.packet_samples} samples at {info.sample_rate} Hz, "
+                f"the model's {expected[1]} at {expected[0]}"
+            )
+        if len(self._players) >= MAX_TALKERS:
+            raise StreamcodecError(f"{MAX_TALKERS} talkers are heard already")
+
+    def _playout(self, packet_samples: int) -> FixedPlayout:
+        return FixedPlayout(packet_ms=1000 * packet_samples / self._codec.sample_rate, target_ms=self._playout_ms)
+
+    def _end(self, left: _Left) -> None:
+        """What is in the buffers is still played."""
+        for (connection, stream), player in self._players.items():
+            if connection == left.connection and left.stream in (None, stream):
+                player.end()
+                self._lost_somebody = self._lost_somebody or left.stream is None
+
+    def _forget_finished(self) -> None:
+        for key in [key for key, player in self._players.items() if player.finished]:
+            self._ended = self._ended.plus(self._players.pop(key).statistics())
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Totals:
+    packets: int = 0
+    payload_bytes: int = 0
+    wire_bytes: int = 0
+    played: int = 0
+    lost: int = 0
+    late: int = 0
+    concealed: int = 0
+    skipped: int = 0
+    bad_payloads: int = 0
+
+    def plus(self, stream: StreamStatistics) -> _Totals:
+        playout = stream.playout
+        return _Totals(
+            self.packets + playout.received,
+            self.payload_bytes + stream.payload_bytes,
+            self.wire_bytes + stream.wire_bytes,
+            self.played + playout.played,
+            self.lost + playout.lost,
+            self.late + playout.late,
+            self.concealed + playout.concealed,
+            self.skipped + playout.skipped,
+            self.bad_payloads + stream.bad_payloads,
+        )

@@ -1,0 +1,354 @@
+"""Source -> encoder, in a worker thread -> send queue -> transport."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+
+from streamcodec.packet import SEQUENCE_MODULUS, Flags, Packet, serialize
+from streamcodec.session import Message, StreamInfo, Welcome
+
+from .audio_io import Block, Pcm, Source, with_channels
+from .clock import Clock
+from .paced_io import NS
+from .ports import Codec, Encoder, EncodingSettings
+from .resample import LiveResampler
+from .trace import Trace
+from .transport import Transport, wire_bytes
+from .worker import run_worker
+
+QUEUE_LIMIT_MS = 200.0  # what waits longer for the socket would be heard too late
+DRAIN_LIMIT_S = 2.0
+READ_TIMEOUT_S = 0.1
+WARM_UP_PACKETS = 3  # the first inference of a thread takes ten times as long as the rest
+CARRIED_FLAGS = Flags.RESET | Flags.DISCONTINUITY
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A packet with the connection that it was encoded for and when (ns) the stages before it were passed."""
+
+    packet: Packet
+    connection: int
+    captured_ns: int  # the last sample of the packet was captured
+    encode_start_ns: int
+    encoded_ns: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SenderStatistics:
+    packets: int
+    payload_bytes: int
+    wire_bytes: int
+    dropped: int  # encoded and not sent: the link was too slow, or broke
+    unconnected_ms: float  # captured while there was no relay to send it to
+    lost_ms: float  # the source lost it, because we read too slowly
+    invalid_samples: int  # not finite: replaced with silence
+    captured_ms: float
+
+
+def stream_info(codec: Codec, settings: EncodingSettings) -> StreamInfo:
+    """What listeners must know of the stream."""
+    return StreamInfo(
+        model=codec.hash,
+        sample_rate=codec.sample_rate,
+        channels=settings.channels,
+        packet_samples=codec.packet_samples(settings.latents_per_payload),
+        latents_per_payload=settings.latents_per_payload,
+        bitrate_bps=round(settings.bitrate_bps or 0),
+    )
+
+
+class Packetizer:
+    """Blocks of a source in, numbered packets out. Used by one thread."""
+
+    def __init__(self, encoder: Encoder, info: StreamInfo, source_rate: int, source_channels: int, clock: Clock) -> None:
+        self._encoder, self._info, self._clock = encoder, info, clock
+        self._source_rate = source_rate
+        self._channels = info.channels
+        self._resampler = LiveResampler(source_rate, info.sample_rate, self._channels)
+        self._connection: int | None = None
+        self._flags = Flags(0)  # of the next packet
+        self._sequence = 0
+        self._expected = 0  # position of the next block if nothing is lost
+        self._captured = 0  # samples at the stream's rate since the start, lost ones included
+        self._packet_start = 0  # capture time of the packet that is being filled
+        self._captured_ns = 0
+        self.lost_samples = self.unconnected_samples = self.invalid_samples = 0  # at the source's rate
+
+    def push(self, block: Block, connection: int | None) -> list[Outgoing]:
+        """Without a connection the block is dropped. A new connection begins with a fresh encoder: what was said in between, and
+        what waited in the encoder, is stale.
+        """
+        self._note_gap(block)
+        resampled = self._resampler.convert(with_channels(self._finite(block.pcm), self._channels))
+        self._captured_ns = block.captured_ns
+        began, self._captured = self._captured, self._captured + len(resampled)
+        if connection is None:
+            self._connection = None
+            self.unconnected_samples += len(block.pcm)
+            return []
+        if connection != self._connection:
+            self._encoder.reset()
+            self._flags |= Flags.RESET
+            if began:
+                self._flags |= Flags.DISCONTINUITY
+            self._connection, self._packet_start = connection, began
+        start_ns = self._clock.now_ns()
+        return self._packets(self._encoder.encode(resampled), start_ns)
+
+    def flush(self) -> list[Outgoing]:
+        """The end of the source: what the resampler and the encoder still hold."""
+        if self._connection is None:
+            return []
+        start_ns = self._clock.now_ns()
+        tail = np.zeros((round(self._resampler.delay_s * self._source_rate), self._channels), np.float32)
+        payloads = self._encoder.encode(self._resampler.convert(tail)) + self._encoder.flush()
+        return self._packets(payloads, start_ns)
+
+    def _packets(self, payloads: list[bytes], start_ns: int) -> list[Outgoing]:
+        assert self._connection is not None
+        encoded_ns = self._clock.now_ns()
+        outgoing = []
+        for payload in payloads:
+            packet = Packet(
+                flags=self._flags,
+                stream=0,  # the relay says which
+                sequence=self._sequence % SEQUENCE_MODULUS,
+                capture_time=self._packet_start % SEQUENCE_MODULUS,
+                payload=payload,
+            )
+            self._packet_start += self._info.packet_samples
+            self._sequence += 1
+            self._flags = Flags(0)
+            captured_ns = min(self._time_of(self._packet_start), start_ns)
+            outgoing.append(Outgoing(packet, self._connection, captured_ns, start_ns, encoded_ns))
+        return outgoing
+
+    def _time_of(self, position: int) -> int:
+        """When the sound at this position of the stream was captured; the resampler's output is that much older than its input."""
+        ahead = self._captured - position
+        return self._captured_ns - ahead * NS // self._info.sample_rate - round(self._resampler.delay_s * NS)
+
+    def _note_gap(self, block: Block) -> None:
+        lost = block.position - self._expected
+        self._expected = block.position + len(block.pcm)
+        if lost <= 0:
+            return
+        self.lost_samples += lost
+        gap = lost * self._info.sample_rate // self._source_rate
+        self._captured += gap
+        self._packet_start += gap
+        self._flags |= Flags.DISCONTINUITY
+
+    def _finite(self, pcm: Pcm) -> Pcm:
+        """A driver's hiccup must not end a call."""
+        finite = np.isfinite(pcm)
+        if finite.all():
+            return pcm
+        self.invalid_samples += int(len(pcm) - finite.all(1).sum())
+        return np.where(finite, pcm, np.float32(0))
+
+
+class SendQueue:
+    """Packets that wait for the socket: at most QUEUE_LIMIT_MS old, oldest dropped first, and never one of an earlier connection.
+
+    What a dropped packet had to say about the encoder's state is said by the next one.
+    """
+
+    def __init__(self, limit_ms: float = QUEUE_LIMIT_MS) -> None:
+        self._limit_ns = round(limit_ms * 1e6)
+        self._waiting: deque[Outgoing] = deque()
+        self._carried = Flags(0)
+        self._connection = 0
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def offer(self, outgoing: Outgoing, now_ns: int) -> None:
+        self._waiting.append(outgoing)
+        self._drop_old(now_ns)
+
+    def take(self, now_ns: int, connection: int | None) -> Outgoing | None:
+        """The oldest packet that is worth sending over `connection`."""
+        if connection != self._connection:
+            self._connection, self._carried = connection or 0, Flags(0)
+        self._drop_old(now_ns)
+        while self._waiting:
+            outgoing = self._waiting.popleft()
+            if outgoing.connection != connection:
+                self.dropped += 1
+                continue
+            flags, self._carried = outgoing.packet.flags | self._carried, Flags(0)
+            return dataclasses.replace(outgoing, packet=dataclasses.replace(outgoing.packet, flags=flags))
+        return None
+
+    def _drop_old(self, now_ns: int) -> None:
+        while self._waiting and now_ns - self._waiting[0].encoded_ns > self._limit_ns:
+            outgoing = self._waiting.popleft()
+            self.dropped += 1
+            if outgoing.connection == self._connection:
+                self._carried |= outgoing.packet.flags & CARRIED_FLAGS
+
+
+class Sender:
+    """One stream into a room. A TransportListener; give it to the transport, then `run` it on the same event loop."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        source: Source,
+        settings: EncodingSettings,
+        clock: Clock,
+        *,
+        duration_s: float | None = None,
+        trace: Trace | None = None,
+    ) -> None:
+        """`duration_s`: how much of the source is sent; None sends it all."""
+        self._codec, self._source, self._settings, self._clock, self._trace = codec, source, settings, clock, trace
+        self._limit = None if duration_s is None else round(duration_s * source.sample_rate)
+        self.info = stream_info(codec, settings)
+        # Made here, so that settings which the codec refuses are refused before anything is started.
+        self._encoder = codec.encoder(settings)
+        self._packetizer = Packetizer(self._encoder, self.info, source.sample_rate, source.channels, clock)
+        self._queue = SendQueue()
+        self._wake = asyncio.Event()
+        self._connection: int | None = None  # written by the event loop, read by the worker
+        self._met_relay = threading.Event()
+        self._stopping = threading.Event()
+        self._position = 0
+        self._packets = self._payload_bytes = self._wire_bytes = self._unsent = 0
+        self._sending = False
+
+    async def run(self, transport: Transport) -> None:
+        """Returns when the source has ended, or after `stop`, and all that was encoded is sent (or DRAIN_LIMIT_S is over).
+
+        Raises AudioError when the source fails.
+        """
+        loop = asyncio.get_running_loop()
+
+        def post(outgoing: Outgoing) -> None:
+            loop.call_soon_threadsafe(self._accept, outgoing)
+
+        pump = asyncio.ensure_future(self._pump(transport))
+        try:
+            await run_worker("encoder", lambda: self._work(post), self.stop)
+            await self._drain()
+        finally:
+            pump.cancel()
+            await asyncio.gather(pump, return_exceptions=True)
+
+    def stop(self) -> None:
+        """Ends the source; may be called from any thread."""
+        self._stopping.set()
+
+    def statistics(self) -> SenderStatistics:
+        per_ms = self._source.sample_rate / 1000
+        return SenderStatistics(
+            packets=self._packets,
+            payload_bytes=self._payload_bytes,
+            wire_bytes=self._wire_bytes,
+            dropped=self._queue.dropped + self._unsent,
+            unconnected_ms=self._packetizer.unconnected_samples / per_ms,
+            lost_ms=self._packetizer.lost_samples / per_ms,
+            invalid_samples=self._packetizer.invalid_samples,
+            captured_ms=self._position / per_ms,
+        )
+
+    def connected(self, welcome: Welcome, connection: int) -> None:
+        self._connection = connection
+        self._met_relay.set()
+
+    def disconnected(self, reason: str) -> None:
+        self._connection = None
+
+    def media(self, datagram: bytes, received_ns: int) -> None:
+        """A talker hears nothing."""
+
+    def message(self, message: Message) -> None:
+        """Receivers' reports will steer the bit rate one day."""
+
+    def _work(self, post: Callable[[Outgoing], None]) -> None:
+        try:
+            self._codec.enter_thread()
+            warm_up = np.zeros((WARM_UP_PACKETS * self.info.packet_samples, self.info.channels), np.float32)
+            self._encoder.encode(warm_up)
+            self._encoder.reset()
+            # The first word of a file must not be spoken before somebody can hear it.
+            while not self._met_relay.wait(READ_TIMEOUT_S):
+                if self._stopping.is_set():
+                    return
+            self._source.start()
+            while not self._stopping.is_set() and not self._source.ended and self._wanted != 0:
+                block = self._source.read(READ_TIMEOUT_S)
+                if block is not None:
+                    self._encode(block, post)
+            for outgoing in self._packetizer.flush():
+                post(outgoing)
+        finally:
+            self._source.close()
+
+    @property
+    def _wanted(self) -> int | None:
+        """Samples still to be sent; None without a limit."""
+        return None if self._limit is None else max(0, self._limit - self._position)
+
+    def _encode(self, block: Block, post: Callable[[Outgoing], None]) -> None:
+        if self._trace is not None and not self._position:
+            self._trace.add({"source_start_ns": block.captured_ns - len(block.pcm) * NS // self._source.sample_rate})
+        wanted = self._wanted
+        if wanted is not None and wanted < len(block.pcm):
+            surplus_ns = (len(block.pcm) - wanted) * NS // self._source.sample_rate
+            block = Block(block.pcm[:wanted], block.position, block.captured_ns - surplus_ns)
+        self._position = block.position + len(block.pcm)
+        for outgoing in self._packetizer.push(block, self._connection):
+            post(outgoing)
+
+    def _accept(self, outgoing: Outgoing) -> None:
+        self._queue.offer(outgoing, self._clock.now_ns())
+        self._wake.set()
+
+    async def _pump(self, transport: Transport) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            self._sending = True
+            while outgoing := self._queue.take(self._clock.now_ns(), transport.connection):
+                await self._send(transport, outgoing)
+            self._sending = False
+
+    async def _send(self, transport: Transport, outgoing: Outgoing) -> None:
+        packet = outgoing.packet
+        if not await transport.send(serialize(packet)):
+            self._unsent += 1
+            return
+        on_wire = wire_bytes(len(packet.payload), to_relay=True, tls=transport.tls)
+        self._packets += 1
+        self._payload_bytes += len(packet.payload)
+        self._wire_bytes += on_wire
+        if self._trace is not None:
+            self._trace.add(
+                {
+                    "sequence": packet.sequence,
+                    "capture_time": packet.capture_time,
+                    "captured_ns": outgoing.captured_ns,
+                    "encode_start_ns": outgoing.encode_start_ns,
+                    "encoded_ns": outgoing.encoded_ns,
+                    "sent_ns": self._clock.now_ns(),
+                    "payload_bytes": len(packet.payload),
+                    "wire_bytes": on_wire,
+                }
+            )
+
+    async def _drain(self) -> None:
+        deadline_ns = self._clock.now_ns() + round(DRAIN_LIMIT_S * NS)
+        await asyncio.sleep(0)  # what the worker posted last is accepted now
+        while (len(self._queue) or self._sending) and self._clock.now_ns() < deadline_ns:
+            self._wake.set()
+            await asyncio.sleep(0.005)

@@ -1,0 +1,296 @@
+"""The websocket to the relay: says hello, keeps the connection alive, comes back when it breaks. It keeps no media."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import secrets
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidProxy, InvalidStatus, InvalidURI, NegotiationError
+from websockets.typing import Subprotocol
+
+from streamcodec.errors import ConfigError, ConnectionRefused, MalformedMessage
+from streamcodec.packet import HEADER_BYTES
+from streamcodec.session import SUBPROTOCOL, CloseCode, Error, Hello, Message, Welcome, parse_message, serialize_message
+
+from .clock import Clock
+
+MAX_MESSAGE_BYTES = 1 << 20  # media and most messages stay far below; a welcome lists all talkers of a room
+# Behind a stalled link the kernel would take minutes of audio before a sender noticed (79,025 packets of 50 B, measured).
+SEND_BUFFER_BYTES = 8192
+WRITE_LIMIT_BYTES = 256
+FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.1, 5.0
+STEADY_S = 5.0  # a connection that held for so long earns a quick reconnect
+OPEN_TIMEOUT_S, CLOSE_TIMEOUT_S = 5.0, 1.0
+PING_INTERVAL_S, PING_TIMEOUT_S = 5.0, 10.0
+# What the relay will say again however often it is asked. Any other end is worth another try.
+FATAL_CLOSE_CODES = frozenset({1002, 1003, 1007, 1008, 1009, 1010, *range(4400, 4500)}) - {CloseCode.TOO_SLOW}
+FATAL_HTTP_STATUS = frozenset({400, 401, 403, 404, 405, 410, 426})
+
+_SYSTEM_RANDOM = secrets.SystemRandom()
+
+TCP_IP_BYTES = 52  # IPv4 20, TCP 20 and its timestamps 12, where every packet travels alone
+TLS_BYTES = 22  # TLS 1.3 with AES-GCM
+MASK_BYTES = 4  # of websocket frames from client to relay
+
+
+def wire_bytes(payload_bytes: int, *, to_relay: bool, tls: bool) -> int:
+    """What one payload costs on the line: media header, websocket frame, TLS where there is, TCP and IPv4. Not counted: Ethernet,
+    acknowledgements, repeats.
+    """
+    message = HEADER_BYTES + payload_bytes
+    frame = (2 if message < 126 else 4) + (MASK_BYTES if to_relay else 0)
+    return TCP_IP_BYTES + (TLS_BYTES if tls else 0) + frame + message
+
+
+def check_url(url: str) -> str:
+    """The URL as it is; raises ConfigError for one that names no relay."""
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ConfigError(f"relay URL must be ws://HOST:PORT or wss://HOST:PORT, got {url!r}")
+    return url
+
+
+class TransportListener(Protocol):
+    """Called on the event loop: must return at once."""
+
+    def connected(self, welcome: Welcome, connection: int) -> None:
+        """`connection` counts from 1."""
+        ...
+
+    def disconnected(self, reason: str) -> None: ...
+
+    def media(self, datagram: bytes, received_ns: int) -> None: ...
+
+    def message(self, message: Message) -> None: ...
+
+
+class Transport(Protocol):
+    """What senders and receivers need of a connection. To be used on the event loop."""
+
+    @property
+    def connection(self) -> int | None:
+        """Number of the connection that is up; None while there is none."""
+        ...
+
+    @property
+    def tls(self) -> bool: ...
+
+    async def send(self, datagram: bytes) -> bool:
+        """Waits while the socket is full. False: there is no connection, or it broke; the datagram is gone."""
+        ...
+
+    async def send_message(self, message: Message) -> bool: ...
+
+
+class RelayTransport:
+    """`run` connects, and connects again with jittered back-off, until `close`."""
+
+    def __init__(
+        self,
+        url: str,
+        hello: Hello,
+        listeners: Sequence[TransportListener],
+        clock: Clock,
+        *,
+        first_connection_s: float = 10.0,
+        jitter: Callable[[], float] = _SYSTEM_RANDOM.random,
+    ) -> None:
+        """`first_connection_s`: how long to look for a relay that was never seen. Raises ConfigError for a URL that is none."""
+        parts = urlsplit(check_url(url))
+        self._url, self._hello, self._listeners, self._clock = url, hello, listeners, clock
+        self._first_connection_s, self._jitter = first_connection_s, jitter
+        self._proxy: Literal[True] | None = None if _is_loopback(parts.hostname or "") else True
+        self._closing = asyncio.Event()
+        self._socket: ClientConnection | None = None
+        self._connections = 0
+        self._complaint = ""  # what the relay said before it closed
+        self.tls = parts.scheme == "wss"
+
+    @property
+    def connection(self) -> int | None:
+        return self._connections if self._socket is not None else None
+
+    async def run(self) -> None:
+        """Returns after `close`, or when the relay ends the session with 1000. Raises ConnectionRefused where trying again is
+        useless, or no relay was there for `first_connection_s`.
+        """
+        connecting = asyncio.ensure_future(self._stay_connected())
+        closing = asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait({connecting, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if not connecting.done() and self._socket is not None:
+                await self._socket.close()
+                await asyncio.wait({connecting}, timeout=CLOSE_TIMEOUT_S)
+            if connecting.done():
+                connecting.result()
+        finally:
+            for task in (connecting, closing):
+                task.cancel()
+            await asyncio.gather(connecting, closing, return_exceptions=True)
+
+    def close(self) -> None:
+        """`run` says goodbye with 1000 and returns."""
+        self._closing.set()
+
+    async def send(self, datagram: bytes) -> bool:
+        return await self._write(datagram)
+
+    async def send_message(self, message: Message) -> bool:
+        return await self._write(serialize_message(message))
+
+    async def _write(self, frame: bytes | str) -> bool:
+        if self._socket is None:
+            return False
+        try:
+            await self._socket.send(frame)
+        except ConnectionClosed:
+            return False
+        return True
+
+    async def _stay_connected(self) -> None:
+        failures = 0
+        began_ns = self._clock.now_ns()
+        while not self._closing.is_set():
+            attempt_ns = self._clock.now_ns()
+            try:
+                reason = await self._one_connection()
+            except (OSError, TimeoutError, InvalidHandshake, InvalidProxy) as error:
+                reason = _why_not(error, self._url)
+            if reason is None:
+                return
+            now_ns = self._clock.now_ns()
+            if not self._connections and now_ns - began_ns >= self._first_connection_s * 1e9:
+                raise ConnectionRefused(f"no relay at {self._url}: {reason} (tried for {self._first_connection_s:g} s)")
+            failures = 0 if self._connections and now_ns - attempt_ns >= STEADY_S * 1e9 else failures + 1
+            longest_s = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(failures, 10))
+            await asyncio.sleep(longest_s * (0.5 + 0.5 * self._jitter()))
+
+    async def _one_connection(self) -> str | None:
+        """-> why it ended; None where the relay has nothing more to say."""
+        try:
+            socket_ = await connect(
+                self._url,
+                subprotocols=[Subprotocol(SUBPROTOCOL)],
+                compression=None,  # payloads are entropy-coded already
+                proxy=self._proxy,
+                max_size=MAX_MESSAGE_BYTES,
+                write_limit=WRITE_LIMIT_BYTES,
+                open_timeout=OPEN_TIMEOUT_S,
+                close_timeout=CLOSE_TIMEOUT_S,
+                ping_interval=PING_INTERVAL_S,
+                ping_timeout=PING_TIMEOUT_S,
+            )
+        except InvalidURI as error:
+            raise ConfigError(str(error)) from error
+        try:
+            return await self._converse(socket_)
+        finally:
+            await socket_.close()
+
+    async def _converse(self, socket_: ClientConnection) -> str | None:
+        raw = socket_.transport.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        self._complaint = ""
+        reason: str | None = "the relay broke off"
+        try:
+            if socket_.subprotocol != SUBPROTOCOL:
+                raise ConnectionRefused(f"{self._url} does not speak {SUBPROTOCOL}", 1002)
+            await socket_.send(serialize_message(self._hello))
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                while self._socket is None:
+                    self._expect_welcome(socket_, await socket_.recv())
+            while True:
+                self._received(await socket_.recv())
+        except TimeoutError:
+            reason = "the relay accepted the connection and said nothing"
+        except ConnectionClosed as closed:
+            reason = self._ending(closed)
+        finally:
+            if self._socket is not None:
+                self._socket = None
+                for listener in self._listeners:
+                    listener.disconnected(reason or "the relay ended the session")
+        return reason
+
+    def _expect_welcome(self, socket_: ClientConnection, frame: str | bytes) -> None:
+        message = _parsed(frame)
+        if isinstance(message, Error):
+            self._complaint = message.message
+        if not isinstance(message, Welcome):
+            return
+        self._socket = socket_
+        self._connections += 1
+        for listener in self._listeners:
+            listener.connected(message, self._connections)
+
+    def _received(self, frame: str | bytes) -> None:
+        if isinstance(frame, bytes):
+            received_ns = self._clock.now_ns()
+            for listener in self._listeners:
+                listener.media(frame, received_ns)
+            return
+        message = _parsed(frame)
+        if isinstance(message, Error):
+            self._complaint = message.message
+        if message is not None:
+            for listener in self._listeners:
+                listener.message(message)
+
+    def _ending(self, closed: ConnectionClosed) -> str | None:
+        """None for a regular end; raises ConnectionRefused for a final one."""
+        if closed.rcvd is None:
+            return "the connection broke"
+        said = self._complaint or closed.rcvd.reason
+        if closed.rcvd.code in FATAL_CLOSE_CODES:
+            raise ConnectionRefused(f"the relay refused: {said or 'no reason given'} ({closed.rcvd.code})", closed.rcvd.code)
+        if closed.rcvd.code == 1000:
+            return None
+        return f"the relay closed with {closed.rcvd.code}" + (f": {said}" if said else "")
+
+
+def _parsed(frame: str | bytes) -> Message | None:
+    """None for what this version does not know, or cannot read: a newer relay may say more than we understand."""
+    if isinstance(frame, bytes):
+        return None
+    try:
+        return parse_message(frame)
+    except MalformedMessage:
+        return None
+
+
+def _why_not(error: Exception, url: str) -> str:
+    """One line about a connection that did not come about; raises ConnectionRefused where it never will."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        raise ConnectionRefused(f"{url}: the certificate is not trusted: {error.verify_message}") from error
+    if isinstance(error, NegotiationError):
+        raise ConnectionRefused(f"{url} does not speak {SUBPROTOCOL}", 1002) from error
+    if isinstance(error, InvalidStatus):
+        status = error.response.status_code
+        if status in FATAL_HTTP_STATUS:
+            raise ConnectionRefused(f"{url} answers with HTTP {status}: is it a streamcodec relay?") from error
+        return f"HTTP {status}"
+    if isinstance(error, InvalidProxy):
+        raise ConnectionRefused(str(error)) from error
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    return str(error) or type(error).__name__
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

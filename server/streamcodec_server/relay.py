@@ -1,0 +1,204 @@
+"""The relay's shell around Rooms: websockets, one writer task a connection, health, and an orderly end. It never decodes
+anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import http
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Iterable
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from streamcodec.errors import ConfigError, MalformedMessage, MalformedPacket, UnsupportedVersion
+from streamcodec.packet import HEADER_BYTES, MAX_PAYLOAD_BYTES, VERSION, check
+from streamcodec.session import MAX_MESSAGE_BYTES, SUBPROTOCOL, CloseCode, Error, Hello, parse_message, serialize_message
+
+from .rooms import Member, Refused, RoomLimits, Rooms
+
+SEND_BUFFER_BYTES = 8_192  # the kernel would otherwise take minutes of audio for a listener that reads nothing
+WRITE_LIMIT_BYTES = 512  # and asyncio seconds: 32 KiB, its default, is 30 s of audio at 8 kbit/s
+HELLO_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 2.0
+MAX_REASON_BYTES = 120  # a close frame carries 123
+
+
+@dataclasses.dataclass(frozen=True)
+class RelayConfig:
+    host: str = "127.0.0.1"
+    port: int = 8765
+    limits: RoomLimits = dataclasses.field(default_factory=RoomLimits)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65_535:
+            raise ConfigError(f"port must be 0 to 65535, got {self.port}")
+        if not 20 <= self.limits.max_queue_ms <= 10_000:
+            raise ConfigError(f"max queue must be 20 to 10000 ms, got {self.limits.max_queue_ms:g}")
+
+
+class Relay:
+    """Carries rooms. `async with Relay(config).running() as server` accepts connections until the block ends."""
+
+    def __init__(self, config: RelayConfig) -> None:
+        self.config = config
+        self.rooms = Rooms(config.limits)
+        self._wakers: dict[Member, asyncio.Event] = {}
+        self._connections: dict[Member, ServerConnection] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Server]:
+        """Raises ConfigError where the address cannot be had. At the end everybody is told to come back: 1012."""
+        try:
+            server = await serve(
+                self._serve_connection,
+                self.config.host,
+                self.config.port,
+                subprotocols=[Subprotocol(SUBPROTOCOL)],
+                process_request=self._answer_http,
+                compression=None,  # payloads are incompressible, and each connection would cost 50 KiB more
+                max_size=max(MAX_MESSAGE_BYTES, HEADER_BYTES + MAX_PAYLOAD_BYTES),
+                write_limit=WRITE_LIMIT_BYTES,
+                close_timeout=CLOSE_TIMEOUT_S,
+                ping_interval=10,
+                ping_timeout=20,
+            )
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {self.config.host}:{self.config.port}: {error.strerror or error}") from error
+        try:
+            yield server
+        finally:
+            server.close(code=CloseCode.SERVICE_RESTART, reason="the relay is going down; come back soon")
+            await server.wait_closed()
+
+    def _answer_http(self, connection: ServerConnection, request: Request) -> Response | None:
+        """/healthz and /readyz for those who watch over the relay; everything else is meant to be a websocket."""
+        path = request.path.partition("?")[0]
+        if path in ("/healthz", "/readyz"):
+            return connection.respond(http.HTTPStatus.OK, json.dumps(self.health()) + "\n")
+        if SUBPROTOCOL not in ", ".join(request.headers.get_all("Sec-WebSocket-Protocol")):
+            return connection.respond(
+                http.HTTPStatus.UPGRADE_REQUIRED, f"this relay speaks the websocket subprotocol {SUBPROTOCOL}\n"
+            )
+        return None
+
+    def health(self) -> dict[str, object]:
+        """What /healthz says."""
+        members = [m for room in self.rooms.rooms.values() for m in room.members]
+        return {
+            "status": "ok",
+            "rooms": len(self.rooms.rooms),
+            "talkers": sum(m.role.talks for m in members),
+            "listeners": sum(m.role.listens for m in members),
+            **dataclasses.asdict(self.rooms.counters),
+        }
+
+    async def _serve_connection(self, connection: ServerConnection) -> None:
+        try:
+            _shrink_buffers(connection)
+            hello = await self._read_hello(connection)
+            member, told = self.rooms.join(hello)
+        except Refused as refused:
+            await _turn_away(connection, refused.code, str(refused))
+            return
+        except ConnectionClosed:
+            return
+        self._wakers[member], self._connections[member] = asyncio.Event(), connection
+        self._wake(told)
+        writer = asyncio.create_task(self._write(member, connection))
+        try:
+            await self._read(member, connection)
+        except Refused as refused:
+            writer.cancel()
+            await _turn_away(connection, refused.code, str(refused))
+        except ConnectionClosed:
+            pass
+        finally:
+            writer.cancel()
+            del self._wakers[member], self._connections[member]
+            self._wake(self.rooms.leave(member))
+
+    async def _read_hello(self, connection: ServerConnection) -> Hello:
+        try:
+            async with asyncio.timeout(HELLO_TIMEOUT_S):
+                first = await connection.recv()
+        except TimeoutError:
+            raise Refused(CloseCode.POLICY_VIOLATION, f"no hello within {HELLO_TIMEOUT_S:g} s") from None
+        if not isinstance(first, str):
+            raise Refused(CloseCode.MALFORMED, "the first message must be a hello, not media")
+        try:
+            hello = parse_message(first)
+        except MalformedMessage as error:
+            raise Refused(CloseCode.MALFORMED, str(error)) from error
+        if not isinstance(hello, Hello):
+            raise Refused(CloseCode.MALFORMED, "the first message must be a hello")
+        if hello.version != VERSION:
+            raise Refused(CloseCode.VERSION, f"hello speaks protocol version {hello.version}: this relay speaks {VERSION}")
+        return hello
+
+    async def _read(self, member: Member, connection: ServerConnection) -> None:
+        async for message in connection:
+            if isinstance(message, bytes):
+                self._relay(member, message)
+                continue
+            try:
+                control = parse_message(message)
+            except MalformedMessage as error:
+                raise Refused(CloseCode.MALFORMED, str(error)) from error
+            if control is not None:
+                self._wake(self.rooms.control(member, control))
+
+    def _relay(self, member: Member, datagram: bytes) -> None:
+        try:
+            check(datagram)
+        except UnsupportedVersion as error:
+            raise Refused(CloseCode.VERSION, str(error)) from error
+        except MalformedPacket as error:
+            raise Refused(CloseCode.MALFORMED, str(error)) from error
+        self._wake(self.rooms.publish(member, datagram, _now_ms()))
+
+    async def _write(self, member: Member, connection: ServerConnection) -> None:
+        """Alone with one connection: a listener that reads nothing holds up this task and no other."""
+        waker = self._wakers[member]
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await waker.wait()
+                waker.clear()
+                while (item := member.mailbox.take(_now_ms())) is not None:
+                    await connection.send(item)
+
+    def _wake(self, members: Iterable[Member]) -> None:
+        for member in members:
+            if waker := self._wakers.get(member):
+                waker.set()
+        while self.rooms.overflowed:
+            member = self.rooms.overflowed.pop()
+            if connection := self._connections.get(member):
+                # Its socket takes nothing: the close frame waits behind the rest, and after CLOSE_TIMEOUT_S the connection is cut.
+                task = asyncio.create_task(connection.close(CloseCode.TOO_SLOW, "this listener reads too slowly"))
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+
+
+async def _turn_away(connection: ServerConnection, code: CloseCode, message: str) -> None:
+    with contextlib.suppress(ConnectionClosed):
+        await connection.send(serialize_message(Error(code, message)))
+        await connection.close(code, message.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
+
+
+def _shrink_buffers(connection: ServerConnection) -> None:
+    plug = connection.transport.get_extra_info("socket")
+    plug.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _now_ms() -> float:
+    return time.monotonic() * 1000

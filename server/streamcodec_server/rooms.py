@@ -1,0 +1,249 @@
+"""Who is in which room, and what each listener still has to be sent. Sans-I/O: time is an argument, deliveries lie in mailboxes."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from collections import deque
+from collections.abc import Iterable
+
+from streamcodec.errors import StreamcodecError
+from streamcodec.packet import restamp
+from streamcodec.session import (
+    CloseCode,
+    Hello,
+    Message,
+    Mute,
+    Report,
+    Role,
+    StreamEnd,
+    StreamInfo,
+    StreamStart,
+    Welcome,
+    serialize_message,
+)
+
+STREAM_NUMBERS = 1 << 16
+MAX_CONTROL_BACKLOG = 256
+
+
+class Refused(StreamcodecError):
+    """A client asked for what it cannot have; the connection ends with `code`."""
+
+    def __init__(self, code: CloseCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclasses.dataclass(frozen=True)
+class RoomLimits:
+    """max_queue_ms: media older than this is dropped, oldest first, before it is sent. too_slow_ms: a listener that has been
+    dropping for so long without a pause is sent away. rooms: the only ones there are; None lets the first to come make a room.
+    """
+
+    max_queue_ms: float = 400.0
+    too_slow_ms: float = 10_000.0
+    max_talkers: int = 32
+    max_listeners: int = 10_000
+    max_rooms: int = 1_000
+    rooms: frozenset[str] | None = None
+
+
+@dataclasses.dataclass
+class Counters:
+    """Of the whole relay since it started. Dropped: media that grew too old in a listener's queue."""
+
+    packets_in: int = 0
+    packets_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    dropped: int = 0
+    refused: int = 0
+
+
+class Mailbox:
+    """What one member still has to be sent: control messages in order, and media bounded by age, not by bytes.
+
+    TCP's own back-pressure comes minutes too late at these bit rates, so age is measured here, from the moment a packet arrived.
+    """
+
+    def __init__(self, limits: RoomLimits, counters: Counters) -> None:
+        self._limits, self._counters = limits, counters
+        self._control: deque[str] = deque()
+        self._media: deque[tuple[float, bytes]] = deque()
+        self._dropping_since: float | None = None
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._control) + len(self._media)
+
+    def put_control(self, text: str) -> bool:
+        """False where a member reads so little that even control messages pile up: it must be sent away."""
+        self._control.append(text)
+        return len(self._control) <= MAX_CONTROL_BACKLOG
+
+    def put_media(self, datagram: bytes, now_ms: float) -> bool:
+        """False where the member has been too slow for too long: it must be sent away."""
+        self._expire(now_ms)
+        self._media.append((now_ms, datagram))
+        return self._dropping_since is None or now_ms - self._dropping_since < self._limits.too_slow_ms
+
+    def take(self, now_ms: float) -> str | bytes | None:
+        """Next to be sent: control first, then the oldest media that is not too old. None: nothing is waiting."""
+        if self._control:
+            return self._control.popleft()
+        self._expire(now_ms)
+        if not self._media:
+            return None
+        arrived_ms, datagram = self._media.popleft()
+        if now_ms - arrived_ms < self._limits.max_queue_ms / 2:
+            self._dropping_since = None  # it has caught up
+        self._counters.packets_out += 1
+        self._counters.bytes_out += len(datagram)
+        return datagram
+
+    def _expire(self, now_ms: float) -> None:
+        while self._media and now_ms - self._media[0][0] > self._limits.max_queue_ms:
+            self._media.popleft()
+            self.dropped += 1
+            self._counters.dropped += 1
+            if self._dropping_since is None:
+                self._dropping_since = now_ms
+
+
+class Member:
+    """One connection in a room. Identity is the object: two members may bear the same name."""
+
+    def __init__(self, role: Role, name: str, mailbox: Mailbox) -> None:
+        self.role, self.name, self.mailbox = role, name, mailbox
+        self.stream: int | None = None
+        self.info: StreamInfo | None = None
+        self.room: Room | None = None
+
+
+class Room:
+    """Talkers and listeners of one name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.members: dict[Member, None] = {}  # an ordered set: who came first is told first
+
+    def listeners(self, but: Member | None = None) -> Iterable[Member]:
+        return (m for m in self.members if m.role.listens and m is not but)
+
+    def talkers(self) -> Iterable[Member]:
+        return (m for m in self.members if m.role.talks)
+
+
+class Rooms:
+    """All rooms of a relay. Methods return the members that have something new to be sent, or to be sent away (`overflowed`)."""
+
+    def __init__(self, limits: RoomLimits | None = None) -> None:
+        self.limits = limits or RoomLimits()
+        self.counters = Counters()
+        self.overflowed: set[Member] = set()
+        self._rooms: dict[str, Room] = {}
+        self._next_stream = 0
+        self._streams: set[int] = set()
+
+    @property
+    def rooms(self) -> dict[str, Room]:
+        return self._rooms
+
+    def join(self, hello: Hello) -> tuple[Member, list[Member]]:
+        """-> the new member, its welcome in its mailbox, and everybody who has something to be sent. Raises Refused."""
+        room = self._room_for(hello)
+        talkers, listeners = list(room.talkers()), sum(1 for _ in room.listeners())
+        if hello.role.talks and len(talkers) >= self.limits.max_talkers:
+            raise self._refusal(CloseCode.TRY_AGAIN_LATER, f"room {hello.room} has {len(talkers)} talkers: that is all it takes")
+        if hello.role.listens and listeners >= self.limits.max_listeners:
+            raise self._refusal(CloseCode.TRY_AGAIN_LATER, f"room {hello.room} has {listeners} listeners: that is all it takes")
+        member = Member(hello.role, hello.name, Mailbox(self.limits, self.counters))
+        member.room = room
+        streams = tuple(StreamStart(t.stream, t.name, t.info) for t in talkers if t.stream is not None and t.info is not None)
+        told: list[Member] = [member]
+        if hello.role.talks:
+            member.stream, member.info = self._new_stream(), hello.stream_info
+        self._rooms[room.name] = room
+        room.members[member] = None
+        talking, listening = len(talkers) + hello.role.talks, listeners + hello.role.listens
+        welcome = Welcome(secrets.token_hex(8), room.name, member.stream, streams, talking, listening)
+        member.mailbox.put_control(serialize_message(welcome))
+        if member.stream is not None and member.info is not None:
+            told += self._tell(room.listeners(but=member), StreamStart(member.stream, member.name, member.info))
+        return member, told
+
+    def leave(self, member: Member) -> list[Member]:
+        """Leaving twice is leaving once."""
+        room, member.room = member.room, None
+        self.overflowed.discard(member)
+        if room is None:
+            return []
+        del room.members[member]
+        if not room.members:
+            del self._rooms[room.name]
+        if member.stream is None:
+            return []
+        self._streams.discard(member.stream)
+        return self._tell(room.listeners(), StreamEnd(member.stream))
+
+    def publish(self, member: Member, datagram: bytes, now_ms: float) -> list[Member]:
+        """A checked media datagram from a talker -> listeners to wake. Raises Refused for a member that only listens."""
+        if member.stream is None or member.room is None:
+            raise self._refusal(CloseCode.POLICY_VIOLATION, "this connection listens: it may not send media")
+        self.counters.packets_in += 1
+        self.counters.bytes_in += len(datagram)
+        stamped = restamp(datagram, member.stream)
+        woken = []
+        for listener in member.room.listeners(but=member):
+            if not listener.mailbox.put_media(stamped, now_ms):
+                self.overflowed.add(listener)
+            woken.append(listener)
+        return woken
+
+    def control(self, member: Member, message: Message) -> list[Member]:
+        """A control message of a member that has joined -> members to wake. Raises Refused for one that is not its to send."""
+        room = member.room
+        if room is None:
+            return []
+        if isinstance(message, Report) and member.role.listens:
+            talkers = [t for t in room.talkers() if t.stream == message.stream and t is not member]
+            return self._tell(talkers, Report(message.stream, message.statistics, member.name))
+        if isinstance(message, Mute) and member.stream is not None:
+            return self._tell(room.listeners(but=member), Mute(message.muted, member.stream))
+        if not isinstance(message, Hello) and hasattr(message, "info") and member.stream is not None:
+            member.info = message.info
+            return self._tell(room.listeners(but=member), StreamStart(member.stream, member.name, message.info))
+        raise self._refusal(CloseCode.POLICY_VIOLATION, f"a {member.role} connection may not send {type(message).__name__} now")
+
+    def _room_for(self, hello: Hello) -> Room:
+        if self.limits.rooms is not None and hello.room not in self.limits.rooms:
+            raise self._refusal(
+                CloseCode.NO_SUCH_ROOM, f"no room {hello.room}: this relay has {', '.join(sorted(self.limits.rooms))}"
+            )
+        if hello.room in self._rooms:
+            return self._rooms[hello.room]
+        if len(self._rooms) >= self.limits.max_rooms:
+            raise self._refusal(CloseCode.TRY_AGAIN_LATER, f"the relay has {len(self._rooms)} rooms: that is all it takes")
+        return Room(hello.room)
+
+    def _new_stream(self) -> int:
+        """Numbers are not used again soon: a listener may still have packets of the talker that left."""
+        for _ in range(STREAM_NUMBERS):
+            self._next_stream = (self._next_stream + 1) % STREAM_NUMBERS
+            if self._next_stream not in self._streams:
+                self._streams.add(self._next_stream)
+                return self._next_stream
+        raise self._refusal(CloseCode.TRY_AGAIN_LATER, f"all {STREAM_NUMBERS} stream numbers are taken")
+
+    def _tell(self, members: Iterable[Member], message: Message) -> list[Member]:
+        text, told = serialize_message(message), []
+        for member in members:
+            if not member.mailbox.put_control(text):
+                self.overflowed.add(member)
+            told.append(member)
+        return told
+
+    def _refusal(self, code: CloseCode, message: str) -> Refused:
+        self.counters.refused += 1
+        return Refused(code, message)

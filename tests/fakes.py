@@ -1,0 +1,211 @@
+"""Doubles for what the live path stands on: time, a codec, a connection, a sound device. None needs PyTorch or a network."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable
+
+import numpy as np
+
+from streamcodec.errors import PayloadError
+from streamcodec.session import Message, StreamInfo
+from streamcodec_client.audio_io import Block, Pcm
+from streamcodec_client.ports import EncodingSettings
+
+SAMPLE_RATE = 16_000
+LATENT_SAMPLES = 320
+MODEL_HASH = "0123456789abcdef"
+PAYLOAD_MARK = b"F"
+WAIT_S = 10.0  # how long a test waits for another thread before it gives up
+
+
+class ManualClock:
+    """Time that passes when somebody sleeps, or when the test says so."""
+
+    def __init__(self, now_ms: float = 1_000.0) -> None:
+        self._now_ns = round(now_ms * 1e6)
+
+    def now_ns(self) -> int:
+        return self._now_ns
+
+    def sleep(self, seconds: float) -> None:
+        self._now_ns += round(seconds * 1e9)
+
+    def advance(self, milliseconds: float) -> None:
+        self._now_ns += round(milliseconds * 1e6)
+
+
+class FakeEncoder:
+    """A payload is the mean of each channel, in thousandths of full scale."""
+
+    def __init__(self, channels: int = 1, latents_per_payload: int = 1) -> None:
+        self.resets = 0
+        self._size, self._waiting = LATENT_SAMPLES * latents_per_payload, np.zeros((0, channels), np.float32)
+
+    def encode(self, pcm: Pcm) -> list[bytes]:
+        waiting = np.concatenate([self._waiting, pcm])
+        whole = len(waiting) // self._size * self._size
+        self._waiting = waiting[whole:]
+        return [fake_payload(*waiting[i : i + self._size].mean(0)) for i in range(0, whole, self._size)]
+
+    def flush(self) -> list[bytes]:
+        missing = -len(self._waiting) % self._size
+        payloads = self.encode(np.zeros((missing, self._waiting.shape[1]), np.float32))
+        self.reset()
+        return payloads
+
+    def reset(self) -> None:
+        self.resets += 1
+        self._waiting = self._waiting[:0]
+
+
+class FakeDecoder:
+    """Plays a payload as a constant, and half of the last one in place of a lost one."""
+
+    def __init__(self, channels: int = 1, latents_per_payload: int = 1) -> None:
+        self.resets = 0
+        self._samples = LATENT_SAMPLES * latents_per_payload
+        self._last = np.zeros(channels, np.float32)
+
+    def decode(self, payload: bytes | None) -> Pcm:
+        if payload is None:
+            self._last = self._last / 2
+        else:
+            values = np.frombuffer(payload[1:], ">i2") if payload[:1] == PAYLOAD_MARK and len(payload) % 2 else np.zeros(0)
+            if len(values) != len(self._last):
+                raise PayloadError(f"not a fake payload: {payload!r}")
+            self._last = (values / 1000).astype(np.float32)
+        return np.repeat(self._last[None, :], self._samples, 0)
+
+    def reset(self) -> None:
+        self.resets += 1
+        self._last = np.zeros_like(self._last)
+
+
+def fake_payload(*levels: float) -> bytes:
+    """What FakeDecoder plays as this level (full scale 1) in each channel."""
+    return PAYLOAD_MARK + np.rint(np.array(levels) * 1000).astype(">i2").tobytes()
+
+
+class FakeModel:
+    """A Codec of constants."""
+
+    hash = MODEL_HASH
+    sample_rate = SAMPLE_RATE
+
+    def __init__(self) -> None:
+        self.encoders: list[FakeEncoder] = []
+        self.decoders: list[FakeDecoder] = []
+        self.threads: set[str] = set()
+
+    def packet_samples(self, latents_per_payload: int) -> int:
+        return LATENT_SAMPLES * latents_per_payload
+
+    def encoder(self, settings: EncodingSettings) -> FakeEncoder:
+        self.encoders.append(FakeEncoder(settings.channels, settings.latents_per_payload))
+        return self.encoders[-1]
+
+    def decoder(self, channels: int, latents_per_payload: int) -> FakeDecoder:
+        self.decoders.append(FakeDecoder(channels, latents_per_payload))
+        return self.decoders[-1]
+
+    def enter_thread(self) -> None:
+        self.threads.add(threading.current_thread().name)
+
+
+def fake_info(channels: int = 1, latents_per_payload: int = 1, model: str = MODEL_HASH) -> StreamInfo:
+    return StreamInfo(model, SAMPLE_RATE, channels, LATENT_SAMPLES * latents_per_payload, latents_per_payload)
+
+
+class MemoryTransport:
+    """A connection that keeps what is sent."""
+
+    tls = False
+
+    def __init__(self, connection: int | None = 1) -> None:
+        self.connection = connection
+        self.datagrams: list[bytes] = []
+        self.messages: list[Message] = []
+
+    async def send(self, datagram: bytes) -> bool:
+        if self.connection is not None:
+            self.datagrams.append(datagram)
+        return self.connection is not None
+
+    async def send_message(self, message: Message) -> bool:
+        if self.connection is not None:
+            self.messages.append(message)
+        return self.connection is not None
+
+
+class ScriptedSource:
+    """Gives the blocks that the test puts in; `end` ends it."""
+
+    def __init__(self, blocks: Iterable[Block] = (), sample_rate: int = SAMPLE_RATE, channels: int = 1) -> None:
+        self.sample_rate, self.channels = sample_rate, channels
+        self.ended = self.closed = self.started = False
+        self._blocks: queue.SimpleQueue[Block | None] = queue.SimpleQueue()
+        for block in blocks:
+            self.put(block)
+
+    def put(self, block: Block) -> None:
+        self._blocks.put(block)
+
+    def end(self) -> None:
+        self._blocks.put(None)
+
+    def start(self) -> None:
+        self.started = True
+
+    def read(self, timeout_s: float) -> Block | None:
+        try:
+            block = self._blocks.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        self.ended = block is None
+        return block
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class SteppedSink:
+    """Plays a block when the test says so: `step` returns once the receiver has written it. The clock moves with each block."""
+
+    def __init__(self, clock: ManualClock, sample_rate: int = SAMPLE_RATE, channels: int = 1) -> None:
+        self.sample_rate, self.channels = sample_rate, channels
+        self.underruns = 0
+        self.closed = False
+        self.written: list[Pcm] = []
+        self._clock = clock
+        self._wanted, self._done = threading.Semaphore(0), threading.Semaphore(0)
+
+    def start(self) -> None:
+        """Nothing moves before the first step."""
+
+    def wants_block(self, timeout_s: float) -> bool:
+        # The worker comes back here when all that follows a write is done as well.
+        if len(self.written) and self._pending:
+            self._pending = False
+            self._done.release()
+        return self._wanted.acquire(timeout=timeout_s)
+
+    _pending = False
+
+    def write(self, pcm: Pcm) -> int:
+        self.written.append(pcm)
+        self._pending = True
+        return self._clock.now_ns()
+
+    def step(self, blocks: int = 1) -> Pcm:
+        """Lets the receiver write so many blocks of 10 ms -> what it wrote."""
+        for _ in range(blocks):
+            self._wanted.release()
+            if not self._done.acquire(timeout=WAIT_S):
+                raise AssertionError("the receiver wrote nothing")
+            self._clock.advance(10)
+        return np.concatenate(self.written[-blocks:])
+
+    def close(self) -> None:
+        self.closed = True

@@ -1,0 +1,188 @@
+import pytest
+from streamcodec_server.rooms import MAX_CONTROL_BACKLOG, Member, Refused, RoomLimits, Rooms
+
+from streamcodec.packet import Flags, Packet, parse, serialize
+from streamcodec.session import (
+    CloseCode,
+    Hello,
+    Mute,
+    Report,
+    Role,
+    StreamEnd,
+    StreamInfo,
+    StreamStart,
+    StreamUpdate,
+    Welcome,
+    parse_message,
+)
+
+INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 6_000)
+
+
+def media(sequence: int, stream: int = 9) -> bytes:
+    return serialize(Packet(Flags(0), stream, sequence, sequence * 320, b"voice"))
+
+
+def talker(rooms: Rooms, room: str = "a", name: str = "Ada", role: Role = Role.TALK) -> Member:
+    return rooms.join(Hello(role, room, name, INFO))[0]
+
+
+def listener(rooms: Rooms, room: str = "a", name: str = "Lis") -> Member:
+    return rooms.join(Hello(Role.LISTEN, room, name))[0]
+
+
+def drain(member: Member, now_ms: float = 0.0) -> list[object]:
+    """Everything waiting: messages parsed, media as packets."""
+    taken: list[object] = []
+    while (item := member.mailbox.take(now_ms)) is not None:
+        taken.append(parse_message(item) if isinstance(item, str) else parse(item))
+    return taken
+
+
+def test_a_joiner_learns_who_talks_and_the_others_learn_of_it() -> None:
+    rooms = Rooms()
+    early = listener(rooms)
+    drain(early)
+    ada = talker(rooms)
+    assert drain(early) == [StreamStart(ada.stream or 0, "Ada", INFO)]
+    late = listener(rooms)
+    welcome = drain(late)[0]
+    assert isinstance(welcome, Welcome)
+    assert welcome.streams == (StreamStart(ada.stream or 0, "Ada", INFO),)
+    assert (welcome.talkers, welcome.listeners, welcome.stream) == (1, 2, None)
+    rooms.leave(ada)
+    assert drain(early) == drain(late) == [StreamEnd(ada.stream or 0)]
+
+
+def test_media_reaches_the_rooms_listeners_under_the_relays_stream_number() -> None:
+    rooms = Rooms()
+    ada, near, far = talker(rooms), listener(rooms), listener(rooms, "b")
+    drain(near), drain(far)
+    assert rooms.publish(ada, media(1), 0.0) == [near]
+    assert drain(near) == [Packet(Flags(0), ada.stream or 0, 1, 320, b"voice")]
+    assert drain(far) == []
+
+
+def test_nobody_hears_an_echo_of_itself() -> None:
+    rooms = Rooms()
+    one, two = talker(rooms, role=Role.BOTH), talker(rooms, name="Bob", role=Role.BOTH)
+    drain(one), drain(two)
+    rooms.publish(one, media(1), 0.0)
+    assert drain(one) == []
+    assert len(drain(two)) == 1
+
+
+def test_what_waited_too_long_is_dropped_oldest_first_and_counted() -> None:
+    rooms = Rooms(RoomLimits(max_queue_ms=100))
+    ada, slow = talker(rooms), listener(rooms)
+    drain(slow)
+    for sequence in range(20):
+        rooms.publish(ada, media(sequence), sequence * 20.0)
+    taken = drain(slow, 380.0)
+    assert [p.sequence for p in taken if isinstance(p, Packet)] == [14, 15, 16, 17, 18, 19]
+    assert slow.mailbox.dropped == 14
+    assert rooms.counters.dropped == 14
+
+
+def test_the_queue_of_one_that_reads_nothing_stays_bounded_and_it_is_sent_away() -> None:
+    rooms = Rooms(RoomLimits(max_queue_ms=100, too_slow_ms=1_000))
+    ada, stuck, well = talker(rooms), listener(rooms), listener(rooms)
+    drain(stuck), drain(well)
+    for sequence in range(200):
+        rooms.publish(ada, media(sequence), sequence * 20.0)
+        assert len(drain(well, sequence * 20.0)) == 1
+        assert len(stuck.mailbox) <= 6
+    assert rooms.overflowed == {stuck}
+    assert well.mailbox.dropped == 0
+
+
+def test_one_that_catches_up_is_forgiven() -> None:
+    rooms = Rooms(RoomLimits(max_queue_ms=100, too_slow_ms=1_000))
+    ada, jerky = talker(rooms), listener(rooms)
+    drain(jerky)
+    for sequence in range(500):
+        rooms.publish(ada, media(sequence), sequence * 20.0)
+        if sequence % 25 == 24:  # reads every half second, and drops every time
+            drain(jerky, sequence * 20.0)
+    assert jerky.mailbox.dropped > 100
+    assert rooms.overflowed == set()
+
+
+def test_control_that_piles_up_sends_a_member_away() -> None:
+    rooms = Rooms()
+    stuck = listener(rooms)
+    for _ in range(MAX_CONTROL_BACKLOG):
+        rooms.leave(talker(rooms))
+    assert stuck in rooms.overflowed
+
+
+def test_stream_numbers_are_not_used_again_soon() -> None:
+    rooms = Rooms()
+    numbers = []
+    for _ in range(5):
+        member = talker(rooms)
+        numbers.append(member.stream)
+        rooms.leave(member)
+    assert len(set(numbers)) == 5
+
+
+def test_reports_reach_the_talker_they_are_about() -> None:
+    rooms = Rooms()
+    ada, bob, lis = talker(rooms), talker(rooms, name="Bob"), listener(rooms)
+    for member in (ada, bob, lis):
+        drain(member)
+    rooms.control(lis, Report(ada.stream or 0, {"lost": 2}, "forged"))
+    assert drain(ada) == [Report(ada.stream or 0, {"lost": 2}, "Lis")]
+    assert drain(bob) == []
+
+
+def test_mute_and_new_info_reach_the_listeners() -> None:
+    rooms = Rooms()
+    ada, lis = talker(rooms), listener(rooms)
+    drain(lis)
+    faster = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 12_000)
+    rooms.control(ada, Mute(True))
+    rooms.control(ada, StreamUpdate(faster))
+    assert drain(lis) == [Mute(True, ada.stream or 0), StreamStart(ada.stream or 0, "Ada", faster)]
+    late = drain(listener(rooms))[0]
+    assert isinstance(late, Welcome)
+    assert late.streams[0].info == faster
+
+
+@pytest.mark.parametrize("message", [Mute(True), StreamUpdate(INFO), Hello(Role.LISTEN, "b"), StreamEnd(3)])
+def test_a_listener_may_only_report(message: object) -> None:
+    rooms = Rooms()
+    with pytest.raises(Refused, match="may not send") as refused:
+        rooms.control(listener(rooms), message)  # type: ignore[arg-type]
+    assert refused.value.code == CloseCode.POLICY_VIOLATION
+
+
+def test_a_listener_may_not_talk() -> None:
+    rooms = Rooms()
+    with pytest.raises(Refused, match="may not send media"):
+        rooms.publish(listener(rooms), media(1), 0.0)
+
+
+def test_limits_say_what_is_full() -> None:
+    rooms = Rooms(RoomLimits(max_talkers=1, max_listeners=1, max_rooms=1))
+    talker(rooms), listener(rooms)
+    for join in (lambda: talker(rooms), lambda: listener(rooms), lambda: listener(rooms, "b")):
+        with pytest.raises(Refused, match="that is all it takes"):
+            join()
+    assert rooms.counters.refused == 3
+
+
+def test_a_relay_with_fixed_rooms_names_them() -> None:
+    rooms = Rooms(RoomLimits(rooms=frozenset({"hall", "lobby"})))
+    with pytest.raises(Refused, match="no room cellar: this relay has hall, lobby") as refused:
+        listener(rooms, "cellar")
+    assert refused.value.code == CloseCode.NO_SUCH_ROOM
+    listener(rooms, "hall")
+
+
+def test_an_empty_room_is_forgotten_and_leaving_twice_is_leaving_once() -> None:
+    rooms = Rooms()
+    member = talker(rooms)
+    rooms.leave(member)
+    assert rooms.leave(member) == []
+    assert rooms.rooms == {}

@@ -1,0 +1,169 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from click.testing import CliRunner
+from conftest import SMALL, voice
+from streamcodec_training.cli import train as train_command
+from streamcodec_training.corpus import AUGMENTATION, NO_AUGMENTATION, SegmentSampler, load_corpus, transform_start
+from streamcodec_training.losses import Distortion, real_fft
+from streamcodec_training.train import TrainingConfig, learning_rate_share, train
+
+from streamcodec import StreamDecoder, StreamEncoder, load_model
+from streamcodec.errors import AudioError, ConfigError, ModelError
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard.*")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    (folder / "sub").mkdir()
+    soundfile.write(folder / "a.wav", voice(4, 24_000), 24_000)
+    soundfile.write(folder / "sub" / "b.flac", np.stack([voice(3, 16_000, 1)] * 2, 1), 16_000)
+    return folder
+
+
+def sampler(corpus: Path, tmp_path: Path, seed: int = 0, augmentation: object = AUGMENTATION) -> SegmentSampler:
+    speech = load_corpus(corpus, 16_000, tmp_path, progress=False)
+    return SegmentSampler(speech, speech, 16_000, 6_400, 320, 5, augmentation, np.random.default_rng(seed))  # type: ignore[arg-type]
+
+
+def test_any_folder_becomes_one_array(corpus: Path, tmp_path: Path) -> None:
+    pcm = load_corpus(corpus, 16_000, tmp_path, progress=False)
+    assert pcm.dtype == np.int16
+    assert len(pcm) == pytest.approx(7 * 16_000, abs=4)
+
+
+def test_an_unreadable_file_is_named_and_left_out(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "with-junk"
+    folder.mkdir()
+    soundfile.write(folder / "good.wav", voice(1), 16_000)
+    (folder / "bad.wav").write_text("no audio")
+    assert len(load_corpus(folder, 16_000, tmp_path / "cache", progress=False)) == 16_000
+    assert "bad.wav" in capsys.readouterr().out
+
+
+def test_a_folder_without_audio_says_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match=r"no audio below .*\.flac"):
+        load_corpus(tmp_path, 16_000, tmp_path / "cache")
+
+
+def test_batches_are_seeded_bounded_and_of_the_right_shape(corpus: Path, tmp_path: Path) -> None:
+    first = next(iter(sampler(corpus, tmp_path, 7)))
+    again = next(iter(sampler(corpus, tmp_path, 7)))
+    other = next(iter(sampler(corpus, tmp_path, 8)))
+    assert np.array_equal(first[0], again[0])
+    assert not np.array_equal(first[0], other[0])
+    batches = iter(sampler(corpus, tmp_path, 1))
+    lost = 0
+    for _ in range(40):
+        x, mask = next(batches)
+        assert x.shape == (5, 6_400)
+        assert x.dtype == np.float32
+        assert np.isfinite(x).all()
+        assert np.abs(x).max() <= 1
+        assert mask.shape == (5, 20)
+        lost += mask.sum()
+    assert 0 < lost < 0.1 * 40 * 100
+
+
+def test_without_augmentation_segments_are_the_recording(corpus: Path, tmp_path: Path) -> None:
+    plain = sampler(corpus, tmp_path, 3, NO_AUGMENTATION)
+    x, mask = next(iter(plain))
+    assert not mask.any()
+    whole = plain.speech.astype(np.float32) / 32_768
+    windows = np.lib.stride_tricks.sliding_window_view(whole, 64)
+    assert any(np.abs(windows - x[0, :64]).max(1) < 1e-6)
+
+
+def test_too_little_audio_says_how_much_is_needed() -> None:
+    with pytest.raises(AudioError, match=r"more than 0\.40 s of audio, got 0\.06 s"):
+        SegmentSampler(np.zeros(1000, np.int16), None, 16_000, 6_400, 320, 1, AUGMENTATION, np.random.default_rng(0))
+
+
+def test_the_transform_start_is_orthonormal_and_sorted(corpus: Path, tmp_path: Path) -> None:
+    basis, variance = transform_start(load_corpus(corpus, 16_000, tmp_path, progress=False), 64, np.random.default_rng(0), 2000)
+    assert np.allclose(basis @ basis.T, np.eye(64), atol=1e-4)
+    assert (np.diff(variance) <= 0).all()
+
+
+def test_fft_gradient_is_that_of_pytorch() -> None:
+    x = torch.randn(3, 64, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(real_fft, x)
+
+
+def test_distortion_is_zero_for_the_reference_and_grows_with_the_damage() -> None:
+    reference = torch.from_numpy(voice(1.0))[None]
+    distortion = Distortion(16_000)
+    damage = [distortion(reference + level * torch.randn(reference.shape), reference).item() for level in (0.0, 0.01, 0.1)]
+    assert damage[0] == 0.0
+    assert damage == sorted(damage)
+    assert damage[1] > 0.01
+
+
+def test_learning_rate_warms_up_stays_and_ends_low() -> None:
+    assert learning_rate_share(0.0, 0, 0.4) < 0.01
+    assert learning_rate_share(0.3, 1000, 0.4) == 1.0
+    assert learning_rate_share(0.7, 5000, 0.4) == pytest.approx(0.5)
+    assert learning_rate_share(1.0, 9000, 0.4) == 0.01
+
+
+def test_a_run_learns_is_resumed_and_becomes_a_model_that_codes(corpus: Path, tmp_path: Path) -> None:
+    shape = tmp_path / "shape.json"
+    shape.write_text(SMALL.to_json())
+    out, model = tmp_path / "run", tmp_path / "model"
+    arguments = [
+        "--data",
+        str(corpus),
+        "--out",
+        str(out),
+        "--config",
+        str(shape),
+        "--batch",
+        "2",
+        "--device",
+        "cpu",
+        "--no-augment",
+    ]
+    first = CliRunner().invoke(train_command, [*arguments, "--steps", "3"], catch_exceptions=False)
+    assert first.exit_code == 0
+    assert torch.load(out / "checkpoint.pt", weights_only=True)["clock"]["step"] == 3
+    second = CliRunner().invoke(train_command, [*arguments, "--steps", "5", "--export", str(model)], catch_exceptions=False)
+    assert second.exit_code == 0
+    assert torch.load(out / "checkpoint.pt", weights_only=True)["clock"]["step"] == 5
+    assert list((out / "events").iterdir())
+    loaded = load_model(model, "cpu")
+    payloads = StreamEncoder(loaded, quality=0.5).encode(voice(1.0))
+    assert np.isfinite(StreamDecoder(loaded).decode(payloads[0])).all()
+
+
+def test_the_loss_falls(corpus: Path, tmp_path: Path) -> None:
+    """Two runs of one seed: 60 steps on the same audio end lower than 2 do."""
+    from streamcodec_training.train import Trainer
+
+    trainer = Trainer(TrainingConfig(corpus, tmp_path, steps=60, batch=4, device="cpu", augmentation=NO_AUGMENTATION), SMALL)
+    batches = iter(trainer.sampler)
+    losses = []
+    for step in range(60):
+        x, lost = next(batches)
+        trainer.clock.step = 1000 + step  # past the warm-up and the rate ramp
+        losses.append(trainer.train_step(torch.from_numpy(x), torch.from_numpy(lost), 0.0)["lagrangian"].item())
+    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:5])
+
+
+@pytest.mark.parametrize("budget", [{}, {"steps": 3, "minutes": 1.0}, {"steps": 3, "batch": 0}, {"steps": 3, "beta_low": 1e-9}])
+def test_impossible_runs_are_refused(budget: dict[str, float], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="either|need"):
+        TrainingConfig(tmp_path, tmp_path, **budget)  # type: ignore[arg-type]
+
+
+def test_a_checkpoint_of_another_shape_is_not_resumed(corpus: Path, tmp_path: Path) -> None:
+    import dataclasses
+
+    config = TrainingConfig(corpus, tmp_path, steps=1, batch=1, device="cpu")
+    train(config, SMALL)
+    with pytest.raises(ModelError, match="another shape"):
+        train(config, dataclasses.replace(SMALL, encoder_dim=32))
