@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# What `make lock` pins: a range would take the newest release with its CUDA packages.
+TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -47,6 +49,7 @@ audio-libraries:
 lock:
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install -q $(TORCH)
 	.venv-lock/bin/pip install -q -e '.[dev,quality]'
 	.venv-lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
 	rm -rf .venv-lock

@@ -11,6 +11,7 @@ from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
+
 from streamcodec_models.entropy import GAIN_MIN, SYMBOL_LIMIT, EntropyTables
 
 from .errors import PayloadError

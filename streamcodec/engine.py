@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
 from streamcodec_models.vae import DecoderState, EncoderState, VoiceVae
 
 from .bitstream import LATENT_LIMIT, Latents

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import torch
+
 from streamcodec_models import weights
 from streamcodec_models.vae import VoiceVae
 

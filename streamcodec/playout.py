@@ -82,6 +82,10 @@ class PlayoutBuffer(Protocol):
         """No more will come: play what is here and conceal nothing after it."""
         ...
 
+    def resume(self) -> None:
+        """Takes `end` back: the talker was only muted."""
+        ...
+
     @property
     def drained(self) -> bool:
         """Ended, and all was played."""
@@ -181,6 +185,9 @@ class FixedPlayout:
 
     def end(self) -> None:
         self._ended = True
+
+    def resume(self) -> None:
+        self._ended = False
 
     @property
     def drained(self) -> bool:

@@ -15,6 +15,7 @@ SUBPROTOCOL = "streamcodec.v1"
 MAX_MESSAGE_BYTES = 4096
 MAX_NAME_CHARACTERS = 64
 MAX_REPORT_FIELDS = 32
+MAX_REPORT_NUMBER = 1e18  # JSON has no infinity; Python would read and write one all the same
 T = TypeVar("T")
 
 
@@ -41,6 +42,8 @@ class CloseCode(enum.IntEnum):
 
 
 class Role(enum.StrEnum):
+    """What a connection is for."""
+
     TALK = "talk"
     LISTEN = "listen"
     BOTH = "both"
@@ -90,7 +93,9 @@ class StreamStart:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Welcome:
-    """Relay to client. `stream` is the number of the client's own stream, None for a listener; `streams` who talks already."""
+    """Relay to client. `stream` is the number of the client's own stream, None for a listener; `streams` who talks already, as
+    far as one message holds them: a stream_start follows for each of the others.
+    """
 
     session: str
     room: str
@@ -143,12 +148,11 @@ Message: TypeAlias = Hello | Welcome | StreamStart | StreamEnd | StreamUpdate | 
 
 
 def serialize_message(message: Message) -> str:
-    """Raises MalformedMessage where the text would be longer than a relay takes."""
+    """Raises MalformedMessage where the text would be longer than either side takes."""
     fields = {"type": _TYPE_NAMES[type(message)], **dataclasses.asdict(message)}
-    text = json.dumps(fields, separators=(",", ":"))
-    # A welcome lists a room's talkers and may be longer: it goes to clients, which take what their relay says.
-    if len(text) > MAX_MESSAGE_BYTES and not isinstance(message, Welcome):
-        raise MalformedMessage(f"message of {len(text)} bytes: at most {MAX_MESSAGE_BYTES} are allowed")
+    text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False)  # escapes would double the size of many a name
+    if (size := len(text.encode())) > MAX_MESSAGE_BYTES:
+        raise MalformedMessage(f"message of {size} bytes: at most {MAX_MESSAGE_BYTES} are allowed")
     return text
 
 
@@ -197,7 +201,8 @@ class _Fields:
         if len(values) > MAX_REPORT_FIELDS:
             raise MalformedMessage(f"{self._where}.{name}: at most {MAX_REPORT_FIELDS} numbers are allowed, got {len(values)}")
         for key, value in values.items():
-            if len(key) > MAX_NAME_CHARACTERS or isinstance(value, bool) or not isinstance(value, int | float):
+            number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_REPORT_NUMBER
+            if not number or len(key) > MAX_NAME_CHARACTERS or not key.isprintable():
                 raise MalformedMessage(f"{self._where}.{name} must hold numbers by name, got {key!r:.40}: {value!r:.40}")
         return values
 

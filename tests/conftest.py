@@ -10,11 +10,11 @@ import soundfile
 import torch
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
+
+from streamcodec.model import CodecModel, load_model
 from streamcodec_models import weights
 from streamcodec_models.config import VaeConfig
 from streamcodec_models.vae import VoiceVae
-
-from streamcodec.model import CodecModel, load_model
 
 # The machines that run this are shared and slow at times: no example fails for the time it took.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, small_vae
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streamcodec_models.entropy import GAIN_COUNT, GAIN_MIN, EntropyTables, integer_frequencies
 
+from conftest import SMALL, small_vae
 from streamcodec.bitstream import LATENT_LIMIT, MAX_PAYLOAD_BYTES, Bitstream, Latents
 from streamcodec.errors import PayloadError
+from streamcodec_models.entropy import GAIN_COUNT, GAIN_MIN, EntropyTables, integer_frequencies
 
 BITSTREAM = Bitstream(small_vae().prior.tables())
 D = SMALL.latent_dim

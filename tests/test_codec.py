@@ -3,12 +3,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from conftest import voice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import correlate
 
 import streamcodec
+from conftest import voice
 from streamcodec import CodecModel, StreamDecoder, StreamEncoder
 from streamcodec.errors import AudioError, ConfigError, PayloadError
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from streamcodec_models import weights
 
 from streamcodec import load_model
 from streamcodec.errors import ConfigError, ModelError
 from streamcodec.model import CodecModel
+from streamcodec_models import weights
 
 
 def test_save_and_load_keep_tables_exactly_and_weights_to_half_precision(model_folder: Path) -> None:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from conftest import voice
 
 import streamcodec
+from conftest import voice
 from streamcodec import CodecModel, StreamEncoder
 from streamcodec.rate import CappedBitrate, Dither, FixedQuality, TargetBitrate, position_for
 

@@ -11,14 +11,16 @@ import urllib.request
 from collections.abc import AsyncIterator
 
 import pytest
-from streamcodec_server.relay import Relay, RelayConfig
-from streamcodec_server.rooms import RoomLimits
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+from streamcodec.errors import ConfigError
 from streamcodec.packet import Flags, Packet, parse, serialize
 from streamcodec.session import SUBPROTOCOL, CloseCode, Hello, Role, StreamInfo, Welcome, parse_message, serialize_message
+from streamcodec_server.cli import serve
+from streamcodec_server.relay import Relay, RelayConfig
+from streamcodec_server.rooms import Member, RoomLimits
 
 INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 6_000)
 PATIENCE_S = 10
@@ -38,6 +40,34 @@ async def member(url: str, hello: Hello) -> AsyncIterator[tuple[ClientConnection
         welcome = parse_message(str(await connection.recv()))
         assert isinstance(welcome, Welcome)
         yield connection, welcome
+
+
+def listeners(running: Relay) -> list[Member]:
+    return [m for room in running.rooms.rooms.values() for m in room.members if m.role.listens]
+
+
+@contextlib.asynccontextmanager
+async def stuck_listener(running: Relay, url: str) -> AsyncIterator[None]:
+    """Joins room a, reads the handshake, and nothing more: no library would do that."""
+    host, _, port = url.removeprefix("ws://").rpartition(":")
+    loop = asyncio.get_running_loop()
+    with socket.socket() as plug:
+        plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # before it connects, or the window is large already
+        plug.setblocking(False)
+        await loop.sock_connect(plug, (host, int(port)))
+        await loop.sock_sendall(
+            plug,
+            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: streamcodec.v1\r\n\r\n",
+        )
+        assert b"101" in await loop.sock_recv(plug, 64)
+        before = len(listeners(running))
+        hello = serialize_message(Hello(Role.LISTEN, "a")).encode()
+        await loop.sock_sendall(plug, bytes([0x81, 0x80 | len(hello)]) + bytes(4) + hello)
+        async with asyncio.timeout(PATIENCE_S):
+            while len(listeners(running)) == before:
+                await asyncio.sleep(0.01)
+        yield
 
 
 async def closing_code(connection: ClientConnection) -> tuple[int, str]:
@@ -76,29 +106,38 @@ async def test_what_a_talker_sends_its_listeners_hear() -> None:
 async def test_a_listener_that_never_reads_holds_up_nobody_and_costs_bounded_memory() -> None:
     limits = RoomLimits(max_queue_ms=50, too_slow_ms=1e9)
     async with relay(limits) as (running, url), member(url, Hello(Role.TALK, "a", "Ada", INFO)) as (ada, _):
-        port = int(url.rpartition(":")[2])
-        stuck = socket.create_connection(("127.0.0.1", port))
-        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        stuck.sendall(
-            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: streamcodec.v1\r\n\r\n"
-        )
-        await asyncio.sleep(0.1)
-        hello = serialize_message(Hello(Role.LISTEN, "a")).encode()
-        stuck.sendall(bytes([0x81, 0x80 | len(hello)]) + bytes(4) + hello)
-        async with member(url, Hello(Role.LISTEN, "a")) as (well, _):
-            async with asyncio.timeout(PATIENCE_S):
-                while sum(m.role.listens for room in running.rooms.rooms.values() for m in room.members) < 2:
-                    await asyncio.sleep(0.01)
+        async with stuck_listener(running, url), member(url, Hello(Role.LISTEN, "a")) as (well, _):
             for sequence in range(600):
                 await ada.send(serialize(Packet(Flags.VOICE, 0, sequence, 0, bytes(1000))))
                 assert (await next_media(well)).sequence == sequence
                 if sequence % 100 == 99:
                     await asyncio.sleep(0.06)  # longer than the queue may be old: what is stuck must now be dropped
-            boxes = [m.mailbox for room in running.rooms.rooms.values() for m in room.members if m.role.listens]
+            boxes = [m.mailbox for m in listeners(running)]
             assert max(box.dropped for box in boxes) > 0
             assert max(len(box) for box in boxes) < 300
-        stuck.close()
+
+
+async def test_one_that_never_reads_is_cut_off() -> None:
+    """Its close frame cannot get through either."""
+    limits = RoomLimits(max_queue_ms=20, too_slow_ms=50)
+    async with relay(limits) as (running, url), member(url, Hello(Role.TALK, "a", "Ada", INFO)) as (ada, _):
+        async with stuck_listener(running, url), asyncio.timeout(PATIENCE_S):
+            while listeners(running):
+                await ada.send(serialize(Packet(Flags.VOICE, 0, 0, 0, bytes(1000))))
+                await asyncio.sleep(0.001)
+
+
+async def test_one_that_never_reads_does_not_hold_up_the_end() -> None:
+    """Without the cut the end comes only when the websocket's keepalive gives up, or never: no clock is read, the test hangs."""
+    async with contextlib.AsyncExitStack() as ending, asyncio.timeout(PATIENCE_S):
+        running, url = await ending.enter_async_context(relay(RoomLimits(max_queue_ms=20, too_slow_ms=1e9)))
+        async with stuck_listener(running, url), member(url, Hello(Role.TALK, "a", "Ada", INFO)) as (ada, _):
+            mailbox = listeners(running)[0].mailbox
+            while not mailbox.dropped:
+                await ada.send(serialize(Packet(Flags.VOICE, 0, 0, 0, bytes(1000))))
+                await asyncio.sleep(0.001)
+            await ending.aclose()
+            assert not listeners(running)
 
 
 async def test_a_too_slow_listener_is_sent_away_with_its_code() -> None:
@@ -117,7 +156,8 @@ async def test_a_too_slow_listener_is_sent_away_with_its_code() -> None:
     [
         (Role.TALK, b"\x10\0\0", CloseCode.MALFORMED, "need 12 header bytes, got 3"),
         (Role.TALK, b"\x30" + bytes(20), CloseCode.VERSION, "version 3: this program speaks 1"),
-        (Role.TALK, bytes(3000), CloseCode.TOO_BIG, ""),
+        (Role.TALK, bytes(5000), CloseCode.TOO_BIG, ""),
+        (Role.TALK, b"\x10" + bytes(1300), CloseCode.MALFORMED, "payload of 1289 bytes: at most 1200"),
         (Role.TALK, "{", CloseCode.MALFORMED, "no JSON"),
         (Role.LISTEN, serialize(Packet(Flags(0), 0, 0, 0, b"x")), CloseCode.POLICY_VIOLATION, "may not send media"),
     ],
@@ -125,10 +165,9 @@ async def test_a_too_slow_listener_is_sent_away_with_its_code() -> None:
 async def test_bad_input_ends_its_connection_with_a_reason_and_no_other(
     role: Role, sent: bytes | str, code: int, reason: str
 ) -> None:
-    size = 5000
     async with relay() as (_, url), member(url, Hello(Role.LISTEN, "a")) as (well, _):
         async with member(url, Hello(role, "a", "Mallory", INFO if role.talks else None)) as (bad, _):
-            await bad.send(bytes(size) if code == CloseCode.TOO_BIG else sent)
+            await bad.send(sent)
             got_code, got_reason = await closing_code(bad)
             assert got_code == code
             assert reason in got_reason
@@ -155,10 +194,11 @@ async def test_a_bad_hello_is_answered(first: bytes | str, code: int, reason: st
     assert reason in got_reason
 
 
-async def test_another_subprotocol_is_refused_with_the_right_one() -> None:
+@pytest.mark.parametrize("other", ["streamcodec.v9", "streamcodec.v10"])
+async def test_another_subprotocol_is_refused_with_the_right_one(other: str) -> None:
     async with relay() as (_, url):
         with pytest.raises(InvalidStatus) as refused:
-            async with connect(url, subprotocols=[Subprotocol("streamcodec.v9")], proxy=None):
+            async with connect(url, subprotocols=[Subprotocol(other)], proxy=None):
                 pass
     assert refused.value.response.status_code == 426
     assert b"streamcodec.v1" in (refused.value.response.body or b"")
@@ -184,6 +224,27 @@ def test_the_relay_loads_neither_torch_nor_numpy() -> None:
     program = "import sys, streamcodec_server.cli, streamcodec_client.cli; print(sorted({'torch', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=_environment())
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--port", "70000"], "port must be 0 to 65535, got 70000"),
+        (["--max-queue-ms", "5"], "max queue must be 20 to 10000 ms, got 5"),
+        (["--max-talkers", "0"], "max talkers must be 1 to 128, got 0"),
+        (["--rooms", " , "], "the list of rooms is empty"),
+    ],
+)
+def test_a_setting_out_of_range_is_named(arguments: list[str], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        serve.main(arguments, standalone_mode=False)
+
+
+async def test_a_refusal_fits_in_a_message_however_many_rooms_there_are() -> None:
+    async with relay(RoomLimits(rooms=frozenset(f"{n:064}" for n in range(100)))) as (_, url):
+        async with connect(url, subprotocols=[Subprotocol(SUBPROTOCOL)], proxy=None) as connection:
+            await connection.send(serialize_message(Hello(Role.LISTEN, "cellar")))
+            assert (await closing_code(connection))[0] == CloseCode.NO_SUCH_ROOM
 
 
 def test_a_port_in_use_is_one_line_and_status_2() -> None:

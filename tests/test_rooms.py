@@ -1,8 +1,8 @@
 import pytest
-from streamcodec_server.rooms import MAX_CONTROL_BACKLOG, Member, Refused, RoomLimits, Rooms
 
 from streamcodec.packet import Flags, Packet, parse, serialize
 from streamcodec.session import (
+    MAX_MESSAGE_BYTES,
     CloseCode,
     Hello,
     Mute,
@@ -15,6 +15,7 @@ from streamcodec.session import (
     Welcome,
     parse_message,
 )
+from streamcodec_server.rooms import MAX_CONTROL_BACKLOG, Member, Refused, RoomLimits, Rooms
 
 INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 6_000)
 
@@ -108,6 +109,32 @@ def test_one_that_catches_up_is_forgiven() -> None:
     assert rooms.overflowed == set()
 
 
+def test_a_hiccup_before_a_pause_is_forgiven() -> None:
+    rooms = Rooms(RoomLimits(max_queue_ms=100, too_slow_ms=1_000))
+    ada, lis = talker(rooms), listener(rooms)
+    drain(lis)
+    rooms.publish(ada, media(0), 0.0)
+    assert drain(lis, 200.0) == []  # too late; then nobody speaks for a minute
+    rooms.publish(ada, media(1), 60_000.0)
+    assert rooms.overflowed == set()
+    assert len(drain(lis, 60_000.0)) == 1
+
+
+def test_a_joiner_learns_of_more_talkers_than_one_message_holds() -> None:
+    rooms = Rooms()
+    talkers = {talker(rooms, name="\N{GRINNING FACE}" * 64).stream for _ in range(32)}
+    late = listener(rooms)
+    introductions = []
+    while (text := late.mailbox.take(0.0)) is not None:
+        assert isinstance(text, str)
+        assert len(text.encode()) <= MAX_MESSAGE_BYTES
+        introductions.append(parse_message(text))
+    welcome, *others = introductions
+    assert isinstance(welcome, Welcome)
+    assert len(welcome.streams) > 1
+    assert talkers == {s.stream for s in (*welcome.streams, *others) if isinstance(s, StreamStart)}
+
+
 def test_control_that_piles_up_sends_a_member_away() -> None:
     rooms = Rooms()
     stuck = listener(rooms)
@@ -155,6 +182,12 @@ def test_a_listener_may_only_report(message: object) -> None:
     with pytest.raises(Refused, match="may not send") as refused:
         rooms.control(listener(rooms), message)  # type: ignore[arg-type]
     assert refused.value.code == CloseCode.POLICY_VIOLATION
+
+
+def test_a_talker_may_not_announce_another() -> None:
+    rooms = Rooms()
+    with pytest.raises(Refused, match="may not send StreamStart"):
+        rooms.control(talker(rooms), StreamStart(5, "Bob", INFO))
 
 
 def test_a_listener_may_not_talk() -> None:

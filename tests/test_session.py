@@ -65,6 +65,10 @@ def test_unknown_types_are_ignored() -> None:
         ('{"type": "stream_end", "stream": 65536}', "stream_end.stream must be 0 to 65535, got 65536"),
         ('{"type": "stream_end", "stream": true}', "stream_end.stream must be 0 to 65535, got True"),
         ('{"type": "report", "stream": 1, "statistics": {"lost": "many"}}', "numbers by name"),
+        ('{"type": "report", "stream": 1, "statistics": {"lost": NaN}}', "numbers by name"),
+        ('{"type": "report", "stream": 1, "statistics": {"lost": 1e999}}', "numbers by name"),
+        ('{"type": "report", "stream": 1, "statistics": {"lost": 1' + "0" * 400 + "}}", "numbers by name"),
+        ('{"type": "report", "stream": 1, "statistics": {"\\ud800": 1}}', "numbers by name"),
         ('{"type": "stream_info", "info": {"model": "xyz"}}', "16 hex digits"),
         ('{"type": "mute"}', "mute lacks muted"),
     ],
@@ -108,5 +112,12 @@ def test_a_deeply_nested_message_is_one_error() -> None:
 
 
 def test_an_oversized_message_is_refused_before_it_is_sent() -> None:
-    with pytest.raises(MalformedMessage, match="at most 4096"):
-        serialize_message(Error(4400, "x" * 5000))
+    for text in ("x" * 5000, "\N{GRINNING FACE}" * 1100):  # bytes count, not characters
+        with pytest.raises(MalformedMessage, match="at most 4096"):
+            serialize_message(Error(4400, text))
+
+
+def test_what_any_client_may_send_can_be_sent_on() -> None:
+    """Names of another alphabet are not blown up by escapes."""
+    text = json.dumps({"type": "report", "stream": 1, "statistics": {f"{i}" + "é" * 60: 1 for i in range(30)}}, ensure_ascii=False)
+    assert len(serialize_message(parse_message(text)).encode()) <= len(text.encode()) + 20  # type: ignore[arg-type]

@@ -5,14 +5,14 @@ import pytest
 import soundfile
 import torch
 from click.testing import CliRunner
+
 from conftest import SMALL, voice
+from streamcodec import StreamDecoder, StreamEncoder, load_model
+from streamcodec.errors import AudioError, ConfigError, ModelError
 from streamcodec_training.cli import train as train_command
 from streamcodec_training.corpus import AUGMENTATION, NO_AUGMENTATION, SegmentSampler, load_corpus, transform_start
 from streamcodec_training.losses import Distortion, real_fft
 from streamcodec_training.train import TrainingConfig, learning_rate_share, train
-
-from streamcodec import StreamDecoder, StreamEncoder, load_model
-from streamcodec.errors import AudioError, ConfigError, ModelError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard.*")
 
@@ -98,10 +98,25 @@ def test_fft_gradient_is_that_of_pytorch() -> None:
 def test_distortion_is_zero_for_the_reference_and_grows_with_the_damage() -> None:
     reference = torch.from_numpy(voice(1.0))[None]
     distortion = Distortion(16_000)
-    damage = [distortion(reference + level * torch.randn(reference.shape), reference).item() for level in (0.0, 0.01, 0.1)]
+    damage = [distortion((reference + level * torch.randn(reference.shape))[None], reference).item() for level in (0.0, 0.01, 0.1)]
     assert damage[0] == 0.0
     assert damage == sorted(damage)
     assert damage[1] > 0.01
+
+
+def test_two_draws_make_right_noise_cheaper_than_silence_or_a_tone() -> None:
+    """The energy distance: noise of the right level beats what a single draw's L1 would prefer, and a wrong level is seen."""
+    torch.manual_seed(0)
+    reference = 0.1 * torch.randn(4, 16_000)
+    distortion = Distortion(16_000)
+
+    def cost(level: float) -> float:
+        return distortion(level * torch.randn(2, 4, 16_000), reference).mean().item()
+
+    tone = (0.14 * torch.sin(torch.arange(16_000) * 0.3)).expand(2, 4, -1)
+    assert cost(0.1) < cost(0.05) < cost(0.01)
+    assert cost(0.1) < cost(0.2)
+    assert cost(0.1) < distortion(tone, reference).mean().item()
 
 
 def test_learning_rate_warms_up_stays_and_ends_low() -> None:

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 import torch
+
 from conftest import SMALL, small_vae
 from streamcodec_models.blocks import CausalBlock, dft_matrix, inverse_dft_matrix, overlap_add, sine_slopes
 from streamcodec_models.config import VaeConfig
@@ -97,7 +98,8 @@ def test_training_pass_prices_what_it_samples_and_has_gradients_everywhere() -> 
     lost = torch.zeros(4, 8, dtype=torch.bool)
     lost[0, 3] = True
     out, bits = vae(x, torch.rand(4), lost)
-    assert out.shape == x.shape
+    assert out.shape == (2, *x.shape)
+    assert not torch.equal(out[0], out[1])
     assert bits.shape == (4, 8)
     assert bits.min() > 0
     (out.square().mean() + bits.mean()).backward()

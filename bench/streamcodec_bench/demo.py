@@ -50,38 +50,37 @@ def measure(plan: SessionPlan, show: bool) -> tuple[SessionReport, list[int]]:
     def progress(line: dict[str, Any]) -> None:
         nonlocal heard_lines
         heard_lines += 1
-        if show and not line.get("final"):
+        if show and line["type"] == "statistics":
             click.echo(f"\r{_progress_line(line, heard_lines, seconds)}", err=True, nl=False)
 
     summaries = run_session(plan, progress)
     if show:
         click.echo("", err=True)
     _, packets = read_trace(plan.sender_trace)
-    _, heard = read_trace(plan.listener_trace)
     overlap_ms = 1000 * config.overlap / config.sample_rate
     latency = latency_report(plan.source, plan.decoded, plan.sender_trace, plan.listener_trace, config.packet_ms, overlap_ms)
     sizes = [p["payload_bytes"] for p in packets]
-    received = {line["sequence"] for line in heard if line.get("received_ns") is not None}
+    heard = summaries.listener["receive"]
     audio_s = len(packets) * config.packet_ms / 1000
     return SessionReport(
         seconds=round(seconds, 2),
         payload_kbps=round(sum(sizes) * 8 / audio_s / 1000, 3),
         wire_kbps=round(sum(p["wire_bytes"] for p in packets) * 8 / audio_s / 1000, 2),
         packets_sent=len(packets),
-        packets_lost=len({p["sequence"] for p in packets} - received),
-        packets_late=int(summaries.listener.get("late", 0)),
-        packets_concealed=int(summaries.listener.get("concealed", 0)),
+        packets_lost=heard["lost"],
+        packets_late=heard["late"],
+        packets_concealed=heard["concealed"],
         latency=latency,
     ), sizes
 
 
 def _progress_line(line: dict[str, Any], second: int, seconds: float) -> str:
     done = min(1.0, second / seconds)
+    heard = line["receive"]
     bar = "#" * round(24 * done)
     return (
-        f"[{bar:<24}] {min(second, int(seconds)):3d}/{seconds:.0f} s  {line.get('payload_kbps', 0):5.2f} kbit/s  "
-        f"lost {line.get('lost', 0)}  late {line.get('late', 0)}  concealed {line.get('concealed', 0)}  "
-        f"buffer {line.get('buffer_ms', 0):3.0f} ms "
+        f"[{bar:<24}] {min(second, int(seconds)):3d}/{seconds:.0f} s  {heard['payload_bps'] / 1000:5.2f} kbit/s  "
+        f"lost {heard['lost']}  late {heard['late']}  concealed {heard['concealed']}  buffer {heard['buffer_ms']:3.0f} ms "
     )
 
 

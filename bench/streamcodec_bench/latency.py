@@ -37,6 +37,8 @@ STAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
+    """Median and 99th percentile, in milliseconds."""
+
     p50: float
     p99: float
 

@@ -27,7 +27,8 @@ def draw(
     """sent, played [T], aligned; sizes: payload bytes a packet. Writes a PNG."""
     figure, axes = plt.subplots(3, 1, figsize=(11, 8), sharex=True, height_ratios=[3, 3, 1.6], layout="constrained")
     for axis, pcm, name in ((axes[0], sent, "sent"), (axes[1], played, "heard")):
-        axis.specgram(pcm + 1e-9, NFFT=512, Fs=sample_rate, noverlap=384, scale="dB", vmin=FLOOR_DB - 40, vmax=-40, cmap="magma")
+        dithered = pcm + np.random.default_rng(0).standard_normal(len(pcm)).astype(np.float32) * 1e-7  # silence has a level, too
+        axis.specgram(dithered, NFFT=512, Fs=sample_rate, noverlap=384, scale="dB", vmin=FLOOR_DB - 40, vmax=-40, cmap="magma")
         axis.set_ylabel("kHz", color=MUTED)
         axis.set_yticks(np.arange(0, sample_rate / 2 + 1, 2000), [f"{f / 1000:g}" for f in np.arange(0, sample_rate / 2 + 1, 2000)])
         axis.text(0.01, 0.92, name, transform=axis.transAxes, color="white", fontweight="bold", va="top")

@@ -40,14 +40,15 @@ class _Announcer:
 
     def __init__(self, reporter: Reporter, url: str, room: str) -> None:
         self._reporter, self._url, self._room = reporter, url, room
-        self.met = asyncio.Event()
+        self.met, self.leaving = asyncio.Event(), False
 
     def connected(self, welcome: Welcome, connection: int) -> None:
         self.met.set()
         self._reporter.notice(f"{'connected' if connection == 1 else 'reconnected'} to {self._url}, room {self._room}")
 
     def disconnected(self, reason: str) -> None:
-        self._reporter.notice(f"disconnected: {reason}")
+        if not self.leaving:
+            self._reporter.notice(f"disconnected: {reason}")
 
     def media(self, datagram: bytes, received_ns: int) -> None:
         """Not news."""
@@ -97,6 +98,7 @@ async def run_live(
                 if part is not None and task is not None:
                     part.stop()
                     outcomes += await asyncio.gather(task, return_exceptions=True)
+            announcer.leaving = True
             transport.close()
             # Why the connection ended is the better answer where several things failed.
             outcomes = [*await asyncio.gather(connection, return_exceptions=True), *outcomes]

@@ -50,11 +50,17 @@ class StreamPlayer:
         self._rest = np.zeros((0, info.channels), np.float32)
         self._last_sample = np.zeros(info.channels, np.float32)  # of what was decoded; zero after silence
         self._started: list[tuple[int, dict[str, Value]]] = []  # offset in the block being made, line of the trace
+        self._muted = False
         self._bad_payloads = self._payload_bytes = self._wire_bytes = 0
 
     @property
     def finished(self) -> bool:
         """The talker has left and all was played."""
+        return self.silent and not self._muted
+
+    @property
+    def silent(self) -> bool:
+        """The talker has left, or is muted, and all was played."""
         return self._playout.drained and not len(self._rest) and not self._last_sample.any()
 
     def receive(self, packet: Packet, received_ns: int, wire_bytes: int) -> None:
@@ -68,7 +74,16 @@ class StreamPlayer:
             self._trace.add(self._line(packet.sequence, received_ns, None, None, None, late=True) | {"played_ns": None})
 
     def end(self) -> None:
+        self._muted = False
         self._playout.end()
+
+    def mute(self, muted: bool) -> None:
+        """A pause that was announced needs no concealment."""
+        self._muted = muted
+        if muted:
+            self._playout.end()
+        else:
+            self._playout.resume()
 
     def pull(self, samples: int) -> Pcm | None:
         """The next [samples, C]; None while there is nothing to hear."""

@@ -12,7 +12,7 @@ import numpy as np
 from streamcodec.errors import MalformedPacket, StreamcodecError
 from streamcodec.packet import PacketType, parse
 from streamcodec.playout import FixedPlayout
-from streamcodec.session import Message, StreamEnd, StreamInfo, StreamStart, Welcome
+from streamcodec.session import Message, Mute, StreamEnd, StreamInfo, StreamStart, Welcome
 
 from .audio_io import Sink, block_samples, with_channels
 from .clock import Clock
@@ -72,6 +72,13 @@ class _Left:
     stream: int | None  # None: all of that connection
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Muted:
+    connection: int
+    stream: int
+    muted: bool
+
+
 class Receiver:
     """All talkers of a room, mixed. A TransportListener; give it to the transport, then `run` it on the same event loop."""
 
@@ -95,7 +102,7 @@ class Receiver:
             self._playout(codec.packet_samples(latents))
         # Filled by the event loop, emptied by the worker.
         self._inbox: deque[_Media] = deque()
-        self._events: deque[_Joined | _Left] = deque(maxlen=MAX_EVENTS)
+        self._events: deque[_Joined | _Left | _Muted] = deque(maxlen=MAX_EVENTS)
         self._connection = 0
         self._own_stream: int | None = None
         self._stopping = threading.Event()
@@ -114,8 +121,9 @@ class Receiver:
 
     @property
     def everybody_left(self) -> bool:
-        """There were talkers, all have said goodbye, and all they said was played. A broken connection is no goodbye."""
-        return self._heard_somebody and not self._lost_somebody and not self._players and not self._events
+        """There were talkers, all have left or muted themselves, and all they said was played. A broken connection is no goodbye."""
+        silent = all(player.silent for player in tuple(self._players.values()))
+        return self._heard_somebody and not self._lost_somebody and silent and not self._events
 
     def statistics(self) -> ReceiverStatistics:
         streams = tuple(player.statistics() for player in tuple(self._players.values()))
@@ -152,6 +160,8 @@ class Receiver:
             self._events.append(_Joined(self._connection, message.stream, message.name, message.info))
         elif isinstance(message, StreamEnd):
             self._events.append(_Left(self._connection, message.stream))
+        elif isinstance(message, Mute):
+            self._events.append(_Muted(self._connection, message.stream, message.muted))
 
     def _work(self) -> None:
         try:
@@ -186,8 +196,10 @@ class Receiver:
             event = self._events.popleft()
             if isinstance(event, _Joined):
                 self._add(event)
-            else:
+            elif isinstance(event, _Left):
                 self._end(event)
+            elif (player := self._players.get((event.connection, event.stream))) is not None:
+                player.mute(event.muted)
         while self._inbox:
             media = self._inbox.popleft()
             try:
@@ -201,6 +213,11 @@ class Receiver:
 
     def _add(self, joined: _Joined) -> None:
         key, info = (joined.connection, joined.stream), joined.info
+        known = self._players.get(key)
+        if known is not None:
+            if dataclasses.replace(known.info, bitrate_bps=info.bitrate_bps) == info:
+                return  # only the rate is another: decoding goes on
+            self._ended = self._ended.plus(self._players.pop(key).statistics())
         try:
             self._check(info)
             decoder = self._codec.decoder(info.channels, info.latents_per_payload)
@@ -208,11 +225,6 @@ class Receiver:
         except StreamcodecError as error:
             self._notify(f"{joined.name} (stream {joined.stream}) cannot be heard: {error}")
             return
-        known = self._players.get(key)
-        if known is not None:
-            if dataclasses.replace(known.info, bitrate_bps=info.bitrate_bps) == info:
-                return  # only the rate is another: decoding goes on
-            self._ended = self._ended.plus(known.statistics())
         self._players[key] = StreamPlayer(joined.stream, joined.name, info, decoder, playout, self._clock, self._trace)
         self._heard_somebody, self._lost_somebody = True, False
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from streamcodec.packet import SEQUENCE_MODULUS, Flags, Packet, serialize
-from streamcodec.session import Message, StreamInfo, Welcome
+from streamcodec.session import Message, Mute, StreamInfo, Welcome
 
 from .audio_io import Block, Pcm, Source, with_channels
 from .clock import Clock
@@ -240,6 +240,8 @@ class Sender:
         try:
             await run_worker("encoder", lambda: self._work(post), self.stop)
             await self._drain()
+            # Who goes on listening stays in the room: others should not wait for more, nor conceal it.
+            await transport.send_message(Mute(muted=True))
         finally:
             pump.cancel()
             await asyncio.gather(pump, return_exceptions=True)

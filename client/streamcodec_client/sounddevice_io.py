@@ -127,6 +127,7 @@ class SpeakerSink:
         self._ring = SampleRing(self.sample_rate, self.channels)
         self._mark = (0, 0)  # samples given to the device, and when the next of them is heard
         self._called_ns = 0
+        self._running = False
         self._stream: Any = None
 
     def start(self) -> None:
@@ -136,7 +137,8 @@ class SpeakerSink:
 
     def wants_block(self, timeout_s: float) -> bool:
         deadline_ns = self._clock.now_ns() + round(timeout_s * NS)
-        while self._ring.available * 1000 > (OUTPUT_LEAD_MS - BLOCK_MS) * self.sample_rate:
+        # Before the first callback (some hosts take half a second) nobody knows when a block would be heard.
+        while not self._running or self._ring.available * 1000 > (OUTPUT_LEAD_MS - BLOCK_MS) * self.sample_rate:
             now_ns = self._clock.now_ns()
             if now_ns - self._called_ns > SILENT_DEVICE_S * NS:
                 raise AudioError(f"sound device {self._device} stopped playing; was it unplugged?")
@@ -163,6 +165,7 @@ class SpeakerSink:
         self._called_ns = self._clock.now_ns()
         delay_s = _plausible(time.outputBufferDacTime - time.currentTime) + frames / self.sample_rate
         self._mark = (self._ring.taken, self._called_ns + round(delay_s * NS))
+        self._running = True
 
 
 def _portaudio() -> Any:

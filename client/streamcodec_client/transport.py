@@ -219,8 +219,9 @@ class RelayTransport:
         finally:
             if self._socket is not None:
                 self._socket = None
+                ending = "we said goodbye" if self._closing.is_set() else reason or "the relay ended the session"
                 for listener in self._listeners:
-                    listener.disconnected(reason or "the relay ended the session")
+                    listener.disconnected(ending)
         return reason
 
     def _expect_welcome(self, socket_: ClientConnection, frame: str | bytes) -> None:

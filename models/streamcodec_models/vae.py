@@ -20,6 +20,8 @@ LOG_MAGNITUDE_LIMIT = 5.0
 
 
 class EncoderState(NamedTuple):
+    """What the encoder remembers between packets."""
+
     history: Tensor  # [B, analysis_window - hop] samples
     gain_index: Tensor  # [B] of the packet before
     frame_blocks: tuple[Tensor, ...]
@@ -27,6 +29,8 @@ class EncoderState(NamedTuple):
 
 
 class DecoderState(NamedTuple):
+    """What the decoder remembers between packets."""
+
     gain_index: Tensor  # [B] of the packet before, held and fading where it was missing
     noise_position: Tensor  # [B] row of the noise table
     frame_tail: Tensor  # [B, overlap] samples
@@ -149,32 +153,17 @@ class VoiceVae(nn.Module):
         """y [B, P, D], gain_index, quality, lost (bool) [B, P] -> x [B, P * packet], new state. Where lost, y and gain are not
         read.
         """
-        c = self.config
-        gain_index, before = _hold_gain(gain_index, lost, state.gain_index)
-        gain = torch.exp2(gain_index / GAIN_STEPS_PER_OCTAVE)[..., None]
-        z = y * torch.exp(-interpolate(self.log_precision, quality)) * ~lost[..., None]
-        condition = torch.cat([_condition(quality, gain_index, before), lost[..., None].to(z.dtype)], -1)
-        h = self.from_latent(z) + self.decoder_condition(condition)
-        h, packet_blocks = self.decoder_packets.step(h, state.packet_blocks)
-        h = self.decoder_up(h).reshape(len(y), -1, c.decoder_dim)
-        h, frame_blocks = self.decoder_frames.step(h, state.frame_blocks)
-        head = self.head(self.decoder_norm(h)).float()
-        steps = torch.arange(head.shape[1], device=y.device)
-        noise = self.noise[(state.noise_position[:, None] + steps) % c.noise_frames]
-        with torch.autocast(y.device.type, enabled=False):
-            magnitude = torch.exp(head[..., : c.bins].clamp(max=LOG_MAGNITUDE_LIMIT))
-            phase = head[..., c.bins : 2 * c.bins]
-            breath = torch.exp(head[..., 2 * c.bins :].clamp(max=LOG_MAGNITUDE_LIMIT))
-            spectrum = torch.cat([magnitude * torch.cos(phase), magnitude * torch.sin(phase)], -1) + noise * breath.repeat(1, 1, 2)
-            frames = spectrum @ self.inverse_dft * self.frame_slopes * gain.repeat_interleave(c.frames_per_packet, 1)
-            network, frame_tail = overlap_add(frames, state.frame_tail)
-            linear, packet_tail = overlap_add(self.skip_out(z.float()) * self.packet_slopes * gain, state.packet_tail)
-        position = (state.noise_position + head.shape[1]) % c.noise_frames
-        after = DecoderState(gain_index[:, -1], position, frame_tail, packet_tail, packet_blocks, frame_blocks)
-        return network + linear, after
+        head, z, gain_index, packet_blocks, frame_blocks = self._spectral_head(y, gain_index, quality, lost, state)
+        tails = (state.frame_tail, state.packet_tail)
+        x, (frame_tail, packet_tail) = self._synthesise(head, z, gain_index, state.noise_position, tails)
+        position = (state.noise_position + head.shape[1]) % self.config.noise_frames
+        return x, DecoderState(gain_index[:, -1], position, frame_tail, packet_tail, packet_blocks, frame_blocks)
 
     def forward(self, x: Tensor, quality: Tensor, lost: Tensor) -> tuple[Tensor, Tensor]:
-        """Training pass. x [B, P * packet], quality [B], lost [B, P] -> reconstruction [B, P * packet], bits [B, P]."""
+        """Training pass. x [B, P * packet], quality [B], lost [B, P] -> reconstructions [2, B, P * packet], bits [B, P].
+
+        The two reconstructions differ in their noise alone: the distortion needs both to be fair to it.
+        """
         batch = len(x)
         quality = quality[:, None].expand_as(lost)
         mean, gain_index, _ = self.encode(x, quality, self.initial_encoder_state(batch))
@@ -183,11 +172,48 @@ class VoiceVae(nn.Module):
         rounded = mean + (torch.round(mean) - mean).detach()
         hard = torch.rand(batch, 1, 1, device=x.device) < 0.5
         state = self.initial_decoder_state(batch)
-        state = state._replace(noise_position=torch.randint_like(state.noise_position, self.config.noise_frames))
-        out, _ = self.decode(torch.where(hard, rounded, sampled), gain_index, quality, lost, state)
+        y = torch.where(hard, rounded, sampled)
+        head, z, held_gain, _, _ = self._spectral_head(y, gain_index, quality, lost, state)
+        tails = (state.frame_tail, state.packet_tail)
+        start = torch.randint(self.config.noise_frames, (2, batch), device=x.device)
+        outputs = [self._synthesise(head, z, held_gain, position, tails)[0] for position in start]
         with torch.autocast(x.device.type, enabled=False):
             bits = self.prior.bits(sampled, gain_index, quality)
-        return out, bits
+        return torch.stack(outputs), bits
+
+    def _spectral_head(
+        self, y: Tensor, gain_index: Tensor, quality: Tensor, lost: Tensor, state: DecoderState
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """-> log magnitude, phase, log noise [B, F, 3 * bins]; dequantised latents [B, P, D]; held gain [B, P]; new block
+        states.
+        """
+        c = self.config
+        gain_index, before = _hold_gain(gain_index, lost, state.gain_index)
+        z = y * torch.exp(-interpolate(self.log_precision, quality)) * ~lost[..., None]
+        condition = torch.cat([_condition(quality, gain_index, before), lost[..., None].to(z.dtype)], -1)
+        h = self.from_latent(z) + self.decoder_condition(condition)
+        h, packet_blocks = self.decoder_packets.step(h, state.packet_blocks)
+        h = self.decoder_up(h).reshape(len(y), -1, c.decoder_dim)
+        h, frame_blocks = self.decoder_frames.step(h, state.frame_blocks)
+        return self.head(self.decoder_norm(h)).float(), z.float(), gain_index, packet_blocks, frame_blocks
+
+    def _synthesise(
+        self, head: Tensor, z: Tensor, gain_index: Tensor, noise_position: Tensor, tails: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Head and latents -> x [B, P * packet] with the noise that begins at `noise_position` [B], new tails."""
+        c = self.config
+        gain = torch.exp2(gain_index / GAIN_STEPS_PER_OCTAVE)[..., None]
+        rows = (noise_position[:, None] + torch.arange(head.shape[1], device=head.device)) % c.noise_frames
+        with torch.autocast(head.device.type, enabled=False):
+            magnitude = torch.exp(head[..., : c.bins].clamp(max=LOG_MAGNITUDE_LIMIT))
+            phase = head[..., c.bins : 2 * c.bins]
+            breath = torch.exp(head[..., 2 * c.bins :].clamp(max=LOG_MAGNITUDE_LIMIT))
+            spectrum = torch.cat([magnitude * torch.cos(phase), magnitude * torch.sin(phase)], -1)
+            spectrum = spectrum + self.noise[rows] * breath.repeat(1, 1, 2)
+            frames = spectrum @ self.inverse_dft * self.frame_slopes * gain.repeat_interleave(c.frames_per_packet, 1)
+            network, frame_tail = overlap_add(frames, tails[0])
+            linear, packet_tail = overlap_add(self.skip_out(z) * self.packet_slopes * gain, tails[1])
+        return network + linear, (frame_tail, packet_tail)
 
 
 def _condition(quality: Tensor, gain_index: Tensor, gain_before: Tensor) -> Tensor:

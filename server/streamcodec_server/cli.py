@@ -27,7 +27,7 @@ DEFAULTS = RoomLimits()
 @click.option("--json", "as_json", is_flag=True, help="Print what /healthz says once a second.")
 def serve(host: str, port: int, max_queue_ms: float, max_talkers: int, rooms: str | None, as_json: bool) -> None:
     """Run the relay that carries rooms. It needs no PyTorch and never decodes what it carries."""
-    fixed = frozenset(r.strip() for r in rooms.split(",") if r.strip()) if rooms else None
+    fixed = frozenset(r.strip() for r in rooms.split(",") if r.strip()) if rooms is not None else None
     config = RelayConfig(host, port, RoomLimits(max_queue_ms=max_queue_ms, max_talkers=max_talkers, rooms=fixed))
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, as_json))

@@ -20,19 +20,31 @@ from websockets.typing import Subprotocol
 
 from streamcodec.errors import ConfigError, MalformedMessage, MalformedPacket, UnsupportedVersion
 from streamcodec.packet import HEADER_BYTES, MAX_PAYLOAD_BYTES, VERSION, check
-from streamcodec.session import MAX_MESSAGE_BYTES, SUBPROTOCOL, CloseCode, Error, Hello, parse_message, serialize_message
+from streamcodec.session import (
+    MAX_MESSAGE_BYTES,
+    MAX_NAME_CHARACTERS,
+    SUBPROTOCOL,
+    CloseCode,
+    Error,
+    Hello,
+    parse_message,
+    serialize_message,
+)
 
-from .rooms import Member, Refused, RoomLimits, Rooms
+from .rooms import MAX_CONTROL_BACKLOG, Member, Refused, RoomLimits, Rooms
 
 SEND_BUFFER_BYTES = 8_192  # the kernel would otherwise take minutes of audio for a listener that reads nothing
 WRITE_LIMIT_BYTES = 512  # and asyncio seconds: 32 KiB, its default, is 30 s of audio at 8 kbit/s
 HELLO_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 2.0
 MAX_REASON_BYTES = 120  # a close frame carries 123
+MAX_ERROR_CHARACTERS = 500  # a list of rooms may be longer than a message
 
 
 @dataclasses.dataclass(frozen=True)
 class RelayConfig:
+    """Where the relay listens (port 0: any free one) and what it takes. Raises ConfigError."""
+
     host: str = "127.0.0.1"
     port: int = 8765
     limits: RoomLimits = dataclasses.field(default_factory=RoomLimits)
@@ -42,6 +54,14 @@ class RelayConfig:
             raise ConfigError(f"port must be 0 to 65535, got {self.port}")
         if not 20 <= self.limits.max_queue_ms <= 10_000:
             raise ConfigError(f"max queue must be 20 to 10000 ms, got {self.limits.max_queue_ms:g}")
+        if not 1 <= self.limits.max_talkers <= MAX_CONTROL_BACKLOG // 2:
+            # A joiner is told of each of them before it has read anything.
+            raise ConfigError(f"max talkers must be 1 to {MAX_CONTROL_BACKLOG // 2}, got {self.limits.max_talkers}")
+        if self.limits.rooms is not None and not self.limits.rooms:
+            raise ConfigError("the list of rooms is empty: name one, or leave the list out and whoever comes first makes a room")
+        for room in self.limits.rooms or ():
+            if len(room) > MAX_NAME_CHARACTERS or not room.isprintable():
+                raise ConfigError(f"rooms have names of at most {MAX_NAME_CHARACTERS} printable characters, got {room!r}")
 
 
 class Relay:
@@ -52,7 +72,7 @@ class Relay:
         self.rooms = Rooms(config.limits)
         self._wakers: dict[Member, asyncio.Event] = {}
         self._connections: dict[Member, ServerConnection] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._sent_away: dict[Member, asyncio.Task[None]] = {}
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Server]:
@@ -77,14 +97,21 @@ class Relay:
             yield server
         finally:
             server.close(code=CloseCode.SERVICE_RESTART, reason="the relay is going down; come back soon")
+            cut = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._cut_connections)
             await server.wait_closed()
+            cut.cancel()
+
+    def _cut_connections(self) -> None:
+        for connection in self._connections.values():
+            connection.transport.abort()
 
     def _answer_http(self, connection: ServerConnection, request: Request) -> Response | None:
         """/healthz and /readyz for those who watch over the relay; everything else is meant to be a websocket."""
         path = request.path.partition("?")[0]
         if path in ("/healthz", "/readyz"):
             return connection.respond(http.HTTPStatus.OK, json.dumps(self.health()) + "\n")
-        if SUBPROTOCOL not in ", ".join(request.headers.get_all("Sec-WebSocket-Protocol")):
+        offered = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
+        if SUBPROTOCOL not in (name.strip() for name in offered):
             return connection.respond(
                 http.HTTPStatus.UPGRADE_REQUIRED, f"this relay speaks the websocket subprotocol {SUBPROTOCOL}\n"
             )
@@ -150,11 +177,10 @@ class Relay:
                 self._relay(member, message)
                 continue
             try:
-                control = parse_message(message)
+                if (control := parse_message(message)) is not None:
+                    self._wake(self.rooms.control(member, control))
             except MalformedMessage as error:
                 raise Refused(CloseCode.MALFORMED, str(error)) from error
-            if control is not None:
-                self._wake(self.rooms.control(member, control))
 
     def _relay(self, member: Member, datagram: bytes) -> None:
         try:
@@ -181,16 +207,25 @@ class Relay:
                 waker.set()
         while self.rooms.overflowed:
             member = self.rooms.overflowed.pop()
-            if connection := self._connections.get(member):
-                # Its socket takes nothing: the close frame waits behind the rest, and after CLOSE_TIMEOUT_S the connection is cut.
-                task = asyncio.create_task(connection.close(CloseCode.TOO_SLOW, "this listener reads too slowly"))
-                self._closing.add(task)
-                task.add_done_callback(self._closing.discard)
+            # Media may go on overflowing its mailbox until it is gone: one task sees to that.
+            if member not in self._sent_away and (connection := self._connections.get(member)):
+                task = asyncio.create_task(_send_away(connection))
+                self._sent_away[member] = task
+                task.add_done_callback(lambda _, member=member: self._sent_away.pop(member, None))
+
+
+async def _send_away(connection: ServerConnection) -> None:
+    """The close frame of one that reads nothing waits behind the rest; `close` would wait with it for as long."""
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await connection.close(CloseCode.TOO_SLOW, "this listener reads too slowly")
+    except TimeoutError:
+        connection.transport.abort()
 
 
 async def _turn_away(connection: ServerConnection, code: CloseCode, message: str) -> None:
     with contextlib.suppress(ConnectionClosed):
-        await connection.send(serialize_message(Error(code, message)))
+        await connection.send(serialize_message(Error(code, message[:MAX_ERROR_CHARACTERS])))
         await connection.close(code, message.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
 
 

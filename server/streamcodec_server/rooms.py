@@ -7,7 +7,7 @@ import secrets
 from collections import deque
 from collections.abc import Iterable
 
-from streamcodec.errors import StreamcodecError
+from streamcodec.errors import MalformedMessage, StreamcodecError
 from streamcodec.packet import restamp
 from streamcodec.session import (
     CloseCode,
@@ -19,6 +19,7 @@ from streamcodec.session import (
     StreamEnd,
     StreamInfo,
     StreamStart,
+    StreamUpdate,
     Welcome,
     serialize_message,
 )
@@ -94,6 +95,7 @@ class Mailbox:
             return self._control.popleft()
         self._expire(now_ms)
         if not self._media:
+            self._dropping_since = None  # all that there was has been taken; what comes after a pause finds no grudge
             return None
         arrived_ms, datagram = self._media.popleft()
         if now_ms - arrived_ms < self._limits.max_queue_ms / 2:
@@ -160,15 +162,16 @@ class Rooms:
             raise self._refusal(CloseCode.TRY_AGAIN_LATER, f"room {hello.room} has {listeners} listeners: that is all it takes")
         member = Member(hello.role, hello.name, Mailbox(self.limits, self.counters))
         member.room = room
-        streams = tuple(StreamStart(t.stream, t.name, t.info) for t in talkers if t.stream is not None and t.info is not None)
+        streams = [StreamStart(t.stream, t.name, t.info) for t in talkers if t.stream is not None and t.info is not None]
         told: list[Member] = [member]
         if hello.role.talks:
             member.stream, member.info = self._new_stream(), hello.stream_info
         self._rooms[room.name] = room
         room.members[member] = None
         talking, listening = len(talkers) + hello.role.talks, listeners + hello.role.listens
-        welcome = Welcome(secrets.token_hex(8), room.name, member.stream, streams, talking, listening)
-        member.mailbox.put_control(serialize_message(welcome))
+        welcome = Welcome(secrets.token_hex(8), room.name, member.stream, (), talking, listening)
+        for text in _introduce(welcome, streams):
+            member.mailbox.put_control(text)
         if member.stream is not None and member.info is not None:
             told += self._tell(room.listeners(but=member), StreamStart(member.stream, member.name, member.info))
         return member, told
@@ -202,7 +205,9 @@ class Rooms:
         return woken
 
     def control(self, member: Member, message: Message) -> list[Member]:
-        """A control message of a member that has joined -> members to wake. Raises Refused for one that is not its to send."""
+        """A control message of a member that has joined -> members to wake. Raises Refused for one that is not its to send, and
+        MalformedMessage where it grows too long with the sender's name in it.
+        """
         room = member.room
         if room is None:
             return []
@@ -211,7 +216,7 @@ class Rooms:
             return self._tell(talkers, Report(message.stream, message.statistics, member.name))
         if isinstance(message, Mute) and member.stream is not None:
             return self._tell(room.listeners(but=member), Mute(message.muted, member.stream))
-        if not isinstance(message, Hello) and hasattr(message, "info") and member.stream is not None:
+        if isinstance(message, StreamUpdate) and member.stream is not None:
             member.info = message.info
             return self._tell(room.listeners(but=member), StreamStart(member.stream, member.name, message.info))
         raise self._refusal(CloseCode.POLICY_VIOLATION, f"a {member.role} connection may not send {type(message).__name__} now")
@@ -247,3 +252,14 @@ class Rooms:
     def _refusal(self, code: CloseCode, message: str) -> Refused:
         self.counters.refused += 1
         return Refused(code, message)
+
+
+def _introduce(welcome: Welcome, streams: list[StreamStart]) -> list[str]:
+    """A welcome with as many streams as one message holds, and a stream_start for each that it does not."""
+    for count in range(len(streams), 0, -1):
+        try:
+            text = serialize_message(dataclasses.replace(welcome, streams=tuple(streams[:count])))
+        except MalformedMessage:
+            continue
+        return [text, *(serialize_message(s) for s in streams[count:])]
+    return [serialize_message(welcome), *(serialize_message(s) for s in streams)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+
 from streamcodec_models.config import VaeConfig
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)

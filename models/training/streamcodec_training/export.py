@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from streamcodec_models import weights
-from streamcodec_models.config import VaeConfig
-from streamcodec_models.vae import VoiceVae
 
 from streamcodec.bitstream import Bitstream
 from streamcodec.engine import TorchEngine
+from streamcodec_models import weights
+from streamcodec_models.config import VaeConfig
+from streamcodec_models.vae import VoiceVae
 
 from .corpus import audio_files, read_mono
 

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from streamcodec_models.config import VaeConfig
-from streamcodec_models.entropy import interpolate
-from streamcodec_models.vae import VoiceVae
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from streamcodec.errors import ConfigError, ModelError
+from streamcodec_models.config import VaeConfig
+from streamcodec_models.entropy import interpolate
+from streamcodec_models.vae import VoiceVae
 
 from .corpus import AUGMENTATION, Augmentation, SegmentSampler, load_corpus, read_mono, transform_start
 from .losses import Distortion
@@ -206,9 +206,9 @@ class Trainer:
         x, lost = x.to(self.device), lost.to(self.device)
         quality = torch.rand(len(x), device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
-            output, bits = self.step_model(x, quality, lost)
+            outputs, bits = self.step_model(x, quality, lost)
         overlap = self.model.config.overlap
-        distortion = self.distortion(output.float()[:, overlap:], x[:, :-overlap])
+        distortion = self.distortion(outputs.float()[:, :, overlap:], x[:, :-overlap])
         rate = bits.mean(1) * self.model.config.sample_rate / self.model.config.packet  # bit/s
         # D / sqrt(beta) + sqrt(beta) * R instead of D + beta * R: gradients of low and high rates are then of one size.
         middle = torch.exp(self.log_betas.mean())

@@ -1,0 +1,122 @@
+"""The commands as a user types them, without the network."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from scipy.signal import correlate
+
+from conftest import voice
+from streamcodec_client.cli import main
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "in.wav"
+    soundfile.write(path, np.stack([voice(1.0, 44_100), 0.3 * voice(1.0, 44_100, 1)], 1), 44_100)
+    return path
+
+
+def run(*arguments: object) -> int:
+    return main([str(a) for a in arguments])
+
+
+def test_there_and_back(recording: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("encode", recording, tmp_path / "a.sc", "--quality", "1", "--model", model_folder) == 0
+    assert run("decode", tmp_path / "a.sc", tmp_path / "back.wav", "--model", model_folder) == 0
+    before, rate = soundfile.read(recording)
+    after, rate_after = soundfile.read(tmp_path / "back.wav")
+    assert (rate_after, after.shape) == (rate, before.shape)
+    lag = int(np.argmax(correlate(after[:, 0], before[:, 0], "full"))) - (len(before) - 1)
+    assert abs(lag) <= 2
+    capsys.readouterr()
+    assert run("info", tmp_path / "a.sc") == 0
+    assert "2 channel(s), source 44100 Hz" in capsys.readouterr().out
+    assert run("info", model_folder) == 0
+    assert "algorithmic latency 25 ms" in capsys.readouterr().out
+
+
+def test_a_cut_file_gives_what_is_whole(
+    recording: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("encode", recording, tmp_path / "a.sc", "--quality", "1", "--mono", "--model", model_folder)
+    whole = (tmp_path / "a.sc").read_bytes()
+    (tmp_path / "cut.sc").write_bytes(whole[: len(whole) // 2])
+    capsys.readouterr()
+    assert run("decode", tmp_path / "cut.sc", tmp_path / "back.wav", "--model", model_folder) == 0
+    assert "payloads are whole" in capsys.readouterr().err
+    assert 0.1 < soundfile.info(tmp_path / "back.wav").duration < 0.9
+
+
+def test_a_damaged_payload_is_concealed_and_counted(model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    soundfile.write(tmp_path / "in.wav", voice(1.0), 16_000)
+    run("encode", tmp_path / "in.wav", tmp_path / "a.sc", "--quality", "1", "--model", model_folder)
+    damaged = bytearray((tmp_path / "a.sc").read_bytes())
+    damaged[len(damaged) // 2 : len(damaged) // 2 + 8] = b"\xff" * 8
+    (tmp_path / "a.sc").write_bytes(bytes(damaged))
+    capsys.readouterr()
+    assert run("decode", tmp_path / "a.sc", tmp_path / "back.wav", "--model", model_folder) == 0
+    assert soundfile.info(tmp_path / "back.wav").duration > 0.4
+
+
+@pytest.mark.parametrize("content", [b"RIFF....", b"", b"SCV1\xff\xff"])
+def test_a_file_that_is_none_is_one_line_and_status_2(
+    content: bytes, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.sc").write_bytes(content)
+    assert run("decode", tmp_path / "a.sc", tmp_path / "back.wav", "--model", model_folder) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("streamcodec: ")
+    assert error.count("\n") == 1
+    assert run("encode", tmp_path / "a.sc", tmp_path / "b.sc", "--model", model_folder) == 2
+    assert "as audio" in capsys.readouterr().err
+
+
+def test_another_model_is_named(recording: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("encode", recording, tmp_path / "a.sc", "--model", model_folder)
+    capsys.readouterr()
+    assert run("decode", tmp_path / "a.sc", tmp_path / "back.wav") == 2
+    assert "give the right one with --model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--bitrate", "7g"], "'7g' is no bit rate: write 6000, 6k or 1.5k"),
+        (["--bitrate", "6k", "--quality", "0.5"], "--bitrate or --quality, not both"),
+        (["--bitrate", "200"], "bit rate must be 2000 to 64000 bit/s for 2 channels, got 200"),
+        (["--codec-device", "tpu"], "tpu"),
+        (["--model", "nonesuch"], "no model nonesuch"),
+    ],
+)
+def test_wrong_settings_are_one_line_and_status_2(
+    arguments: list[str], complaint: str, recording: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = [] if "--model" in arguments else ["--model", model_folder]
+    assert run("encode", recording, tmp_path / "a.sc", *model, *arguments) == 2
+    error = capsys.readouterr().err
+    assert complaint in error
+    assert error.count("\n") == 1
+
+
+def test_settings_come_from_flags_then_environment_then_file(
+    recording: Path, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def size(*flags: object) -> int:
+        assert run(*flags[:-1], "encode", recording, tmp_path / "a.sc", "--model", model_folder, *flags[-1]) == 0  # type: ignore[misc]
+        return (tmp_path / "a.sc").stat().st_size
+
+    settings = tmp_path / "settings.toml"
+    settings.write_text("[encode]\nquality = 0.0\n")
+    plain, low, high = size("--config", settings, []), size(["--quality", "0"]), size(["--quality", "1"])
+    assert plain == low < high
+    monkeypatch.setenv("STREAMCODEC_ENCODE_QUALITY", "1")
+    assert size("--config", settings, []) == high
+    assert size("--config", settings, ["--quality", "0"]) == low
+
+
+def test_a_settings_file_with_an_unknown_command_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "s.toml").write_text("[sing]\nloud = true\n")
+    assert run("--config", tmp_path / "s.toml", "info", tmp_path / "s.toml") == 2
+    assert "no command sing" in capsys.readouterr().err

@@ -1,0 +1,176 @@
+"""Whole sessions through the real relay on loopback, in one process, with a codec that needs no PyTorch."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from fakes import WAIT_S, FakeModel
+from streamcodec.errors import AudioError, ConnectionRefused
+from streamcodec_client import live_cli
+from streamcodec_client.audio_io import Sink, Source
+from streamcodec_client.cli import main
+from streamcodec_client.clock import MonotonicClock
+from streamcodec_client.file_io import FileSource, WavSink
+from streamcodec_client.live import LiveSettings, run_live
+from streamcodec_client.paced_io import NullSink, ToneSource
+from streamcodec_client.ports import EncodingSettings
+from streamcodec_client.receiver import Receiver
+from streamcodec_client.report import Reporter
+from streamcodec_client.sender import Sender
+from streamcodec_server.relay import Relay, RelayConfig
+from streamcodec_server.rooms import RoomLimits
+
+CLOCK = MonotonicClock()
+
+
+@contextlib.asynccontextmanager
+async def relay(port: int = 0, rooms: frozenset[str] | None = None) -> AsyncIterator[int]:
+    """-> its port."""
+    async with Relay(RelayConfig(port=port, limits=RoomLimits(rooms=rooms))).running() as server:
+        yield next(iter(server.sockets)).getsockname()[1]
+
+
+def session(
+    port: int, sender: Sender | None = None, receiver: Receiver | None = None, *, as_json: bool = False
+) -> asyncio.Future[None]:
+    name = "talker" if sender else "listener"
+    settings = LiveSettings(f"ws://127.0.0.1:{port}", "lobby", name, None, exit_when_done=True)
+    reporter = Reporter(CLOCK, as_json=as_json)
+    return asyncio.ensure_future(run_live(settings, CLOCK, reporter, sender, receiver, []))
+
+
+def sending(source: Source, duration_s: float | None = None) -> Sender:
+    return Sender(FakeModel(), source, EncodingSettings(bitrate_bps=6_000), CLOCK, duration_s=duration_s)
+
+
+def listening(sink: Sink) -> Receiver:
+    return Receiver(FakeModel(), sink, CLOCK, playout_ms=60)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def connected(receiver: Receiver) -> None:
+    await until(lambda: receiver._connection > 0)
+
+
+async def test_a_file_goes_through_a_room(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said, heard = tmp_path / "said.wav", tmp_path / "heard.wav"
+    soundfile.write(said, np.repeat([0.1, 0.3, 0.5], 3_200), 16_000)
+    async with relay() as port:
+        receiver = listening(WavSink(CLOCK, heard, 16_000, 1))
+        listener = session(port, receiver=receiver, as_json=True)
+        await connected(receiver)
+        await session(port, sending(FileSource(CLOCK, said)))
+        await listener
+    pcm, _ = soundfile.read(heard)
+    levels = [round(float(level), 1) for level in pcm[::160]]
+    order = [level for level, before in zip(levels, [0.0, *levels], strict=False) if level != before]
+    assert order[:3] == [0.1, 0.3, 0.5]
+    captured = capsys.readouterr()
+    reports = [json.loads(line) for line in captured.out.splitlines()]
+    assert reports[-1]["type"] == "summary"
+    assert reports[-1]["receive"]["packets"] == 30
+    assert reports[-1]["receive"]["payload_bytes"] == 30 * 3
+    assert reports[-1]["receive"]["wire_bytes"] == 30 * (3 + 12 + 2 + 52)
+    assert "sent: 30 packets" in captured.err
+    assert "disconnected" not in captured.err
+
+
+async def test_a_relay_that_restarts_is_found_again() -> None:
+    sender = sending(ToneSource(CLOCK, 16_000, 1))
+    receiver = listening(NullSink(CLOCK, 16_000, 1))
+    async with relay() as port:
+        listener = session(port, receiver=receiver)
+        await connected(receiver)
+        talker = session(port, sender)
+        await until(lambda: receiver.statistics().played > 5)
+    await until(lambda: sender.statistics().unconnected_ms > 0)
+    before = receiver.statistics().played
+    async with relay(port):
+        await until(lambda: receiver.statistics().played > before + 20)
+        sender.stop()
+        await talker
+        await listener
+    assert receiver.everybody_left
+
+
+async def test_two_who_talk_hear_each_other() -> None:
+    async with relay() as port:
+        pairs = [(sending(ToneSource(CLOCK, 16_000, 1)), listening(NullSink(CLOCK, 16_000, 1))) for _ in range(2)]
+        talkers = [session(port, sender, receiver) for sender, receiver in pairs]
+        await until(lambda: all(receiver.statistics().played > 5 for _, receiver in pairs))
+        for sender, receiver in pairs:
+            assert len(receiver.statistics().streams) == 1
+            sender.stop()
+        await asyncio.gather(*talkers)
+
+
+async def test_ctrl_c_says_goodbye(capsys: pytest.CaptureFixture[str]) -> None:
+    async with relay() as port:
+        sender = sending(ToneSource(CLOCK, 16_000, 1))
+        talker = session(port, sender)
+        await until(lambda: sender.statistics().packets > 2)
+        os.kill(os.getpid(), signal.SIGINT)
+        await talker
+    assert "sent: " in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+async def test_a_room_that_is_not_there_ends_the_session(tmp_path: Path) -> None:
+    async with relay(rooms=frozenset({"stage"})) as port:
+        with pytest.raises(ConnectionRefused, match="4404") as refused:
+            await session(port, sending(ToneSource(CLOCK, 16_000, 1)))
+    assert refused.value.close_code == 4404
+
+
+class BreakingSink(NullSink):
+    def wants_block(self, timeout_s: float) -> bool:
+        raise AudioError("sound device 3 stopped playing; was it unplugged?")
+
+
+async def test_a_device_that_breaks_ends_the_session() -> None:
+    async with relay() as port:
+        with pytest.raises(AudioError, match="unplugged"):
+            await session(port, receiver=listening(BreakingSink(CLOCK, 16_000, 1)))
+
+
+@pytest.fixture
+def _fake_codec(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_cli, "load_codec", lambda model, device: FakeModel())
+
+
+@pytest.mark.usefixtures("_fake_codec")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("send --source nothing.wav", "streamcodec: no source 'nothing.wav': give mic, tone, -"),
+        ("send --source tone --url http://relay", "streamcodec: relay URL must be ws://"),
+        ("send --source tone --bitrate 6k --quality 0.5", "streamcodec send: give --bitrate or --quality, not both"),
+        ("send --source tone --packet-ms 30", "'30' is not one of '20', '40', '60'"),
+        ("listen --sink song.mp3", "streamcodec: no sink 'song.mp3': give speaker, null, -"),
+        ("listen --sink - --json", "streamcodec: --sink - and --json both want standard output"),
+        ("listen --sink null --trace /nowhere/trace.jsonl", "streamcodec: cannot write the trace /nowhere/trace.jsonl"),
+        ("listen --sink null --playout-ms 900", "900.0 is not in the range 0<=x<=300"),
+        ("talk --source tone --sink null --duration 0", "0.0 is not in the range x>0"),
+    ],
+)
+def test_mistakes_are_said_in_one_line(arguments: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments.split()) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""

@@ -1,0 +1,63 @@
+"""What lands in a user's site-packages."""
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return zipfile.ZipFile(next(out.glob("*.whl")))
+
+
+def test_every_top_level_name_is_ours(wheel: zipfile.ZipFile) -> None:
+    assert {name.split("/")[0].split("-")[0] for name in wheel.namelist()} == {
+        "streamcodec",
+        "streamcodec_server",
+        "streamcodec_client",
+        "streamcodec_models",
+        "streamcodec_training",
+        "streamcodec_bench",
+    }
+
+
+def test_the_wheel_carries_the_model_the_speech_and_the_licence(wheel: zipfile.ZipFile) -> None:
+    names = set(wheel.namelist())
+    model = "streamcodec_models/weights/voice-16k"
+    for wanted in (f"{model}/model.safetensors", f"{model}/config.json", f"{model}/MODEL_CARD.md"):
+        assert wanted in names
+    assert "streamcodec_bench/speech/librispeech.flac" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_command_is_installed(wheel: zipfile.ZipFile) -> None:
+    entry = next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))
+    assert "streamcodec = streamcodec_client.cli:main" in wheel.read(entry).decode()
+
+
+def test_a_relay_host_installs_no_torch() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    base = project["dependencies"] + project["optional-dependencies"]["relay"]
+    assert not [d for d in base if d.startswith(("torch", "numpy", "streamcodec[codec"))]
+
+
+def test_every_dependency_is_locked() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    locked = {
+        line.split("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "requirements.lock").read_text().splitlines()
+        if "==" in line
+    }
+    wanted = project["dependencies"] + [d for extra in project["optional-dependencies"].values() for d in extra]
+    names = {d.split(">")[0].split("[")[0].split(";")[0].strip().lower() for d in wanted} - {"streamcodec"}
+    assert names <= locked

@@ -1,0 +1,268 @@
+"""What a talker sends, in which order, and what it leaves out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from fakes import WAIT_S, FakeEncoder, FakeModel, ManualClock, MemoryTransport, ScriptedSource, fake_info, fake_payload
+from streamcodec.errors import AudioError
+from streamcodec.packet import Flags, Packet, parse
+from streamcodec.session import Welcome
+from streamcodec_client.audio_io import Block
+from streamcodec_client.ports import EncodingSettings
+from streamcodec_client.sender import Outgoing, Packetizer, Sender, SendQueue
+
+MS = 1_000_000
+BLOCK = 160
+SETTINGS = EncodingSettings(bitrate_bps=6_000)
+WELCOME = Welcome("session", "lobby", 1, (), 1, 0)
+
+
+def block(number: int, level: float = 0.0, samples: int = BLOCK) -> Block:
+    """Block `number` of a source that began at 0 ns."""
+    return Block(np.full((samples, 1), level, np.float32), number * BLOCK, (number * BLOCK + samples) * 1_000_000_000 // 16_000)
+
+
+def packetizer(clock: ManualClock | None = None, encoder: FakeEncoder | None = None) -> Packetizer:
+    return Packetizer(encoder or FakeEncoder(), fake_info(), 16_000, 1, clock or ManualClock())
+
+
+def push(target: Packetizer, numbers: range, connection: int | None = 1) -> list[Outgoing]:
+    return [out for n in numbers for out in target.push(block(n), connection)]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def test_packets_are_numbered_and_timed() -> None:
+    out = push(packetizer(), range(6))
+    assert [o.packet.sequence for o in out] == [0, 1, 2]
+    assert [o.packet.capture_time for o in out] == [0, 320, 640]
+    assert [o.captured_ns / MS for o in out] == [20, 40, 60]
+    assert [o.packet.flags for o in out] == [Flags.RESET, Flags(0), Flags(0)]
+
+
+def test_a_source_at_another_rate_keeps_the_streams_time() -> None:
+    target = Packetizer(FakeEncoder(), fake_info(), 48_000, 2, ManualClock())
+    out = [o for n in range(20) for o in target.push(Block(np.zeros((480, 2), np.float32), 480 * n, 10 * MS * (n + 1)), 1)]
+    assert [o.packet.capture_time for o in out] == [320 * n for n in range(10)]
+    # The last sample of a packet was captured 20 ms after that of the one before, less what the resampler keeps.
+    assert [round(o.captured_ns / MS) for o in out] == [20 * (n + 1) - 2 for n in range(10)]
+
+
+def test_a_capture_gap_is_marked_and_moves_the_time() -> None:
+    target = packetizer()
+    out = push(target, range(4)) + push(target, range(10, 12))
+    assert [(o.packet.sequence, o.packet.capture_time) for o in out] == [(0, 0), (1, 320), (2, 1600)]
+    assert out[2].packet.flags == Flags.DISCONTINUITY
+    assert target.lost_samples == 6 * BLOCK
+
+
+def test_a_new_connection_begins_with_a_fresh_encoder() -> None:
+    encoder = FakeEncoder()
+    target = packetizer(encoder=encoder)
+    before = push(target, range(3), connection=1)
+    assert push(target, range(3, 8), connection=None) == []
+    after = push(target, range(8, 12), connection=2)
+    assert [o.packet.flags for o in after] == [Flags.RESET | Flags.DISCONTINUITY, Flags(0)]
+    # Block 2 waited in the encoder when the connection broke: it is stale and not sent.
+    assert [o.packet.capture_time for o in before + after] == [0, 8 * BLOCK, 10 * BLOCK]
+    assert [o.packet.sequence for o in before + after] == [0, 1, 2]
+    assert encoder.resets == 2
+    assert target.unconnected_samples == 5 * BLOCK
+
+
+def test_samples_that_are_no_numbers_are_silenced_and_counted() -> None:
+    target = packetizer()
+    pcm = np.full((320, 1), 0.5, np.float32)
+    pcm[10:20] = np.nan
+    pcm[30] = np.inf
+    (out,) = target.push(Block(pcm, 0, 20 * MS), 1)
+    assert target.invalid_samples == 11
+    assert out.packet.payload == fake_payload(0.5 * 309 / 320)
+
+
+def test_flush_gives_the_rest_once() -> None:
+    target = packetizer()
+    push(target, range(3))
+    assert [o.packet.capture_time for o in target.flush()] == [320]
+    assert packetizer().flush() == []
+
+
+def outgoing(sequence: int, encoded_ms: float, connection: int = 1, flags: Flags = Flags(0)) -> Outgoing:
+    packet = Packet(flags=flags, stream=0, sequence=sequence, capture_time=0, payload=b"x")
+    return Outgoing(packet, connection, 0, 0, round(encoded_ms * MS))
+
+
+def taken(queue: SendQueue, now_ms: float, connection: int | None = 1) -> list[tuple[int, Flags]]:
+    packets = []
+    while (out := queue.take(round(now_ms * MS), connection)) is not None:
+        packets.append((out.packet.sequence, out.packet.flags))
+    return packets
+
+
+def test_the_send_queue_drops_what_is_too_old() -> None:
+    queue = SendQueue(limit_ms=100)
+    for n in range(10):
+        queue.offer(outgoing(n, 20 * n), 20 * n * MS)
+    assert len(queue) == 6
+    assert [n for n, _ in taken(queue, 200)] == [5, 6, 7, 8, 9]
+    assert queue.dropped == 5
+
+
+def test_a_dropped_reset_is_said_by_the_next_packet() -> None:
+    queue = SendQueue(limit_ms=100)
+    assert taken(queue, 0) == []
+    queue.offer(outgoing(0, 0, flags=Flags.RESET | Flags.VOICE), 0)
+    queue.offer(outgoing(1, 150), 150 * MS)
+    queue.offer(outgoing(2, 170), 170 * MS)
+    assert taken(queue, 170) == [(1, Flags.RESET), (2, Flags(0))]
+
+
+def test_nothing_of_an_earlier_connection_is_sent() -> None:
+    queue = SendQueue()
+    queue.offer(outgoing(0, 0, connection=1), 0)
+    queue.offer(outgoing(1, 0, connection=2, flags=Flags.RESET), 0)
+    assert taken(queue, 1, connection=2) == [(1, Flags.RESET)]
+    assert queue.dropped == 1
+
+
+async def test_a_source_is_sent_whole_and_then_the_sender_returns() -> None:
+    model, source, transport = FakeModel(), ScriptedSource([block(n, level=0.5) for n in range(5)]), MemoryTransport()
+    source.end()
+    sender = Sender(model, source, SETTINGS, ManualClock())
+    sender.connected(WELCOME, 1)
+    await sender.run(transport)
+    packets = [parse(d) for d in transport.datagrams]
+    assert [p.payload for p in packets] == [fake_payload(0.5), fake_payload(0.5), fake_payload(0.25)]
+    assert source.closed
+    assert sender.statistics().packets == 3
+    assert sender.statistics().payload_bytes == 9
+    assert sender.statistics().captured_ms == 50
+
+
+async def test_encoding_happens_in_a_thread_of_its_own() -> None:
+    model, source = FakeModel(), ScriptedSource([block(0)])
+    source.end()
+    sender = Sender(model, source, SETTINGS, ManualClock())
+    sender.connected(WELCOME, 1)
+    await sender.run(MemoryTransport())
+    assert len(model.threads) == 1
+    assert model.threads.pop().startswith("encoder")
+
+
+async def test_a_file_does_not_begin_before_somebody_can_hear_it() -> None:
+    source = ScriptedSource([block(0), block(1)])
+    source.end()
+    transport = MemoryTransport()
+    sender = Sender(FakeModel(), source, SETTINGS, ManualClock())
+    running = asyncio.ensure_future(sender.run(transport))
+    await asyncio.sleep(0.05)
+    assert not source.started
+    sender.connected(WELCOME, 1)
+    await running
+    assert len(transport.datagrams) == 1
+
+
+async def test_a_duration_is_kept_to_the_sample() -> None:
+    source = ScriptedSource([block(n, level=0.5) for n in range(100)])
+    transport = MemoryTransport()
+    sender = Sender(FakeModel(), source, SETTINGS, ManualClock(), duration_s=0.025)
+    sender.connected(WELCOME, 1)
+    await sender.run(transport)
+    assert [parse(d).payload for d in transport.datagrams] == [fake_payload(0.5), fake_payload(0.5 * 80 / 320)]
+
+
+async def test_stop_sends_what_was_captured() -> None:
+    source, transport = ScriptedSource([block(0, level=0.5)]), MemoryTransport()
+    sender = Sender(FakeModel(), source, SETTINGS, ManualClock())
+    sender.connected(WELCOME, 1)
+    running = asyncio.ensure_future(sender.run(transport))
+    await until(lambda: sender.statistics().captured_ms == 10)
+    sender.stop()
+    await running
+    assert [parse(d).payload for d in transport.datagrams] == [fake_payload(0.25)]
+
+
+async def test_after_a_reconnect_only_what_is_new_is_sent() -> None:
+    source, transport = ScriptedSource(), MemoryTransport()
+    sender = Sender(FakeModel(), source, SETTINGS, ManualClock())
+    sender.connected(WELCOME, 1)
+    running = asyncio.ensure_future(sender.run(transport))
+    for n in range(4):
+        source.put(block(n))
+    await until(lambda: len(transport.datagrams) == 2)
+    sender.disconnected("gone")
+    transport.connection = None
+    for n in range(4, 9):
+        source.put(block(n))
+    await until(lambda: sender.statistics().unconnected_ms == 50)
+    transport.connection = 2
+    sender.connected(WELCOME, 2)
+    for n in range(9, 13):
+        source.put(block(n))
+    source.end()
+    await running
+    packets = [parse(d) for d in transport.datagrams]
+    assert [(p.sequence, p.capture_time) for p in packets] == [(0, 0), (1, 320), (2, 9 * BLOCK), (3, 11 * BLOCK)]
+    assert packets[2].flags == Flags.RESET | Flags.DISCONTINUITY
+
+
+class FailingSource(ScriptedSource):
+    def read(self, timeout_s: float) -> Block | None:
+        raise AudioError("sound device 3 stopped delivering")
+
+
+async def test_a_source_that_fails_is_reported_and_closed() -> None:
+    source = FailingSource()
+    sender = Sender(FakeModel(), source, SETTINGS, ManualClock())
+    sender.connected(WELCOME, 1)
+    with pytest.raises(AudioError, match="device 3 stopped"):
+        await sender.run(MemoryTransport())
+    assert source.closed
+
+
+async def test_a_stalled_socket_costs_the_oldest_packets() -> None:
+    """The socket takes nothing for 300 ms: what is sent afterwards is at most 200 ms old."""
+    clock, source = ManualClock(), ScriptedSource()
+    transport = StallingTransport()
+    sender = Sender(FakeModel(), source, SETTINGS, clock)
+    sender.connected(WELCOME, 1)
+    running = asyncio.ensure_future(sender.run(transport))
+    source.put(block(0, samples=2 * BLOCK))
+    await until(lambda: transport.waiting)
+    encoded = 1
+    for n in range(2, 32, 2):
+        source.put(block(n, samples=2 * BLOCK))
+        encoded += 1
+        await until(lambda: sender.statistics().captured_ms == 20 * encoded)  # noqa: B023
+        await asyncio.sleep(0)
+        clock.advance(20)
+    source.end()
+    transport.free.set()
+    await running
+    sequences = [parse(d).sequence for d in transport.datagrams]
+    assert sequences[0] == 0
+    assert sequences[1:] == list(range(sequences[1], 16))
+    assert 3 <= sequences[1] <= 8
+    assert sender.statistics().dropped == sequences[1] - 1
+
+
+class StallingTransport(MemoryTransport):
+    """Takes its first datagram only when `free`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free, self.waiting = asyncio.Event(), False
+
+    async def send(self, datagram: bytes) -> bool:
+        self.waiting = True
+        await self.free.wait()
+        return await super().send(datagram)

@@ -1,0 +1,293 @@
+"""The connection to a relay that answers, dies, comes back, refuses. A small websockets server stands for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from fakes import WAIT_S, fake_info
+from streamcodec.errors import ConfigError, ConnectionRefused
+from streamcodec.session import (
+    SUBPROTOCOL,
+    CloseCode,
+    Error,
+    Hello,
+    Message,
+    Mute,
+    Role,
+    StreamStart,
+    Welcome,
+    parse_message,
+    serialize_message,
+)
+from streamcodec_client.clock import MonotonicClock
+from streamcodec_client.transport import RelayTransport, check_url, wire_bytes
+
+HELLO = Hello(Role.TALK, "lobby", "anna", fake_info())
+WELCOME = Welcome("session", "lobby", 1, (StreamStart(2, "bert", fake_info()),), 2, 0)
+
+
+class StandInRelay:
+    """Welcomes everybody unless told what to do instead; keeps what it receives."""
+
+    def __init__(self, subprotocol: str | None = SUBPROTOCOL) -> None:
+        self.port = 0
+        self.received: asyncio.Queue[str | bytes] = asyncio.Queue()
+        self.endings: asyncio.Queue[int] = asyncio.Queue()
+        self.refusals: list[tuple[Error | None, int]] = []
+        self.connection: ServerConnection | None = None
+        self._subprotocols = [Subprotocol(subprotocol)] if subprotocol else None
+        self._server: Server | None = None
+
+    async def start(self, **settings: Any) -> None:
+        self._server = await serve(self._meet, "127.0.0.1", self.port, subprotocols=self._subprotocols, **settings)
+        self.port = next(iter(self._server.sockets)).getsockname()[1]
+
+    async def die(self) -> None:
+        """As a killed process would: sockets are closed and nobody is told."""
+        assert self._server is not None
+        for connection in self._server.connections:
+            connection.transport.abort()
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _meet(self, connection: ServerConnection) -> None:
+        try:
+            self.received.put_nowait(await connection.recv())
+            if self.refusals:
+                message, code = self.refusals.pop(0)
+                if message is not None:
+                    await connection.send(serialize_message(message))
+                await connection.close(code)
+                return
+            await connection.send(serialize_message(WELCOME))
+            self.connection = connection
+            async for frame in connection:
+                self.received.put_nowait(frame)
+            self.endings.put_nowait(connection.close_code or 0)
+        except ConnectionClosed:
+            pass  # it died in the middle of a frame: that is what these tests are about
+
+
+class Diary:
+    """A TransportListener that writes down what happens."""
+
+    def __init__(self) -> None:
+        self.entries: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+
+    def connected(self, welcome: Welcome, connection: int) -> None:
+        self.entries.put_nowait(("connected", connection))
+
+    def disconnected(self, reason: str) -> None:
+        self.entries.put_nowait(("disconnected", reason))
+
+    def media(self, datagram: bytes, received_ns: int) -> None:
+        self.entries.put_nowait(("media", datagram))
+
+    def message(self, message: Message) -> None:
+        self.entries.put_nowait(("message", message))
+
+    async def next(self) -> tuple[str, Any]:
+        async with asyncio.timeout(WAIT_S):
+            return await self.entries.get()
+
+
+@contextlib.asynccontextmanager
+async def standing_in(relay: StandInRelay, **settings: Any) -> AsyncIterator[StandInRelay]:
+    await relay.start(**settings)
+    try:
+        yield relay
+    finally:
+        await relay.die()
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[StandInRelay]:
+    async with standing_in(StandInRelay()) as stand_in:
+        yield stand_in
+
+
+class Client:
+    """A transport that runs beside the test."""
+
+    def __init__(self, relay: StandInRelay, first_connection_s: float = 10.0) -> None:
+        self.diary = Diary()
+        self.transport = RelayTransport(
+            f"ws://127.0.0.1:{relay.port}",
+            HELLO,
+            [self.diary],
+            MonotonicClock(),
+            first_connection_s=first_connection_s,
+            jitter=lambda: 0.0,
+        )
+        self.running = asyncio.ensure_future(self.transport.run())
+
+    async def ends(self) -> None:
+        async with asyncio.timeout(WAIT_S):
+            await self.running
+
+
+async def test_hello_is_said_and_the_welcome_is_told(relay: StandInRelay) -> None:
+    client = Client(relay)
+    assert await client.diary.next() == ("connected", 1)
+    frame = await relay.received.get()
+    assert isinstance(frame, str)
+    assert parse_message(frame) == HELLO
+    assert client.transport.connection == 1
+    client.transport.close()
+    await client.ends()
+
+
+async def test_media_and_messages_go_both_ways(relay: StandInRelay) -> None:
+    client = Client(relay)
+    await client.diary.next()
+    await relay.received.get()
+    assert await client.transport.send(b"packet")
+    assert await client.transport.send_message(Mute(True))
+    assert await relay.received.get() == b"packet"
+    assert await relay.received.get() == serialize_message(Mute(True))
+    assert relay.connection is not None
+    await relay.connection.send(b"media")
+    await relay.connection.send(serialize_message(Mute(True, 2)))
+    assert await client.diary.next() == ("media", b"media")
+    assert await client.diary.next() == ("message", Mute(True, 2))
+    client.transport.close()
+    await client.ends()
+
+
+async def test_messages_that_we_do_not_understand_are_ignored(relay: StandInRelay) -> None:
+    client = Client(relay)
+    await client.diary.next()
+    assert relay.connection is not None
+    for text in ('{"type": "from the future"}', "no JSON", '{"type": "stream_end"}'):
+        await relay.connection.send(text)
+    await relay.connection.send(b"still here")
+    assert await client.diary.next() == ("media", b"still here")
+    client.transport.close()
+    await client.ends()
+
+
+async def test_goodbye_is_a_normal_close(relay: StandInRelay) -> None:
+    client = Client(relay)
+    await client.diary.next()
+    client.transport.close()
+    await client.ends()
+    async with asyncio.timeout(WAIT_S):
+        assert await relay.endings.get() == CloseCode.NORMAL
+    assert client.transport.connection is None
+    assert not await client.transport.send(b"too late")
+
+
+async def test_a_relay_that_dies_is_reconnected_to_and_nothing_is_replayed(relay: StandInRelay) -> None:
+    client = Client(relay)
+    assert await client.diary.next() == ("connected", 1)
+    await relay.received.get()
+    await relay.die()
+    assert (await client.diary.next())[0] == "disconnected"
+    assert client.transport.connection is None
+    assert not await client.transport.send(b"stale")
+    await relay.start()
+    assert await client.diary.next() == ("connected", 2)
+    assert await client.transport.send(b"fresh")
+    hello = await relay.received.get()
+    assert isinstance(hello, str)
+    assert parse_message(hello) == HELLO
+    assert await relay.received.get() == b"fresh"
+    client.transport.close()
+    await client.ends()
+
+
+@pytest.mark.parametrize(
+    "code", [CloseCode.MALFORMED, CloseCode.NO_SUCH_ROOM, CloseCode.VERSION, CloseCode.TOO_FAST, CloseCode.POLICY_VIOLATION]
+)
+async def test_a_final_close_code_is_not_tried_again(relay: StandInRelay, code: CloseCode) -> None:
+    relay.refusals.append((Error(code, "no such thing here"), code))
+    client = Client(relay)
+    with pytest.raises(ConnectionRefused, match="no such thing here") as refused:
+        await client.ends()
+    assert refused.value.close_code == code
+    assert relay.received.qsize() == 1
+
+
+@pytest.mark.parametrize("code", [CloseCode.TOO_SLOW, CloseCode.SERVICE_RESTART, CloseCode.GOING_AWAY, CloseCode.TRY_AGAIN_LATER])
+async def test_other_endings_are_tried_again(relay: StandInRelay, code: CloseCode) -> None:
+    relay.refusals.append((None, code))
+    client = Client(relay)
+    assert await client.diary.next() == ("connected", 1)
+    assert relay.received.qsize() == 2
+    client.transport.close()
+    await client.ends()
+
+
+async def test_a_session_that_the_relay_ends_is_over(relay: StandInRelay) -> None:
+    client = Client(relay)
+    await client.diary.next()
+    assert relay.connection is not None
+    await relay.connection.close(CloseCode.NORMAL)
+    await client.ends()
+
+
+async def test_a_final_close_in_mid_session_says_why(relay: StandInRelay) -> None:
+    client = Client(relay)
+    await client.diary.next()
+    assert relay.connection is not None
+    await relay.connection.send(serialize_message(Error(CloseCode.MALFORMED, "need 12 header bytes, got 3")))
+    await relay.connection.close(CloseCode.MALFORMED)
+    with pytest.raises(ConnectionRefused, match="need 12 header bytes, got 3"):
+        await client.ends()
+
+
+async def test_no_relay_at_all_is_named(relay: StandInRelay) -> None:
+    await relay.die()
+    client = Client(relay, first_connection_s=0.0)
+    with pytest.raises(ConnectionRefused, match=f"no relay at ws://127.0.0.1:{relay.port}: connection refused"):
+        await client.ends()
+    await relay.start()
+
+
+async def test_closing_ends_the_search_for_a_relay(relay: StandInRelay) -> None:
+    await relay.die()
+    client = Client(relay, first_connection_s=1e6)
+    await asyncio.sleep(0)
+    client.transport.close()
+    await client.ends()
+    await relay.start()
+
+
+@pytest.mark.parametrize(("spoken", "said"), [(None, r"does not speak streamcodec\.v1"), ("chat.v9", "HTTP 400: is it a")])
+async def test_a_server_of_another_protocol_is_refused(spoken: str | None, said: str) -> None:
+    async with standing_in(StandInRelay(spoken)) as other:
+        with pytest.raises(ConnectionRefused, match=said):
+            await Client(other).ends()
+
+
+async def test_a_web_server_is_refused() -> None:
+    def not_found(connection: ServerConnection, request: Request) -> Response:
+        return connection.respond(HTTPStatus.NOT_FOUND, "nothing here\n")
+
+    async with standing_in(StandInRelay(), process_request=not_found) as web:
+        with pytest.raises(ConnectionRefused, match="HTTP 404: is it a streamcodec relay"):
+            await Client(web).ends()
+
+
+@pytest.mark.parametrize("url", ["", "127.0.0.1:8765", "http://relay", "ws://", "ws://host:99999", "ws://[::1"])
+def test_a_url_that_names_no_relay_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="must be ws://HOST:PORT or wss://HOST:PORT"):
+        check_url(url)
+
+
+def test_wire_bytes() -> None:
+    """TCP/IP 52, frame 2 and mask 4, header 12; a longer length field from 126 bytes on; TLS 22."""
+    assert wire_bytes(15, to_relay=True, tls=False) == 52 + 6 + 12 + 15
+    assert wire_bytes(15, to_relay=False, tls=False) == 52 + 2 + 12 + 15
+    assert wire_bytes(113, to_relay=False, tls=False) == 52 + 2 + 125
+    assert wire_bytes(114, to_relay=False, tls=True) == 52 + 22 + 4 + 126
