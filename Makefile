@@ -12,7 +12,7 @@ export GOMP_SPINCOUNT ?= 0
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check format lock quality clean audio-libraries
+.PHONY: demo test check format lock quality fuzz clean audio-libraries
 
 demo: $(READY)
 	$(BIN)/python -m streamcodec_bench.demo --out demo
@@ -53,6 +53,12 @@ lock:
 	.venv-lock/bin/pip install -q -e '.[dev,quality]'
 	.venv-lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
 	rm -rf .venv-lock
+
+# Coverage-guided fuzzing of every reader of foreign bytes, for SECONDS.
+SECONDS ?= 60
+fuzz: $(READY)
+	$(BIN)/pip install -q atheris
+	$(BIN)/python tests/fuzz_payloads.py -max_total_time=$(SECONDS) -rss_limit_mb=1024
 
 clean:
 	rm -rf $(VENV) .venv-lock demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

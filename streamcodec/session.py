@@ -19,6 +19,10 @@ MAX_REPORT_NUMBER = 1e18  # JSON has no infinity; Python would read and write on
 T = TypeVar("T")
 
 
+class UnsupportedHello(MalformedMessage):
+    """A hello of another protocol version: what else it says is not ours to judge."""
+
+
 class CloseCode(enum.IntEnum):
     """Why a connection ends. 1000-1013 as in RFC 6455 and IANA's register, 44xx our own, named after HTTP's."""
 
@@ -157,7 +161,9 @@ def serialize_message(message: Message) -> str:
 
 
 def parse_message(text: str) -> Message | None:
-    """None for types this version does not know. Raises MalformedMessage, naming the field. Unknown fields are ignored."""
+    """None for types this version does not know. Raises MalformedMessage, naming the field, and UnsupportedHello where only the
+    version is to blame. Unknown fields are ignored.
+    """
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -248,12 +254,13 @@ def _parse_stream(fields: _Fields) -> StreamStart:
 
 
 def _parse_hello(fields: _Fields) -> Hello:
-    version = fields.integer("version", 0, 1 << 16)
+    if (version := fields.integer("version", 0, 1 << 16)) != VERSION:
+        raise UnsupportedHello(f"hello of protocol version {version}: this program speaks {VERSION}")
     role = fields.text("role")
     if role not in list(Role):
         raise MalformedMessage(f"hello.role must be one of {', '.join(Role)}, got {role!r}")
     info = _parse_info(fields.section("stream_info")) if fields.has("stream_info") else None
-    if info is None and Role(role).talks and version == VERSION:
+    if info is None and Role(role).talks:
         raise MalformedMessage(f"hello lacks stream_info: role {role} sends audio")
     return Hello(Role(role), fields.name("room"), fields.text("name", ""), info, version)
 

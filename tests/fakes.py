@@ -72,10 +72,10 @@ class FakeDecoder:
         if payload is None:
             self._last = self._last / 2
         else:
-            values = np.frombuffer(payload[1:], ">i2") if payload[:1] == PAYLOAD_MARK and len(payload) % 2 else np.zeros(0)
-            if len(values) != len(self._last):
+            if payload[:1] != PAYLOAD_MARK or len(payload) != 1 + 2 * len(self._last):
                 raise PayloadError(f"not a fake payload: {payload!r}")
-            self._last = (values / 1000).astype(np.float32)
+            values = np.frombuffer(payload[1:], ">i2")
+            self._last = values.astype(np.float32) / np.float32(1000)
         return np.repeat(self._last[None, :], self._samples, 0)
 
     def reset(self) -> None:
@@ -85,7 +85,7 @@ class FakeDecoder:
 
 def fake_payload(*levels: float) -> bytes:
     """What FakeDecoder plays as this level (full scale 1) in each channel."""
-    return PAYLOAD_MARK + np.rint(np.array(levels) * 1000).astype(">i2").tobytes()
+    return PAYLOAD_MARK + b"".join(round(float(level) * 1000).to_bytes(2, "big", signed=True) for level in levels)
 
 
 class FakeModel:

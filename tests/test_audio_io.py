@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.abc
 import os
 import sys
@@ -38,14 +39,12 @@ def pipe() -> Iterator[tuple[int, int]]:
     ends = os.pipe()
     yield ends
     for end in ends:
-        try:
+        with contextlib.suppress(OSError):  # the test closed it
             os.close(end)
-        except OSError:
-            pass  # the test closed it
 
 
 def ramp(samples: int) -> Pcm:
-    return (np.arange(samples, dtype=np.float32) / 32_768)[:, None]
+    return (np.arange(samples) / 32_768).astype(np.float32)[:, None]
 
 
 def test_a_tone_comes_at_the_pace_of_the_clock(clock: ManualClock) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,15 @@ from streamcodec_server.relay import Relay, RelayConfig
 from streamcodec_server.rooms import RoomLimits
 
 CLOCK = MonotonicClock()
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    """Two sessions of one process, which only a test has, put back each other's signal handlers."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @contextlib.asynccontextmanager
@@ -103,9 +112,8 @@ async def test_a_relay_that_restarts_is_found_again() -> None:
     async with relay(port):
         await until(lambda: receiver.statistics().played > before + 20)
         sender.stop()
-        await talker
-        await listener
-    assert receiver.everybody_left
+        async with asyncio.timeout(WAIT_S):
+            await asyncio.gather(talker, listener)
 
 
 async def test_two_who_talk_hear_each_other() -> None:
@@ -116,10 +124,12 @@ async def test_two_who_talk_hear_each_other() -> None:
         for sender, receiver in pairs:
             assert len(receiver.statistics().streams) == 1
             sender.stop()
-        await asyncio.gather(*talkers)
+        async with asyncio.timeout(WAIT_S):  # neither waits for the other to leave first
+            await asyncio.gather(*talkers)
 
 
 async def test_ctrl_c_says_goodbye(capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGINT)
     async with relay() as port:
         sender = sending(ToneSource(CLOCK, 16_000, 1))
         talker = session(port, sender)
@@ -127,7 +137,7 @@ async def test_ctrl_c_says_goodbye(capsys: pytest.CaptureFixture[str]) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         await talker
     assert "sent: " in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 async def test_a_room_that_is_not_there_ends_the_session(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +24,7 @@ def receive(playout: FixedPlayout, sequence: int, now_ms: float, flags: Flags = 
     return playout.receive(sequence % (1 << 32), sequence * 320 % (1 << 32), b"%d" % sequence, flags, now_ms)
 
 
-def listen(playout: FixedPlayout, arrivals: list[tuple[float, int]], until_ms: float, from_ms: float = 0) -> list[str]:
+def listen(playout: FixedPlayout, arrivals: Sequence[tuple[float, int]], until_ms: float, from_ms: float = 0) -> list[str]:
     """A sink that takes 10 ms blocks: -> "60 play 0", "80 conceal 1", ... for every packet it needed."""
     log, waiting, busy_until_ms = [], sorted(arrivals), from_ms
     now_ms = from_ms

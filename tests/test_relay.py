@@ -24,6 +24,7 @@ from streamcodec_server.rooms import Member, RoomLimits
 
 INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 6_000)
 PATIENCE_S = 10
+BEFORE_KEEPALIVE_S = 7  # the relay cuts after 2 s; its keepalive, due after 10 s, would hide that it did not
 
 
 @contextlib.asynccontextmanager
@@ -121,15 +122,15 @@ async def test_one_that_never_reads_is_cut_off() -> None:
     """Its close frame cannot get through either."""
     limits = RoomLimits(max_queue_ms=20, too_slow_ms=50)
     async with relay(limits) as (running, url), member(url, Hello(Role.TALK, "a", "Ada", INFO)) as (ada, _):
-        async with stuck_listener(running, url), asyncio.timeout(PATIENCE_S):
+        async with stuck_listener(running, url), asyncio.timeout(BEFORE_KEEPALIVE_S):
             while listeners(running):
                 await ada.send(serialize(Packet(Flags.VOICE, 0, 0, 0, bytes(1000))))
                 await asyncio.sleep(0.001)
 
 
 async def test_one_that_never_reads_does_not_hold_up_the_end() -> None:
-    """Without the cut the end comes only when the websocket's keepalive gives up, or never: no clock is read, the test hangs."""
-    async with contextlib.AsyncExitStack() as ending, asyncio.timeout(PATIENCE_S):
+    """Without the cut the end waits for the keepalive, whose first ping is due after 10 s."""
+    async with contextlib.AsyncExitStack() as ending, asyncio.timeout(BEFORE_KEEPALIVE_S):
         running, url = await ending.enter_async_context(relay(RoomLimits(max_queue_ms=20, too_slow_ms=1e9)))
         async with stuck_listener(running, url), member(url, Hello(Role.TALK, "a", "Ada", INFO)) as (ada, _):
             mailbox = listeners(running)[0].mailbox
@@ -181,7 +182,8 @@ async def test_bad_input_ends_its_connection_with_a_reason_and_no_other(
     [
         (b"media", CloseCode.MALFORMED, "first message must be a hello"),
         ('{"type": "mute", "muted": true}', CloseCode.MALFORMED, "first message must be a hello"),
-        ('{"type": "hello", "version": 9, "role": "talk", "room": "a"}', CloseCode.VERSION, "version 9: this relay speaks 1"),
+        ('{"type": "hello", "version": 9, "role": "talk", "room": "a"}', CloseCode.VERSION, "version 9: this program speaks 1"),
+        ('{"type": "hello", "version": 9, "place": "a"}', CloseCode.VERSION, "version 9: this program speaks 1"),
         ('{"type": "hello", "version": 1, "role": "listen", "room": "cellar"}', CloseCode.NO_SUCH_ROOM, "no room cellar"),
     ],
 )
@@ -194,11 +196,17 @@ async def test_a_bad_hello_is_answered(first: bytes | str, code: int, reason: st
     assert reason in got_reason
 
 
-@pytest.mark.parametrize("other", ["streamcodec.v9", "streamcodec.v10"])
-async def test_another_subprotocol_is_refused_with_the_right_one(other: str) -> None:
+async def test_one_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamcodec_server.relay.HELLO_TIMEOUT_S", 0.01)
+    async with relay() as (_, url), connect(url, subprotocols=[Subprotocol(SUBPROTOCOL)], proxy=None) as connection:
+        assert await closing_code(connection) == (CloseCode.POLICY_VIOLATION, "no hello within 0.01 s")
+
+
+@pytest.mark.parametrize("other", ["streamcodec.v9", "streamcodec.v10", None])
+async def test_another_subprotocol_is_refused_with_the_right_one(other: str | None) -> None:
     async with relay() as (_, url):
         with pytest.raises(InvalidStatus) as refused:
-            async with connect(url, subprotocols=[Subprotocol(other)], proxy=None):
+            async with connect(url, subprotocols=[Subprotocol(other)] if other else None, proxy=None):
                 pass
     assert refused.value.response.status_code == 426
     assert b"streamcodec.v1" in (refused.value.response.body or b"")
@@ -238,6 +246,18 @@ def test_the_relay_loads_neither_torch_nor_numpy() -> None:
 def test_a_setting_out_of_range_is_named(arguments: list[str], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         serve.main(arguments, standalone_mode=False)
+
+
+def test_no_host_is_not_every_host() -> None:
+    with pytest.raises(ConfigError, match="host must not be empty: 0.0.0.0 listens on all addresses"):
+        RelayConfig(host="")
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70])
+async def test_a_host_that_is_no_name_is_one_line(host: str) -> None:
+    with pytest.raises(ConfigError, match=f"cannot listen on {host}:0: that is no host name"):
+        async with Relay(RelayConfig(host, 0)).running():
+            pass
 
 
 async def test_a_refusal_fits_in_a_message_however_many_rooms_there_are() -> None:

@@ -97,6 +97,34 @@ def test_the_queue_of_one_that_reads_nothing_stays_bounded_and_it_is_sent_away()
     assert well.mailbox.dropped == 0
 
 
+def test_control_keeps_its_place_among_the_media() -> None:
+    """What a talker said before it muted, changed its info or left belongs to what was true then."""
+    rooms = Rooms()
+    ada, lis = talker(rooms), listener(rooms)
+    stream = ada.stream or 0
+    drain(lis)
+    rooms.publish(ada, media(1), 0.0)
+    rooms.control(ada, Mute(True))
+    rooms.publish(ada, media(2), 0.0)
+    rooms.publish(ada, media(3), 0.0)
+    rooms.leave(ada)
+    kinds = [p.sequence if isinstance(p, Packet) else p for p in drain(lis)]
+    assert kinds == [1, Mute(True, stream), 2, 3, StreamEnd(stream)]
+
+
+def test_control_outlives_the_media_that_it_waited_behind() -> None:
+    rooms = Rooms(RoomLimits(max_queue_ms=100))
+    ada, lis = talker(rooms), listener(rooms)
+    stream = ada.stream or 0
+    drain(lis)
+    rooms.publish(ada, media(1), 0.0)
+    rooms.control(ada, Mute(True))
+    rooms.publish(ada, media(2), 150.0)
+    kinds = [p.sequence if isinstance(p, Packet) else p for p in drain(lis, 200.0)]
+    assert kinds == [Mute(True, stream), 2]
+    assert lis.mailbox.dropped == 1
+
+
 def test_one_that_catches_up_is_forgiven() -> None:
     rooms = Rooms(RoomLimits(max_queue_ms=100, too_slow_ms=1_000))
     ada, jerky = talker(rooms), listener(rooms)

@@ -18,6 +18,7 @@ from streamcodec_client.sender import Outgoing, Packetizer, Sender, SendQueue
 
 MS = 1_000_000
 BLOCK = 160
+NO_FLAGS = Flags(0)
 SETTINGS = EncodingSettings(bitrate_bps=6_000)
 WELCOME = Welcome("session", "lobby", 1, (), 1, 0)
 
@@ -96,7 +97,7 @@ def test_flush_gives_the_rest_once() -> None:
     assert packetizer().flush() == []
 
 
-def outgoing(sequence: int, encoded_ms: float, connection: int = 1, flags: Flags = Flags(0)) -> Outgoing:
+def outgoing(sequence: int, encoded_ms: float, connection: int = 1, flags: Flags = NO_FLAGS) -> Outgoing:
     packet = Packet(flags=flags, stream=0, sequence=sequence, capture_time=0, payload=b"x")
     return Outgoing(packet, connection, 0, 0, round(encoded_ms * MS))
 

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,11 +16,13 @@ from streamcodec.session import (
     StreamInfo,
     StreamStart,
     StreamUpdate,
+    UnsupportedHello,
     Welcome,
     parse_message,
     serialize_message,
 )
 
+PROTOCOL = Path(__file__).parents[1] / "docs" / "protocol.md"
 INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 6_000)
 MESSAGES = [
     Hello(Role.LISTEN, "lobby"),
@@ -44,6 +47,22 @@ def test_round_trip(message: object) -> None:
 def test_unknown_fields_are_ignored(message: object) -> None:
     fields = json.loads(serialize_message(message))  # type: ignore[arg-type]
     assert parse_message(json.dumps({**fields, "from_the_future": [1]})) == message
+
+
+def test_the_documents_examples_hold() -> None:
+    """docs/protocol.md shows one message of each type, as it is serialized."""
+    section = PROTOCOL.read_text().partition("### Examples")[2].partition("```json\n")[2].partition("```")[0]
+    examples = [parse_message(line) for line in section.splitlines()]
+    assert {type(message) for message in examples} == {type(message) for message in MESSAGES}
+    for line, message in zip(section.splitlines(), examples, strict=True):
+        assert message is not None
+        assert serialize_message(message) == line
+
+
+@pytest.mark.parametrize("rest", ["", ', "role": "sing"', ', "role": "talk", "room": 7, "stream_info": []'])
+def test_another_version_is_told_apart_whatever_else_it_says(rest: str) -> None:
+    with pytest.raises(UnsupportedHello, match="version 2: this program speaks 1"):
+        parse_message('{"type": "hello", "version": 2' + rest + "}")
 
 
 def test_unknown_types_are_ignored() -> None:

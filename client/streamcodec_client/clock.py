@@ -7,6 +7,8 @@ from typing import Protocol
 
 
 class Clock(Protocol):
+    """Nanoseconds from some beginning, never backwards."""
+
     def now_ns(self) -> int: ...
 
     def sleep(self, seconds: float) -> None:
@@ -15,6 +17,8 @@ class Clock(Protocol):
 
 
 class MonotonicClock:
+    """The machine's."""
+
     def now_ns(self) -> int:
         return time.monotonic_ns()
 

@@ -24,6 +24,8 @@ SPLICE_MS = 2.5  # over which the end of one stretch fades into the beginning of
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StreamStatistics:
+    """One talker's sums since it was first heard of."""
+
     stream: int
     name: str
     payload_bytes: int

@@ -23,6 +23,8 @@ class EncodingSettings:
 
 
 class Encoder(Protocol):
+    """As streamcodec.StreamEncoder, at the model's own rate."""
+
     def encode(self, pcm: Pcm) -> list[bytes]: ...
 
     def flush(self) -> list[bytes]: ...
@@ -31,6 +33,8 @@ class Encoder(Protocol):
 
 
 class Decoder(Protocol):
+    """As streamcodec.StreamDecoder, at the model's own rate."""
+
     def decode(self, payload: bytes | None) -> Pcm:
         """One payload, or None to conceal one -> float32 [packet_samples, C]. Raises PayloadError."""
         ...

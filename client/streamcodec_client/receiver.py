@@ -121,7 +121,7 @@ class Receiver:
 
     @property
     def everybody_left(self) -> bool:
-        """There were talkers, all have left or muted themselves, and all they said was played. A broken connection is no goodbye."""
+        """There were talkers, all have left or are muted, and all they said was played. A broken connection is no goodbye."""
         silent = all(player.silent for player in tuple(self._players.values()))
         return self._heard_somebody and not self._lost_somebody and silent and not self._events
 

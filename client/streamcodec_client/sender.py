@@ -42,6 +42,8 @@ class Outgoing:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SenderStatistics:
+    """Sums since the beginning."""
+
     packets: int
     payload_bytes: int
     wire_bytes: int

@@ -19,7 +19,7 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from streamcodec.errors import ConfigError, MalformedMessage, MalformedPacket, UnsupportedVersion
-from streamcodec.packet import HEADER_BYTES, MAX_PAYLOAD_BYTES, VERSION, check
+from streamcodec.packet import HEADER_BYTES, MAX_PAYLOAD_BYTES, check
 from streamcodec.session import (
     MAX_MESSAGE_BYTES,
     MAX_NAME_CHARACTERS,
@@ -27,6 +27,7 @@ from streamcodec.session import (
     CloseCode,
     Error,
     Hello,
+    UnsupportedHello,
     parse_message,
     serialize_message,
 )
@@ -50,6 +51,8 @@ class RelayConfig:
     limits: RoomLimits = dataclasses.field(default_factory=RoomLimits)
 
     def __post_init__(self) -> None:
+        if not self.host:  # asyncio would take it for every address
+            raise ConfigError("host must not be empty: 0.0.0.0 listens on all addresses")
         if not 0 <= self.port <= 65_535:
             raise ConfigError(f"port must be 0 to 65535, got {self.port}")
         if not 20 <= self.limits.max_queue_ms <= 10_000:
@@ -93,6 +96,8 @@ class Relay:
             )
         except OSError as error:
             raise ConfigError(f"cannot listen on {self.config.host}:{self.config.port}: {error.strerror or error}") from error
+        except UnicodeError as error:  # asyncio encodes a name before it asks for its address
+            raise ConfigError(f"cannot listen on {self.config.host}:{self.config.port}: that is no host name") from error
         try:
             yield server
         finally:
@@ -151,6 +156,7 @@ class Relay:
         finally:
             writer.cancel()
             del self._wakers[member], self._connections[member]
+            self._sent_away.pop(member, None)
             self._wake(self.rooms.leave(member))
 
     async def _read_hello(self, connection: ServerConnection) -> Hello:
@@ -163,12 +169,12 @@ class Relay:
             raise Refused(CloseCode.MALFORMED, "the first message must be a hello, not media")
         try:
             hello = parse_message(first)
+        except UnsupportedHello as error:
+            raise Refused(CloseCode.VERSION, str(error)) from error
         except MalformedMessage as error:
             raise Refused(CloseCode.MALFORMED, str(error)) from error
         if not isinstance(hello, Hello):
             raise Refused(CloseCode.MALFORMED, "the first message must be a hello")
-        if hello.version != VERSION:
-            raise Refused(CloseCode.VERSION, f"hello speaks protocol version {hello.version}: this relay speaks {VERSION}")
         return hello
 
     async def _read(self, member: Member, connection: ServerConnection) -> None:
@@ -209,9 +215,7 @@ class Relay:
             member = self.rooms.overflowed.pop()
             # Media may go on overflowing its mailbox until it is gone: one task sees to that.
             if member not in self._sent_away and (connection := self._connections.get(member)):
-                task = asyncio.create_task(_send_away(connection))
-                self._sent_away[member] = task
-                task.add_done_callback(lambda _, member=member: self._sent_away.pop(member, None))
+                self._sent_away[member] = asyncio.create_task(_send_away(connection))
 
 
 async def _send_away(connection: ServerConnection) -> None:

@@ -63,15 +63,17 @@ class Counters:
 
 
 class Mailbox:
-    """What one member still has to be sent: control messages in order, and media bounded by age, not by bytes.
+    """What one member still has to be sent, in the order it came: control messages, all of them, and media bounded by age, not by
+    bytes.
 
     TCP's own back-pressure comes minutes too late at these bit rates, so age is measured here, from the moment a packet arrived.
     """
 
     def __init__(self, limits: RoomLimits, counters: Counters) -> None:
         self._limits, self._counters = limits, counters
-        self._control: deque[str] = deque()
-        self._media: deque[tuple[float, bytes]] = deque()
+        self._control: deque[tuple[int, str]] = deque()  # and how many media had arrived before it
+        self._media: deque[tuple[float, bytes]] = deque()  # and when it arrived
+        self._media_arrived = 0
         self._dropping_since: float | None = None
         self.dropped = 0
 
@@ -80,20 +82,22 @@ class Mailbox:
 
     def put_control(self, text: str) -> bool:
         """False where a member reads so little that even control messages pile up: it must be sent away."""
-        self._control.append(text)
+        self._control.append((self._media_arrived, text))
         return len(self._control) <= MAX_CONTROL_BACKLOG
 
     def put_media(self, datagram: bytes, now_ms: float) -> bool:
         """False where the member has been too slow for too long: it must be sent away."""
         self._expire(now_ms)
         self._media.append((now_ms, datagram))
+        self._media_arrived += 1
         return self._dropping_since is None or now_ms - self._dropping_since < self._limits.too_slow_ms
 
     def take(self, now_ms: float) -> str | bytes | None:
-        """Next to be sent: control first, then the oldest media that is not too old. None: nothing is waiting."""
-        if self._control:
-            return self._control.popleft()
+        """Next to be sent: control whose turn it is, or the oldest media that is not too old. None: nothing is waiting."""
         self._expire(now_ms)
+        # A stream's end must not overtake its last words, nor its new info what was made with the old.
+        if self._control and self._control[0][0] <= self._media_arrived - len(self._media):
+            return self._control.popleft()[1]
         if not self._media:
             self._dropping_since = None  # all that there was has been taken; what comes after a pause finds no grudge
             return None

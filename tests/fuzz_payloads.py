@@ -1,0 +1,47 @@
+"""Coverage-guided fuzzing of everything that reads foreign bytes: `make fuzz` (needs atheris, which is no dependency of ours).
+
+A finding is any exception but the one documented error.
+"""
+
+import io
+import sys
+from pathlib import Path
+
+import atheris
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / folder) for folder in (".", "models", "tests", "tests/golden")]
+
+with atheris.instrument_imports(include=["streamcodec"]):
+    from streamcodec.bitstream import Bitstream
+    from streamcodec.container import read_container
+    from streamcodec.errors import ContainerError, MalformedMessage, MalformedPacket, PayloadError
+    from streamcodec.packet import parse
+    from streamcodec.session import parse_message
+
+from regenerate import hand_made_tables  # noqa: E402
+
+BITSTREAM = Bitstream(hand_made_tables())
+
+
+def one_input(foreign: bytes) -> None:
+    """The first byte chooses the reader."""
+    if not foreign:
+        return
+    reader, rest = foreign[0] % 4, foreign[1:]
+    try:
+        if reader == 0:
+            BITSTREAM.parse(rest, 1 + foreign[0] // 4 % 3, 1 + foreign[0] // 16 % 2)
+        elif reader == 1:
+            parse(rest)
+        elif reader == 2:
+            parse_message(rest.decode("utf-8", "replace"))
+        else:
+            read_container(io.BytesIO(rest))
+    except (PayloadError, MalformedPacket, MalformedMessage, ContainerError):
+        pass
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, one_input)
+    atheris.Fuzz()
