@@ -28,6 +28,8 @@ SWITCH_INTERVAL_S = 0.001
 
 @dataclasses.dataclass(frozen=True)
 class LiveSettings:
+    """Where a session goes and when it ends."""
+
     url: str
     room: str
     name: str

@@ -19,7 +19,7 @@ class VaeConfig:
     analysis_window: int = 512
     encoder_dim: int = 192
     decoder_dim: int = 256
-    latent_dim: int = 128
+    latent_dim: int = 192
     kernel: int = 5
     expansion: int = 3
     encoder_blocks: tuple[int, int] = (2, 3)  # at the frame rate, at the packet rate

@@ -83,7 +83,7 @@ class VoiceVae(nn.Module):
 
         self.skip_in = nn.Linear(c.packet + c.overlap, latent, bias=False)
         self.skip_out = nn.Linear(latent, c.packet + c.overlap, bias=False)
-        self.log_precision = nn.Parameter(torch.linspace(-1.5, 0.7, c.quality_knots)[:, None].repeat(1, latent))
+        self.log_precision = nn.Parameter(torch.linspace(-1.6, 0.8, c.quality_knots)[:, None].repeat(1, latent))
         self.prior = Prior(config)
         with torch.no_grad():
             self.head.bias[: c.bins] -= 3.0  # the network starts quiet: the linear path speaks first
@@ -159,18 +159,20 @@ class VoiceVae(nn.Module):
         position = (state.noise_position + head.shape[1]) % self.config.noise_frames
         return x, DecoderState(gain_index[:, -1], position, frame_tail, packet_tail, packet_blocks, frame_blocks)
 
-    def forward(self, x: Tensor, quality: Tensor, lost: Tensor) -> tuple[Tensor, Tensor]:
-        """Training pass. x [B, P * packet], quality [B], lost [B, P] -> reconstructions [2, B, P * packet], bits [B, P].
+    def forward(self, x: Tensor, quality: Tensor, lost: Tensor, hard_share: Tensor) -> tuple[Tensor, Tensor]:
+        """Training pass. x [B, P * packet], quality [B], lost [B, P], hard_share scalar in 0..1 -> reconstructions
+        [2, B, P * packet], bits [B, P].
 
-        The two reconstructions differ in their noise alone: the distortion needs both to be fair to it.
+        `hard_share` of the items hear latents that are rounded, as at inference, with the gradient passed straight through; the
+        others hear samples of the posterior. The rate is always that of a sample (Minnen & Singh 2020). The two reconstructions
+        differ in their noise alone: the distortion needs both to be fair to it.
         """
         batch = len(x)
         quality = quality[:, None].expand_as(lost)
         mean, gain_index, _ = self.encode(x, quality, self.initial_encoder_state(batch))
         sampled = mean + torch.rand_like(mean) - 0.5
-        # Half of the batch hears rounding itself, with its gradient passed straight through; the other half the uniform posterior.
         rounded = mean + (torch.round(mean) - mean).detach()
-        hard = torch.rand(batch, 1, 1, device=x.device) < 0.5
+        hard = torch.rand(batch, 1, 1, device=x.device) < hard_share
         state = self.initial_decoder_state(batch)
         y = torch.where(hard, rounded, sampled)
         head, z, held_gain, _, _ = self._spectral_head(y, gain_index, quality, lost, state)

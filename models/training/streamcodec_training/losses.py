@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 WINDOWS_AND_BANDS = ((64, 8), (128, 16), (256, 32), (512, 64), (1024, 80), (2048, 128))
 WAVEFORM_WINDOWS = (256, 512)
+ALWAYS_JUDGED = 512
 COMPRESSION = -0.35  # |X|^2 to this power times X is X compressed to |X|^0.3
 
 
@@ -50,9 +51,12 @@ def mel_filters(length: int, bands: int, sample_rate: int) -> Tensor:
 class Distortion(nn.Module):
     """Log-mel L1 over six window lengths, and squared error of the power-compressed complex spectrum, which lifts PESQ."""
 
-    def __init__(self, sample_rate: int, waveform_weight: float = 8.0) -> None:
+    def __init__(self, sample_rate: int, waveform_weight: float = 8.0, drawn: int | None = None) -> None:
+        """With `drawn`, every call judges ALWAYS_JUDGED and so many of the other windows, drawn anew and weighted so that the
+        mean over calls is that of all of them: the STFTs cost as much as the network.
+        """
         super().__init__()
-        self.waveform_weight = waveform_weight
+        self.waveform_weight, self.drawn = waveform_weight, drawn
         for length, bands in WINDOWS_AND_BANDS:
             self.register_buffer(f"mel_{length}", mel_filters(length, bands, sample_rate), persistent=False)
             window = torch.hann_window(length) / math.sqrt(length * 0.375)
@@ -65,25 +69,32 @@ class Distortion(nn.Module):
         plain mean would punish noise that is right in level and wrong in detail, and the decoder would answer unvoiced sound
         with a buzz at its frame rate instead.
         """
-        total = torch.zeros(outputs.shape[1], device=outputs.device)
-        for length, _ in WINDOWS_AND_BANDS:
-            window, mel = self.get_buffer(f"window_{length}"), self.get_buffer(f"mel_{length}")
-            with torch.no_grad():
-                wanted = self._spectrum(reference, window)
-                wanted_power = wanted.square().sum(-1)
-                wanted_mel = _log_mel(wanted_power, mel)
-            spectrum = self._spectrum(outputs, window)
-            power = spectrum.square().sum(-1)
-            got_mel = _log_mel(power, mel)
-            total = total + (got_mel - wanted_mel).abs().mean((0, 2, 3))
-            if len(outputs) == 2:
-                total = total - 0.5 * (got_mel[0] - got_mel[1]).abs().mean((1, 2))
-            if length in WAVEFORM_WINDOWS:
-                got = _compressed(spectrum, power)
-                total = total + self.waveform_weight * (got - _compressed(wanted, wanted_power)).square().mean((0, 2, 3, 4))
-                if len(outputs) == 2:
-                    total = total - 0.5 * self.waveform_weight * (got[0] - got[1]).square().mean((1, 2, 3))
+        others = [length for length, _ in WINDOWS_AND_BANDS if length != ALWAYS_JUDGED]
+        drawn = others if self.drawn is None else [others[i] for i in torch.randperm(len(others))[: self.drawn].tolist()]
+        total = self.term(outputs, reference, ALWAYS_JUDGED)
+        for length in drawn:
+            total = total + len(others) / len(drawn) * self.term(outputs, reference, length)
         return total / len(WINDOWS_AND_BANDS)
+
+    def term(self, outputs: Tensor, reference: Tensor, length: int) -> Tensor:
+        """What one window length says: [B]."""
+        window, mel = self.get_buffer(f"window_{length}"), self.get_buffer(f"mel_{length}")
+        with torch.no_grad():
+            wanted = self._spectrum(reference, window)
+            wanted_power = wanted.square().sum(-1)
+            wanted_mel = _log_mel(wanted_power, mel)
+        spectrum = self._spectrum(outputs, window)
+        power = spectrum.square().sum(-1)
+        got_mel = _log_mel(power, mel)
+        total = (got_mel - wanted_mel).abs().mean((0, 2, 3))
+        if len(outputs) == 2:
+            total = total - 0.5 * (got_mel[0] - got_mel[1]).abs().mean((1, 2))
+        if length in WAVEFORM_WINDOWS:
+            got = _compressed(spectrum, power)
+            total = total + self.waveform_weight * (got - _compressed(wanted, wanted_power)).square().mean((0, 2, 3, 4))
+            if len(outputs) == 2:
+                total = total - 0.5 * self.waveform_weight * (got[0] - got[1]).square().mean((1, 2, 3))
+        return total
 
     @staticmethod
     def _spectrum(x: Tensor, window: Tensor) -> Tensor:
