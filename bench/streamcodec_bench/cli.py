@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from pathlib import Path
 
 import click
@@ -17,7 +15,7 @@ OUTPUT = click.Path(dir_okay=False, path_type=Path)
 
 @click.group()
 def bench() -> None:
-    """Measure latency and quality."""
+    """Measure latency and quality: what is claimed is printed by a command."""
 
 
 @bench.command()
@@ -33,40 +31,96 @@ def latency(source: Path, bitrate: float, packet_ms: str, playout_ms: int, model
 
 @bench.command()
 @click.option("--data", type=FOLDER, required=True, help="Folder of clean speech that was not trained on.")
-@click.option("--rates", default="3,6,12", show_default=True, help="kbit/s, comma-separated.")
+@click.option("--rates", default="1.5,3,6,9,12,16", show_default=True, help="kbit/s, comma-separated.")
 @click.option("--model", help="Name of a shipped model, or a folder with one.")
-@click.option("--peers/--no-peers", default=True, show_default=True, help="libopus beside ours (through PyAV).")
+@click.option("--codecs", default="streamcodec,opus", show_default=True, help="Comma-separated, or all.")
+@click.option("--metrics", default="pesq,visqol,estoi", show_default=True, help="Comma-separated, or all.")
+@click.option(
+    "--content", default="clean", show_default=True, help="Classes of content made from the clips, comma-separated, or all."
+)
+@click.option("--noise", type=FOLDER, help="Folder of noise, for noisy speech.")
 @click.option("--clips", type=click.IntRange(min=1), help="At most this many clips.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Worker processes.  [default: half of the cores]")
-@click.option("--json", "json_path", type=OUTPUT, help="Also write the rows here.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Write quality.json, quality.md and quality.png here."
+)
 def quality(
-    data: Path, rates: str, model: str | None, peers: bool, clips: int | None, jobs: int | None, json_path: Path | None
+    data: Path,
+    rates: str,
+    model: str | None,
+    codecs: str,
+    metrics: str,
+    content: str,
+    noise: Path | None,
+    clips: int | None,
+    jobs: int | None,
+    out: Path | None,
 ) -> None:
-    """PESQ-WB and ESTOI at equal payload rates, beside libopus in the same run. Needs the extra `quality`."""
+    """Our codec through its real bitstream beside its peers, at payload rates measured in the same run. Needs the extra `quality`.
+
+    Clips in subfolders count as classes of their own (say, a language each).
+    """
     try:
+        import av  # noqa: F401
         import pesq  # noqa: F401
+        import visqol  # noqa: F401
 
         from . import quality as judge
+        from . import quality_report as report
     except ModuleNotFoundError as error:
         raise click.UsageError(f"bench quality needs {error.name}: pip install 'streamcodec[quality]'") from error
+    from .codecs import all_codecs, opus_version
+    from .content import CLASSES, derived, read_clips
+    from .metrics import METRICS
+
     try:
         wanted = [float(r) * 1000 for r in rates.split(",")]
     except ValueError as error:
         raise click.BadParameter(f"{rates!r}: write kbit/s such as 3,6,12") from error
+    chosen = _chosen("codec", codecs, list(all_codecs(model)))
+    judged = _chosen("metric", metrics, list(METRICS))
+    classes = _chosen("class of content", content, list(CLASSES))
+    played = derived(read_clips(data, clips), classes, read_clips(noise, None) if noise else [])
 
-    click.echo(judge.table([]))
-    rows = judge.measure(
-        data,
-        wanted,
-        model=model,
-        peers=peers,
-        limit=clips,
-        jobs=jobs or judge.default_jobs(),
-        on_row=lambda row: click.echo(judge.table_row(row)),
+    lines = [report.table_head(judged)]
+    click.echo(lines[0])
+
+    def on_row(row: judge.Row) -> None:
+        lines.append(report.table_row(row))
+        click.echo(lines[-1])
+
+    rows, scores = judge.measure(
+        played, wanted, codecs=chosen, metrics=judged, model=model, jobs=jobs or judge.default_jobs(), on_row=on_row
     )
-    if peers:
-        from .peers import opus_version
+    bd = judge.bd_rates(rows, judged)
+    conditions = {
+        "data": str(data),
+        "opus": f"{opus_version()}, VOIP, complexity 10, VBR, 20 ms, wideband",
+        "alignment": "cross-correlation, one delay a clip",
+        "interval": "95 %, normal, of the mean over clips",
+        "rtf": "CPU time of one thread",
+    }
+    notes = [
+        "",
+        report.bd_text(bd),
+        *(f"{name}: {said}" for name, said in conditions.items()),
+        "",
+        report.worst_text(rows, judged[0]),
+    ]
+    click.echo("\n".join(notes))
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "quality.md").write_text("\n".join([*lines, *notes]) + "\n")
+        report.write_json(out / "quality.json", rows, scores, bd, conditions)
+        report.draw(out / "quality.png", rows, judged)
 
-        click.echo(f"opus: {opus_version()}, VOIP, complexity 10, VBR, 20 ms; RTF in CPU time of one thread")
-    if json_path is not None:
-        json_path.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=2) + "\n")
+
+def _chosen(what: str, asked: str, known: list[str]) -> list[str]:
+    """Names out of a comma-separated list. Raises click.BadParameter for one that nobody knows."""
+    if asked == "all":
+        return known
+    names = [name.strip() for name in asked.split(",")]
+    for name in names:
+        if name not in known:
+            raise click.BadParameter(f"no {what} {name!r}: {', '.join(known)}, or all")
+    return names

@@ -45,13 +45,12 @@ def measure(plan: SessionPlan, show: bool) -> tuple[SessionReport, list[int]]:
     config = load_model(plan.model, "cpu").stream_config(1, plan.packet_ms // 20)
     pcm, rate = read_mono(plan.source)
     seconds = len(pcm) / rate
-    heard_lines = 0
 
     def progress(line: dict[str, Any]) -> None:
-        nonlocal heard_lines
-        heard_lines += 1
         if show and line["type"] == "statistics":
-            click.echo(f"\r{_progress_line(line, heard_lines, seconds)}", err=True, nl=False)
+            click.echo(
+                f"\r{_progress_line(line, line['receive']['packets'] * config.packet_ms / 1000, seconds)}", err=True, nl=False
+            )
 
     summaries = run_session(plan, progress)
     if show:
@@ -74,12 +73,13 @@ def measure(plan: SessionPlan, show: bool) -> tuple[SessionReport, list[int]]:
     ), sizes
 
 
-def _progress_line(line: dict[str, Any], second: int, seconds: float) -> str:
-    done = min(1.0, second / seconds)
+def _progress_line(line: dict[str, Any], second: float, seconds: float) -> str:
+    second = min(second, seconds)
+    done = second / seconds
     heard = line["receive"]
     bar = "#" * round(24 * done)
     return (
-        f"[{bar:<24}] {min(second, int(seconds)):3d}/{seconds:.0f} s  {heard['payload_bps'] / 1000:5.2f} kbit/s  "
+        f"[{bar:<24}] {second:3.0f}/{seconds:.0f} s  {heard['payload_bps'] / 1000:5.2f} kbit/s  "
         f"lost {heard['lost']}  late {heard['late']}  concealed {heard['concealed']}  buffer {heard['buffer_ms']:3.0f} ms "
     )
 

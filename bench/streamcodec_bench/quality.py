@@ -1,81 +1,57 @@
-"""PESQ-WB and ESTOI at equal payload rates, ours through its real bitstream beside libopus in the same run."""
+"""`bench quality`: every codec at every rate on every clip, in one run, and what the scores say together."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
 from numpy.typing import NDArray
 from scipy.signal import correlate
 
-import streamcodec
-from streamcodec.errors import AudioError
-from streamcodec.model import CodecModel, load_model
-
-from .peers import Coded, opus
+from .bdrate import bd_rate
+from .codecs import SAMPLE_RATE, PeerCodec, all_codecs
+from .content import Clip
+from .metrics import METRICS
 
 Pcm = NDArray[np.float32]
-SUFFIXES = (".flac", ".ogg", ".opus", ".wav")
-SAMPLE_RATE = 16_000
-LEAST_SECONDS, MOST_SECONDS = 1.0, 15.0
 MAX_DELAY_S = 0.1
+OURS, ANCHOR = "streamcodec", "opus"
 
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """One clip at one rate."""
+    """One clip through one codec at one rate. values: metric -> figure, NaN where it has none for this clip."""
 
     codec: str
     target_bps: float
+    content: str
     clip: str
     bitrate_bps: float
-    pesq: float
-    estoi: float
+    values: dict[str, float]
     encode_rtf: float
     decode_rtf: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Means over the clips; *_ci: half width of the 95 % interval of the mean (normal)."""
+    """Means over the clips of one class. intervals: half widths of the 95 % intervals of the means (normal). worst: metric -> the
+    clip that scored lowest, and its figure.
+    """
 
     codec: str
     target_bps: float
+    content: str
     clips: int
     bitrate_kbps: float
-    pesq: float
-    pesq_ci: float
-    estoi: float
-    estoi_ci: float
+    means: dict[str, float]
+    intervals: dict[str, float]
+    worst: dict[str, tuple[str, float]]
     encode_rtf: float
     decode_rtf: float
-
-
-def read_clips(folder: Path, limit: int | None) -> list[tuple[str, Pcm]]:
-    """Name and [T] at 16 kHz of every clip below `folder`, evenly chosen where there are more than `limit`. Raises AudioError."""
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
-    if not files:
-        raise AudioError(f"no audio below {folder}: looked for {', '.join(SUFFIXES)}")
-    if limit is not None and limit < len(files):
-        files = [files[i * len(files) // limit] for i in range(limit)]
-    clips = []
-    for file in files:
-        pcm, rate = soundfile.read(file, dtype="float32", always_2d=True)
-        mono = soxr.resample(pcm.mean(1), rate, SAMPLE_RATE).astype(np.float32)[: round(MOST_SECONDS * SAMPLE_RATE)]
-        if len(mono) >= LEAST_SECONDS * SAMPLE_RATE:
-            clips.append((file.stem, mono))
-    if not clips:
-        raise AudioError(f"every clip below {folder} is shorter than {LEAST_SECONDS:g} s")
-    return clips
 
 
 def aligned(reference: Pcm, output: Pcm) -> tuple[Pcm, Pcm]:
@@ -87,107 +63,95 @@ def aligned(reference: Pcm, output: Pcm) -> tuple[Pcm, Pcm]:
     return reference[: len(moved)], moved
 
 
-def score(name: str, reference: Pcm, codec: str, target_bps: float, coder: Callable[[Pcm, float], Coded]) -> Score:
-    from pesq import pesq
-    from pystoi import stoi
-
-    seconds = len(reference) / SAMPLE_RATE
-    coded = coder(reference, target_bps)
-    ref, out = aligned(reference, coded.pcm)
+def score(clip: Clip, codec: PeerCodec, target_bps: float, metrics: list[str]) -> Score:
+    seconds = len(clip.pcm) / SAMPLE_RATE
+    coded = codec.code(clip.pcm, target_bps)
+    reference, output = aligned(clip.pcm, coded.pcm)
     return Score(
-        codec,
+        codec.name,
         target_bps,
-        name,
+        clip.content,
+        clip.name,
         coded.payload_bytes * 8 / seconds,
-        float(pesq(SAMPLE_RATE, ref, out, "wb")),
-        float(stoi(ref, out, SAMPLE_RATE, extended=True)),
+        {name: METRICS[name](reference, output) for name in metrics},
         coded.encode_s / seconds,
         coded.decode_s / seconds,
     )
 
 
-def our_codec(pcm: Pcm, target_bps: float, model_name: str | None) -> Coded:
-    """Through the real bitstream, packet by packet, as a live stream would go."""
-    model = _model(model_name)
-    encoder = streamcodec.StreamEncoder(model, bitrate_bps=target_bps)
-    began = time.process_time()
-    payloads = streamcodec.encode(pcm, encoder)
-    encoded = time.process_time()
-    back = streamcodec.decode(payloads, streamcodec.StreamDecoder(model), len(pcm))
-    return Coded(back[:, 0], sum(map(len, payloads)), encoded - began, time.process_time() - encoded)
-
-
-def opus_codec(pcm: Pcm, target_bps: float) -> Coded:
-    return opus(pcm, SAMPLE_RATE, target_bps)
-
-
 def measure(
-    folder: Path,
+    clips: list[Clip],
     rates_bps: list[float],
     *,
+    codecs: list[str],
+    metrics: list[str],
     model: str | None,
-    peers: bool,
-    limit: int | None,
     jobs: int,
     on_row: Callable[[Row], None],
-) -> list[Row]:
-    """Rows in the order in which they are done, each told to `on_row`."""
-    clips = read_clips(folder, limit)
-    rows = []
+) -> tuple[list[Row], list[Score]]:
+    """Rows in the order in which they are done, each told to `on_row`; and what they were made of."""
+    known = all_codecs(model)
+    rows, scores = [], []
     with ProcessPoolExecutor(jobs, initializer=_one_thread) as pool:
-        for rate in rates_bps:
-            coders: dict[str, Callable[[Pcm, float], Coded]] = {"streamcodec": functools.partial(our_codec, model_name=model)}
-            if peers and rate >= 6_000:  # libopus takes no less than 6 kbit/s
-                coders["opus"] = opus_codec
-            for codec, coder in coders.items():
-                jobs_ = [pool.submit(score, name, pcm, codec, rate, coder) for name, pcm in clips]
-                rows.append(summarise([job.result() for job in jobs_]))
-                on_row(rows[-1])
+        for name in codecs:
+            for rate in known[name].rates(rates_bps):
+                pending = [pool.submit(score, clip, known[name], rate, metrics) for clip in clips]
+                done = [job.result() for job in pending]
+                scores += done
+                for row in summarise(done):
+                    rows.append(row)
+                    on_row(row)
+    return rows, scores
+
+
+def summarise(scores: list[Score]) -> list[Row]:
+    """A row for every class of content, in the order in which they first come."""
+    rows = []
+    for content in dict.fromkeys(s.content for s in scores):
+        group = [s for s in scores if s.content == content]
+        names = list(group[0].values)
+        columns = {name: [s.values[name] for s in group] for name in names}
+        ranked = {name: [s for s in group if math.isfinite(s.values[name])] for name in names}
+        lowest = {name: min(some, key=lambda s: s.values[name]) for name, some in ranked.items() if some}
+        rows.append(
+            Row(
+                group[0].codec,
+                group[0].target_bps,
+                content,
+                len(group),
+                float(np.mean([s.bitrate_bps for s in group])) / 1000,
+                {name: _mean(column) for name, column in columns.items()},
+                {name: _half_width(column) for name, column in columns.items()},
+                {name: (s.clip, s.values[name]) for name, s in lowest.items()},
+                float(np.mean([s.encode_rtf for s in group])),
+                float(np.mean([s.decode_rtf for s in group])),
+            )
+        )
     return rows
 
 
-def summarise(scores: list[Score]) -> Row:
-    def mean(field: str) -> float:
-        return float(np.mean([getattr(s, field) for s in scores]))
+def bd_rates(rows: list[Row], metrics: Iterable[str]) -> dict[str, float | None]:
+    """Ours against the anchor for each metric on the first class of content both were measured on, in percent of its rate."""
+    content = rows[0].content if rows else ""
 
-    def half_width(field: str) -> float:
-        values = [getattr(s, field) for s in scores]
-        return float(1.96 * np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else float("nan")
+    def curve(codec: str, metric: str) -> list[tuple[float, float]]:
+        return [(r.bitrate_kbps, r.means[metric]) for r in rows if r.codec == codec and r.content == content]
 
-    return Row(
-        scores[0].codec,
-        scores[0].target_bps,
-        len(scores),
-        mean("bitrate_bps") / 1000,
-        mean("pesq"),
-        half_width("pesq"),
-        mean("estoi"),
-        half_width("estoi"),
-        mean("encode_rtf"),
-        mean("decode_rtf"),
-    )
-
-
-def table(rows: list[Row]) -> str:
-    head = ["| codec | kbit/s | PESQ-WB | ESTOI | RTF enc + dec |", "|---|---|---|---|---|"]
-    return "\n".join([*head, *(table_row(row) for row in rows)])
-
-
-def table_row(r: Row) -> str:
-    return (
-        f"| {r.codec} | {r.bitrate_kbps:.2f} | {r.pesq:.2f} ± {r.pesq_ci:.2f} | {r.estoi:.3f} ± {r.estoi_ci:.3f} | "
-        f"{r.encode_rtf:.4f} + {r.decode_rtf:.4f} |"
-    )
+    return {metric: bd_rate(curve(ANCHOR, metric), curve(OURS, metric)) for metric in metrics}
 
 
 def default_jobs() -> int:
     return max(1, (os.cpu_count() or 2) // 2)
 
 
-@functools.cache
-def _model(name: str | None) -> CodecModel:
-    """One copy of the weights a worker process."""
-    return load_model(name, "cpu")
+def _mean(values: list[float]) -> float:
+    finite = [v for v in values if math.isfinite(v)]
+    return float(np.mean(finite)) if finite else float("nan")
+
+
+def _half_width(values: list[float]) -> float:
+    finite = [v for v in values if math.isfinite(v)]
+    return float(1.96 * np.std(finite, ddof=1) / math.sqrt(len(finite))) if len(finite) > 1 else float("nan")
 
 
 def _one_thread() -> None:

@@ -28,7 +28,7 @@ COMMANDS = {
     "decode": ("streamcodec_client.file_cli:decode", "client", ".sc file to audio file."),
     "info": ("streamcodec_client.file_cli:info", "client", "What a .sc file or a model holds."),
     "train": ("streamcodec_training.cli:train", "train", "Train a codec on a folder of audio."),
-    "bench": ("streamcodec_bench.cli:bench", "bench", "Measure latency, quality and speed."),
+    "bench": ("streamcodec_bench.cli:bench", "bench", "Measure latency and quality."),
 }
 
 

@@ -1,0 +1,177 @@
+"""What the judge plays: clean clips of a folder, and classes of content made from them, the same each time."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from streamcodec.errors import AudioError, ConfigError
+
+Pcm = NDArray[np.float32]
+SUFFIXES = (".flac", ".ogg", ".opus", ".wav")
+SAMPLE_RATE = 16_000
+LEAST_SECONDS, MOST_SECONDS = 1.0, 15.0
+LEVEL_CHANGE_DB = 20.0
+NOISE_SNR_DB = 10.0
+SYNTHETIC_SECONDS = 8.0
+FORMANTS = ((700, 1.0), (1_150, 0.5), (2_700, 0.25), (3_400, 0.1))  # Hz and gain: an open "a"
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """[T] at SAMPLE_RATE, under a name and a class of content."""
+
+    name: str
+    content: str
+    pcm: Pcm
+
+
+def read_clips(folder: Path, limit: int | None) -> list[Clip]:
+    """Every clip below `folder`, evenly chosen where there are more than `limit`; their class is the subfolder they lie in, or
+    "clean". Raises AudioError.
+    """
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
+    if not files:
+        raise AudioError(f"no audio below {folder}: looked for {', '.join(SUFFIXES)}")
+    if limit is not None and limit < len(files):
+        files = [files[i * len(files) // limit] for i in range(limit)]
+    clips = []
+    for file in files:
+        pcm, rate = soundfile.read(file, dtype="float32", always_2d=True)
+        mono = soxr.resample(pcm.mean(1), rate, SAMPLE_RATE).astype(np.float32)[: round(MOST_SECONDS * SAMPLE_RATE)]
+        if len(mono) >= LEAST_SECONDS * SAMPLE_RATE:
+            inside = file.relative_to(folder).parts
+            clips.append(Clip(file.stem, inside[0] if len(inside) > 1 else "clean", mono))
+    if not clips:
+        raise AudioError(f"every clip below {folder} is shorter than {LEAST_SECONDS:g} s")
+    return clips
+
+
+def derived(clips: list[Clip], wanted: list[str], noise: list[Clip]) -> list[Clip]:
+    """The clips of each class in `wanted`. Raises ConfigError for a class that nobody knows, or that needs noise where none is."""
+    made: list[Clip] = []
+    for content in wanted:
+        if content == "clean":
+            made += clips
+        elif content in FROM_CLIP:
+            change = FROM_CLIP[content]
+            made += [Clip(c.name, content, change(c.pcm, _rng(c.name, content))) for c in clips]
+        elif content == "two talkers":
+            pairs = zip(clips, clips[1:] + clips[:1], strict=True)
+            made += [Clip(a.name, content, _peak_limited(a.pcm + _fitted(b.pcm, len(a.pcm)))) for a, b in pairs]
+        elif content == "noisy":
+            if not noise:
+                raise ConfigError("noisy speech needs a folder of noise: --noise DIR")
+            made += [Clip(c.name, content, _with_noise(c.pcm, noise[i % len(noise)].pcm)) for i, c in enumerate(clips)]
+        elif content in SYNTHETIC:
+            made.append(Clip(content, content, SYNTHETIC[content](_rng(content, content))))
+        else:
+            raise ConfigError(f"no class of content {content!r}: {', '.join(CLASSES)}")
+    return made
+
+
+def _rng(name: str, content: str) -> np.random.Generator:
+    return np.random.default_rng(zlib.crc32(f"{name}/{content}".encode()))
+
+
+def _peak_limited(pcm: Pcm) -> Pcm:
+    return (pcm / max(1.0, float(np.abs(pcm).max()) / 0.99)).astype(np.float32)
+
+
+def _fitted(pcm: Pcm, length: int) -> Pcm:
+    return np.resize(pcm, length)
+
+
+def _with_noise(pcm: Pcm, noise: Pcm) -> Pcm:
+    fitted = _fitted(noise, len(pcm))
+    scale = np.sqrt(np.mean(pcm**2) / (np.mean(fitted**2) + 1e-12) / 10 ** (NOISE_SNR_DB / 10))
+    return _peak_limited(pcm + np.float32(scale) * fitted)
+
+
+def _quiet(pcm: Pcm, rng: np.random.Generator) -> Pcm:
+    return pcm * np.float32(10 ** (-LEVEL_CHANGE_DB / 20))
+
+
+def _loud(pcm: Pcm, rng: np.random.Generator) -> Pcm:
+    """As loud as it gets without clipping, at most LEVEL_CHANGE_DB more."""
+    room = 0.99 / max(1e-6, float(np.abs(pcm).max()))
+    return pcm * np.float32(min(room, 10 ** (LEVEL_CHANGE_DB / 20)))
+
+
+def _reverberant(pcm: Pcm, rng: np.random.Generator) -> Pcm:
+    """Exponentially decaying noise behind the direct sound, 0.5 s to -60 dB."""
+    length = SAMPLE_RATE // 2
+    tail = rng.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length)
+    tail *= 0.5 / np.sqrt(np.sum(tail**2))
+    tail[0] = 1.0
+    size = len(pcm) + length
+    wet = np.fft.irfft(np.fft.rfft(pcm, size) * np.fft.rfft(tail, size), size)[: len(pcm)]
+    return _peak_limited(wet.astype(np.float32))
+
+
+def _scaled(pcm: NDArray[np.float64]) -> Pcm:
+    scaled: Pcm = (0.3 * pcm / np.abs(pcm).max()).astype(np.float32)
+    return scaled
+
+
+def _time() -> NDArray[np.float64]:
+    return np.arange(round(SYNTHETIC_SECONDS * SAMPLE_RATE)) / SAMPLE_RATE
+
+
+def _music(rng: np.random.Generator) -> Pcm:
+    """Four-part chords of decaying partials, a new one each half second."""
+    t, out = _time(), np.zeros(round(SYNTHETIC_SECONDS * SAMPLE_RATE))
+    for start in np.arange(0, SYNTHETIC_SECONDS, 0.5):
+        root = 110 * 2 ** (rng.integers(0, 12) / 12)
+        since = np.clip(t - start, 0, None)
+        envelope = (t >= start) * np.minimum(1, since / 0.01) * np.exp(-3 * since)
+        for ratio in (1, 5 / 4, 3 / 2, 2):
+            for partial in range(1, 9):
+                out += envelope * np.sin(2 * np.pi * root * ratio * partial * since) / partial**1.5
+    return _scaled(out)
+
+
+def _singing(rng: np.random.Generator) -> Pcm:
+    """A vowel-like voice that holds notes with vibrato and glides between them."""
+    t = _time()
+    notes = 196 * 2 ** (np.array([0, 2, 4, 5, 7, 5, 4, 2, 0]) / 12)
+    melody = np.interp(t, np.linspace(0, SYNTHETIC_SECONDS, len(notes)), notes) * (1 + 0.01 * np.sin(2 * np.pi * 5.5 * t))
+    phase = 2 * np.pi * np.cumsum(melody) / SAMPLE_RATE
+    out = np.zeros(len(t))
+    for partial in range(1, 30):
+        frequency = partial * melody
+        formants = sum(gain / (1 + ((frequency - centre) / 90) ** 2) for centre, gain in FORMANTS)
+        out += (frequency < 7_500) * formants * np.sin(partial * phase)
+    return _scaled(out)
+
+
+def _silence(rng: np.random.Generator) -> Pcm:
+    return np.zeros(len(_time()), np.float32)
+
+
+def _clicks(rng: np.random.Generator) -> Pcm:
+    """A click of one sample four times a second."""
+    pcm = np.zeros(len(_time()), np.float32)
+    pcm[1000 :: SAMPLE_RATE // 4] = 0.7
+    return pcm
+
+
+FROM_CLIP: dict[str, Callable[[Pcm, np.random.Generator], Pcm]] = {
+    "reverberant": _reverberant,
+    "loud": _loud,
+    "quiet": _quiet,
+}
+SYNTHETIC: dict[str, Callable[[np.random.Generator], Pcm]] = {
+    "music": _music,
+    "singing": _singing,
+    "silence": _silence,
+    "clicks": _clicks,
+}
+CLASSES = ("clean", *FROM_CLIP, "two talkers", "noisy", *SYNTHETIC)

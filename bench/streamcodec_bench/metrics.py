@@ -1,0 +1,143 @@
+"""How good a decoded clip is. Each metric takes reference and output [T] at 16 kHz, aligned, and gives one number.
+
+PESQ, ViSQOL, ESTOI, the spectral distance and the buzz compare; DNSMOS and PLCMOS only listen to the output.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pcm = NDArray[np.float32]
+SAMPLE_RATE = 16_000
+FRAME_RATES_HZ = (50.0, 100.0)  # of our packets and synthesis frames: where a buzz would be
+ENVELOPE_RATE = 1_000
+
+
+def pesq(reference: Pcm, output: Pcm) -> float:
+    """PESQ-WB (ITU-T P.862.2), 1.0 to 4.64."""
+    from pesq import NoUtterancesError
+    from pesq import pesq as score
+
+    try:
+        return float(score(SAMPLE_RATE, reference, output, "wb"))
+    except NoUtterancesError:
+        return float("nan")
+
+
+def visqol(reference: Pcm, output: Pcm) -> float:
+    """ViSQOL v3 speech mode, exponential mapper, 1 to 5. The lattice mapper punishes noise that nobody hears."""
+    return float(_visqol().measure_from_arrays(reference.astype(np.float64), output.astype(np.float64), SAMPLE_RATE).moslqo)
+
+
+def estoi(reference: Pcm, output: Pcm) -> float:
+    """Extended short-time objective intelligibility (Jensen & Taal 2016), up to 1."""
+    from pystoi import stoi
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # clips of too little speech: it returns 1e-5
+        value = float(stoi(reference, output, SAMPLE_RATE, extended=True))
+    return value if value > 1e-4 else float("nan")
+
+
+def log_spectral_distance(reference: Pcm, output: Pcm) -> float:
+    """Root mean square difference of log spectra in dB, 32 ms windows, down to 60 dB below the loudest."""
+    a, b = _power_spectrum(reference), _power_spectrum(output)
+    floor = max(1e-12, float(a.max(initial=0)) * 1e-6)
+    difference = 10 * np.log10(np.maximum(a, floor) / np.maximum(b, floor))
+    return float(np.mean(np.sqrt(np.mean(difference**2, axis=1))))
+
+
+def dnsmos_signal(reference: Pcm, output: Pcm) -> float:
+    """DNSMOS P.835 signal quality, 1 to 5 (Reddy et al. 2022): naturalness of the voice."""
+    from speechmos import dnsmos
+
+    return float(dnsmos.run(_within_scale(output), SAMPLE_RATE)["sig_mos"])
+
+
+def plcmos(reference: Pcm, output: Pcm) -> float:
+    """PLCMOS v2, 1 to 5 (Diener et al. 2023): hears gaps and buzz."""
+    from speechmos import plcmos as scorer
+
+    return float(scorer.run(_within_scale(output), SAMPLE_RATE)["plcmos"])
+
+
+def speaker_similarity(reference: Pcm, output: Pcm) -> float:
+    """Cosine of Resemblyzer's speaker embeddings (Wan et al. 2018), up to 1."""
+    encoder = _speaker_encoder()
+    return float(encoder.embed_utterance(reference) @ encoder.embed_utterance(output))
+
+
+def buzz(reference: Pcm, output: Pcm) -> float:
+    """How many dB more the output's envelope swings at our frame rates than the reference's, above 3 kHz, the worse of both."""
+    a, b = _modulation(reference), _modulation(output)
+    return float(max(10 * np.log10(b[rate] / a[rate]) for rate in FRAME_RATES_HZ))
+
+
+METRICS: dict[str, Callable[[Pcm, Pcm], float]] = {
+    "pesq": pesq,
+    "visqol": visqol,
+    "estoi": estoi,
+    "lsd": log_spectral_distance,
+    "dnsmos": dnsmos_signal,
+    "plcmos": plcmos,
+    "speaker": speaker_similarity,
+    "buzz": buzz,
+}
+TITLES = {
+    "pesq": "PESQ-WB",
+    "visqol": "ViSQOL",
+    "estoi": "ESTOI",
+    "lsd": "LSD dB",
+    "dnsmos": "DNSMOS sig",
+    "plcmos": "PLCMOS",
+    "speaker": "speaker sim.",
+    "buzz": "buzz dB",
+}
+
+
+def _power_spectrum(pcm: Pcm) -> NDArray[np.float64]:
+    window = 512
+    padded = np.concatenate([pcm, np.zeros(max(0, window - len(pcm)), np.float32)])
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[:: window // 2] * np.hanning(window)
+    power: NDArray[np.float64] = np.abs(np.fft.rfft(frames)) ** 2
+    return power
+
+
+def _modulation(pcm: Pcm) -> dict[float, float]:
+    """Power of the band envelope around each frame rate, relative to the rest between 30 and 200 Hz."""
+    from scipy.signal import butter, sosfilt, welch
+
+    high = np.abs(sosfilt(butter(6, 3_000, "highpass", fs=SAMPLE_RATE, output="sos"), pcm))
+    envelope = high[: len(high) // 16 * 16].reshape(-1, SAMPLE_RATE // ENVELOPE_RATE).mean(1)
+    frequencies, power = welch(envelope, ENVELOPE_RATE, nperseg=min(1000, len(envelope)), detrend="constant")
+    around = (frequencies > 30) & (frequencies < 200)
+    total = power[around].mean() + 1e-20
+    return {rate: float(power[np.abs(frequencies - rate) <= 1.5].mean() / total + 1e-6) for rate in FRAME_RATES_HZ}
+
+
+def _within_scale(pcm: Pcm) -> Pcm:
+    return np.clip(pcm, -1, 1)
+
+
+@functools.cache
+def _visqol() -> Any:
+    from visqol import VisqolApi
+
+    api = VisqolApi()
+    api.create(mode="speech", use_lattice_model=False)
+    return api
+
+
+@functools.cache
+def _speaker_encoder() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it imports from modules that SciPy and setuptools will drop
+        from resemblyzer import VoiceEncoder
+
+    return VoiceEncoder("cpu", verbose=False)

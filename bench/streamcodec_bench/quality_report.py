@@ -1,0 +1,100 @@
+"""Rows of `bench quality` as a Markdown table, as JSON, and as rate-distortion curves in a PNG."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+from .metrics import TITLES
+from .quality import ANCHOR, Row, Score
+
+COLOURS = ("#1d6fb8", "#c2410c", "#15803d", "#7e22ce", "#6b7280", "#9ca3af")
+
+
+def table_head(metrics: Iterable[str]) -> str:
+    titles = ["codec", "content", "clips", "kbit/s", *(TITLES[m] for m in metrics), "RTF enc + dec"]
+    return f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}"
+
+
+def table_row(row: Row) -> str:
+    cells = [row.codec, row.content, str(row.clips), f"{row.bitrate_kbps:.2f}" if row.bitrate_kbps else "-"]
+    cells += [_cell(mean, row.intervals[name]) for name, mean in row.means.items()]
+    return f"| {' | '.join([*cells, f'{row.encode_rtf:.3f} + {row.decode_rtf:.3f}'])} |"
+
+
+def bd_text(rates: dict[str, float | None]) -> str:
+    """One line: how many bits ours needs for the anchor's quality."""
+    said = [f"{TITLES[name]} {value:+.0f} %" for name, value in rates.items() if value is not None]
+    return f"BD-rate against {ANCHOR}: {', '.join(said) if said else 'the curves do not overlap, or have fewer than three points'}"
+
+
+def worst_text(rows: list[Row], metric: str) -> str:
+    """The clip that each codec does worst, a line each."""
+    lines = [f"worst {TITLES[metric]}:"]
+    for row in rows:
+        if metric in row.worst:
+            clip, value = row.worst[metric]
+            lines.append(f"  {row.codec} {row.bitrate_kbps:.2f} kbit/s, {row.content}: {value:.2f} ({clip})")
+    return "\n".join(lines)
+
+
+def write_json(target: Path, rows: list[Row], scores: list[Score], bd: dict[str, float | None], conditions: dict[str, str]) -> None:
+    report = {
+        "conditions": conditions,
+        "bd_rate_percent": bd,
+        "rows": [dataclasses.asdict(row) for row in rows],
+        "scores": [dataclasses.asdict(score) for score in scores],
+    }
+    target.write_text(json.dumps(_without_nan(report), indent=1) + "\n")
+
+
+def draw(target: Path, rows: list[Row], metrics: list[str]) -> None:
+    """A panel a metric on the first class of content; codecs without a rate are horizontal lines."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    content = rows[0].content
+    shown = [row for row in rows if row.content == content]
+    columns = min(3, len(metrics))
+    lines = math.ceil(len(metrics) / columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(4.2 * columns, 3.2 * lines), squeeze=False, layout="constrained")
+    for axis, metric in zip(axes.flat, metrics, strict=False):
+        for colour, codec in zip(COLOURS, dict.fromkeys(row.codec for row in shown), strict=False):
+            points = sorted((r.bitrate_kbps, r.means[metric], r.intervals[metric]) for r in shown if r.codec == codec)
+            if points[0][0] == 0:
+                axis.axhline(points[0][1], color=colour, linestyle=":", linewidth=1, label=codec)
+            else:
+                rates, means, spreads = zip(*points, strict=True)
+                axis.errorbar(rates, means, spreads, color=colour, marker="o", markersize=3, linewidth=1.4, capsize=2, label=codec)
+        axis.set_title(f"{TITLES[metric]} ({content})", fontsize=9, loc="left")
+        axis.set_xlabel("payload kbit/s", fontsize=8)
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    for axis in list(axes.flat)[len(metrics) :]:
+        axis.remove()
+    axes[0][0].legend(fontsize=7, frameon=False)
+    figure.savefig(target, dpi=110)
+    plt.close(figure)
+
+
+def _cell(mean: float, spread: float) -> str:
+    if not math.isfinite(mean):
+        return "-"
+    digits = 3 if abs(mean) < 1 else 2
+    return f"{mean:.{digits}f} ± {spread:.{digits}f}" if math.isfinite(spread) else f"{mean:.{digits}f}"
+
+
+def _without_nan(value: object) -> object:
+    """JSON knows no NaN: null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {k: _without_nan(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(v) for v in value]
+    return value

@@ -1,0 +1,132 @@
+"""The judge must tell good from bad, and say nothing where there is nothing to say."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+from conftest import SPEECH, voice
+from streamcodec.errors import AudioError, ConfigError
+from streamcodec_bench.bdrate import bd_rate
+from streamcodec_bench.cli import bench
+from streamcodec_bench.codecs import PeerCodec, all_codecs, low_passed
+from streamcodec_bench.content import CLASSES, Clip, derived, read_clips
+from streamcodec_bench.metrics import SAMPLE_RATE, buzz, estoi, log_spectral_distance
+from streamcodec_bench.quality import Score, aligned, summarise
+
+
+@pytest.fixture(scope="module")
+def speech() -> np.ndarray:
+    pcm, rate = soundfile.read(SPEECH, dtype="float32")
+    assert rate == SAMPLE_RATE
+    return pcm[: 6 * rate]
+
+
+def test_half_the_rate_for_the_same_quality_is_minus_50_percent() -> None:
+    anchor = [(6.0, 1.5), (9.0, 2.4), (12.0, 3.0), (16.0, 3.4)]
+    assert bd_rate(anchor, [(rate / 2, quality) for rate, quality in anchor]) == pytest.approx(-50)
+    assert bd_rate(anchor, anchor) == pytest.approx(0)
+
+
+def test_curves_that_do_not_overlap_have_no_bd_rate() -> None:
+    anchor = [(6.0, 1.5), (9.0, 2.4), (12.0, 3.0)]
+    assert bd_rate(anchor, [(3.0, 0.5), (4.0, 0.8), (5.0, 1.2)]) is None
+    assert bd_rate(anchor, [(3.0, 1.5), (4.0, 2.5)]) is None
+
+
+def test_delay_is_taken_out(speech: np.ndarray) -> None:
+    late = np.concatenate([np.zeros(333, np.float32), speech])
+    reference, output = aligned(speech, late)
+    assert np.array_equal(reference, output)
+
+
+def test_metrics_prefer_less_noise(speech: np.ndarray) -> None:
+    noise = np.random.default_rng(0).standard_normal(len(speech)).astype(np.float32)
+    little, much = speech + 0.002 * noise, speech + 0.02 * noise
+    assert estoi(speech, speech) > estoi(speech, little) > estoi(speech, much)
+    assert log_spectral_distance(speech, speech) == 0 < log_spectral_distance(speech, little) < log_spectral_distance(speech, much)
+
+
+def test_a_buzz_at_the_frame_rate_is_heard(speech: np.ndarray) -> None:
+    comb = 1 + 0.5 * np.cos(2 * np.pi * 100 * np.arange(len(speech)) / SAMPLE_RATE)
+    assert abs(buzz(speech, speech)) < 0.01
+    assert buzz(speech, (speech * comb).astype(np.float32)) > 3
+
+
+def test_the_low_pass_row_lacks_the_upper_band(speech: np.ndarray) -> None:
+    power = np.abs(np.fft.rfft(low_passed(speech, 0).pcm)) ** 2
+    wanted = np.abs(np.fft.rfft(speech)) ** 2
+    above = len(power) * 5 // 8  # 5 kHz
+    assert power[above:].sum() < 1e-4 * wanted[above:].sum()
+
+
+def test_every_class_of_content_is_made_the_same_each_time() -> None:
+    clips = [Clip("a", "clean", voice(2)), Clip("b", "clean", voice(3, seed=1))]
+    noise = [Clip("n", "clean", np.random.default_rng(0).standard_normal(16_000).astype(np.float32))]
+    first, second = (derived(clips, list(CLASSES), noise) for _ in range(2))
+    assert {c.content for c in first} == set(CLASSES)
+    for one, other in zip(first, second, strict=True):
+        assert np.array_equal(one.pcm, other.pcm)
+        assert np.abs(one.pcm).max() <= 1
+
+
+def test_noisy_speech_needs_noise() -> None:
+    with pytest.raises(ConfigError, match="--noise"):
+        derived([Clip("a", "clean", voice(2))], ["noisy"], [])
+
+
+def test_subfolders_are_classes_and_an_empty_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "da").mkdir()
+    soundfile.write(tmp_path / "da" / "x.wav", voice(2), 16_000)
+    soundfile.write(tmp_path / "y.wav", voice(2), 16_000)
+    soundfile.write(tmp_path / "short.wav", voice(0.5), 16_000)
+    assert {(c.name, c.content) for c in read_clips(tmp_path, None)} == {("x", "da"), ("y", "clean")}
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AudioError, match="no audio below"):
+        read_clips(tmp_path / "empty", None)
+
+
+def test_a_mean_leaves_out_what_has_no_figure() -> None:
+    def one(clip: str, value: float) -> Score:
+        return Score("x", 6000, "clean", clip, 6000, {"pesq": value}, 0.1, 0.1)
+
+    (row,) = summarise([one("a", 2.0), one("b", 3.0), one("c", math.nan)])
+    assert row.means["pesq"] == 2.5
+    assert row.worst["pesq"] == ("a", 2.0)
+    assert row.clips == 3
+
+
+def test_peers_are_measured_only_at_rates_they_have() -> None:
+    asked = [3000.0, 6000.0, 16000.0]
+    assert all_codecs(None)["opus"].rates(asked) == [6000, 16000]
+    assert all_codecs(None)["codec2"].rates(asked) == [3200]
+    assert all_codecs(None)["reference"].rates(asked) == [0]
+    assert PeerCodec("any", low_passed).rates(asked) == asked
+
+
+def test_the_command_writes_table_json_and_picture(tmp_path: Path, model_folder: Path) -> None:
+    pytest.importorskip("av", reason="the extra `quality` is not installed")
+    pytest.importorskip("pesq", reason="the extra `quality` is not installed")
+    pytest.importorskip("visqol", reason="the extra `quality` is not installed")
+    soundfile.write(tmp_path / "a.wav", voice(2), 16_000)
+    out = tmp_path / "out"
+    arguments = ["quality", "--data", str(tmp_path), "--rates", "6", "--model", str(model_folder), "--metrics", "lsd"]
+    done = CliRunner().invoke(bench, [*arguments, "--codecs", "streamcodec,reference", "--jobs", "1", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    report = json.loads((out / "quality.json").read_text())
+    assert [row["codec"] for row in report["rows"]] == ["streamcodec", "reference"]
+    assert report["rows"][1]["means"]["lsd"] == 0
+    assert report["rows"][0]["means"]["lsd"] > 0
+    assert "| streamcodec | clean |" in (out / "quality.md").read_text()
+    assert (out / "quality.png").stat().st_size > 1000
+
+
+def test_unknown_names_are_refused_with_those_that_are_known(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="the extra `quality` is not installed")
+    done = CliRunner().invoke(bench, ["quality", "--data", str(tmp_path), "--metrics", "loudness"])
+    assert done.exit_code == 2
+    assert "no metric 'loudness': pesq" in done.output
