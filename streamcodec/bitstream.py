@@ -7,6 +7,7 @@ gain says silence, the class that names the scale tables, and the latents. Nothi
 from __future__ import annotations
 
 import dataclasses
+import math
 from itertools import accumulate
 
 import numpy as np
@@ -21,6 +22,8 @@ ESCAPE = 2 * SYMBOL_LIMIT + 1
 ESCAPE_BITS_MAX = 12
 LATENT_LIMIT = SYMBOL_LIMIT + (1 << ESCAPE_BITS_MAX)
 MAX_PAYLOAD_BYTES = 1200  # what a media packet carries; far above what any rate needs
+# Squared quantiser steps that a bit is worth: the slope of step^2 / 12 * 2^(-2 bits), what a uniform quantiser trades them at.
+BIT_WORTH = 2 * math.log(2) / 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,15 @@ class Latents:
     level: int
     gain_index: NDArray[np.int32]
     y: NDArray[np.int32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Means:
+    """One payload before it is quantised: gain_index [P, C], and mean [P, C, D] of the posterior in quantiser steps."""
+
+    level: int
+    gain_index: NDArray[np.int32]
+    mean: NDArray[np.float32]
 
 
 class Bitstream:
@@ -49,6 +61,14 @@ class Bitstream:
         self._class_costs = PRECISION_BITS - np.log2(tables.class_frequencies.astype(np.float32))
         classes = range(tables.class_scale.shape[0])
         self._rows = np.stack([np.stack([tables.scale_rows(level, c) for c in classes]) for level in range(self.levels)])
+
+    def quantise(self, means: Means) -> Latents:
+        """Rate-distortion optimal rounding: each latent becomes the integer beside it, or zero, for which squared error plus
+        BIT_WORTH a bit is least. Costs a decoder nothing: whatever integers come, it reads them.
+        """
+        packets, channels, latent = means.mean.shape
+        y = np.stack([self._cheapest(means.level, vector) for vector in means.mean.reshape(-1, latent)])
+        return Latents(means.level, means.gain_index, y.reshape(packets, channels, latent))
 
     def serialize(self, latents: Latents) -> bytes:
         """Raises ValueError where a number lies outside what a payload can say: that is the caller's mistake, not the input's."""
@@ -89,10 +109,25 @@ class Bitstream:
         coder.finish()
         return Latents(level, gain_index, y)
 
+    def _cheapest(self, level: int, mean: NDArray[np.float32]) -> NDArray[np.int32]:
+        """mean [D] -> integers [D], under the class that suits its plain rounding."""
+        mean = mean.clip(-LATENT_LIMIT, LATENT_LIMIT)
+        near = np.rint(mean)
+        inward = np.trunc(mean)
+        choices = np.stack([near, inward, np.zeros_like(mean)]).astype(np.int32)
+        row = self._rows[level, self._class_of(level, _symbols(choices[0]))]
+        loss = np.square(choices - mean) + BIT_WORTH * self._costs[row, _symbols(choices)]
+        chosen: NDArray[np.int32] = np.take_along_axis(choices, loss.argmin(0)[None], 0)[0]
+        return chosen
+
+    def _class_of(self, level: int, symbols: NDArray[np.int32]) -> int:
+        """The class that codes symbols [D] in the fewest bits."""
+        return int((self._costs[self._rows[level], symbols].sum(1) + self._class_costs[level]).argmin())
+
     def _put_vector(self, coder: RangeEncoder, level: int, y: NDArray[np.int32]) -> None:
-        symbols = np.where(np.abs(y) > SYMBOL_LIMIT, ESCAPE, y + SYMBOL_LIMIT)
+        symbols = _symbols(y)
         rows = self._rows[level]
-        class_index = int((self._costs[rows, symbols].sum(1) + self._class_costs[level]).argmin())
+        class_index = self._class_of(level, symbols)
         _put(coder, self._class_cumulative[level], class_index)
         for row, symbol, value in zip(rows[class_index].tolist(), symbols.tolist(), y.tolist(), strict=True):
             _put(coder, self._cumulative[row], symbol)
@@ -106,6 +141,12 @@ class Bitstream:
             symbol = coder.get(self._cumulative[row])
             y.append(_get_escape(coder) if symbol == ESCAPE else symbol - SYMBOL_LIMIT)
         return y
+
+
+def _symbols(y: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Columns of the frequency tables for latents of any shape."""
+    symbols: NDArray[np.int32] = np.where(np.abs(y) > SYMBOL_LIMIT, ESCAPE, y + SYMBOL_LIMIT)
+    return symbols
 
 
 def _cumulative(frequencies: NDArray[np.int32]) -> list[int]:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcodec_models.vae import EncoderState
+
 from .bitstream import Latents
 from .config import CodecConfig
 from .engine import TorchEngine
@@ -85,18 +87,21 @@ class StreamEncoder:
 
     def _encode_packet(self, pcm: Pcm) -> bytes:
         level = self._rate.next_level()
-        latents, after = self._engine.encode(pcm, level, self._state)
-        payload = self._bitstream.serialize(latents)
+        latents, payload, after = self._at_level(pcm, level)
         limit = self._rate.budget_bytes
         while limit is not None and len(payload) > limit and level > 0:
             level -= 1
-            latents, after = self._engine.encode(pcm, level, self._state)
-            payload = self._bitstream.serialize(latents)
+            latents, payload, after = self._at_level(pcm, level)
         if limit is not None and len(payload) > limit:
             payload = self._truncate(latents, limit)
         self._state = after
         self._rate.spent(len(payload), level)
         return payload
+
+    def _at_level(self, pcm: Pcm, level: int) -> tuple[Latents, bytes, EncoderState]:
+        means, after = self._engine.encode(pcm, level, self._state)
+        latents = self._bitstream.quantise(means)
+        return latents, self._bitstream.serialize(latents), after
 
     def _truncate(self, latents: Latents, limit: int) -> bytes:
         """The lowest level is still too dear: keep as many leading latents (the strongest of the lapped transform) as fit."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streamcodec_models.vae import DecoderState, EncoderState, VoiceVae
 
-from .bitstream import LATENT_LIMIT, Latents
+from .bitstream import Latents, Means
 
 Pcm = NDArray[np.float32]
 
@@ -33,14 +33,13 @@ class TorchEngine:
         return self.vae.initial_decoder_state(channels)
 
     @torch.inference_mode()
-    def encode(self, pcm: Pcm, level: int, state: EncoderState) -> tuple[Latents, EncoderState]:
-        """pcm [C, P * packet] -> rounded latents, new state; the old one stays valid, so that another level can be tried."""
+    def encode(self, pcm: Pcm, level: int, state: EncoderState) -> tuple[Means, EncoderState]:
+        """pcm [C, P * packet] -> means of the posterior, new state; the old one stays valid, so that another level can be tried."""
         x = torch.from_numpy(np.ascontiguousarray(pcm)).to(self._device)
         quality = self._quality(level, len(pcm), pcm.shape[1] // self.vae.config.packet)
         mean, gain_index, after = self.vae.encode(x, quality, state)
-        y = mean.round().clamp(-LATENT_LIMIT, LATENT_LIMIT).to(torch.int32).transpose(0, 1).cpu().numpy()
         gains = gain_index.to(torch.int32).transpose(0, 1).cpu().numpy()
-        return Latents(level, gains, y), after
+        return Means(level, gains, mean.transpose(0, 1).cpu().numpy()), after
 
     @torch.inference_mode()
     def decode(self, latents: Latents, state: DecoderState) -> tuple[Pcm, DecoderState]:

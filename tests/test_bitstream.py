@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import SMALL, small_vae
-from streamcodec.bitstream import LATENT_LIMIT, MAX_PAYLOAD_BYTES, Bitstream, Latents
+from streamcodec.bitstream import BIT_WORTH, LATENT_LIMIT, MAX_PAYLOAD_BYTES, Bitstream, Latents, Means
 from streamcodec.errors import PayloadError
 from streamcodec_models.entropy import GAIN_COUNT, GAIN_MIN, EntropyTables, integer_frequencies
 
@@ -83,6 +83,24 @@ def test_coded_bits_are_within_2_percent_of_the_priors_estimate() -> None:
     estimate = vae.prior.bits(torch.from_numpy(y[None, :, 0].astype(np.float32)), torch.from_numpy(gain.T), quality).sum().item()
     spent = len(BITSTREAM.serialize(Latents(level, gain, y))) * 8
     assert spent == pytest.approx(estimate, rel=0.02)
+
+
+def test_rounding_takes_the_integer_whose_error_and_bits_cost_least() -> None:
+    rng = np.random.default_rng(2)
+    mean = rng.normal(0, 2, (4, 2, D)).astype(np.float32)
+    mean[0, 0, :3] = (1e9, -1e9, 40.4)
+    gain = np.full((4, 2), -20, np.int32)
+    plain = Latents(9, gain, np.rint(mean).clip(-LATENT_LIMIT, LATENT_LIMIT).astype(np.int32))
+    chosen = BITSTREAM.quantise(Means(9, gain, mean))
+    assert chosen.y[0, 0, 2] == 40
+    assert np.abs(chosen.y).max() == LATENT_LIMIT
+
+    def cost(latents: Latents) -> float:
+        bounded = mean.clip(-LATENT_LIMIT, LATENT_LIMIT)
+        return float(np.square(latents.y - bounded).sum()) + BIT_WORTH * 8 * len(BITSTREAM.serialize(latents))
+
+    assert cost(chosen) < cost(plain)
+    assert len(BITSTREAM.serialize(chosen)) < len(BITSTREAM.serialize(plain))
 
 
 def test_every_symbol_stays_possible_however_small_its_mass() -> None:

@@ -44,7 +44,8 @@ def level_bitrates(vae: VoiceVae, bitstream: Bitstream, calibration: Path) -> li
         size_bytes, packets = 0, 0
         for clip in clips:
             pcm = clip[: len(clip) // c.packet * c.packet][None]
-            latents, _ = engine.encode(pcm, level, engine.initial_encoder_state(1))
+            means, _ = engine.encode(pcm, level, engine.initial_encoder_state(1))
+            latents = bitstream.quantise(means)
             for gain, y in zip(latents.gain_index, latents.y, strict=True):
                 size_bytes += len(bitstream.serialize(type(latents)(level, gain[None], y[None])))
                 packets += 1
