@@ -95,7 +95,8 @@ async def test_a_file_goes_through_a_room(tmp_path: Path, capsys: pytest.Capture
     assert reports[-1]["receive"]["packets"] == 30
     assert reports[-1]["receive"]["payload_bytes"] == 30 * 3
     assert reports[-1]["receive"]["wire_bytes"] == 30 * (3 + 12 + 2 + 52)
-    assert "sent: 30 packets" in captured.err
+    assert "sent: payload 1.2 wire " in captured.err
+    assert ", 30 packets, dropped 0" in captured.err
     assert "disconnected" not in captured.err
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
 from typing import Any
 
@@ -78,7 +79,8 @@ class Reporter:
 
     def _status(self, text: str) -> None:
         if sys.stderr.isatty():
-            click.echo(f"\r\x1b[K{text}", err=True, nl=False)
+            width = shutil.get_terminal_size().columns - 1  # a line that wraps cannot be taken back
+            click.echo(f"\r\x1b[K{text[:width]}", err=True, nl=False)
             self._line_open = True
         else:
             click.echo(text, err=True)
@@ -101,7 +103,7 @@ def _rates(now: SenderStatistics | ReceiverStatistics, before: tuple[int, int], 
 
 
 def _sent_text(sent: SenderStatistics, rates: dict[str, float]) -> str:
-    text = f"{sent.packets} packets, {_kilobits(rates)}, dropped {sent.dropped}"
+    text = f"{_kilobits(rates)}, {sent.packets} packets, dropped {sent.dropped}"
     if sent.lost_ms:
         text += f", capture lost {sent.lost_ms:.0f} ms"
     if sent.invalid_samples:
@@ -111,9 +113,8 @@ def _sent_text(sent: SenderStatistics, rates: dict[str, float]) -> str:
 
 def _received_text(heard: ReceiverStatistics, rates: dict[str, float]) -> str:
     text = (
-        f"{len(heard.streams)} talking, {heard.packets} packets, {_kilobits(rates)}, "
-        f"lost {heard.lost} late {heard.late} concealed {heard.concealed}, "
-        f"buffer {heard.buffer_ms:.0f} ms, playout delay {heard.delay_ms:.0f} ms"
+        f"{len(heard.streams)} talking, {_kilobits(rates)}, playout delay {heard.delay_ms:.0f} ms, "
+        f"buffer {heard.buffer_ms:.0f} ms, {heard.packets} packets, lost {heard.lost} late {heard.late} concealed {heard.concealed}"
     )
     if heard.underruns:
         text += f", underruns {heard.underruns}"

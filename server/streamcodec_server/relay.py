@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import http
 import json
+import os
 import socket
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -95,7 +96,9 @@ class Relay:
                 ping_timeout=20,
             )
         except OSError as error:
-            raise ConfigError(f"cannot listen on {self.config.host}:{self.config.port}: {error.strerror or error}") from error
+            # asyncio wraps the system's word in one of its own; the errors of name resolution have negative numbers.
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+            raise ConfigError(f"cannot listen on {self.config.host}:{self.config.port}: {why.lower()}") from error
         except UnicodeError as error:  # asyncio encodes a name before it asks for its address
             raise ConfigError(f"cannot listen on {self.config.host}:{self.config.port}: that is no host name") from error
         try:
