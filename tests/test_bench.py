@@ -104,6 +104,7 @@ def test_peers_are_measured_only_at_rates_they_have() -> None:
     asked = [3000.0, 6000.0, 16000.0]
     assert all_codecs(None)["opus"].rates(asked) == [6000, 16000]
     assert all_codecs(None)["codec2"].rates(asked) == [3200]
+    assert all_codecs(None)["amr-wb"].rates(asked)[0] == 6600
     assert all_codecs(None)["reference"].rates(asked) == [0]
     assert PeerCodec("any", low_passed).rates(asked) == asked
 

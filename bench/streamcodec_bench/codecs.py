@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import ctypes.util
 import dataclasses
 import functools
 import time
@@ -16,12 +17,16 @@ import soxr
 from numpy.typing import NDArray
 
 import streamcodec
+from streamcodec.errors import ConfigError
 from streamcodec.model import CodecModel, load_model
 
 Pcm = NDArray[np.float32]
 SAMPLE_RATE = 16_000
 OPUS_FRAME_MS = 20
 LC3_FRAME_MS = 10
+AMR_FRAME_MS = 20
+AMR_WB_MODES_BPS = (6_600.0, 8_850.0, 12_650.0, 14_250.0, 15_850.0, 18_250.0, 19_850.0, 23_050.0, 23_850.0)
+AMR_LIBRARIES = (("vo-amrwbenc", "libvo-amrwbenc0"), ("opencore-amrwb", "libopencore-amrwb0"))
 LOW_PASS_HZ = 3_500
 
 
@@ -127,6 +132,30 @@ def codec2(pcm: Pcm, bitrate_bps: float) -> Coded:
     return Coded(soxr.resample(decoded, 8_000, SAMPLE_RATE), sum(map(len, payloads)), encoded - began, ended - encoded)
 
 
+def amr_wb(pcm: Pcm, bitrate_bps: float) -> Coded:
+    """3GPP AMR-WB (ITU-T G.722.2) through Debian's libvo-amrwbenc0 and libopencore-amrwb0; payload without the byte of header."""
+    encoder, decoder = (_library(name, package) for name, package in AMR_LIBRARIES)
+    mode, size = AMR_WB_MODES_BPS.index(bitrate_bps), SAMPLE_RATE * AMR_FRAME_MS // 1000
+    samples = _int16(np.concatenate([pcm, np.zeros(2 * size, np.float32)]))
+    encoder.E_IF_init.restype = decoder.D_IF_init.restype = ctypes.c_void_p
+    coder = ctypes.c_void_p(encoder.E_IF_init())
+    buffer, payloads, began = (ctypes.c_ubyte * 64)(), [], time.process_time()
+    for start in range(0, len(samples) - size + 1, size):
+        frame = np.ascontiguousarray(samples[start : start + size])
+        used = encoder.E_IF_encode(coder, ctypes.c_short(mode), ctypes.c_void_p(frame.ctypes.data), buffer, ctypes.c_short(0))
+        payloads.append(bytes(buffer[:used]))
+    encoder.E_IF_exit(coder)
+    encoded = time.process_time()
+    coder = ctypes.c_void_p(decoder.D_IF_init())
+    decoded = np.zeros((len(payloads), size), np.int16)
+    for payload, frame in zip(payloads, decoded, strict=True):
+        decoder.D_IF_decode(coder, payload, ctypes.c_void_p(frame.ctypes.data), 0)
+    decoder.D_IF_exit(coder)
+    ended = time.process_time()
+    pcm_back = decoded.reshape(-1).astype(np.float32) / np.float32(32768)
+    return Coded(pcm_back, sum(len(payload) - 1 for payload in payloads), encoded - began, ended - encoded)
+
+
 def untouched(pcm: Pcm, bitrate_bps: float) -> Coded:
     """The reference against itself: what a perfect codec would score."""
     return Coded(pcm, 0, 0.0, 0.0)
@@ -145,6 +174,7 @@ def all_codecs(model: str | None) -> dict[str, PeerCodec]:
     codecs = (
         PeerCodec("streamcodec", functools.partial(ours, model_name=model), least_bps=1_000),
         PeerCodec("opus", opus, least_bps=6_000),
+        PeerCodec("amr-wb", amr_wb, fixed_bps=AMR_WB_MODES_BPS[:5]),
         PeerCodec("lc3", lc3, least_bps=16_000),
         PeerCodec("codec2", codec2, fixed_bps=(3_200,)),
         PeerCodec("reference", untouched, fixed_bps=()),
@@ -162,6 +192,15 @@ def opus_version() -> str:
         version.restype = ctypes.c_char_p
         return f"{version().decode()} in PyAV {av.__version__}"
     return f"libopus of PyAV {av.__version__}"
+
+
+@functools.cache
+def _library(name: str, package: str) -> ctypes.CDLL:
+    """Raises ConfigError where the system has no such library."""
+    found = ctypes.util.find_library(name)
+    if found is None:
+        raise ConfigError(f"this codec needs {name}: on Debian and Ubuntu, apt install {package}")
+    return ctypes.CDLL(found)
 
 
 @functools.cache

@@ -50,8 +50,8 @@ class TrainingConfig:
     device: str = "auto"
     matrix_rate: float = 1e-2
     vector_rate: float = 1e-3
-    beta_low: float = 1.3e-4
-    beta_high: float = 5e-7
+    beta_low: float = 3e-4
+    beta_high: float = 2.5e-6
     decay_from: float = 0.4
     checkpoint_minutes: float = 10.0
     log_steps: int = 25
