@@ -50,8 +50,8 @@ lock:
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install -q $(TORCH)
-	.venv-lock/bin/pip install -q -e '.[dev,quality]'
-	.venv-lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+	.venv-lock/bin/pip install -q -e '.[dev,peers]'
+	.venv-lock/bin/pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//' > requirements.lock
 	rm -rf .venv-lock
 
 # Coverage-guided fuzzing of every reader of foreign bytes, for SECONDS.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from streamcodec_models.vae import EncoderState
 
-from .bitstream import Latents
+from .bitstream import MAX_PAYLOAD_BYTES, Latents
 from .config import CodecConfig
 from .engine import TorchEngine
 from .errors import ConfigError, PayloadError
@@ -88,11 +88,11 @@ class StreamEncoder:
     def _encode_packet(self, pcm: Pcm) -> bytes:
         level = self._rate.next_level()
         latents, payload, after = self._at_level(pcm, level)
-        limit = self._rate.budget_bytes
-        while limit is not None and len(payload) > limit and level > 0:
+        limit = min(self._rate.budget_bytes or MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES)
+        while len(payload) > limit and level > 0:
             level -= 1
             latents, payload, after = self._at_level(pcm, level)
-        if limit is not None and len(payload) > limit:
+        if len(payload) > limit:
             payload = self._truncate(latents, limit)
         self._state = after
         self._rate.spent(len(payload), level)

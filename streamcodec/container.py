@@ -64,13 +64,13 @@ def write_container(file: BinaryIO, header: StreamHeader, payloads: Iterable[byt
 
 
 def read_container(file: BinaryIO) -> Recording:
-    """Raises ContainerError where the header cannot be trusted; damage behind it costs only what it touches."""
+    """Raises ContainerError where the header cannot be trusted; of what lies behind it, all is read up to the damage."""
     if (magic := file.read(4)) != MAGIC:
         raise ContainerError(f"not a streamcodec file: it begins with {magic!r}, not {MAGIC!r}")
     header = _read_header(file)
     payloads: list[bytes | None] = []
     damage = None
-    while first := file.read(1):
+    while (header.payloads is None or len(payloads) < header.payloads) and (first := file.read(1)):
         size = _read_length(file, first[0])
         payload = b"" if size is None else file.read(min(size, MAX_PAYLOAD_BYTES + 1))
         if size is None or len(payload) < size:
@@ -80,6 +80,8 @@ def read_container(file: BinaryIO) -> Recording:
     if header.payloads is not None and len(payloads) < header.payloads:
         missing_s = header.seconds(header.payloads - len(payloads))
         damage = f"{len(payloads)} of {header.payloads} payloads are whole: {missing_s:.2f} s are missing at the end"
+    elif header.payloads is not None and file.read(1):
+        damage = f"something follows the {header.payloads} payloads that the header names: it was not read"
     return Recording(header, payloads, damage)
 
 

@@ -11,6 +11,7 @@ from .errors import ConfigError
 MIN_BITRATE_BPS, MAX_BITRATE_BPS = 1_000, 32_000
 DEBT_LIMIT_S = 1.0  # how far speech may run ahead of, or behind, its budget
 LEVELS_PER_DEBT_SECOND = 10.0
+CAPPED_CLIMB_LEVELS = 3.0
 LEARNING_RATE = 0.3  # levels a second and relative error
 
 
@@ -94,7 +95,9 @@ class CappedBitrate:
     def spent(self, size_bytes: int, level: int) -> None:
         assert self.budget_bytes is not None
         room = 1 - size_bytes / self.budget_bytes
-        self._position = min(self._levels - 1.0, level + (self._position - int(self._position)) + 2 * room)
+        wanted = level + (self._position - int(self._position)) + 2 * room
+        # Silence leaves room without end: what climbs far must come down a network pass a level when speech begins.
+        self._position = max(0.0, min(self._levels - 1.0, self._start + CAPPED_CLIMB_LEVELS, wanted))
 
     def reset(self) -> None:
         self._position = self._start

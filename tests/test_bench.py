@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from conftest import SPEECH, voice
 from streamcodec.errors import AudioError, ConfigError
+from streamcodec_bench import metrics
 from streamcodec_bench.bdrate import bd_rate
 from streamcodec_bench.cli import bench
 from streamcodec_bench.codecs import PeerCodec, all_codecs, low_passed
@@ -110,9 +111,6 @@ def test_peers_are_measured_only_at_rates_they_have() -> None:
 
 
 def test_the_command_writes_table_json_and_picture(tmp_path: Path, model_folder: Path) -> None:
-    pytest.importorskip("av", reason="the extra `quality` is not installed")
-    pytest.importorskip("pesq", reason="the extra `quality` is not installed")
-    pytest.importorskip("visqol", reason="the extra `quality` is not installed")
     soundfile.write(tmp_path / "a.wav", voice(2), 16_000)
     out = tmp_path / "out"
     arguments = ["quality", "--data", str(tmp_path), "--rates", "6", "--model", str(model_folder), "--metrics", "lsd"]
@@ -127,7 +125,13 @@ def test_the_command_writes_table_json_and_picture(tmp_path: Path, model_folder:
 
 
 def test_unknown_names_are_refused_with_those_that_are_known(tmp_path: Path) -> None:
-    pytest.importorskip("av", reason="the extra `quality` is not installed")
     done = CliRunner().invoke(bench, ["quality", "--data", str(tmp_path), "--metrics", "loudness"])
     assert done.exit_code == 2
     assert "no metric 'loudness': pesq" in done.output
+
+
+def test_a_figure_whose_library_is_missing_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(metrics.NEEDS, "lsd", "no_such_library")
+    done = CliRunner().invoke(bench, ["quality", "--data", str(tmp_path), "--codecs", "reference", "--metrics", "lsd"])
+    assert done.exit_code == 2
+    assert "need no_such_library" in done.output

@@ -1,5 +1,9 @@
-import pytest
+from pathlib import Path
 
+import pytest
+import soundfile
+
+from conftest import voice
 from streamcodec_client.cli import COMMANDS, main
 
 
@@ -24,3 +28,77 @@ def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch, c
     monkeypatch.setitem(COMMANDS, "train", ("no_such_module.cli:train", "train", ""))
     assert main(["train"]) == 2
     assert capsys.readouterr().err == "streamcodec: train needs no_such_module: install it with pip install 'streamcodec[train]'\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["send", "--bitrate", "nan"], "'nan' is no bit rate"),
+        (["send", "--bitrate", "inf"], "'inf' is no bit rate"),
+        (["send", "--duration", "nan"], "no number of seconds"),
+        (["train", "--data", ".", "--out", "x", "--steps", "1", "--config", "README.md"], "no shape of a network"),
+    ],
+)
+def test_numbers_and_files_that_are_none_are_one_line_and_status_2(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[1])
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_disk_that_refuses_is_one_line_and_status_2(
+    tmp_path: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write(tmp_path / "a.wav", voice(0.2), 16_000)
+    target = tmp_path / "no-such-folder" / "a.sc"
+    assert main(["encode", str(tmp_path / "a.wav"), str(target), "--model", str(model_folder)]) == 2
+    assert capsys.readouterr().err.startswith("streamcodec: [Errno 2]")
+
+
+def test_a_wrong_model_name_costs_no_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "yesterday.wav"
+    soundfile.write(target, voice(0.2), 16_000)
+    before = target.read_bytes()
+    assert main(["listen", "--sink", str(target), "--model", "nonesuch"]) == 2
+    assert target.read_bytes() == before
+    assert main(["talk", "--source", str(target), "--sink", str(target)]) == 2
+    assert target.read_bytes() == before
+    assert "the recording would be lost" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("send = 5", "send stands outside a table"),
+        ("[sing]\nx = 1", "no command sing"),
+        ('[send]\nbitrat = "9k"', "no setting 'bitrat'"),
+        ("[bench.latency]\npackets = 1", "[bench.latency] has no setting 'packets'"),
+        ("[send", "is no TOML file"),
+    ],
+)
+def test_settings_that_nobody_reads_are_refused(
+    settings: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(settings)
+    command = ["bench", "latency"] if "bench" in settings else ["send"]
+    assert main(["--config", str(file), *command, "--help"]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_settings_are_named_after_flags_in_the_file_and_in_the_environment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamcodec_client.device_cli.list_devices", list)
+    assert main(["devices"]) == 0
+    assert capsys.readouterr().out == ""
+    file = tmp_path / "settings.toml"
+    file.write_text("[devices]\njson = true")
+    assert main(["--config", str(file), "devices"]) == 0
+    assert capsys.readouterr().out == "[]\n"
+    monkeypatch.setenv("STREAMCODEC_DEVICES_JSON", "1")
+    assert main(["devices"]) == 0
+    assert capsys.readouterr().out == "[]\n"

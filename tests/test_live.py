@@ -175,7 +175,7 @@ def _fake_codec(monkeypatch: pytest.MonkeyPatch) -> None:
         ("listen --sink song.mp3", "streamcodec: no sink 'song.mp3': give speaker, null, -"),
         ("listen --sink - --json", "streamcodec: --sink - and --json both want standard output"),
         ("listen --sink null --trace /nowhere/trace.jsonl", "streamcodec: cannot write the trace /nowhere/trace.jsonl"),
-        ("listen --sink null --playout-ms 900", "900.0 is not in the range 0<=x<=300"),
+        ("listen --sink null --playout-ms 900", "900.0 is not in the range 0<=x<=280"),
         ("talk --source tone --sink null --duration 0", "0.0 is not in the range x>0"),
     ],
 )

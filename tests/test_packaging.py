@@ -1,5 +1,6 @@
 """What lands in a user's site-packages."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -59,5 +60,5 @@ def test_every_dependency_is_locked() -> None:
         if "==" in line
     }
     wanted = project["dependencies"] + [d for extra in project["optional-dependencies"].values() for d in extra]
-    names = {d.split(">")[0].split("[")[0].split(";")[0].strip().lower() for d in wanted} - {"streamcodec"}
+    names = {re.split(r"[<>=;\[]", d)[0].strip().lower() for d in wanted} - {"streamcodec"}
     assert names <= locked

@@ -1,3 +1,5 @@
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +46,22 @@ def test_an_unreadable_file_is_named_and_left_out(corpus: Path, tmp_path: Path, 
     (folder / "bad.wav").write_text("no audio")
     assert len(load_corpus(folder, 16_000, tmp_path / "cache", progress=False)) == 16_000
     assert "bad.wav" in capsys.readouterr().out
+
+
+def test_ctrl_c_while_saving_waits_for_the_checkpoint(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from streamcodec_training.train import Trainer
+
+    trainer = Trainer(TrainingConfig(data=corpus, out=tmp_path, steps=1, batch=2, segment_s=0.4, device="cpu"), SMALL)
+    write = torch.save
+
+    def interrupted(state: object, path: Path) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        write(state, path)
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.save()
+    assert torch.load(trainer.checkpoint, weights_only=True)["clock"]["step"] == 0
 
 
 def test_a_folder_without_audio_says_what_was_looked_for(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import click
@@ -60,25 +61,19 @@ def quality(
 
     Clips in subfolders count as classes of their own (say, a language each).
     """
-    try:
-        import av  # noqa: F401
-        import pesq  # noqa: F401
-        import visqol  # noqa: F401
-
-        from . import quality as judge
-        from . import quality_report as report
-    except ModuleNotFoundError as error:
-        raise click.UsageError(f"bench quality needs {error.name}: pip install 'streamcodec[quality]'") from error
-    from .codecs import all_codecs, opus_version
+    from . import codecs as coders
+    from . import metrics as meters
+    from . import quality as judge
+    from . import quality_report as report
     from .content import CLASSES, derived, read_clips
-    from .metrics import METRICS
 
     try:
         wanted = [float(r) * 1000 for r in rates.split(",")]
     except ValueError as error:
         raise click.BadParameter(f"{rates!r}: write kbit/s such as 3,6,12") from error
-    chosen = _chosen("codec", codecs, list(all_codecs(model)))
-    judged = _chosen("metric", metrics, list(METRICS))
+    chosen = _chosen("codec", codecs, list(coders.all_codecs(model)))
+    judged = _chosen("metric", metrics, list(meters.METRICS))
+    _need({coders.NEEDS[c] for c in chosen if c in coders.NEEDS} | {meters.NEEDS[m] for m in judged if m in meters.NEEDS})
     classes = _chosen("class of content", content, list(CLASSES))
     played = derived(read_clips(data, clips), classes, read_clips(noise, None) if noise else [])
 
@@ -95,7 +90,7 @@ def quality(
     bd = judge.bd_rates(rows, judged)
     conditions = {
         "data": str(data),
-        "opus": f"{opus_version()}, VOIP, complexity 10, VBR, 20 ms, wideband",
+        "opus": "not measured" if "opus" not in chosen else f"{coders.opus_version()}, VOIP, complexity 10, VBR, 20 ms, wideband",
         "alignment": "cross-correlation, one delay a clip",
         "interval": "95 %, normal, of the mean over clips",
         "rtf": "CPU time of one thread",
@@ -113,6 +108,12 @@ def quality(
         (out / "quality.md").write_text("\n".join([*lines, *notes]) + "\n")
         report.write_json(out / "quality.json", rows, scores, bd, conditions)
         report.draw(out / "quality.png", rows, judged)
+
+
+def _need(modules: set[str]) -> None:
+    """Raises click.UsageError for what is not installed, before an hour is spent."""
+    if missing := sorted(m for m in modules if importlib.util.find_spec(m) is None):
+        raise click.UsageError(f"these figures need {', '.join(missing)}: pip install 'streamcodec[quality]', or [peers] for all")
 
 
 def _chosen(what: str, asked: str, known: list[str]) -> list[str]:

@@ -30,6 +30,9 @@ AMR_LIBRARIES = (("vo-amrwbenc", "libvo-amrwbenc0"), ("opencore-amrwb", "libopen
 LOW_PASS_HZ = 3_500
 
 
+NEEDS = {"opus": "av", "lc3": "lc3", "codec2": "pycodec2"}
+
+
 class Coded(NamedTuple):
     """pcm [T] as decoded, not aligned; payload_bytes without any container; seconds of CPU time spent."""
 

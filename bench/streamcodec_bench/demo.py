@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from streamcodec.errors import StreamcodecError
+from streamcodec.errors import AudioError, StreamcodecError
 
 from .latency import LatencyReport, latency_report, read_mono, read_trace
 from .live_session import SessionPlan, run_session
@@ -160,7 +160,10 @@ def _as_wav(source: Path, target: Path) -> None:
         if source.resolve() != target.resolve():
             shutil.copyfile(source, target)
         return
-    pcm, rate = soundfile.read(source, dtype="int16", always_2d=True)
+    try:
+        pcm, rate = soundfile.read(source, dtype="int16", always_2d=True)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise AudioError(f"cannot read {source} as audio: {error}") from error
     soundfile.write(target, pcm, rate)
 
 

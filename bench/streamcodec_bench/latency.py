@@ -104,7 +104,13 @@ def end_to_end_latencies(sent: Pcm, played: Pcm, sample_rate: int, source_start_
 
 
 def read_mono(path: Path) -> tuple[Pcm, int]:
-    pcm, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
+    """Raises AudioError for what is no recording, or holds not one sample."""
+    try:
+        pcm, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise AudioError(f"cannot read {path} as audio: {error}") from error
+    if not len(pcm):
+        raise AudioError(f"{path} is empty")
     return pcm.mean(1), sample_rate
 
 

@@ -8,11 +8,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from streamcodec.errors import StreamcodecError
+import soundfile
+
+from streamcodec.errors import AudioError, StreamcodecError
 
 PROGRAM = [sys.executable, "-m", "streamcodec_client"]
 ENDING_S = 30.0
@@ -64,29 +67,42 @@ def run_session(plan: SessionPlan, on_progress: Callable[[dict[str, Any]], None]
         url = _line_with(relay, "listening on ").split("listening on ")[1].split()[0]
         room = ["--url", url, "--room", "bench", "--json", *model]
         listen = ["listen", "--sink", str(plan.decoded), "--trace", str(plan.listener_trace)]
-        listen += ["--playout-ms", str(plan.playout_ms), "--exit-when-done"]
+        listen += ["--playout-ms", str(plan.playout_ms), "--rate", str(_sample_rate(plan.source)), "--exit-when-done"]
         send = ["send", "--source", str(plan.source), "--trace", str(plan.sender_trace)]
         send += ["--bitrate", str(plan.bitrate_bps), "--packet-ms", str(plan.packet_ms)]
         with _started([*PROGRAM, *listen, *room]) as listener:
-            _line_with(listener, "{")  # it has joined: nothing of the beginning is missed
-            with _started([*PROGRAM, *send, *room]) as sender:
+            _line_with(listener, '"connected": true')  # nothing of the beginning is missed
+            # Into a file: nobody reads the sender while it runs, and a full pipe would stop it.
+            with tempfile.TemporaryFile("w+") as said, _started([*PROGRAM, *send, *room], said) as sender:
                 heard = None
                 assert listener.stdout is not None
                 for line in listener.stdout:
                     heard = json.loads(line)
                     on_progress(heard)
-                sent = [json.loads(line) for line in _finished(sender, "sender").splitlines() if line.startswith("{")]
+                    if sender.poll() not in (None, 0):  # the listener would wait for it for ever
+                        raise SessionFailed(_last_words(sender, f"the sender ended with status {sender.returncode}"))
+                _finished(sender, "sender")
+                said.seek(0)
+                sent = [json.loads(line) for line in said if line.startswith("{")]
             _finished(listener, "listener")
     if heard is None or not sent:
         raise SessionFailed("the session ended without a summary from both sides")
     return SessionSummaries(sent[-1], heard)
 
 
+def _sample_rate(source: Path) -> int:
+    """Raises AudioError for what is no recording, before anything is started."""
+    try:
+        return int(soundfile.info(source).samplerate)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise AudioError(f"cannot read {source} as audio: {error}") from error
+
+
 @contextlib.contextmanager
-def _started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+def _started(command: list[str], stdout: int | IO[str] = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
     # One thread a process, as live inference runs anyway: three processes share what may be two cores.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)  # noqa: S603
+    process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment)  # noqa: S603
     try:
         yield process
     finally:
@@ -109,14 +125,13 @@ def _line_with(process: subprocess.Popen[str], wanted: str) -> str:
     raise SessionFailed(_last_words(process, f"{process.args[3] if isinstance(process.args, list) else 'process'} did not start"))
 
 
-def _finished(process: subprocess.Popen[str], role: str) -> str:
+def _finished(process: subprocess.Popen[str], role: str) -> None:
     try:
-        out, _ = process.communicate(timeout=ENDING_S)
+        process.wait(timeout=ENDING_S)
     except subprocess.TimeoutExpired as error:
         raise SessionFailed(f"the {role} did not end within {ENDING_S:g} s of the recording's end") from error
     if process.returncode != 0:
         raise SessionFailed(_last_words(process, f"the {role} ended with status {process.returncode}"))
-    return out
 
 
 def _last_words(process: subprocess.Popen[str], what: str) -> str:

@@ -89,6 +89,14 @@ METRICS: dict[str, Callable[[Pcm, Pcm], float]] = {
     "speaker": speaker_similarity,
     "buzz": buzz,
 }
+NEEDS = {
+    "pesq": "pesq",
+    "visqol": "visqol",
+    "estoi": "pystoi",
+    "dnsmos": "speechmos",
+    "plcmos": "speechmos",
+    "speaker": "resemblyzer",
+}
 TITLES = {
     "pesq": "PESQ-WB",
     "visqol": "ViSQOL",

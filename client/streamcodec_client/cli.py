@@ -52,7 +52,44 @@ class LazyGroup(click.Group):
         except ModuleNotFoundError as error:
             raise StreamcodecError(f"{cmd_name} needs {error.name}: install it with pip install 'streamcodec[{extra}]'") from error
         assert isinstance(command, click.Command)
+        _name_settings(command, f"STREAMCODEC_{cmd_name}")
+        if ctx.default_map and cmd_name in ctx.default_map:
+            ctx.default_map = {**ctx.default_map, cmd_name: _defaults(command, ctx.default_map[cmd_name], cmd_name)}
         return command
+
+
+def _name_settings(command: click.Command, prefix: str) -> None:
+    """Environment variables are named after flags, also where the function's parameter has another name."""
+    for option in _options(command):
+        option.envvar = f"{prefix}_{_flag(option)}".upper()
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            _name_settings(inner, f"{prefix}_{name}")
+
+
+def _defaults(command: click.Command, table: dict[str, Any], where: str) -> dict[str, Any]:
+    """A table of settings, named after flags -> click's defaults. Raises click.BadParameter for a setting that nobody reads."""
+    known: dict[str, Any] = {_flag(option): option for option in _options(command)}
+    inner = command.commands if isinstance(command, click.Group) else {}
+    made: dict[str, Any] = {}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if key in inner and isinstance(value, dict):
+            made[key] = _defaults(inner[key], value, f"{where}.{key}")
+        elif name in known:
+            made[known[name].name] = value
+        else:
+            raise click.BadParameter(f"[{where}] has no setting {key!r}: {', '.join(sorted([*known, *inner]))}")
+    return made
+
+
+def _options(command: click.Command) -> list[click.Option]:
+    return [p for p in command.params if isinstance(p, click.Option)]
+
+
+def _flag(option: click.Option) -> str:
+    """--packet-ms -> packet_ms"""
+    return max(option.opts, key=len).lstrip("-").replace("-", "_")
 
 
 def _read_settings(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
@@ -62,9 +99,11 @@ def _read_settings(ctx: click.Context, _: click.Parameter, path: Path | None) ->
         tables: dict[str, Any] = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise click.BadParameter(f"{path} is no TOML file: {error}") from error
+    if plain := sorted(name for name, table in tables.items() if not isinstance(table, dict)):
+        raise click.BadParameter(f"{path}: {', '.join(plain)} stands outside a table; tables are named after commands")
     if unknown := sorted(set(tables) - set(COMMANDS)):
         raise click.BadParameter(f"{path}: no command {', '.join(unknown)}; tables are named after commands: {', '.join(COMMANDS)}")
-    ctx.default_map = {k: {n.replace("-", "_"): v for n, v in table.items()} for k, table in tables.items()}
+    ctx.default_map = tables
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "STREAMCODEC"})
@@ -94,7 +133,13 @@ def main(argv: list[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return 130
-    except BrokenPipeError:  # `streamcodec ... | head`: the reader has seen enough
-        sys.stderr.close()
-        return 0
+    except (OSError, UnicodeError) as error:
+        if isinstance(error, BrokenPipeError):  # `streamcodec ... | head`: the reader has seen enough
+            sys.stderr.close()
+            return 0
+        click.echo(f"streamcodec: {error}", err=True)
+        return 2
+    except ModuleNotFoundError as error:
+        click.echo(f"streamcodec: {error.name} is not installed; the extras of this package are named in its README", err=True)
+        return 2
     return result if isinstance(result, int) else 0

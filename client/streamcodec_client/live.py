@@ -90,6 +90,7 @@ async def run_live(
                 or connection.done()
                 or (receiving is not None and receiving.done())
                 or _all_said(settings, sending, receiver)
+                or any(task.done() for task in reporting)  # nobody reads our output, or the disk is full
             ):
                 await asyncio.sleep(POLL_S)
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,9 +26,16 @@ from .trace import Trace
 from .transport import check_url
 
 LATENT_MS = 20
+MAX_PLAYOUT_MS = 280  # what a buffer of 400 ms can hold back of packets of 60 ms
 TRACE_PATH = click.Path(dir_okay=False, path_type=Path)
 Command = Callable[..., Any]
 Part = TypeVar("Part", Source, Sink, Trace)
+
+
+def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no number of seconds")
+    return value
 
 
 def _session_options(command: Command) -> Command:
@@ -35,7 +43,13 @@ def _session_options(command: Command) -> Command:
         click.option("--url", default="ws://127.0.0.1:8765", show_default=True, help="The relay."),
         click.option("--room", default="lobby", show_default=True),
         click.option("--name", help="How others see you.  [default: the user's name]"),
-        click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="S", help="End after so many seconds."),
+        click.option(
+            "--duration",
+            type=click.FloatRange(min=0, min_open=True),
+            callback=_finite,
+            metavar="S",
+            help="End after so many seconds.",
+        ),
         click.option("--trace", type=TRACE_PATH, metavar="FILE", help="Times of each packet, JSONL."),
         click.option("--json", "as_json", is_flag=True, help="One JSON object a second on stdout, and a summary."),
         click.option("--quiet", is_flag=True, help="No status line."),
@@ -56,7 +70,7 @@ def _sink_options(command: Command) -> Command:
     )(command)
     command = click.option(
         "--playout-ms",
-        type=click.FloatRange(0, 300),
+        type=click.FloatRange(0, MAX_PLAYOUT_MS),
         default=60,
         show_default=True,
         help="Delay that absorbs the network's jitter.",
@@ -109,7 +123,9 @@ def send(
     rates = bitrate_or_quality(bitrate, quality)
     with ExitStack() as opened:
         origin = _open(opened, pick_source(source, clock, device=device, rate=rate, channels=channels))
-        encoding = _encoding(origin, rates, mono=mono, capped=capped, packet_ms=packet_ms)
+        encoding = _encoding(
+            origin, rates, mono=mono, channels=_sent_channels(source, channels), capped=capped, packet_ms=packet_ms
+        )
         trace_file = _open_trace(opened, trace)
         codec = load_codec(model, codec_device)
         sender = Sender(codec, origin, encoding, clock, duration_s=duration, trace=trace_file)
@@ -144,9 +160,9 @@ def listen(
     settings = _settings(url, room, name, duration, exit_when_done)
     _check_stdout(sink, as_json)
     with ExitStack() as opened:
+        codec = load_codec(model, codec_device)  # first: a wrong name must not cost the recording that the sink overwrites
         target = _open(opened, pick_sink(sink, clock, device=device, rate=rate, channels=channels))
         trace_file = _open_trace(opened, trace)
-        codec = load_codec(model, codec_device)
         reporter = Reporter(clock, as_json=as_json, quiet=quiet)
         receiver = _receiver(codec, target, clock, playout_ms, url, reporter, trace_file)
         asyncio.run(run_live(settings, clock, reporter, None, receiver, [trace_file]))
@@ -191,12 +207,15 @@ def talk(
     settings = _settings(url, room, name, duration, exit_when_done)
     rates = bitrate_or_quality(bitrate, quality)
     _check_stdout(sink, as_json)
+    _check_not_same(source, sink)
     with ExitStack() as opened:
+        codec = load_codec(model, codec_device)
         origin = _open(opened, pick_source(source, clock, device=device, rate=rate, channels=channels))
         target = _open(opened, pick_sink(sink, clock, device=output_device or device, rate=rate, channels=channels))
-        encoding = _encoding(origin, rates, mono=mono, capped=capped, packet_ms=packet_ms)
+        encoding = _encoding(
+            origin, rates, mono=mono, channels=_sent_channels(source, channels), capped=capped, packet_ms=packet_ms
+        )
         traces = [_open_trace(opened, trace), _open_trace(opened, listen_trace)]
-        codec = load_codec(model, codec_device)
         reporter = Reporter(clock, as_json=as_json, quiet=quiet)
         sender = Sender(codec, origin, encoding, clock, duration_s=duration, trace=traces[0])
         receiver = _receiver(codec, target, clock, playout_ms, url, reporter, traces[1])
@@ -204,12 +223,24 @@ def talk(
 
 
 def _settings(url: str, room: str, name: str | None, duration: float | None, exit_when_done: bool) -> LiveSettings:
-    return LiveSettings(check_url(url), room, getpass.getuser() if name is None else name, duration, exit_when_done)
+    return LiveSettings(check_url(url), room, _user_name() if name is None else name, duration, exit_when_done)
+
+
+def _user_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no entry in the system's list
+        return "somebody"
 
 
 def _check_stdout(sink: str, as_json: bool) -> None:
     if sink == "-" and as_json:
         raise ConfigError("--sink - and --json both want standard output; give one of them")
+
+
+def _check_not_same(source: str, sink: str) -> None:
+    if Path(source).exists() and Path(sink).exists() and Path(source).samefile(sink):
+        raise ConfigError(f"--source and --sink are both {source}: the recording would be lost")
 
 
 def _open(opened: ExitStack, part: Part) -> Part:
@@ -221,14 +252,19 @@ def _open_trace(opened: ExitStack, path: Path | None) -> Trace | None:
     return None if path is None else _open(opened, Trace(path))
 
 
+def _sent_channels(source: str, channels: int | None) -> int | None:
+    """A microphone that knows only stereo still carries one voice, unless two channels were asked for."""
+    return channels or 1 if source == "mic" else None
+
+
 def _encoding(
-    source: Source, rates: tuple[float | None, float | None], *, mono: bool, capped: bool, packet_ms: str
+    source: Source, rates: tuple[float | None, float | None], *, mono: bool, channels: int | None, capped: bool, packet_ms: str
 ) -> EncodingSettings:
     return EncodingSettings(
         bitrate_bps=rates[0],
         quality=rates[1],
         capped=capped,
-        channels=1 if mono else source.channels,
+        channels=1 if mono else channels or source.channels,
         latents_per_payload=int(packet_ms) // LATENT_MS,
     )
 

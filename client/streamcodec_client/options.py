@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,14 +17,15 @@ class BitrateType(click.ParamType[float]):
     name = "bitrate"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, int | float):
-            return float(value)
         text = str(value).strip().lower().removesuffix("bps").removesuffix("bit/s").strip()
         factor = 1_000 if text.endswith("k") else 1
         try:
-            return float(text.removesuffix("k")) * factor
+            rate = float(text.removesuffix("k")) * factor
         except ValueError:
+            rate = math.nan
+        if not math.isfinite(rate):
             self.fail(f"{value!r} is no bit rate: write 6000, 6k or 1.5k", param, ctx)
+        return rate
 
 
 BITRATE = BitrateType()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import threading
 from collections import deque
@@ -241,9 +242,11 @@ class Sender:
         pump = asyncio.ensure_future(self._pump(transport))
         try:
             await run_worker("encoder", lambda: self._work(post), self.stop)
-            await self._drain()
-            # Who goes on listening stays in the room: others should not wait for more, nor conceal it.
-            await transport.send_message(Mute(muted=True))
+            with contextlib.suppress(TimeoutError):  # a link that takes nothing any more must not keep us
+                async with asyncio.timeout(DRAIN_LIMIT_S):
+                    await self._drain()
+                    # Who goes on listening stays in the room: others should not wait for more, nor conceal it.
+                    await transport.send_message(Mute(muted=True))
         finally:
             pump.cancel()
             await asyncio.gather(pump, return_exceptions=True)

@@ -75,10 +75,17 @@ def train(
             compile=compile_model,
             augmentation=AUGMENTATION if augment else NO_AUGMENTATION,
         ),
-        VaeConfig.read(config) if config else VaeConfig(),
+        _shape(config),
     )
     click.echo(f"checkpoint: {checkpoint}")
     if export_to is not None:
         from .export import export
 
         click.echo(f"exported: {export(checkpoint, export_to, data)}")
+
+
+def _shape(path: Path | None) -> VaeConfig:
+    try:
+        return VaeConfig.read(path) if path else VaeConfig()
+    except (ValueError, TypeError) as error:
+        raise click.BadParameter(f"{path} is no shape of a network: {error}") from error

@@ -7,7 +7,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import pickle
+import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +118,8 @@ class Trainer:
     def __init__(self, config: TrainingConfig, model_config: VaeConfig) -> None:
         self.config = config
         self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        if config.device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("device cuda: PyTorch finds no GPU here; use cpu or auto")
         kind = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
         self.device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if kind == "cuda" else kind)
         if self.world > 1 and not dist.is_initialized():
@@ -214,8 +219,9 @@ class Trainer:
                 group["lr"] = base * share
         x, lost = x.to(self.device), lost.to(self.device)
         quality = torch.rand(len(x), device=self.device)
-        # First half and half; towards the end the decoder hears what it will hear in use.
-        hard_share = torch.tensor(max(0.5, done), device=self.device)
+        # Noise on latents that are zero nearly always drowns low rates: while the rate decays, the decoder hears what it will hear
+        # in use.
+        hard_share = torch.tensor(0.5 if done < self.config.decay_from else 1.0, device=self.device)
         with self.autocast:
             outputs, bits = self.step_model(x, quality, lost, hard_share)
         overlap = self.model.config.overlap
@@ -250,11 +256,16 @@ class Trainer:
             "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
             "clock": dataclasses.asdict(self.clock),
         }
-        torch.save(state, partial)
-        partial.replace(self.checkpoint)
+        with _uninterrupted():  # torchrun passes a Ctrl-C on to processes that have had it already
+            torch.save(state, partial)
+            partial.replace(self.checkpoint)
 
     def _read(self, path: Path) -> dict[str, Any]:
-        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+            state["model_config"], state["model"]
+        except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+            raise ModelError(f"{path} is no checkpoint of a training: {str(error).splitlines()[0]}") from error
         if VaeConfig.from_dict(state["model_config"]) != self.model.config:
             raise ModelError(f"{path} holds a model of another shape; train it with its own configuration or choose another --out")
         self.model.load_state_dict(state["model"])
@@ -298,6 +309,16 @@ class Trainer:
             lost = torch.zeros_like(q, dtype=torch.bool)
             out, _ = self.model.decode(torch.round(mean), gain, q, lost, self.model.initial_decoder_state(1))
             writer.add_audio(f"quality {quality}", out[0].clamp(-1, 1).cpu(), self.clock.step, c.sample_rate)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C and termination wait until the block is done."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def train(config: TrainingConfig, model_config: VaeConfig) -> Path:
