@@ -71,3 +71,10 @@ def test_a_header_out_of_range_names_the_field(field: str, value: object) -> Non
     header = StreamHeader(**{**HEADER.__dict__, field: value})  # type: ignore[arg-type]
     with pytest.raises(ContainerError, match=field):
         read_container(io.BytesIO(written(header)))
+
+
+def test_what_follows_the_last_payload_is_not_called_whole_and_not_read() -> None:
+    recording = read_container(io.BytesIO(written() + bytes(100_000)))
+    assert recording.payloads == PAYLOADS
+    assert recording.damage is not None
+    assert "something follows the 3 payloads" in recording.damage

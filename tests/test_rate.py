@@ -84,6 +84,18 @@ def test_a_capped_stream_climbs_again_when_there_is_room() -> None:
     assert control.next_level() > low
 
 
+def test_a_capped_stream_stays_on_levels_that_exist_and_near_its_start() -> None:
+    control = CappedBitrate(1_000, RATES, 0.02)
+    for _ in range(20):
+        control.spent(3, control.next_level())  # even silence costs more than two bytes
+        assert control.next_level() == 0
+    control = CappedBitrate(6_000, RATES, 0.02)
+    start = control.next_level()
+    for _ in range(50):
+        control.spent(2, control.next_level())  # a long silence
+    assert control.next_level() <= start + 3
+
+
 @pytest.mark.parametrize("bitrate", [3_000, 6_000, 12_000])
 def test_speech_meets_its_rate_through_the_shipped_model(shipped: CodecModel, speech: np.ndarray, bitrate: int) -> None:
     pcm = speech[: 10 * 16_000]

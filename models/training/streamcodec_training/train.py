@@ -313,12 +313,16 @@ class Trainer:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C and termination wait until the block is done."""
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    """Ctrl-C and termination wait until the block is done. Masking them would not do: another thread would take them."""
+    waiting: list[int] = []
+    before = {number: signal.signal(number, lambda n, _: waiting.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for caught in waiting:
+            signal.raise_signal(caught)
 
 
 def train(config: TrainingConfig, model_config: VaeConfig) -> Path:
