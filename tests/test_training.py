@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import signal
 from pathlib import Path
@@ -193,9 +194,18 @@ def test_impossible_runs_are_refused(budget: dict[str, float], tmp_path: Path) -
         TrainingConfig(tmp_path, tmp_path, **budget)  # type: ignore[arg-type]
 
 
-def test_a_checkpoint_of_another_shape_is_not_resumed(corpus: Path, tmp_path: Path) -> None:
-    import dataclasses
+def test_a_run_begins_with_the_weights_of_an_exported_model(corpus: Path, tmp_path: Path, model_folder: Path) -> None:
+    from streamcodec_training.train import Trainer
 
+    config = TrainingConfig(corpus, tmp_path, steps=1, batch=1, device="cpu", warm_start=model_folder)
+    trainer = Trainer(config, SMALL)
+    for name, value in load_model(model_folder, "cpu").vae.state_dict().items():
+        assert torch.equal(trainer.model.state_dict()[name], value)
+    with pytest.raises(ModelError, match="no readable model"):
+        Trainer(dataclasses.replace(config, warm_start=corpus), SMALL)
+
+
+def test_a_checkpoint_of_another_shape_is_not_resumed(corpus: Path, tmp_path: Path) -> None:
     config = TrainingConfig(corpus, tmp_path, steps=1, batch=1, device="cpu")
     train(config, SMALL)
     with pytest.raises(ModelError, match="another shape"):

@@ -9,6 +9,7 @@ import click
 from streamcodec_models.config import VaeConfig
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+PATH = click.Path(exists=True, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -24,7 +25,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--config", type=FILE, help="JSON with the network's shape; without it the shape that ships.")
-@click.option("--warm-start", type=FILE, help="Checkpoint whose weights to begin with.")
+@click.option("--warm-start", type=PATH, help="Checkpoint, or folder of a model, whose weights to begin with.")
 @click.option("--sample", type=FILE, help="Recording to decode into TensorBoard at each checkpoint.")
 @click.option("--augment/--no-augment", default=True, show_default=True)
 @click.option("--compile", "compile_model", is_flag=True, help="torch.compile the network.")
