@@ -20,7 +20,7 @@ from .range_coder import PRECISION_BITS, RangeDecoder, RangeEncoder
 
 ESCAPE = 2 * SYMBOL_LIMIT + 1
 ESCAPE_BITS_MAX = 12
-LATENT_LIMIT = SYMBOL_LIMIT + (1 << ESCAPE_BITS_MAX)
+LATENT_LIMIT = SYMBOL_LIMIT + (2 << ESCAPE_BITS_MAX) - 1  # what an escape of ESCAPE_BITS_MAX bits can say
 MAX_PAYLOAD_BYTES = 1200  # what a media packet carries; far above what any rate needs
 # Squared quantiser steps that a bit is worth: the slope of step^2 / 12 * 2^(-2 bits), what a uniform quantiser trades them at.
 BIT_WORTH = 2 * math.log(2) / 12
