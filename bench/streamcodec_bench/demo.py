@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
-from streamcodec.errors import AudioError, StreamcodecError
+from streamcodec.errors import StreamcodecError
 
-from .latency import LatencyReport, latency_report, read_mono, read_trace
+from .latency import LatencyReport, latency_report, read_mono, read_trace, reading
 from .live_session import SessionPlan, run_session
 
 SPEECH = Path(__file__).parent / "speech" / "librispeech.flac"
@@ -160,10 +160,8 @@ def _as_wav(source: Path, target: Path) -> None:
         if source.resolve() != target.resolve():
             shutil.copyfile(source, target)
         return
-    try:
+    with reading(source):
         pcm, rate = soundfile.read(source, dtype="int16", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(f"cannot read {source} as audio: {error}") from error
     soundfile.write(target, pcm, rate)
 
 

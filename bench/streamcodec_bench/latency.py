@@ -6,8 +6,10 @@ it is where the played sound, cross-correlated with the sent one, lies in time.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,12 +105,19 @@ def end_to_end_latencies(sent: Pcm, played: Pcm, sample_rate: int, source_start_
     return np.array(latencies)
 
 
-def read_mono(path: Path) -> tuple[Pcm, int]:
-    """Raises AudioError for what is no recording, or holds not one sample."""
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raises AudioError where soundfile cannot read `path`."""
     try:
-        pcm, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
+        yield
     except (soundfile.LibsndfileError, OSError) as error:
         raise AudioError(f"cannot read {path} as audio: {error}") from error
+
+
+def read_mono(path: Path) -> tuple[Pcm, int]:
+    """Raises AudioError for what is no recording, or holds not one sample."""
+    with reading(path):
+        pcm, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
     if not len(pcm):
         raise AudioError(f"{path} is empty")
     return pcm.mean(1), sample_rate

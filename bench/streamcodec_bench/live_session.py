@@ -15,7 +15,9 @@ from typing import IO, Any
 
 import soundfile
 
-from streamcodec.errors import AudioError, StreamcodecError
+from streamcodec.errors import StreamcodecError
+
+from .latency import reading
 
 PROGRAM = [sys.executable, "-m", "streamcodec_client"]
 ENDING_S = 30.0
@@ -92,10 +94,8 @@ def run_session(plan: SessionPlan, on_progress: Callable[[dict[str, Any]], None]
 
 def _sample_rate(source: Path) -> int:
     """Raises AudioError for what is no recording, before anything is started."""
-    try:
+    with reading(source):
         return int(soundfile.info(source).samplerate)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(f"cannot read {source} as audio: {error}") from error
 
 
 @contextlib.contextmanager

@@ -133,10 +133,10 @@ def main(argv: list[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return 130
+    except BrokenPipeError:  # `streamcodec ... | head`: the reader has seen enough
+        sys.stderr.close()
+        return 0
     except (OSError, UnicodeError) as error:
-        if isinstance(error, BrokenPipeError):  # `streamcodec ... | head`: the reader has seen enough
-            sys.stderr.close()
-            return 0
         click.echo(f"streamcodec: {error}", err=True)
         return 2
     except ModuleNotFoundError as error:
