@@ -7,13 +7,12 @@ gain says silence, the class that names the scale tables, and the latents. Nothi
 from __future__ import annotations
 
 import dataclasses
-import math
 from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcodec_models.entropy import GAIN_MIN, SYMBOL_LIMIT, EntropyTables
+from streamcodec_models.entropy import BIT_WORTH, GAIN_MIN, SYMBOL_LIMIT, EntropyTables
 
 from .errors import PayloadError
 from .range_coder import PRECISION_BITS, RangeDecoder, RangeEncoder
@@ -22,8 +21,6 @@ ESCAPE = 2 * SYMBOL_LIMIT + 1
 ESCAPE_BITS_MAX = 12
 LATENT_LIMIT = SYMBOL_LIMIT + (2 << ESCAPE_BITS_MAX) - 1  # what an escape of ESCAPE_BITS_MAX bits can say
 MAX_PAYLOAD_BYTES = 1200  # what a media packet carries; far above what any rate needs
-# Squared quantiser steps that a bit is worth: the slope of step^2 / 12 * 2^(-2 bits), what a uniform quantiser trades them at.
-BIT_WORTH = 2 * math.log(2) / 12
 
 
 @dataclasses.dataclass(frozen=True)

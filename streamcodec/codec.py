@@ -202,6 +202,6 @@ def _rate_control(
             raise ConfigError("a capped stream needs a bit rate: a quality knows no limit")
         return FixedQuality(quality, model.bitstream.levels)
     assert bitrate_bps is not None
-    checked_bitrate(bitrate_bps, config.channels)
+    checked_bitrate(bitrate_bps, model.level_bitrates_bps, config.channels, capped=capped)
     control = CappedBitrate if capped else TargetBitrate
     return control(bitrate_bps, [b * config.channels for b in model.level_bitrates_bps], config.packet_ms / 1000)

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from .errors import ConfigError
 
-MIN_BITRATE_BPS, MAX_BITRATE_BPS = 1_000, 32_000
+CAPPED_BITRATES_BPS = (1_000, 32_000)  # a limit may lie outside what the model would spend
+TOLERANCE = 0.05  # of a target that counts as met
 DEBT_LIMIT_S = 1.0  # how far speech may run ahead of, or behind, its budget
 LEVELS_PER_DEBT_SECOND = 10.0
 CAPPED_CLIMB_LEVELS = 3.0
@@ -120,12 +121,14 @@ class Dither:
         self._carry = 0.0
 
 
-def checked_bitrate(bitrate_bps: float, channels: int) -> None:
-    """Raises ConfigError for a stream's rate outside what its channels can use."""
-    low, high = MIN_BITRATE_BPS * channels, MAX_BITRATE_BPS * channels
-    if not low <= bitrate_bps <= high:
+def checked_bitrate(bitrate_bps: float, level_bitrates_bps: Sequence[float], channels: int, *, capped: bool) -> None:
+    """Raises ConfigError for a stream's rate that its channels cannot meet; `level_bitrates_bps` are those of one."""
+    low, high = CAPPED_BITRATES_BPS if capped else (level_bitrates_bps[0], level_bitrates_bps[-1])
+    low, high = low * channels, high * channels
+    if not low * (1 - TOLERANCE) <= bitrate_bps <= high * (1 + TOLERANCE):
         raise ConfigError(
-            f"bit rate must be {low} to {high} bit/s for {channels} channel{'s'[: channels - 1]}, got {bitrate_bps:g}"
+            f"bit rate must be {low:.0f} to {high:.0f} bit/s for {channels} channel{'s'[: channels - 1]}"
+            f"{'' if capped else ' of this model'}, got {bitrate_bps:g}"
         )
 
 

@@ -81,7 +81,9 @@ def test_coded_bits_are_within_2_percent_of_the_priors_estimate() -> None:
     y = np.round(rng.logistic(0, scale, (packets, 1, D))).astype(np.int32)
     gain = rng.integers(-30, -10, (packets, 1)).astype(np.int32)
     quality = torch.full((1, packets), level / 15)
-    estimate = vae.prior.bits(torch.from_numpy(y[None, :, 0].astype(np.float32)), torch.from_numpy(gain.T), quality).sum().item()
+    latents = torch.from_numpy(y[None, :, 0].astype(np.float32))
+    chosen = vae.prior.choose(latents, quality)
+    estimate = vae.prior.bits(latents, torch.from_numpy(gain.T), quality, chosen).sum().item()
     spent = len(BITSTREAM.serialize(Latents(level, gain, y))) * 8
     assert spent == pytest.approx(estimate, rel=0.02)
 

@@ -193,8 +193,10 @@ def test_floats_beyond_full_scale_are_clipped(model: CodecModel) -> None:
     [
         ({}, "either a bit rate or a quality"),
         ({"bitrate_bps": 6000, "quality": 0.5}, "either a bit rate or a quality"),
-        ({"bitrate_bps": 10}, "1000 to 32000 bit/s for 1 channel, got 10"),
-        ({"bitrate_bps": 1500, "channels": 2}, "2000 to 64000 bit/s for 2 channels"),
+        ({"bitrate_bps": 10}, "bit/s for 1 channel of this model, got 10"),
+        ({"bitrate_bps": 1e6}, "for 1 channel of this model, got 1e"),
+        ({"bitrate_bps": 10, "capped": True}, "1000 to 32000 bit/s for 1 channel, got 10"),
+        ({"bitrate_bps": 1500, "channels": 2, "capped": True}, "2000 to 64000 bit/s for 2 channels"),
         ({"quality": 1.5}, "0 to 1, got 1.5"),
         ({"quality": 0.5, "capped": True}, "needs a bit rate"),
         ({"quality": 0.5, "channels": 3}, "channels must be 1 to 2"),

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 import os
 import signal
 from pathlib import Path
@@ -14,7 +15,7 @@ from streamcodec import StreamDecoder, StreamEncoder, load_model
 from streamcodec.errors import AudioError, ConfigError, ModelError
 from streamcodec_training.cli import train as train_command
 from streamcodec_training.corpus import AUGMENTATION, NO_AUGMENTATION, SegmentSampler, load_corpus, transform_start
-from streamcodec_training.losses import Distortion, real_fft
+from streamcodec_training.losses import Distortion, LoudnessDisturbance, real_fft
 from streamcodec_training.train import TrainingConfig, learning_rate_share, train
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard.*")
@@ -116,6 +117,25 @@ def test_the_transform_start_is_orthonormal_and_sorted(corpus: Path, tmp_path: P
 def test_fft_gradient_is_that_of_pytorch() -> None:
     x = torch.randn(3, 64, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(real_fft, x)
+
+
+def test_loudness_disturbance_hears_what_a_listener_would() -> None:
+    """Nothing for the reference or what lies below the threshold in quiet, more for more noise, and the same at any level."""
+    torch.manual_seed(0)
+    loudness, window = LoudnessDisturbance(16_000, 512), torch.hann_window(512) / math.sqrt(512 * 0.375)
+    speech = torch.randn(2, 16_000) * torch.linspace(0.01, 0.1, 16_000)
+    noise = torch.randn(speech.shape)
+
+    def power(x: torch.Tensor) -> torch.Tensor:
+        return real_fft(x.unfold(-1, 512, 128) * window).square().sum(-1)
+
+    def disturbance(level: float, gain: float = 1.0) -> float:
+        wanted = power(gain * speech)
+        return float(loudness(power(gain * (speech + level * noise))[None], wanted).mean())
+
+    assert disturbance(0.0) == disturbance(1e-6) == pytest.approx(0, abs=1e-6)
+    assert disturbance(0.0) < disturbance(0.01) < disturbance(0.03) < disturbance(0.1)
+    assert disturbance(0.03, gain=0.1) == pytest.approx(disturbance(0.03), rel=1e-3)
 
 
 def test_distortion_is_zero_for_the_reference_and_grows_with_the_damage() -> None:

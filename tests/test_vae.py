@@ -99,7 +99,7 @@ def test_training_pass_prices_what_it_samples_and_has_gradients_everywhere() -> 
     x = torch.randn(4, 8 * SMALL.packet) * 0.1
     lost = torch.zeros(4, 8, dtype=torch.bool)
     lost[0, 3] = True
-    out, bits = vae(x, torch.rand(4), lost, HALF)
+    out, bits = vae(x, torch.rand(4), lost, HALF, 2)
     assert out.shape == (2, *x.shape)
     assert not torch.equal(out[0], out[1])
     assert bits.shape == (4, 8)

@@ -50,7 +50,7 @@ class _Announcer:
 
     def disconnected(self, reason: str) -> None:
         if not self.leaving:
-            self._reporter.notice(f"disconnected: {reason}")
+            self._reporter.warning(f"disconnected: {reason}")
 
     def media(self, datagram: bytes, received_ns: int) -> None:
         """Not news."""

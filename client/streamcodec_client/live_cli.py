@@ -52,7 +52,7 @@ def _session_options(command: Command) -> Command:
         ),
         click.option("--trace", type=TRACE_PATH, metavar="FILE", help="Times of each packet, JSONL."),
         click.option("--json", "as_json", is_flag=True, help="One JSON object a second on stdout, and a summary."),
-        click.option("--quiet", is_flag=True, help="No status line."),
+        click.option("--quiet", is_flag=True, help="No status line and no summary."),
     )
     for option in reversed(options):
         command = option(command)
@@ -272,4 +272,4 @@ def _encoding(
 def _receiver(
     codec: Codec, sink: Sink, clock: MonotonicClock, playout_ms: float, url: str, reporter: Reporter, trace: Trace | None
 ) -> Receiver:
-    return Receiver(codec, sink, clock, playout_ms=playout_ms, tls=url.startswith("wss:"), notify=reporter.notice, trace=trace)
+    return Receiver(codec, sink, clock, playout_ms=playout_ms, tls=url.startswith("wss:"), notify=reporter.warning, trace=trace)

@@ -108,7 +108,8 @@ class Receiver:
         self._stopping = threading.Event()
         # The worker's own; others only count.
         self._players: dict[tuple[int, int], StreamPlayer] = {}
-        self._heard_somebody = self._lost_somebody = False
+        self._unheard: set[tuple[int, int]] = set()  # streams that cannot be decoded
+        self._met_somebody = self._lost_somebody = False
         self._malformed = self._overflow = 0
         self._ended = _Totals()
 
@@ -122,8 +123,8 @@ class Receiver:
     @property
     def everybody_left(self) -> bool:
         """There were talkers, all have left or are muted, and all they said was played. A broken connection is no goodbye."""
-        silent = all(player.silent for player in tuple(self._players.values()))
-        return self._heard_somebody and not self._lost_somebody and silent and not self._events
+        silent = all(player.silent for player in tuple(self._players.values())) and not self._unheard
+        return self._met_somebody and not self._lost_somebody and silent and not self._events
 
     def statistics(self) -> ReceiverStatistics:
         streams = tuple(player.statistics() for player in tuple(self._players.values()))
@@ -200,6 +201,8 @@ class Receiver:
                 self._end(event)
             elif (player := self._players.get((event.connection, event.stream))) is not None:
                 player.mute(event.muted)
+            elif event.muted:
+                self._unheard.discard((event.connection, event.stream))
         while self._inbox:
             media = self._inbox.popleft()
             try:
@@ -218,15 +221,17 @@ class Receiver:
             if dataclasses.replace(known.info, bitrate_bps=info.bitrate_bps) == info:
                 return  # only the rate is another: decoding goes on
             self._ended = self._ended.plus(self._players.pop(key).statistics())
+        self._met_somebody, self._lost_somebody = True, False
         try:
             self._check(info)
             decoder = self._codec.decoder(info.channels, info.latents_per_payload)
             playout = self._playout(info.packet_samples)
         except StreamcodecError as error:
             self._notify(f"{joined.name} (stream {joined.stream}) cannot be heard: {error}")
+            self._unheard.add(key)
             return
         self._players[key] = StreamPlayer(joined.stream, joined.name, info, decoder, playout, self._clock, self._trace)
-        self._heard_somebody, self._lost_somebody = True, False
+        self._unheard.discard(key)
 
     def _check(self, info: StreamInfo) -> None:
         """Raises StreamcodecError for a stream that this model cannot decode."""
@@ -250,6 +255,7 @@ class Receiver:
             if connection == left.connection and left.stream in (None, stream):
                 player.end()
                 self._lost_somebody = self._lost_somebody or left.stream is None
+        self._unheard = {(c, s) for c, s in self._unheard if c != left.connection or left.stream not in (None, s)}
 
     def _forget_finished(self) -> None:
         for key in [key for key, player in self._players.items() if player.finished]:

@@ -27,9 +27,14 @@ class Reporter:
         self._line_open = False
 
     def notice(self, text: str) -> None:
-        self._close_line()
+        """What goes as it should."""
         if not self._quiet:
-            click.echo(text, err=True)
+            self.warning(text)
+
+    def warning(self, text: str) -> None:
+        """What the user must know, however quiet the rest."""
+        self._close_line()
+        click.echo(text, err=True)
 
     def second(self, connected: bool, sender: Sender | None, receiver: Receiver | None) -> None:
         now_ns = self._clock.now_ns()

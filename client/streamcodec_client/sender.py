@@ -232,7 +232,7 @@ class Sender:
     async def run(self, transport: Transport) -> None:
         """Returns when the source has ended, or after `stop`, and all that was encoded is sent (or DRAIN_LIMIT_S is over).
 
-        Raises AudioError when the source fails.
+        Raises AudioError when the source fails, and whatever makes sending impossible.
         """
         loop = asyncio.get_running_loop()
 
@@ -240,6 +240,7 @@ class Sender:
             loop.call_soon_threadsafe(self._accept, outgoing)
 
         pump = asyncio.ensure_future(self._pump(transport))
+        pump.add_done_callback(lambda _: self.stop())  # nothing is captured for a pump that has failed
         try:
             await run_worker("encoder", lambda: self._work(post), self.stop)
             with contextlib.suppress(TimeoutError):  # a link that takes nothing any more must not keep us
@@ -249,7 +250,9 @@ class Sender:
                     await transport.send_message(Mute(muted=True))
         finally:
             pump.cancel()
-            await asyncio.gather(pump, return_exceptions=True)
+            (outcome,) = await asyncio.gather(pump, return_exceptions=True)
+        if isinstance(outcome, Exception):
+            raise outcome
 
     def stop(self) -> None:
         """Ends the source; may be called from any thread."""

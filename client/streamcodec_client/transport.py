@@ -54,6 +54,7 @@ def check_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+        (parts.hostname or "").encode("idna")  # what connecting would do with it
     except ValueError:
         valid = False
     if not valid:
@@ -171,7 +172,8 @@ class RelayTransport:
                 return
             now_ns = self._clock.now_ns()
             if not self._connections and now_ns - began_ns >= self._first_connection_s * 1e9:
-                raise ConnectionRefused(f"no relay at {self._url}: {reason} (tried for {self._first_connection_s:g} s)")
+                what = f"not let in at {self._url}" if self._complaint else f"no relay at {self._url}"
+                raise ConnectionRefused(f"{what}: {reason} (tried for {self._first_connection_s:g} s)")
             failures = 0 if self._connections and now_ns - attempt_ns >= STEADY_S * 1e9 else failures + 1
             longest_s = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(failures, 10))
             await asyncio.sleep(longest_s * (0.5 + 0.5 * self._jitter()))

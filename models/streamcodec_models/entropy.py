@@ -26,6 +26,8 @@ SCALE_STEPS_PER_OCTAVE = 8
 SCALE_OCTAVE_MIN, SCALE_OCTAVE_MAX = -6, 6
 SYMBOL_LIMIT = 31  # latents beyond it are escaped
 MASS_FLOOR = 1e-7
+# Squared quantiser steps that a bit is worth: the slope of step^2 / 12 * 2^(-2 bits), what a uniform quantiser trades them at.
+BIT_WORTH = 2 * math.log(2) / 12
 
 
 def logistic_mass(y: Tensor, scale: Tensor) -> Tensor:
@@ -37,9 +39,9 @@ def logistic_mass(y: Tensor, scale: Tensor) -> Tensor:
 
 
 def latent_bits(y: Tensor, log_scale: Tensor) -> Tensor:
-    """Bits [...] of latents y [..., D] under logistic scales exp(log_scale) [..., D]."""
+    """Bits [..., D] of latents y [..., D] under logistic scales exp(log_scale) [..., D]."""
     scale = torch.exp(log_scale).clamp(2.0**SCALE_OCTAVE_MIN, 2.0**SCALE_OCTAVE_MAX)
-    return -torch.log2(logistic_mass(y, scale)).sum(-1)
+    return -torch.log2(logistic_mass(y, scale))
 
 
 def interpolate(table: Tensor, quality: Tensor) -> Tensor:
@@ -100,17 +102,30 @@ class Prior(nn.Module):
         self.class_logit = nn.Parameter(torch.zeros(knots, classes))
         self.gain_logit = nn.Parameter(-0.5 * ((torch.arange(GAIN_COUNT) + GAIN_MIN + 20) / 8) ** 2)
 
-    def bits(self, y: Tensor, gain_index: Tensor, quality: Tensor) -> Tensor:
-        """y [B, P, D], gain_index [B, P], quality [B, P] in 0..1 -> bits [B, P] without the level's own."""
-        log_scale = interpolate(self.log_scale, quality)
-        class_bits = -torch.log_softmax(interpolate(self.class_logit, quality), -1) / math.log(2)
+    def choose(self, y: Tensor, quality: Tensor) -> Tensor:
+        """y [B, P, D], quality [B, P] in 0..1 -> the class [B, P] that codes each packet in the fewest bits."""
         with torch.no_grad():  # the choice has no gradient: only the chosen table is priced with one
-            costs = latent_bits(y[..., None, :], log_scale[..., None, :] + self.class_log_scale) + class_bits
-            chosen = costs.argmin(-1)
+            log_scale = interpolate(self.log_scale, quality)[..., None, :] + self.class_log_scale
+            return (latent_bits(y[..., None, :], log_scale).sum(-1) + self._class_bits(quality)).argmin(-1)
+
+    def bits(self, y: Tensor, gain_index: Tensor, quality: Tensor, chosen: Tensor) -> Tensor:
+        """y [B, P, D], gain_index, quality in 0..1 and class [B, P] -> bits [B, P] without the level's own."""
+        latents = latent_bits(y, interpolate(self.log_scale, quality) + self.class_log_scale[chosen]).sum(-1)
+        class_bits = self._class_bits(quality).gather(-1, chosen[..., None])[..., 0]
         gain_bits = -torch.log_softmax(self.gain_logit, 0)[gain_index.long() - GAIN_MIN] / math.log(2)
-        return (
-            latent_bits(y, log_scale + self.class_log_scale[chosen]) + class_bits.gather(-1, chosen[..., None])[..., 0] + gain_bits
-        )
+        return latents + class_bits + gain_bits
+
+    def quantise(self, mean: Tensor, quality: Tensor, chosen: Tensor) -> Tensor:
+        """mean [B, P, D] -> integers [B, P, D] by error and bits, as the bitstream rounds; gradients pass straight through."""
+        with torch.no_grad():
+            log_scale = interpolate(self.log_scale, quality) + self.class_log_scale[chosen]
+            choices = torch.stack([torch.round(mean), torch.trunc(mean), torch.zeros_like(mean)])
+            loss = (choices - mean).square() + BIT_WORTH * latent_bits(choices, log_scale)
+            integers = choices.gather(0, loss.argmin(0)[None])[0]
+        return mean + (integers - mean).detach()
+
+    def _class_bits(self, quality: Tensor) -> Tensor:
+        return -torch.log_softmax(interpolate(self.class_logit, quality), -1) / math.log(2)
 
     @torch.no_grad()
     def tables(self) -> EntropyTables:

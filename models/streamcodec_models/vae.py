@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .blocks import BlockStack, analysis_slopes, dft_matrix, inverse_dft_matrix, overlap_add, sine_slopes
+from .comb import CombState, PitchComb
 from .config import VaeConfig
 from .entropy import GAIN_COUNT, GAIN_MIN, GAIN_STEPS_PER_OCTAVE, Prior, interpolate
 
@@ -37,6 +38,7 @@ class DecoderState(NamedTuple):
     packet_tail: Tensor  # [B, overlap] samples
     packet_blocks: tuple[Tensor, ...]
     frame_blocks: tuple[Tensor, ...]
+    comb: CombState
 
 
 class VoiceVae(nn.Module):
@@ -80,6 +82,7 @@ class VoiceVae(nn.Module):
         self.decoder_frames = BlockStack(c.decoder_blocks[1], dec, *stack)
         self.decoder_norm = nn.LayerNorm(dec)
         self.head = nn.Linear(dec, 3 * c.bins)  # log magnitude, phase, log magnitude of noise
+        self.comb = PitchComb(c.sample_rate, c.hop, dec)
 
         self.skip_in = nn.Linear(c.packet + c.overlap, latent, bias=False)
         self.skip_out = nn.Linear(latent, c.packet + c.overlap, bias=False)
@@ -120,6 +123,7 @@ class VoiceVae(nn.Module):
             packet_tail=tail,
             packet_blocks=self.decoder_packets.initial_state(batch),
             frame_blocks=self.decoder_frames.initial_state(batch),
+            comb=self.comb.initial_state(batch),
         )
 
     def encode(self, x: Tensor, quality: Tensor, state: EncoderState) -> tuple[Tensor, Tensor, EncoderState]:
@@ -153,42 +157,45 @@ class VoiceVae(nn.Module):
         """y [B, P, D], gain_index, quality, lost (bool) [B, P] -> x [B, P * packet], new state. Where lost, y and gain are not
         read.
         """
-        head, z, gain_index, packet_blocks, frame_blocks = self._spectral_head(y, gain_index, quality, lost, state)
+        hidden, z, gain_index, packet_blocks, frame_blocks = self._hidden(y, gain_index, quality, lost, state)
         tails = (state.frame_tail, state.packet_tail)
-        x, (frame_tail, packet_tail) = self._synthesise(head, z, gain_index, state.noise_position, tails)
-        position = (state.noise_position + head.shape[1]) % self.config.noise_frames
-        return x, DecoderState(gain_index[:, -1], position, frame_tail, packet_tail, packet_blocks, frame_blocks)
+        x, (frame_tail, packet_tail) = self._synthesise(hidden, z, gain_index, state.noise_position, tails)
+        with torch.autocast(x.device.type, enabled=False):
+            x, comb = self.comb.step(x, hidden.float(), state.comb)
+        position = (state.noise_position + hidden.shape[1]) % self.config.noise_frames
+        return x, DecoderState(gain_index[:, -1], position, frame_tail, packet_tail, packet_blocks, frame_blocks, comb)
 
-    def forward(self, x: Tensor, quality: Tensor, lost: Tensor, hard_share: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, quality: Tensor, lost: Tensor, hard_share: Tensor, draws: int = 1) -> tuple[Tensor, Tensor]:
         """Training pass. x [B, P * packet], quality [B], lost [B, P], hard_share scalar in 0..1 -> reconstructions
-        [2, B, P * packet], bits [B, P].
+        [draws, B, P * packet], bits [B, P].
 
         `hard_share` of the items hear latents that are rounded, as at inference, with the gradient passed straight through; the
-        others hear samples of the posterior. The rate is always that of a sample (Minnen & Singh 2020). The two reconstructions
-        differ in their noise alone: the distortion needs both to be fair to it.
+        others hear samples of the posterior. The rate is always that of a sample (Minnen & Singh 2020). Reconstructions differ in
+        their noise alone: the distortion needs two to be fair to it.
         """
         batch = len(x)
         quality = quality[:, None].expand_as(lost)
         mean, gain_index, _ = self.encode(x, quality, self.initial_encoder_state(batch))
         sampled = mean + torch.rand_like(mean) - 0.5
-        rounded = mean + (torch.round(mean) - mean).detach()
+        with torch.autocast(x.device.type, enabled=False):
+            chosen = self.prior.choose(torch.round(mean), quality)
+            rounded = self.prior.quantise(mean, quality, chosen)
         hard = torch.rand(batch, 1, 1, device=x.device) < hard_share
         state = self.initial_decoder_state(batch)
         y = torch.where(hard, rounded, sampled)
-        head, z, held_gain, _, _ = self._spectral_head(y, gain_index, quality, lost, state)
+        hidden, z, held_gain, _, _ = self._hidden(y, gain_index, quality, lost, state)
         tails = (state.frame_tail, state.packet_tail)
-        start = torch.randint(self.config.noise_frames, (2, batch), device=x.device)
-        outputs = [self._synthesise(head, z, held_gain, position, tails)[0] for position in start]
+        start = torch.randint(self.config.noise_frames, (draws, batch), device=x.device)
+        outputs = [self._synthesise(hidden, z, held_gain, position, tails)[0] for position in start]
         with torch.autocast(x.device.type, enabled=False):
-            bits = self.prior.bits(sampled, gain_index, quality)
+            outputs = [self.comb.step(x, hidden.float(), state.comb)[0] for x in outputs]
+            bits = self.prior.bits(sampled, gain_index, quality, chosen)
         return torch.stack(outputs), bits
 
-    def _spectral_head(
+    def _hidden(
         self, y: Tensor, gain_index: Tensor, quality: Tensor, lost: Tensor, state: DecoderState
     ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """-> log magnitude, phase, log noise [B, F, 3 * bins]; dequantised latents [B, P, D]; held gain [B, P]; new block
-        states.
-        """
+        """-> hidden frames [B, F, decoder_dim]; dequantised latents [B, P, D]; held gain [B, P]; new block states."""
         c = self.config
         gain_index, before = _hold_gain(gain_index, lost, state.gain_index)
         z = y * torch.exp(-interpolate(self.log_precision, quality)) * ~lost[..., None]
@@ -197,13 +204,14 @@ class VoiceVae(nn.Module):
         h, packet_blocks = self.decoder_packets.step(h, state.packet_blocks)
         h = self.decoder_up(h).reshape(len(y), -1, c.decoder_dim)
         h, frame_blocks = self.decoder_frames.step(h, state.frame_blocks)
-        return self.head(self.decoder_norm(h)).float(), z.float(), gain_index, packet_blocks, frame_blocks
+        return self.decoder_norm(h), z.float(), gain_index, packet_blocks, frame_blocks
 
     def _synthesise(
-        self, head: Tensor, z: Tensor, gain_index: Tensor, noise_position: Tensor, tails: tuple[Tensor, Tensor]
+        self, hidden: Tensor, z: Tensor, gain_index: Tensor, noise_position: Tensor, tails: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Head and latents -> x [B, P * packet] with the noise that begins at `noise_position` [B], new tails."""
+        """Hidden frames and latents -> x [B, P * packet] with the noise that begins at `noise_position` [B], new tails."""
         c = self.config
+        head = self.head(hidden).float()
         gain = torch.exp2(gain_index / GAIN_STEPS_PER_OCTAVE)[..., None]
         rows = (noise_position[:, None] + torch.arange(head.shape[1], device=head.device)) % c.noise_frames
         with torch.autocast(head.device.type, enabled=False):

@@ -124,6 +124,7 @@ class Member:
         self.role, self.name, self.mailbox = role, name, mailbox
         self.stream: int | None = None
         self.info: StreamInfo | None = None
+        self.muted = False
         self.room: Room | None = None
 
 
@@ -176,6 +177,9 @@ class Rooms:
         welcome = Welcome(secrets.token_hex(8), room.name, member.stream, (), talking, listening)
         for text in _introduce(welcome, streams):
             member.mailbox.put_control(text)
+        for talker in talkers:
+            if talker.muted and talker.stream is not None:
+                member.mailbox.put_control(serialize_message(Mute(muted=True, stream=talker.stream)))
         if member.stream is not None and member.info is not None:
             told += self._tell(room.listeners(but=member), StreamStart(member.stream, member.name, member.info))
         return member, told
@@ -219,6 +223,7 @@ class Rooms:
             talkers = [t for t in room.talkers() if t.stream == message.stream and t is not member]
             return self._tell(talkers, Report(message.stream, message.statistics, member.name))
         if isinstance(message, Mute) and member.stream is not None:
+            member.muted = message.muted
             return self._tell(room.listeners(but=member), Mute(message.muted, member.stream))
         if isinstance(message, StreamUpdate) and member.stream is not None:
             member.info = message.info

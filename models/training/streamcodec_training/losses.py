@@ -12,6 +12,11 @@ from torch import Tensor, nn
 WINDOWS_AND_BANDS = ((64, 8), (128, 16), (256, 32), (512, 64), (1024, 80), (2048, 128))
 WAVEFORM_WINDOWS = (256, 512)
 ALWAYS_JUDGED = 512
+BARK_STEP = 0.5
+ZWICKER = 0.23  # loudness grows with this power of the sound's power
+LISTENING_LEVEL = 10**7.9  # 79 dB SPL: what a whole segment is played at
+SILENCE = 1e-6  # mean power below which a segment is not turned up
+MASKED_SHARE = 0.25
 COMPRESSION = -0.35  # |X|^2 to this power times X is X compressed to |X|^0.3
 
 
@@ -48,15 +53,59 @@ def mel_filters(length: int, bands: int, sample_rate: int) -> Tensor:
     return (weights / weights.sum(1, keepdim=True).clamp_min(1e-8)).T.contiguous()
 
 
-class Distortion(nn.Module):
-    """Log-mel L1 over six window lengths, and squared error of the power-compressed complex spectrum, which lifts PESQ."""
+class LoudnessDisturbance(nn.Module):
+    """How much of a sound the ear would call wrong, from power spectra. Log-mel errors count a faint band as much as a loud one;
+    the ear, and PESQ, hear in loudness.
 
-    def __init__(self, sample_rate: int, waveform_weight: float = 8.0, drawn: int | None = None) -> None:
+    Source: the psychoacoustic model of ITU-T P.862 (Rix et al. 2001) without its alignment and level tracking: Bark bands,
+    threshold in quiet (Terhardt 1979), Zwicker's loudness, a dead zone for what is masked, and extra weight for what was added.
+    """
+
+    def __init__(self, sample_rate: int, length: int) -> None:
+        super().__init__()
+        hz = torch.linspace(0, sample_rate / 2, length // 2 + 1)
+        bark = 26.81 * hz / (1960 + hz) - 0.53  # Traunmueller 1990
+        edges = torch.arange(0.5, float(bark[-1]) + BARK_STEP, BARK_STEP)
+        bands = torch.stack([(bark >= low) & (bark < low + BARK_STEP) for low in edges.tolist()], 1).float()
+        bands = bands[:, bands.sum(0) > 0]
+        centre = (hz[:, None] * bands).sum(0) / bands.sum(0) / 1000
+        quiet_db = 3.64 * centre**-0.8 - 6.5 * torch.exp(-0.6 * (centre - 3.3) ** 2) + 1e-3 * centre**4
+        self.register_buffer("bands", bands * 2 / length, persistent=False)
+        self.register_buffer("quiet", 10 ** (quiet_db / 10), persistent=False)
+
+    def forward(self, power: Tensor, wanted: Tensor) -> Tensor:
+        """power [S, B, F, bins] and wanted [B, F, bins], of windows with unit energy -> [B], about points of PESQ's raw scale."""
+        bands, quiet = self.get_buffer("bands"), self.get_buffer("quiet")
+        wanted = wanted @ bands
+        level = LISTENING_LEVEL / wanted.sum(-1, keepdim=True).mean(-2, keepdim=True).clamp_min(SILENCE)
+        got, wanted = power @ bands * level, wanted * level
+        heard, meant = self._loudness(got, quiet), self._loudness(wanted, quiet)
+        error = heard - meant
+        error = torch.sign(error) * (error.abs() - MASKED_SHARE * torch.minimum(heard, meant)).clamp_min(0)
+        added = ((got.detach() + 50) / (wanted + 50)) ** 1.2
+        added = torch.where(added < 3, 0, added.clamp(max=12))
+        frames = 0.277 * ((error.square().mean(-1) + 1e-4).sqrt() - 1e-2) + 0.121 * (error.abs() * added).mean(-1)
+        return frames.mean((0, 2))
+
+    @staticmethod
+    def _loudness(power: Tensor, quiet: Tensor) -> Tensor:
+        return (2 * quiet) ** ZWICKER * ((0.5 + 0.5 * power / quiet) ** ZWICKER - 0.5**ZWICKER)
+
+
+class Distortion(nn.Module):
+    """Log-mel L1 over six window lengths, squared error of the power-compressed complex spectrum, which lifts PESQ, and
+    disturbance in loudness.
+    """
+
+    def __init__(
+        self, sample_rate: int, waveform_weight: float = 8.0, loudness_weight: float = 0.35, drawn: int | None = None
+    ) -> None:
         """With `drawn`, every call judges ALWAYS_JUDGED and so many of the other windows, drawn anew and weighted so that the
         mean over calls is that of all of them: the STFTs cost as much as the network.
         """
         super().__init__()
-        self.waveform_weight, self.drawn = waveform_weight, drawn
+        self.waveform_weight, self.loudness_weight, self.drawn = waveform_weight, loudness_weight, drawn
+        self.loudness = LoudnessDisturbance(sample_rate, ALWAYS_JUDGED)
         for length, bands in WINDOWS_AND_BANDS:
             self.register_buffer(f"mel_{length}", mel_filters(length, bands, sample_rate), persistent=False)
             window = torch.hann_window(length) / math.sqrt(length * 0.375)
@@ -89,6 +138,11 @@ class Distortion(nn.Module):
         total = (got_mel - wanted_mel).abs().mean((0, 2, 3))
         if len(outputs) == 2:
             total = total - 0.5 * (got_mel[0] - got_mel[1]).abs().mean((1, 2))
+        if length == ALWAYS_JUDGED and self.loudness_weight:
+            disturbance = self.loudness(power, wanted_power)
+            if len(outputs) == 2:
+                disturbance = disturbance - 0.5 * self.loudness(power[:1], power[1])
+            total = total + self.loudness_weight * len(WINDOWS_AND_BANDS) * disturbance
         if length in WAVEFORM_WINDOWS:
             got = _compressed(spectrum, power)
             total = total + self.waveform_weight * (got - _compressed(wanted, wanted_power)).square().mean((0, 2, 3, 4))

@@ -54,8 +54,10 @@ class TrainingConfig:
     device: str = "auto"
     matrix_rate: float = 1e-2
     vector_rate: float = 1e-3
-    beta_low: float = 1.53e-4  # at quality 0 and 1 of voice-16k: a warm start from it stays on its axis
-    beta_high: float = 8.7e-7
+    beta_low: float = 4.0e-4  # at quality 0 and 1 of voice-16k: a warm start from it stays on its axis
+    beta_high: float = 2.2e-6
+    draws: int = 1
+    low_rates: float = 1.4
     decay_from: float = 0.4
     checkpoint_minutes: float = 10.0
     log_steps: int = 25
@@ -219,20 +221,20 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = base * share
         x, lost = x.to(self.device), lost.to(self.device)
-        quality = torch.rand(len(x), device=self.device)
+        # More of the items at low rates: there the network has the most to make up for.
+        quality = torch.rand(len(x), device=self.device) ** self.config.low_rates
         # Noise on latents that are zero nearly always drowns low rates: while the rate decays, the decoder hears what it will hear
         # in use.
-        hard_share = torch.tensor(0.5 if done < self.config.decay_from else 1.0, device=self.device)
+        soft = self.config.warm_start is None and done < self.config.decay_from
+        hard_share = torch.tensor(0.5 if soft else 1.0, device=self.device)
         with self.autocast:
-            outputs, bits = self.step_model(x, quality, lost, hard_share)
+            outputs, bits = self.step_model(x, quality, lost, hard_share, self.config.draws)
         overlap = self.model.config.overlap
         distortion = self.distortion(outputs.float()[:, :, overlap:], x[:, :-overlap])
         rate = bits.mean(1) * self.model.config.sample_rate / self.model.config.packet  # bit/s
-        # D / sqrt(beta) + sqrt(beta) * R instead of D + beta * R: gradients of low and high rates are then of one size.
-        middle = torch.exp(self.log_betas.mean())
-        root = torch.sqrt(torch.exp(interpolate(self.log_betas, quality[:, None])[:, 0]) / middle)
+        beta = torch.exp(interpolate(self.log_betas, quality[:, None])[:, 0])
         ramp = 1.0 if self.config.warm_start else min(1.0, 0.1 + self.clock.step / RATE_RAMP_STEPS)
-        loss = (distortion / root + ramp * root * middle * rate).mean()
+        loss = (distortion + ramp * beta * rate).mean()
         for optimizer, _ in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
