@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from conftest import SMALL, voice
 from streamcodec import StreamDecoder, StreamEncoder, load_model
 from streamcodec.errors import AudioError, ConfigError, ModelError
+from streamcodec_training.adversary import AdversarialStage
 from streamcodec_training.cli import train as train_command
 from streamcodec_training.corpus import AUGMENTATION, NO_AUGMENTATION, SegmentSampler, load_corpus, transform_start
 from streamcodec_training.losses import Distortion, LoudnessDisturbance, real_fft
@@ -227,6 +228,37 @@ def test_a_run_begins_with_the_weights_of_an_exported_model(corpus: Path, tmp_pa
         assert torch.equal(trainer.model.state_dict()[name], value)
     with pytest.raises(ModelError, match="no readable model"):
         Trainer(dataclasses.replace(config, warm_start=corpus), SMALL)
+
+
+def test_the_adversarial_stage_teaches_the_decoder_and_leaves_the_bits_alone(
+    corpus: Path, tmp_path: Path, model_folder: Path
+) -> None:
+    from streamcodec_training.train import ENCODER_PARTS, Trainer
+
+    settings = {"batch": 2, "segment_s": 0.4, "device": "cpu", "warm_start": model_folder, "adversarial": True}
+    trainer = Trainer(TrainingConfig(corpus, tmp_path, steps=3, **settings), SMALL)  # type: ignore[arg-type]
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    trainer.run()
+    changed = {name for name, p in trainer.model.named_parameters() if not torch.equal(p, before[name])}
+    assert changed == {name for name in before if not name.startswith(ENCODER_PARTS)}
+    resumed = Trainer(TrainingConfig(corpus, tmp_path, steps=4, **settings), SMALL)  # type: ignore[arg-type]
+    assert trainer.stage is not None
+    assert resumed.stage is not None
+    for name, value in trainer.stage.adversary.state_dict().items():
+        assert torch.equal(resumed.stage.adversary.state_dict()[name], value)
+
+
+def test_discriminators_learn_to_tell_noise_from_speech() -> None:
+    torch.manual_seed(0)
+    stage = AdversarialStage(torch.device("cpu"))
+    speech = torch.from_numpy(voice(1.0))[None].expand(2, -1)
+    losses = [stage.judge(0.1 * torch.randn(speech.shape), speech)[1]["discriminator"].item() for _ in range(30)]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_the_adversarial_stage_needs_something_to_start_from(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="need a trained model"):
+        TrainingConfig(tmp_path, tmp_path, steps=1, adversarial=True)
 
 
 def test_a_checkpoint_of_another_shape_is_not_resumed(corpus: Path, tmp_path: Path) -> None:

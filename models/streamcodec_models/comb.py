@@ -79,7 +79,7 @@ class PitchComb(nn.Module):
             self.control(hidden).float().repeat_interleave(self.blocks_per_frame, 1).split([1, 1, 1, TAPS], -1)
         )
         share = LARGEST_SHARE * torch.sigmoid(bias[..., 0] + trust_coarse[..., 0] * coarse + trust_fine[..., 0] * fine)
-        blocks = y.unflatten(1, (-1, self.block))
+        blocks = y.view(len(y), -1, self.block)
         now = share[..., None] * (self._period_before(buffer, period, taps) - blocks)
         held = CombState(
             state.history,
@@ -107,8 +107,8 @@ class PitchComb(nn.Module):
 
     @torch.no_grad()
     def _pitch(self, buffer: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """buffer [B, H + T] -> period in samples and fractions [B, N] and how much each block resembles what was one period before it, -1..1,
-        below 1.5 kHz and in full.
+        """buffer [B, H + T] -> period in samples and fractions of one [B, N], and how much each block resembles what was one period
+        before it, -1..1, below 1.5 kHz and in full.
         """
         step = self.decimation
         shortest, longest, window = self.shortest // step, self.longest // step, self.window // step
@@ -147,7 +147,10 @@ def _between_samples(offset: Tensor) -> Tensor:
 def _convolved(a: Tensor, b: Tensor) -> Tensor:
     """Kernels [..., K] and [..., L] -> [..., K + L - 1]."""
     longest = a.shape[-1] + b.shape[-1] - 1
-    return sum((a[..., i : i + 1] * F.pad(b, (i, longest - b.shape[-1] - i)) for i in range(a.shape[-1])), b.new_zeros(1))
+    kernel = a.new_zeros(())
+    for i in range(a.shape[-1]):
+        kernel = kernel + a[..., i : i + 1] * F.pad(b, (i, longest - b.shape[-1] - i))
+    return kernel
 
 
 def _resemblance(frames: Tensor, window: int) -> Tensor:

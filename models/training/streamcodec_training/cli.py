@@ -28,6 +28,9 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--warm-start", type=PATH, help="Checkpoint, or folder of a model, whose weights to begin with.")
 @click.option("--sample", type=FILE, help="Recording to decode into TensorBoard at each checkpoint.")
 @click.option("--augment/--no-augment", default=True, show_default=True)
+@click.option(
+    "--adversarial", is_flag=True, help="The last stage, after --warm-start: the decoder alone learns, against discriminators."
+)
 @click.option("--compile", "compile_model", is_flag=True, help="torch.compile the network.")
 @click.option(
     "--export",
@@ -48,6 +51,7 @@ def train(
     warm_start: Path | None,
     sample: Path | None,
     augment: bool,
+    adversarial: bool,
     compile_model: bool,
     export_to: Path | None,
 ) -> None:
@@ -73,6 +77,7 @@ def train(
             seed=seed,
             device=device,
             warm_start=warm_start,
+            adversarial=adversarial,
             compile=compile_model,
             augmentation=AUGMENTATION if augment else NO_AUGMENTATION,
         ),

@@ -89,7 +89,8 @@ class LoudnessDisturbance(nn.Module):
 
     @staticmethod
     def _loudness(power: Tensor, quiet: Tensor) -> Tensor:
-        return (2 * quiet) ** ZWICKER * ((0.5 + 0.5 * power / quiet) ** ZWICKER - 0.5**ZWICKER)
+        loudness: Tensor = (2 * quiet) ** ZWICKER * ((0.5 + 0.5 * power / quiet) ** ZWICKER - 0.5**ZWICKER)
+        return loudness
 
 
 class Distortion(nn.Module):

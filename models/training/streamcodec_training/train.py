@@ -28,6 +28,7 @@ from streamcodec_models.config import VaeConfig
 from streamcodec_models.entropy import interpolate
 from streamcodec_models.vae import VoiceVae
 
+from .adversary import AdversarialStage
 from .corpus import AUGMENTATION, Augmentation, SegmentSampler, load_corpus, read_mono, transform_start
 from .losses import Distortion
 from .muon import Muon
@@ -35,6 +36,8 @@ from .muon import Muon
 RATE_RAMP_STEPS = 1_000
 WARM_UP_STEPS = 200
 DRAWN_WINDOWS = 2
+ADVERSARIAL_RATE_SHARE = 0.1
+ENCODER_PARTS = ("encoder_", "to_latent", "skip_in", "log_precision", "prior.")
 SAMPLE_QUALITIES = (0.1, 0.4, 0.8)
 
 
@@ -63,6 +66,7 @@ class TrainingConfig:
     log_steps: int = 25
     warm_start: Path | None = None
     compile: bool = False
+    adversarial: bool = False  # the last stage: only the decoder learns, with discriminators beside the distortion
     augmentation: Augmentation = AUGMENTATION
 
     def __post_init__(self) -> None:
@@ -70,6 +74,8 @@ class TrainingConfig:
             raise ConfigError("give either a number of steps or of minutes, and not both")
         if self.batch < 1 or self.segment_s < 0.2:
             raise ConfigError(f"need a batch >= 1 and segments >= 0.2 s, got {self.batch} and {self.segment_s}")
+        if self.adversarial and self.warm_start is None:
+            raise ConfigError("need a trained model for the adversarial stage to start from; see warm_start")
         if not 0 < self.beta_high < self.beta_low:
             raise ConfigError(f"need 0 < beta_high < beta_low, got {self.beta_high} and {self.beta_low}")
 
@@ -109,10 +115,19 @@ def split_parameters(model: VoiceVae) -> tuple[list[Tensor], list[Tensor]]:
     matrices: list[Tensor] = []
     rest: list[Tensor] = []
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         hidden = parameter.ndim == 2 and min(parameter.shape) > 8
         hidden = hidden and not name.startswith(("prior.", "log_precision", "to_latent", "head"))
         (matrices if hidden else rest).append(parameter)
     return matrices, rest
+
+
+def freeze_encoder(model: VoiceVae) -> None:
+    """What decides the bits stays as it is; the decoder learns."""
+    for name, parameter in model.named_parameters():
+        if name.startswith(ENCODER_PARTS):
+            parameter.requires_grad_(False)
 
 
 class Trainer:
@@ -153,10 +168,14 @@ class Trainer:
         self.model.to(self.device)
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=has_fast_bfloat16(self.device))
         self.distortion = Distortion(model_config.sample_rate, drawn=DRAWN_WINDOWS).to(self.device)
+        self.stage = AdversarialStage(self.device) if config.adversarial else None
+        if self.stage is not None:
+            freeze_encoder(self.model)
         matrices, rest = split_parameters(self.model)
+        share = ADVERSARIAL_RATE_SHARE if config.adversarial else 1.0
         self.optimizers: list[tuple[torch.optim.Optimizer, float]] = [
-            (Muon(matrices, lr=config.matrix_rate), config.matrix_rate),
-            (torch.optim.AdamW(rest, lr=config.vector_rate, betas=(0.85, 0.98), weight_decay=1e-3), config.vector_rate),
+            (Muon(matrices, lr=config.matrix_rate), config.matrix_rate * share),
+            (torch.optim.AdamW(rest, lr=config.vector_rate, betas=(0.85, 0.98), weight_decay=1e-3), config.vector_rate * share),
         ]
         self.clock = Clock()
         if config.warm_start is not None:
@@ -170,6 +189,8 @@ class Trainer:
             self.distortion.term = torch.compile(self.distortion.term, dynamic=False)  # type: ignore[method-assign]
         if self.world > 1:
             self.step_model = DistributedDataParallel(self.step_model, broadcast_buffers=False)
+            if self.stage is not None:
+                self.stage.distribute()
             torch.manual_seed(config.seed * 1000 + self.clock.step * 100 + self.rank)  # ranks draw rates and noise of their own
 
     @property
@@ -234,7 +255,11 @@ class Trainer:
         rate = bits.mean(1) * self.model.config.sample_rate / self.model.config.packet  # bit/s
         beta = torch.exp(interpolate(self.log_betas, quality[:, None])[:, 0])
         ramp = 1.0 if self.config.warm_start else min(1.0, 0.1 + self.clock.step / RATE_RAMP_STEPS)
-        loss = (distortion + ramp * beta * rate).mean()
+        loss = lagrangian = (distortion + ramp * beta * rate).mean()
+        judged: dict[str, Tensor] = {}
+        if self.stage is not None:
+            cost, judged = self.stage.judge(outputs[0].float()[:, overlap:], x[:, :-overlap])
+            loss = lagrangian + cost
         for optimizer, _ in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -242,11 +267,12 @@ class Trainer:
         for optimizer, _ in self.optimizers:
             optimizer.step()
         return {
-            "lagrangian": loss.detach(),
+            "lagrangian": lagrangian.detach(),
             "distortion": distortion.detach().mean(),
             "kbit/s": rate.detach().mean() / 1e3,
             "gradient norm": norm,
             "learning rate share": torch.tensor(share),
+            **judged,
         }
 
     def save(self) -> None:
@@ -259,6 +285,9 @@ class Trainer:
             "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
             "clock": dataclasses.asdict(self.clock),
         }
+        if self.stage is not None:
+            state["adversary"] = self.stage.adversary.state_dict()
+            state["adversary_optimizer"] = self.stage.optimizer.state_dict()
         with _uninterrupted():  # torchrun passes a Ctrl-C on to processes that have had it already
             torch.save(state, partial)
             partial.replace(self.checkpoint)
@@ -291,6 +320,13 @@ class Trainer:
         state = self._read(self.checkpoint)
         for (optimizer, _), saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+        if self.stage is not None:
+            if "adversary" not in state:
+                raise ModelError(
+                    f"{self.checkpoint} is of a run without discriminators; name it as the warm start of another --out"
+                )
+            self.stage.adversary.load_state_dict(state["adversary"])
+            self.stage.optimizer.load_state_dict(state["adversary_optimizer"])
         self.clock = Clock(**state["clock"])
         # A resumed run must not replay the batches it has seen: the stream of segments goes on from a seed of its own.
         torch.manual_seed(self.config.seed * 1000 + self.clock.step * 100)
