@@ -12,7 +12,8 @@ import math
 from typing import Protocol
 
 from .errors import ConfigError
-from .packet import SEQUENCE_MODULUS, Flags, sequence_distance
+from .packet import SEQUENCE_MODULUS, Flags
+from .sequence import SequenceLedger, Verdict
 
 CONCEAL_LIMIT_MS = 60.0  # a decoder's continuation is worth hearing for about this long; then silence and a new start
 TRIM_WINDOW_MS = 2_000.0  # delay that no packet of so long a time has needed is surplus
@@ -36,6 +37,7 @@ class Play:
     flags: Flags
     waited_ms: float
     follows: bool
+    speed: float = 1.0  # how much faster than it was spoken it should be played
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,33 +128,21 @@ class FixedPlayout:
         self._concealed_run_ms = 0.0
         self._least_wait_ms, self._window_ms = math.inf, 0.0
         self._ended = False
-        # Sequence numbers below are unwrapped: they grow beyond 2^32.
-        self._highest: int | None = None
-        self._lowest = 0
-        self._seen: set[int] = set()
-        self._expected_restart: int | None = None
-        self._unique = self._lost_before = 0
-        self._received = self._played = self._late = self._duplicate = self._skipped = 0
-        self._concealed = self._underruns = self._restarts = 0
+        self._ledger = SequenceLedger(self._capacity)  # sequence numbers in here are unwrapped
+        self._played = self._late = self._skipped = 0
+        self._concealed = self._underruns = 0
         self._delay_ms = 0.0
 
     def receive(self, sequence: int, capture_time: int, payload: bytes, flags: Flags, now_ms: float) -> Arrival:
         """`capture_time` is not needed by a fixed delay: a gap in capture arrives as a pause."""
-        self._received += 1
-        number = self._unwrap(sequence)
-        if self._highest is None:
-            self._highest = self._lowest = number
-        jump = number - self._highest
-        if jump > self._capacity or (jump < -self._capacity and self._begins_anew(number, flags)):
-            self._restart(number)
-        elif jump < -self._capacity:
-            self._expected_restart = number + 1
+        number, verdict = self._ledger.enter(sequence, flags)
+        if verdict is Verdict.RESTART:
+            self._restart()
+        elif verdict is Verdict.STRAY:
             self._late += 1
             return Arrival.LATE
-        if number in self._seen:
-            self._duplicate += 1
+        elif verdict is Verdict.DUPLICATE:
             return Arrival.DUPLICATE
-        self._note(number)
         if number < self._first_playable:
             self._late += 1
             return Arrival.LATE
@@ -195,53 +185,25 @@ class FixedPlayout:
 
     def statistics(self) -> PlayoutStatistics:
         return PlayoutStatistics(
-            received=self._received,
+            received=self._ledger.received,
             played=self._played,
-            lost=self._lost_before + self._missing,
+            lost=self._ledger.lost,
             late=self._late,
-            duplicate=self._duplicate,
+            duplicate=self._ledger.duplicates,
             skipped=self._skipped,
             concealed=self._concealed,
             underruns=self._underruns,
-            restarts=self._restarts,
+            restarts=self._ledger.restarts,
             buffer_ms=len(self._packets) * self._packet_ms,
             delay_ms=self._delay_ms,
             target_ms=self._target_ms,
         )
 
-    def _unwrap(self, sequence: int) -> int:
-        """The number nearest to the highest so far that is `sequence` mod 2^32."""
-        if self._highest is None:
-            return sequence
-        return self._highest + sequence_distance(sequence, self._highest)
-
-    def _begins_anew(self, number: int, flags: Flags) -> bool:
-        """A far step back is a stray old packet, unless it says RESET or its successor comes too (RFC 3550, appendix A.1)."""
-        return Flags.RESET in flags or number == self._expected_restart
-
-    def _restart(self, number: int) -> None:
+    def _restart(self) -> None:
         for waiting in list(self._packets):
             self._drop(waiting)
-        self._lost_before += self._missing
-        self._unique = 0
-        self._seen.clear()
-        self._highest = self._lowest = number
-        self._played_to = self._expected_restart = self._polled = None
-        self._restarts += 1
+        self._played_to = self._polled = None
         self._rebuffer()
-
-    def _note(self, number: int) -> None:
-        assert self._highest is not None
-        self._unique += 1
-        self._highest = max(self._highest, number)
-        self._lowest = min(self._lowest, number)
-        self._seen.add(number)
-        if len(self._seen) > 4 * self._capacity:
-            self._seen = {n for n in self._seen if n >= self._highest - self._capacity}
-
-    @property
-    def _missing(self) -> int:
-        return 0 if self._highest is None else self._highest - self._lowest + 1 - self._unique
 
     @property
     def _first_playable(self) -> float:

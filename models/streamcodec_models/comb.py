@@ -141,7 +141,8 @@ def _between_samples(offset: Tensor) -> Tensor:
     distance = (offset[..., None] - torch.arange(FRACTION_TAPS, device=offset.device) + FRACTION_TAPS // 2).abs()
     near = (1.5 * distance - 2.5) * distance**2 + 1
     far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-    return torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))
+    weights: Tensor = torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))
+    return weights
 
 
 def _convolved(a: Tensor, b: Tensor) -> Tensor:
@@ -163,4 +164,5 @@ def _resemblance(frames: Tensor, window: int) -> Tensor:
     dot = torch.fft.irfft(torch.fft.rfft(frames, n=size) * torch.fft.rfft(now, n=size).conj(), n=size)[..., : length - window + 1]
     total = F.pad(frames.square().cumsum(-1), (1, 0))
     energy = (total[..., window:] - total[..., : length - window + 1]).clamp_min(0) + SILENCE
-    return dot / (energy * energy[..., -1:]).sqrt()
+    alike: Tensor = dot / (energy * energy[..., -1:]).sqrt()
+    return alike

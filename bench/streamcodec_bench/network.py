@@ -1,0 +1,190 @@
+"""Impairment laboratory: packets through seeded networks into a playout buffer, on a simulated clock."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from streamcodec.adaptive import AdaptivePlayout
+from streamcodec.delay import NETEQ
+from streamcodec.packet import SEQUENCE_MODULUS, Flags
+from streamcodec.playout import FixedPlayout, Play, PlayoutBuffer
+
+PACKET_MS = 20.0
+SAMPLES_PER_MS = 16.0
+ONE_WAY_MS = 40.0
+IDLE_MS = 10.0  # a sink asks for the next block
+
+Rng = np.random.Generator
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Arrival:
+    """A packet that came through. Times in ms by the receiver's clock."""
+
+    at_ms: float
+    number: int
+    captured_ms: float  # by the sender's clock: what the packet says
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    """`delay_ms(rng, sent_ms)` is the network's delay beyond ONE_WAY_MS for each packet [N], inf where it is lost. In order: as TCP
+    delivers, nothing overtakes. drift_ppm: the sender's clock is that much slow; sink_ppm: the sink's.
+    """
+
+    name: str
+    seconds: float
+    delay_ms: Callable[[Rng, np.ndarray], np.ndarray]
+    in_order: bool = True
+    drift_ppm: float = 0.0
+    sink_ppm: float = 0.0
+    settled_s: float = 5.0  # from here on it counts
+
+    def arrivals(self, seed: int = 0) -> list[Arrival]:
+        rng = np.random.default_rng(seed)
+        captured = PACKET_MS * np.arange(int(self.seconds * 1000 / PACKET_MS))
+        sent = captured * (1 + self.drift_ppm * 1e-6)
+        at = sent + ONE_WAY_MS + self.delay_ms(rng, sent)
+        if self.in_order:
+            finite = np.isfinite(at)
+            at[finite] = np.maximum.accumulate(at[finite])
+        came = [Arrival(float(a), n, float(c)) for n, (a, c) in enumerate(zip(at, captured, strict=True)) if np.isfinite(a)]
+        return sorted(came, key=lambda arrival: arrival.at_ms)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Heard:
+    """What the sink took at `at_ms`. delay_ms is from capture by the sender's true time; None where it was a substitute."""
+
+    at_ms: float
+    number: int
+    waited_ms: float | None
+    delay_ms: float | None
+    speed: float
+
+
+def listen(playout: PlayoutBuffer, scenario: Scenario, seed: int = 0) -> list[Heard]:
+    """Runs the sink's clock to the end of the scenario."""
+    waiting = scenario.arrivals(seed)
+    stretch = 1 + scenario.sink_ppm * 1e-6
+    heard, now, index = [], 0.0, 0
+    end = scenario.seconds * 1000 + ONE_WAY_MS
+    while now < end:
+        while index < len(waiting) and waiting[index].at_ms <= now:
+            arrival = waiting[index]
+            capture = round(arrival.captured_ms * SAMPLES_PER_MS) % SEQUENCE_MODULUS
+            playout.receive(arrival.number % SEQUENCE_MODULUS, capture, b"", Flags(0), arrival.at_ms)
+            index += 1
+        event = playout.poll(now)
+        if event is None:
+            now += IDLE_MS * stretch
+            continue
+        if isinstance(event, Play):
+            sent = event.sequence * PACKET_MS * (1 + scenario.drift_ppm * 1e-6)
+            heard.append(Heard(now, event.sequence, event.waited_ms, now - sent, event.speed))
+            now += PACKET_MS / event.speed * stretch
+        else:
+            heard.append(Heard(now, event.sequence, None, None, 1.0))
+            now += PACKET_MS * stretch
+    return heard
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Result:
+    """Shares in percent, times in ms."""
+
+    concealed: float
+    mean_buffer: float
+    p99_buffer: float
+    excess: float  # delay over the last seconds of the run, less that of a packet that is played as it comes
+    scaled: float
+    missing: float  # time in which nothing was played at all
+
+
+def summarise(heard: Iterable[Heard], scenario: Scenario) -> Result:
+    counted = [h for h in heard if h.at_ms >= scenario.settled_s * 1000]
+    if not counted:
+        return Result(100.0, 0.0, 0.0, 0.0, 0.0, 100.0)
+    waited = np.array([h.waited_ms for h in counted if h.waited_ms is not None])
+    last = [h.delay_ms for h in counted[-100:] if h.delay_ms is not None]
+    span = (scenario.seconds - scenario.settled_s) * 1000
+    played = sum(PACKET_MS / h.speed for h in counted)
+    return Result(
+        concealed=100 * sum(h.waited_ms is None for h in counted) / len(counted),
+        mean_buffer=float(waited.mean()),
+        p99_buffer=float(np.percentile(waited, 99)),
+        excess=float(np.mean(last)) - ONE_WAY_MS,
+        scaled=100 * sum(abs(h.speed - 1) > 0.0025 for h in counted) / len(counted),
+        missing=max(0.0, 100 * (1 - played / span)),
+    )
+
+
+def _none(rng: Rng, sent: np.ndarray) -> np.ndarray:
+    return np.zeros(len(sent))
+
+
+def _stalls(every_ms: float, stall_ms: float, until_ms: float) -> Callable[[Rng, np.ndarray], np.ndarray]:
+    def delay(rng: Rng, sent: np.ndarray) -> np.ndarray:
+        phase = sent % every_ms
+        return np.where((sent < until_ms) & (phase < stall_ms), stall_ms - phase, 0.0)
+
+    return delay
+
+
+def _freeze(at_ms: float, freeze_ms: float, drift: float = 0.0) -> Callable[[Rng, np.ndarray], np.ndarray]:
+    def delay(rng: Rng, sent: np.ndarray) -> np.ndarray:
+        inside = (sent >= at_ms) & (sent < at_ms + freeze_ms)
+        return np.where(inside, at_ms + freeze_ms - sent, 0.0) + drift * sent / 1000
+
+    return delay
+
+
+def _steps(sent_steps: list[tuple[float, float]]) -> Callable[[Rng, np.ndarray], np.ndarray]:
+    def delay(rng: Rng, sent: np.ndarray) -> np.ndarray:
+        extra = np.zeros(len(sent))
+        for at, by in sent_steps:
+            extra[sent >= at] += by
+        return extra
+
+    return delay
+
+
+def gilbert_elliott(rng: Rng, count: int, share: float, burst: float) -> np.ndarray:
+    """[count] bool: True where lost; bursts of `burst` packets in the mean, `share` of all."""
+    leave = 1 / burst
+    enter = leave * share / (1 - share)
+    bad, lost = False, np.zeros(count, bool)
+    draws = rng.random(count)
+    for i in range(count):
+        bad = bool(draws[i] < (1 - leave if bad else enter))
+        lost[i] = bad
+    return lost
+
+
+SCENARIOS = (
+    Scenario("clean", 60, _none),
+    Scenario("jitter N(0, 10 ms)", 120, lambda rng, sent: rng.normal(0, 10, len(sent)), in_order=False),
+    Scenario("jitter N(0, 30 ms)", 120, lambda rng, sent: rng.normal(0, 30, len(sent)), in_order=False),
+    Scenario("jitter pareto (a 2.5, 10 ms), in order", 120, lambda rng, sent: 10 * rng.pareto(2.5, len(sent))),
+    Scenario("Wi-Fi stalls of 100 ms every 2 s", 60, _stalls(2_000, 100, 60_000), settled_s=10),
+    Scenario("the same, over after 40 s", 52, _stalls(2_000, 100, 40_000), settled_s=10),
+    Scenario("freeze 0.2 s", 40, _freeze(20_000, 200)),
+    Scenario("freeze 1 s", 40, _freeze(20_000, 1_000)),
+    Scenario("freeze 5 s", 40, _freeze(20_000, 5_000)),
+    Scenario("freeze 10 s", 40, _freeze(15_000, 10_000)),
+    Scenario("drift 25 ms/s and freeze 5 s", 40, _freeze(20_000, 5_000, drift=25.0)),
+    Scenario("drift -25 ms/s and freeze 5 s", 40, _freeze(20_000, 5_000, drift=-25.0)),
+    Scenario("route +60 ms, then -60 ms", 60, _steps([(20_000, 60), (40_000, -60)])),
+    Scenario("drift +300 ppm, 1 h", 3_600, _none, drift_ppm=300),
+    Scenario("drift -300 ppm, 1 h", 3_600, _none, drift_ppm=-300),
+    Scenario("loss 5 %, bursts of 3", 120, lambda rng, sent: np.where(gilbert_elliott(rng, len(sent), 0.05, 3), np.inf, 0.0)),
+)
+
+PLAYOUTS: dict[str, Callable[[], PlayoutBuffer]] = {
+    "adaptive": lambda: AdaptivePlayout(packet_ms=PACKET_MS, samples_per_ms=SAMPLES_PER_MS),
+    "fixed 60 ms": lambda: FixedPlayout(packet_ms=PACKET_MS, target_ms=60),
+    "NetEq's rule": lambda: AdaptivePlayout(packet_ms=PACKET_MS, samples_per_ms=SAMPLES_PER_MS, rule=NETEQ),
+}

@@ -1,0 +1,234 @@
+"""Adaptive jitter buffer: as little delay as the network allows, and no delay that stays once it is not needed. Sans-I/O.
+
+Play asks for a `speed` besides the payload: within FINE_SPEED of one to hold the delay against clocks that drift (to be done by
+resampling), beyond that to win delay back, or to gain some, while somebody speaks (by time-scale modification).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import deque
+
+from .delay import OURS, DelayRule, DelayTarget
+from .errors import ConfigError
+from .packet import SEQUENCE_MODULUS, Flags, sequence_distance
+from .playout import Arrival, Conceal, Play, PlayoutStatistics
+from .sequence import SequenceLedger, Verdict
+
+STALL_LIMIT_MS = 120.0  # concealed in the hope that the next packet is only late; then silence and a new start
+FINE_SPEED = 0.002  # three cents: nobody hears it
+FINE_TIME_MS = 5_000.0  # in which a small error of delay is made up
+LATE_MS, EARLY_MS = 20.0, 8.0  # error of delay at which time is scaled
+SETTLED_MS = 4.0  # and down to which
+FAST, FASTER, SLOW = 1.12, 1.3, 0.85
+FASTER_MS = 80.0
+NEEDED_PACKETS = 25  # delay that one of so many did not wait out is no surplus
+NEEDED_MARGIN_MS = 5.0
+TIGHT_PACKETS, TIGHT_MS = 5, 16.0  # so little wait in the mean of so few is too little, whatever the target says
+JUMP_MS = 240.0  # what is that late is skipped: nobody wants to hear seconds of it, however quickly
+OUTAGE_JUMP_MS = 40.0  # after an outage the conversation has moved on: what is late is stale
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Arrived:
+    payload: bytes
+    flags: Flags
+    at_ms: float
+    media_ms: float
+
+
+class AdaptivePlayout:
+    """Every packet is played DelayTarget after the quickest packet of late would have arrived.
+
+    When the buffer is empty the next packet is late, or lost: what is played in between is concealed, and the packet is still
+    played when it comes, so that the delay grows at once by what the network needs. Surplus is played away. Memory is bounded by
+    `max_ms` of audio, and nothing is played that waited longer than that.
+    """
+
+    def __init__(
+        self, *, packet_ms: float, samples_per_ms: float, min_ms: float = 20.0, max_ms: float = 400.0, rule: DelayRule = OURS
+    ) -> None:
+        """`samples_per_ms`: of capture times. Raises ConfigError unless 0 < packet_ms and 0 <= min_ms <= max_ms - 2 packets."""
+        if not packet_ms > 0:
+            raise ConfigError(f"packet duration must be above 0 ms, got {packet_ms:g}")
+        if not 0 <= min_ms <= max_ms - 2 * packet_ms:
+            raise ConfigError(f"least playout delay must be 0 to {max_ms - 2 * packet_ms:g} ms, got {min_ms:g}")
+        self._packet_ms, self._samples_per_ms, self._max_ms = packet_ms, samples_per_ms, max_ms
+        capacity = math.ceil(max_ms / packet_ms)
+        self._ledger = SequenceLedger(capacity)
+        self._target = DelayTarget(packet_ms=packet_ms, min_ms=min_ms, max_ms=max_ms - 2 * packet_ms, rule=rule)
+        self._packets: dict[int, _Arrived] = {}
+        self._last_capture: int | None = None  # unwrapped, of the packet that came last
+        self._next: int | None = None  # whose turn it is; None while nothing plays
+        self._polled: int | None = None  # last number that was heard or concealed
+        self._stalled = 0  # polls in a row that found nothing
+        self._speed = 1.0
+        self._waits: deque[float] = deque(maxlen=NEEDED_PACKETS)
+        self._ended = False
+        self._last_poll_ms = 0.0
+        self._played = self._late = self._skipped = self._concealed = self._underruns = 0
+        self._delay_ms = self._scaled_ms = 0.0
+
+    def receive(self, sequence: int, capture_time: int, payload: bytes, flags: Flags, now_ms: float) -> Arrival:
+        number, verdict = self._ledger.enter(sequence, flags)
+        if verdict is Verdict.RESTART:
+            self._restart()
+        elif verdict is Verdict.STRAY:
+            self._late += 1
+            return Arrival.LATE
+        elif verdict is Verdict.DUPLICATE:
+            return Arrival.DUPLICATE
+        media_ms = self._media_ms(capture_time)
+        self._target.arrived(media_ms, now_ms)
+        if (self._next is not None and number < self._next) or (self._polled is not None and number <= self._polled):
+            self._late += 1
+            return Arrival.LATE
+        self._packets[number] = _Arrived(payload, flags, now_ms, media_ms)
+        return Arrival.BUFFERED
+
+    def poll(self, now_ms: float) -> Play | Conceal | None:
+        """`now_ms`: when what is given will begin to be played."""
+        self._last_poll_ms = now_ms
+        self._drop_stale(now_ms)
+        if self._next is not None:
+            self._skip_what_was_concealed()
+            if self._next in self._packets:
+                return self._play(self._next, now_ms)
+            if self._packets:
+                return self._conceal(advance=True)
+            if not self._ended and self._stalled * self._packet_ms < STALL_LIMIT_MS:
+                return self._conceal(advance=False)
+            self._next, self._stalled = None, 0
+        start = self._start(now_ms)
+        if start is None or self._due_ms(start) > now_ms:
+            return None
+        for number in [n for n in self._packets if n < start]:
+            self._drop(number)
+        return self._play(start, now_ms)
+
+    def next_event_at(self) -> float | None:
+        if self._next is not None:
+            return self._last_poll_ms + self._packet_ms
+        return self._due_ms(min(self._packets)) if self._packets else None
+
+    def end(self) -> None:
+        self._ended = True
+
+    def resume(self) -> None:
+        self._ended = False
+
+    @property
+    def drained(self) -> bool:
+        return self._ended and not self._packets
+
+    @property
+    def scaled_ms(self) -> float:
+        """Audio that was asked to be played faster or slower, by more than drift takes."""
+        return self._scaled_ms
+
+    def statistics(self) -> PlayoutStatistics:
+        return PlayoutStatistics(
+            received=self._ledger.received,
+            played=self._played,
+            lost=self._ledger.lost,
+            late=self._late,
+            duplicate=self._ledger.duplicates,
+            skipped=self._skipped,
+            concealed=self._concealed,
+            underruns=self._underruns,
+            restarts=self._ledger.restarts,
+            buffer_ms=len(self._packets) * self._packet_ms,
+            delay_ms=self._delay_ms,
+            target_ms=self._target.ms,
+        )
+
+    def _media_ms(self, capture_time: int) -> float:
+        """Capture times wrap as sequence numbers do."""
+        if self._last_capture is None:
+            self._last_capture = capture_time
+        else:
+            self._last_capture += sequence_distance(capture_time, self._last_capture)
+        return self._last_capture / self._samples_per_ms
+
+    def _due_ms(self, number: int) -> float:
+        baseline_ms = self._target.baseline_ms
+        assert baseline_ms is not None  # a packet is here, so one has arrived
+        return baseline_ms + self._packets[number].media_ms + self._target.ms
+
+    def _start(self, now_ms: float) -> int | None:
+        """The oldest packet whose turn is not over, or the last one there is."""
+        waiting = sorted(self._packets)
+        if not waiting:
+            return None
+        return next((n for n in waiting if self._due_ms(n) > now_ms - self._packet_ms), waiting[-1])
+
+    def _skip_what_was_concealed(self) -> None:
+        """Packets came after a stall, and not the one that was waited for: it is lost, and its substitute has been heard."""
+        assert self._next is not None
+        if self._stalled and self._packets and self._next not in self._packets:
+            self._next = min(self._next + self._stalled, min(self._packets))
+        if self._packets:
+            self._stalled = 0
+
+    def _play(self, number: int, now_ms: float) -> Play:
+        error_ms = now_ms - self._due_ms(number)
+        if error_ms > (OUTAGE_JUMP_MS if self._target.outage else JUMP_MS) and len(self._packets) > 1:
+            following = self._start(now_ms)
+            assert following is not None
+            if following > number:
+                for passed in [n for n in self._packets if n < following]:
+                    self._drop(passed)
+                number, error_ms = following, now_ms - self._due_ms(following)
+        arrived = self._packets.pop(number)
+        follows = self._polled is not None and number == self._polled + 1
+        self._next, self._polled, self._stalled = number + 1, number, 0
+        self._played += 1
+        waited_ms = now_ms - arrived.at_ms
+        self._delay_ms += (waited_ms - self._delay_ms) / min(self._played, 16)
+        self._waits.append(waited_ms)
+        # Where the network has just become slower, the target does not know yet: packets that barely came in time do.
+        surplus_ms = min(self._waits) - NEEDED_MARGIN_MS
+        last = list(self._waits)[-TIGHT_PACKETS:]
+        tight_ms = sum(last) / len(last) - TIGHT_MS
+        self._speed = _speed(min(error_ms, max(surplus_ms, 0.0), tight_ms), self._speed)
+        if abs(self._speed - 1) > FINE_SPEED:
+            self._scaled_ms += self._packet_ms
+        return Play(arrived.payload, number % SEQUENCE_MODULUS, arrived.flags, waited_ms, follows, self._speed)
+
+    def _conceal(self, *, advance: bool) -> Conceal:
+        assert self._next is not None
+        if not advance and not self._stalled:
+            self._underruns += 1
+        number = self._next + self._stalled
+        self._concealed += 1
+        if advance:
+            self._next, self._polled = self._next + 1, self._next
+        else:
+            self._stalled += 1
+        return Conceal(number % SEQUENCE_MODULUS)
+
+    def _drop_stale(self, now_ms: float) -> None:
+        for number in [n for n, arrived in self._packets.items() if now_ms - arrived.at_ms > self._max_ms]:
+            self._drop(number)
+
+    def _drop(self, number: int) -> None:
+        del self._packets[number]
+        self._skipped += 1
+
+    def _restart(self) -> None:
+        for waiting in list(self._packets):
+            self._drop(waiting)
+        self._target.forget()
+        self._next = self._polled = self._last_capture = None
+        self._stalled = 0
+
+
+def _speed(error_ms: float, before: float) -> float:
+    """How fast to play what is `error_ms` later than it should be. Scaling goes on until the delay has settled."""
+    scaling = abs(before - 1) > FINE_SPEED
+    if error_ms > LATE_MS or (scaling and before > 1 and error_ms > SETTLED_MS):
+        return FASTER if error_ms > FASTER_MS else FAST
+    if error_ms < -EARLY_MS or (scaling and before < 1 and error_ms < -SETTLED_MS):
+        return SLOW
+    return 1 + min(FINE_SPEED, max(-FINE_SPEED, error_ms / FINE_TIME_MS))

@@ -1,0 +1,78 @@
+"""Sequence numbers of one stream: unwrapped, checked for repeats and new beginnings, and counted."""
+
+from __future__ import annotations
+
+import enum
+
+from .packet import Flags, sequence_distance
+
+
+class Verdict(enum.Enum):
+    """What a sequence number means."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"
+    STRAY = "stray"  # far behind: an old packet that lost its way
+    RESTART = "restart"  # new, and the first of a sequence that begins anew
+
+
+class SequenceLedger:
+    """Numbers grow beyond 2^32. Memory is bounded by `capacity`: how far apart two packets of one sequence may lie."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._highest: int | None = None
+        self._lowest = 0
+        self._seen: set[int] = set()
+        self._expected_restart: int | None = None
+        self._unique = self._lost_before = 0
+        self.received = self.duplicates = self.restarts = 0
+
+    def enter(self, sequence: int, flags: Flags) -> tuple[int, Verdict]:
+        """`sequence` mod 2^32, of every packet that arrives -> its unwrapped number, and what it means."""
+        self.received += 1
+        number = sequence
+        if self._highest is None:
+            self._highest = self._lowest = number
+        else:
+            number = self._highest + sequence_distance(sequence, self._highest)
+        jump = number - self._highest
+        if jump > self._capacity or (jump < -self._capacity and self._begins_anew(number, flags)):
+            self._restart(number)
+            self._note(number)
+            return number, Verdict.RESTART
+        if jump < -self._capacity:
+            self._expected_restart = number + 1
+            return number, Verdict.STRAY
+        if number in self._seen:
+            self.duplicates += 1
+            return number, Verdict.DUPLICATE
+        self._note(number)
+        return number, Verdict.NEW
+
+    @property
+    def lost(self) -> int:
+        """Numbers that never came."""
+        missing = 0 if self._highest is None else self._highest - self._lowest + 1 - self._unique
+        return self._lost_before + missing
+
+    def _begins_anew(self, number: int, flags: Flags) -> bool:
+        """A far step back is a stray old packet, unless it says RESET or its successor comes too (RFC 3550, appendix A.1)."""
+        return Flags.RESET in flags or number == self._expected_restart
+
+    def _restart(self, number: int) -> None:
+        self._lost_before = self.lost
+        self._unique = 0
+        self._seen.clear()
+        self._highest = self._lowest = number
+        self._expected_restart = None
+        self.restarts += 1
+
+    def _note(self, number: int) -> None:
+        assert self._highest is not None
+        self._unique += 1
+        self._highest = max(self._highest, number)
+        self._lowest = min(self._lowest, number)
+        self._seen.add(number)
+        if len(self._seen) > 4 * self._capacity:
+            self._seen = {n for n in self._seen if n >= self._highest - self._capacity}

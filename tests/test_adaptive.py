@@ -1,0 +1,240 @@
+"""The adaptive playout buffer, alone and in the impairment laboratory. All times are simulated."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamcodec.adaptive import AdaptivePlayout
+from streamcodec.delay import DelayTarget
+from streamcodec.errors import ConfigError
+from streamcodec.packet import Flags
+from streamcodec.playout import Arrival, Conceal, Play
+from streamcodec_bench.network import ONE_WAY_MS, PACKET_MS, PLAYOUTS, SAMPLES_PER_MS, SCENARIOS, Heard, Scenario, listen, summarise
+
+NONE = Flags(0)
+BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+
+
+def adaptive(min_ms: float = 20.0, max_ms: float = 400.0) -> AdaptivePlayout:
+    return AdaptivePlayout(packet_ms=PACKET_MS, samples_per_ms=SAMPLES_PER_MS, min_ms=min_ms, max_ms=max_ms)
+
+
+def receive(playout: AdaptivePlayout, number: int, now_ms: float, flags: Flags = NONE) -> Arrival:
+    return playout.receive(number % (1 << 32), number * 320 % (1 << 32), b"%d" % number, flags, now_ms)
+
+
+def heard(name: str, playout: str = "adaptive") -> tuple[Scenario, list[Heard]]:
+    scenario = BY_NAME[name]
+    return scenario, listen(PLAYOUTS[playout](), scenario)
+
+
+def test_the_first_packet_waits_for_the_first_target() -> None:
+    playout = adaptive()
+    receive(playout, 0, 1000)
+    assert playout.next_event_at() == 1060
+    assert playout.poll(1050) is None
+    event = playout.poll(1060)
+    assert isinstance(event, Play)
+    assert (event.payload, event.waited_ms, event.speed) == (b"0", 60, 1.0)
+
+
+def test_what_comes_late_after_a_stall_is_still_played() -> None:
+    playout = adaptive()
+    receive(playout, 0, 0)
+    assert isinstance(playout.poll(60), Play)
+    assert playout.poll(80) == Conceal(1)
+    assert playout.poll(100) == Conceal(2)
+    assert receive(playout, 1, 110) is Arrival.BUFFERED
+    event = playout.poll(120)
+    assert isinstance(event, Play)
+    assert event.payload == b"1"
+    assert event.follows
+
+
+def test_what_is_lost_after_a_stall_is_not_concealed_twice() -> None:
+    playout = adaptive()
+    receive(playout, 0, 0)
+    playout.poll(60)
+    assert playout.poll(80) == Conceal(1)
+    receive(playout, 2, 90)
+    event = playout.poll(100)
+    assert isinstance(event, Play)
+    assert event.payload == b"2"
+    assert not event.follows
+
+
+def test_a_hole_between_packets_is_concealed_and_passed() -> None:
+    playout = adaptive()
+    for number in (0, 2):
+        receive(playout, number, 20.0 * number)
+    assert isinstance(playout.poll(60), Play)
+    assert playout.poll(80) == Conceal(1)
+    assert isinstance(playout.poll(100), Play)
+    assert receive(playout, 1, 110) is Arrival.LATE
+
+
+def test_a_stall_without_end_falls_silent() -> None:
+    playout = adaptive()
+    receive(playout, 0, 0)
+    playout.poll(60)
+    events = [playout.poll(80 + PACKET_MS * i) for i in range(10)]
+    assert [isinstance(event, Conceal) for event in events] == [True] * 6 + [False] * 4
+
+
+def test_a_stream_that_begins_anew_is_followed() -> None:
+    playout = adaptive()
+    receive(playout, 5_000, 0)
+    playout.poll(60)
+    receive(playout, 3, 100, Flags.RESET)
+    assert isinstance(playout.poll(160), Play)
+    assert playout.statistics().restarts == 1
+
+
+def test_a_pause_in_capture_is_no_delay() -> None:
+    """Sequence numbers go on where capture times have moved: the packets after a mute are no later than those before it."""
+    playout = adaptive()
+    for number in range(100):
+        playout.receive(number, number * 320, b"x", NONE, 20.0 * number)
+        playout.poll(20.0 * number + 60)
+    pause_ms = 30_000
+    for number in range(100, 200):
+        at_ms = 20.0 * number + pause_ms
+        playout.receive(number, number * 320 + pause_ms * 16, b"x", NONE, at_ms)
+        playout.poll(at_ms + 60)
+    assert playout.statistics().target_ms <= 60
+    assert playout.statistics().late == 0
+
+
+def test_ended_streams_are_drained_and_conceal_nothing() -> None:
+    playout = adaptive()
+    receive(playout, 0, 0)
+    playout.end()
+    assert not playout.drained
+    assert isinstance(playout.poll(60), Play)
+    assert playout.drained
+    assert playout.poll(80) is None
+    playout.resume()
+    assert not playout.drained
+
+
+@pytest.mark.parametrize("wrong", [{"min_ms": -1.0}, {"min_ms": 390.0}, {"packet_ms": 0.0}])
+def test_impossible_settings_are_named(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="must be"):
+        AdaptivePlayout(**{"packet_ms": PACKET_MS, "samples_per_ms": SAMPLES_PER_MS, **wrong})
+
+
+def test_a_target_rises_at_once_and_falls_a_packet_a_second() -> None:
+    target = DelayTarget(packet_ms=PACKET_MS, min_ms=20, max_ms=360)
+    for i in range(500):
+        target.arrived(20.0 * i, 20.0 * i + (100 if i % 100 == 50 else 0))
+    assert 100 <= target.ms <= 110
+    before = target.ms
+    for i in range(500, 1000):
+        target.arrived(20.0 * i, 20.0 * i)
+        assert before - target.ms <= 0.02 * 20 + 1e-9
+        before = target.ms
+    assert target.ms == 20
+
+
+def test_an_outage_teaches_nothing() -> None:
+    target = DelayTarget(packet_ms=PACKET_MS, min_ms=20, max_ms=360)
+    for i in range(500):
+        target.arrived(20.0 * i, 20.0 * i)
+    settled = target.ms
+    for i in range(500, 550):
+        target.arrived(20.0 * i, 11_000.0)
+    assert target.ms <= settled
+
+
+@given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 1500)), max_size=80), st.sampled_from([0.0, 20.0, 100.0]))
+@settings(deadline=None)
+def test_whatever_comes_everything_is_accounted_for(packets: list[tuple[int, int]], min_ms: float) -> None:
+    """received = played + late + duplicate + skipped + buffered; nothing is played twice, backwards, or older than the bound."""
+    playout, waiting, played = adaptive(min_ms), sorted((at, n) for n, at in packets), []
+    now = 0.0
+    while now < 3_000:
+        while waiting and waiting[0][0] <= now:
+            at, number = waiting.pop(0)
+            receive(playout, number, at)
+        event = playout.poll(now)
+        if isinstance(event, Play):
+            assert 0 <= event.waited_ms <= 400
+            assert 0.8 <= event.speed <= 1.4
+            played.append(event.sequence)
+        now += PACKET_MS if event is not None else 10
+        assert len(playout._packets) * PACKET_MS <= 400 + 20 * len(packets)
+    assert played == sorted(set(played))
+    counts = playout.statistics()
+    buffered = round(counts.buffer_ms / PACKET_MS)
+    assert counts.received == counts.played + counts.late + counts.duplicate + counts.skipped + buffered
+
+
+@pytest.mark.parametrize("ppm", [50, -50, 100, -100, 300, -300])
+def test_clocks_that_drift_are_followed(ppm: float) -> None:
+    """Half an hour here; the day of issue 4 is run by `bench network`."""
+    scenario = Scenario("drift", 1_800, BY_NAME["clean"].delay_ms, drift_ppm=ppm)
+    played = [h for h in listen(adaptive(), scenario) if 30_000 < h.at_ms < 1_795_000]
+    assert all(h.delay_ms is not None for h in played)
+    delays = [h.delay_ms for h in played if h.delay_ms is not None]
+    assert max(delays) - min(delays) <= 5
+    assert max(abs(h.speed - 1) for h in played) <= 0.002
+
+
+def test_a_sink_whose_clock_drifts_is_followed() -> None:
+    scenario = Scenario("sink", 600, BY_NAME["clean"].delay_ms, sink_ppm=-300)
+    played = [h for h in listen(adaptive(), scenario) if 30_000 < h.at_ms < 595_000]
+    delays = [h.delay_ms for h in played if h.delay_ms is not None]
+    assert len(delays) == len(played)
+    assert max(delays) - min(delays) <= 5
+
+
+def test_jitter_of_30_ms_costs_a_percent_at_most() -> None:
+    scenario, log = heard("jitter N(0, 30 ms)")
+    result = summarise(log, scenario)
+    assert result.concealed <= 1
+    assert result.mean_buffer <= 100
+
+
+def test_wifi_stalls_are_bridged_and_forgotten() -> None:
+    scenario, log = heard("the same, over after 40 s")
+    assert summarise(log, scenario).concealed <= 1
+    before = dataclasses.replace(scenario, delay_ms=BY_NAME["clean"].delay_ms)
+    undisturbed = summarise(listen(adaptive(), before), before)
+    assert summarise(log, scenario).excess <= undisturbed.excess + 20
+
+
+@pytest.mark.parametrize("name", ["drift 25 ms/s and freeze 5 s", "drift -25 ms/s and freeze 5 s", "freeze 5 s", "freeze 10 s"])
+def test_after_a_freeze_speech_is_back_soon_and_live(name: str) -> None:
+    _, log = heard(name)
+    drift = {"drift 25": 0.025, "drift -2": -0.025}.get(name[:8], 0.0)
+    thaw = 25_000 * (1 + drift) + ONE_WAY_MS
+    back = next(h for h in log if h.delay_ms is not None and h.at_ms >= thaw)
+    assert back.at_ms - thaw <= 200
+
+    def excess(h: Heard) -> float:
+        assert h.delay_ms is not None
+        return h.delay_ms - ONE_WAY_MS - drift * (h.at_ms - h.delay_ms)
+
+    live = [h for h in log if h.delay_ms is not None and h.at_ms >= thaw + 300]
+    assert max(excess(h) for h in live[:100]) <= 60 + 20  # the delay that there is without a freeze
+
+
+def test_a_route_that_changes_costs_three_packets_and_no_delay() -> None:
+    _, log = heard("route +60 ms, then -60 ms")
+    assert sum(h.delay_ms is None for h in log if h.at_ms > 1_000) <= 3
+    after = [h.delay_ms for h in log if h.at_ms > 50_000 and h.delay_ms is not None]
+    before = [h.delay_ms for h in log if 15_000 < h.at_ms < 20_000 and h.delay_ms is not None]
+    assert max(after) <= max(before) + 5
+
+
+@pytest.mark.parametrize("scenario", [s for s in SCENARIOS if s.seconds <= 120], ids=lambda s: s.name)
+def test_memory_is_bounded_in_every_scenario(scenario: Scenario) -> None:
+    playout = adaptive()
+    listen(playout, scenario)
+    assert len(playout._packets) <= 400 / PACKET_MS + 1
+    assert len(playout._ledger._seen) <= 4 * 20 + 1
+    assert len(playout._target._quickest) <= 2_000 / PACKET_MS + 1
