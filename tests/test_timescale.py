@@ -1,0 +1,65 @@
+"""Time-scale modification: the speed is met, pitch stays, nothing clicks."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from conftest import voice
+from streamcodec.timescale import TimeScaler
+
+RATE, PACKET = 16_000, 320
+
+
+def scaled(pcm: NDArray[np.float32], speed: float) -> NDArray[np.float32]:
+    scaler = TimeScaler(RATE)
+    packets = [scaler.scale(pcm[i : i + PACKET, None], speed) for i in range(0, len(pcm) - PACKET + 1, PACKET)]
+    return np.concatenate(packets)[:, 0]
+
+
+def strongest_hz(pcm: NDArray[np.float32]) -> float:
+    spectrum = np.abs(np.fft.rfft(pcm * np.hanning(len(pcm)), 1 << 18))
+    return float(spectrum.argmax()) * RATE / (1 << 18)
+
+
+def tone(hz: float, seconds: float = 3.0) -> NDArray[np.float32]:
+    return (0.3 * np.sin(2 * np.pi * hz * np.arange(int(seconds * RATE)) / RATE)).astype(np.float32)
+
+
+@pytest.mark.parametrize("speed", [0.85, 0.95, 1.12, 1.3])
+def test_the_speed_is_met_on_speech(speed: float) -> None:
+    pcm = voice(6.0)
+    assert len(scaled(pcm, speed)) == pytest.approx(len(pcm) / speed, rel=0.02)
+
+
+@pytest.mark.parametrize("speed", [0.85, 1.12, 1.3])
+@pytest.mark.parametrize("hz", [130.0, 217.0, 440.0])
+def test_pitch_stays_and_nothing_clicks(speed: float, hz: float) -> None:
+    pcm = tone(hz)
+    out = scaled(pcm, speed)
+    assert strongest_hz(out) == pytest.approx(hz, rel=0.01)
+    assert np.abs(np.diff(out)).max() < 1.3 * np.abs(np.diff(pcm)).max()
+    assert np.abs(out).max() < 1.05 * np.abs(pcm).max()
+
+
+def test_speed_one_passes_everything() -> None:
+    pcm = voice(1.0)
+    assert np.array_equal(scaled(pcm, 1.0), pcm[: len(pcm) // PACKET * PACKET])
+
+
+def test_silence_and_noise_are_scaled_too() -> None:
+    noise = (0.1 * np.random.default_rng(0).standard_normal(3 * RATE)).astype(np.float32)
+    for pcm in (np.zeros(3 * RATE, np.float32), noise):
+        assert len(scaled(pcm, 1.2)) == pytest.approx(len(pcm) / 1.2, rel=0.03)
+
+
+def test_both_channels_are_cut_alike() -> None:
+    scaler, pcm = TimeScaler(RATE), voice(1.0)
+    stereo = np.stack([pcm, -0.5 * pcm], 1)
+    out = np.concatenate([scaler.scale(stereo[i : i + PACKET], 1.2) for i in range(0, len(stereo) - PACKET + 1, PACKET)])
+    assert np.allclose(out[:, 1], -0.5 * out[:, 0], atol=1e-6)
+
+
+def test_what_was_owed_one_way_is_not_paid_the_other() -> None:
+    scaler, packet = TimeScaler(RATE), tone(200.0, 0.02)[:, None]
+    scaler.scale(packet, 1.1)
+    assert len(scaler.scale(packet, 0.95)) >= len(packet)
