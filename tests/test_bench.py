@@ -135,3 +135,16 @@ def test_a_figure_whose_library_is_missing_is_refused_at_once(tmp_path: Path, mo
     done = CliRunner().invoke(bench, ["quality", "--data", str(tmp_path), "--codecs", "reference", "--metrics", "lsd"])
     assert done.exit_code == 2
     assert "need no_such_library" in done.output
+
+
+def test_the_network_laboratory_prints_all_playouts() -> None:
+    done = CliRunner().invoke(bench, ["network", "--only", "freeze 1 s"], catch_exceptions=False)
+    assert done.exit_code == 0
+    rows = done.output.splitlines()[2:]
+    assert [row.split(" | ")[1] for row in rows] == ["adaptive", "fixed 60 ms", "NetEq's rule"]
+
+
+def test_an_unknown_scenario_is_named() -> None:
+    done = CliRunner().invoke(bench, ["network", "--only", "moon"])
+    assert done.exit_code == 2
+    assert "no scenario holds 'moon'" in done.output

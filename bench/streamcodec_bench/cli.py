@@ -31,6 +31,26 @@ def latency(source: Path, bitrate: float, packet_ms: str, playout_ms: int, model
 
 
 @bench.command()
+@click.option("--seed", default=0, show_default=True)
+@click.option("--only", default="", metavar="TEXT", help="Scenarios whose names hold this.")
+def network(seed: int, only: str) -> None:
+    """Playout buffers through seeded networks on a simulated clock: the adaptive one beside a fixed one and NetEq's rule.
+
+    Concealed, scaled and silent: share of the time in percent. Buffer: how long packets waited. Excess: delay over the last two
+    seconds, beyond what the network took. ms.
+    """
+    from .network import PLAYOUTS, SCENARIOS, TABLE_HEAD, listen, summarise, table_row
+
+    chosen = [s for s in SCENARIOS if only in s.name]
+    if not chosen:
+        raise click.BadParameter(f"no scenario holds {only!r}: {'; '.join(s.name for s in SCENARIOS)}")
+    click.echo(TABLE_HEAD)
+    for scenario in chosen:
+        for name, playout in PLAYOUTS.items():
+            click.echo(table_row(scenario.name, name, summarise(listen(playout(), scenario, seed), scenario)))
+
+
+@bench.command()
 @click.option("--data", type=FOLDER, required=True, help="Folder of clean speech that was not trained on.")
 @click.option("--rates", default="1.5,3,6,9,12,16", show_default=True, help="kbit/s, comma-separated.")
 @click.option("--model", help="Name of a shipped model, or a folder with one.")

@@ -104,6 +104,17 @@ class Result:
     missing: float  # time in which nothing was played at all
 
 
+TABLE_HEAD = (
+    "| scenario | playout | concealed % | buffer mean | p99 | excess | scaled % | silent % |\n|---|---|---|---|---|---|---|---|"
+)
+
+
+def table_row(scenario: str, playout: str, r: Result) -> str:
+    times = (r.mean_buffer, r.p99_buffer, r.excess)
+    figures = (f"{r.concealed:.2f}", *(f"{ms:.0f}" for ms in times), f"{r.scaled:.1f}", f"{r.missing:.1f}")
+    return f"| {scenario} | {playout} | {' | '.join(figures)} |"
+
+
 def summarise(heard: Iterable[Heard], scenario: Scenario) -> Result:
     counted = [h for h in heard if h.at_ms >= scenario.settled_s * 1000]
     if not counted:
