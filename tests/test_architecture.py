@@ -26,7 +26,10 @@ OURS = {
     "streamcodec_bench": {"streamcodec_bench", "streamcodec"},
 }
 # Logic that lives in time or on the wire: no clock, no socket, no thread, no PyTorch.
-SANS_IO = ["streamcodec/packet.py", "streamcodec/session.py", "streamcodec/playout.py", "server/streamcodec_server/rooms.py"]
+SANS_IO = [
+    *(f"streamcodec/{name}.py" for name in ("packet", "session", "sequence", "delay", "playout", "adaptive")),
+    "server/streamcodec_server/rooms.py",
+]
 FORBIDDEN_IN_SANS_IO = {"asyncio", "socket", "threading", "time", "torch", "websockets", "selectors", "queue"}
 MAX_LINES = 400
 
