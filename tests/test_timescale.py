@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from conftest import voice
 from streamcodec.timescale import TimeScaler
+from streamcodec_client.stretch import Stretcher
 
 RATE, PACKET = 16_000, 320
 
@@ -63,3 +64,18 @@ def test_what_was_owed_one_way_is_not_paid_the_other() -> None:
     scaler, packet = TimeScaler(RATE), tone(200.0, 0.02)[:, None]
     scaler.scale(packet, 1.1)
     assert len(scaler.scale(packet, 0.95)) >= len(packet)
+
+
+@pytest.mark.parametrize("speed", [0.9995, 1.0, 1.002, 1.12, 0.85])
+def test_a_stretcher_meets_fine_and_coarse_speeds(speed: float) -> None:
+    pcm, stretcher = voice(6.0), Stretcher(RATE, 1)
+    out = np.concatenate([stretcher.play(pcm[i : i + PACKET, None], speed) for i in range(0, len(pcm) - PACKET + 1, PACKET)])
+    assert out.shape[1] == 1
+    assert len(out) == pytest.approx(len(pcm) / speed, rel=2e-4 if abs(speed - 1) < 0.01 else 0.02, abs=40)
+
+
+def test_a_stretcher_does_not_click_when_its_speed_changes() -> None:
+    pcm, stretcher = tone(440.0), Stretcher(RATE, 1)
+    speeds = np.linspace(0.998, 1.002, len(pcm) // PACKET)
+    out = np.concatenate([stretcher.play(pcm[i * PACKET : (i + 1) * PACKET, None], float(s)) for i, s in enumerate(speeds)])[:, 0]
+    assert np.abs(np.diff(out)).max() < 1.1 * np.abs(np.diff(pcm)).max()

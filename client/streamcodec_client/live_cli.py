@@ -32,6 +32,17 @@ Command = Callable[..., Any]
 Part = TypeVar("Part", Source, Sink, Trace)
 
 
+class PlayoutType(click.ParamType[float | None]):
+    """Milliseconds, or `adaptive` -> float or None."""
+
+    name = "playout"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        if value == "adaptive":
+            return None
+        return click.FloatRange(0, MAX_PLAYOUT_MS).convert(value, param, ctx)
+
+
 def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
     if value is not None and not math.isfinite(value):
         raise click.BadParameter(f"{value} is no number of seconds")
@@ -70,10 +81,10 @@ def _sink_options(command: Command) -> Command:
     )(command)
     command = click.option(
         "--playout-ms",
-        type=click.FloatRange(0, MAX_PLAYOUT_MS),
-        default=60,
+        type=PlayoutType(),
+        default="60",
         show_default=True,
-        help="Delay that absorbs the network's jitter.",
+        help=f"Delay that absorbs the network's jitter: 0 to {MAX_PLAYOUT_MS}, or `adaptive` for as little as it allows.",
     )(command)
     return click.option("--sink", default="speaker", show_default=True, help=f"{SINK_FORMS}.")(command)
 
@@ -147,7 +158,7 @@ def listen(
     as_json: bool,
     quiet: bool,
     sink: str,
-    playout_ms: float,
+    playout_ms: float | None,
     exit_when_done: bool,
     device: str | None,
     rate: int | None,
@@ -188,7 +199,7 @@ def talk(
     source: str,
     mono: bool,
     sink: str,
-    playout_ms: float,
+    playout_ms: float | None,
     exit_when_done: bool,
     device: str | None,
     rate: int | None,
@@ -270,6 +281,6 @@ def _encoding(
 
 
 def _receiver(
-    codec: Codec, sink: Sink, clock: MonotonicClock, playout_ms: float, url: str, reporter: Reporter, trace: Trace | None
+    codec: Codec, sink: Sink, clock: MonotonicClock, playout_ms: float | None, url: str, reporter: Reporter, trace: Trace | None
 ) -> Receiver:
     return Receiver(codec, sink, clock, playout_ms=playout_ms, tls=url.startswith("wss:"), notify=reporter.warning, trace=trace)

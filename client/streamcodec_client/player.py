@@ -16,6 +16,7 @@ from .audio_io import Pcm
 from .clock import Clock, milliseconds
 from .paced_io import NS
 from .ports import Decoder
+from .stretch import Stretcher
 from .trace import Trace, Value
 
 SOFT_CLIP_KNEE = 0.8
@@ -46,9 +47,12 @@ class StreamPlayer:
         playout: PlayoutBuffer,
         clock: Clock,
         trace: Trace | None,
+        stretcher: Stretcher | None = None,
     ) -> None:
+        """`stretcher`: for a playout buffer that asks for speeds other than one."""
         self.stream, self.name, self.info = stream, name, info
         self._decoder, self._playout, self._clock, self._trace = decoder, playout, clock, trace
+        self._stretcher = stretcher
         self._rest = np.zeros((0, info.channels), np.float32)
         self._last_sample = np.zeros(info.channels, np.float32)  # of what was decoded; zero after silence
         self._started: list[tuple[int, dict[str, Value]]] = []  # offset in the block being made, line of the trace
@@ -122,20 +126,24 @@ class StreamPlayer:
     def _next_packet(self, offset: int) -> Pcm | None:
         """The packet whose turn it is, [T, C]; `offset` in the block is where it will be heard."""
         polled_ns = self._clock.now_ns()
-        event = self._playout.poll(milliseconds(polled_ns))
+        begins_ns = polled_ns + offset * NS // self.info.sample_rate
+        event = self._playout.poll(milliseconds(begins_ns))
         if event is None:
             return None
         start_ns = self._clock.now_ns()
         if isinstance(event, Play):
-            received_ns = polled_ns - round(event.waited_ms * 1e6)
+            received_ns, speed = begins_ns - round(event.waited_ms * 1e6), event.speed
             pcm, concealed = self._decoded(event)
         else:
-            received_ns = None
+            received_ns, speed = None, 1.0
             pcm, concealed = self._decoder.decode(None), True
+        if self._stretcher is not None:
+            pcm = self._stretcher.play(pcm, speed)
         if self._trace is not None:
             line = self._line(event.sequence, received_ns, polled_ns, start_ns, self._clock.now_ns(), concealed=concealed)
             self._started.append((offset, line))
-        self._last_sample = pcm[-1]
+        if len(pcm):
+            self._last_sample = pcm[-1]
         return pcm
 
     def _decoded(self, event: Play) -> tuple[Pcm, bool]:

@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from streamcodec.adaptive import AdaptivePlayout
 from streamcodec.errors import MalformedPacket, StreamcodecError
 from streamcodec.packet import PacketType, parse
-from streamcodec.playout import FixedPlayout
+from streamcodec.playout import FixedPlayout, PlayoutBuffer
 from streamcodec.session import Message, Mute, StreamEnd, StreamInfo, StreamStart, Welcome
 
 from .audio_io import Sink, block_samples, with_channels
@@ -20,6 +21,7 @@ from .paced_io import NS
 from .player import StreamPlayer, StreamStatistics, mix
 from .ports import Codec
 from .resample import LiveResampler
+from .stretch import Stretcher
 from .trace import Trace
 from .transport import wire_bytes
 from .worker import run_worker
@@ -88,13 +90,13 @@ class Receiver:
         sink: Sink,
         clock: Clock,
         *,
-        playout_ms: float = 60.0,
+        playout_ms: float | None = 60.0,
         tls: bool = False,
         notify: Callable[[str], None] = lambda text: None,
         trace: Trace | None = None,
     ) -> None:
-        """`notify` is told, in the worker thread, what the user should know. Raises ConfigError for a playout delay outside its
-        range.
+        """`playout_ms`: a fixed delay; None adapts to the network. `notify` is told, in the worker thread, what the user should know.
+        Raises ConfigError for a playout delay outside its range.
         """
         self._codec, self._sink, self._clock, self._trace = codec, sink, clock, trace
         self._playout_ms, self._tls, self._notify = playout_ms, tls, notify
@@ -230,7 +232,8 @@ class Receiver:
             self._notify(f"{joined.name} (stream {joined.stream}) cannot be heard: {error}")
             self._unheard.add(key)
             return
-        self._players[key] = StreamPlayer(joined.stream, joined.name, info, decoder, playout, self._clock, self._trace)
+        stretcher = Stretcher(info.sample_rate, info.channels) if self._playout_ms is None else None
+        self._players[key] = StreamPlayer(joined.stream, joined.name, info, decoder, playout, self._clock, self._trace, stretcher)
         self._unheard.discard(key)
 
     def _check(self, info: StreamInfo) -> None:
@@ -246,8 +249,11 @@ class Receiver:
         if len(self._players) >= MAX_TALKERS:
             raise StreamcodecError(f"{MAX_TALKERS} talkers are heard already")
 
-    def _playout(self, packet_samples: int) -> FixedPlayout:
-        return FixedPlayout(packet_ms=1000 * packet_samples / self._codec.sample_rate, target_ms=self._playout_ms)
+    def _playout(self, packet_samples: int) -> PlayoutBuffer:
+        samples_per_ms = self._codec.sample_rate / 1000
+        if self._playout_ms is None:
+            return AdaptivePlayout(packet_ms=packet_samples / samples_per_ms, samples_per_ms=samples_per_ms)
+        return FixedPlayout(packet_ms=packet_samples / samples_per_ms, target_ms=self._playout_ms)
 
     def _end(self, left: _Left) -> None:
         """What is in the buffers is still played."""
