@@ -95,7 +95,7 @@ class Receiver:
         notify: Callable[[str], None] = lambda text: None,
         trace: Trace | None = None,
     ) -> None:
-        """`playout_ms`: a fixed delay; None adapts to the network. `notify` is told, in the worker thread, what the user should know.
+        """`playout_ms`: a fixed delay; None adapts to the network. `notify` is told, in the worker thread, what users should know.
         Raises ConfigError for a playout delay outside its range.
         """
         self._codec, self._sink, self._clock, self._trace = codec, sink, clock, trace
