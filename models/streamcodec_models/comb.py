@@ -40,6 +40,7 @@ class PitchComb(nn.Module):
 
     low_pass: Tensor
     fade: Tensor
+    convolution: Tensor
 
     def __init__(self, sample_rate: int, hop: int, dim: int) -> None:
         """`dim`: width of the hidden frames, one each `hop` samples."""
@@ -61,6 +62,10 @@ class PitchComb(nn.Module):
         rise = torch.ones(self.block)
         rise[: self.block // 2] = (torch.arange(self.block // 2) + 0.5) / (self.block // 2)
         self.register_buffer("fade", rise, persistent=False)
+        # Row i * FRACTION_TAPS + j has its one at i + j: the product of two kernels' taps, gathered into their convolution.
+        rows = torch.arange(TAPS * FRACTION_TAPS)
+        convolution = F.one_hot(rows // FRACTION_TAPS + rows % FRACTION_TAPS, TAPS + FRACTION_TAPS - 1).float()
+        self.register_buffer("convolution", convolution, persistent=False)
         self.control = nn.Linear(dim, 3 + TAPS)
         with torch.no_grad():
             # Begins as a plain comb that trusts what resembles itself.
@@ -79,30 +84,28 @@ class PitchComb(nn.Module):
             self.control(hidden).float().repeat_interleave(self.blocks_per_frame, 1).split([1, 1, 1, TAPS], -1)
         )
         share = LARGEST_SHARE * torch.sigmoid(bias[..., 0] + trust_coarse[..., 0] * coarse + trust_fine[..., 0] * fine)
-        blocks = y.view(len(y), -1, self.block)
-        now = share[..., None] * (self._period_before(buffer, period, taps) - blocks)
-        held = CombState(
-            state.history,
-            torch.cat([state.period[:, None], period[:, :-1]], 1),
-            torch.cat([state.share[:, None], share[:, :-1]], 1),
-            torch.cat([state.taps[:, None], taps[:, :-1]], 1),
+        # Each block fades from the settings of the block before it into its own; both in one go: small steps cost by their number.
+        periods, shares, all_taps = (
+            torch.stack([torch.cat([first[:, None], values[:, :-1]], 1), values])
+            for first, values in ((state.period, period), (state.share, share), (state.taps, taps))
         )
-        before = held.share[..., None] * (self._period_before(buffer, held.period, held.taps) - blocks)
-        x = blocks + self.fade * now + (1 - self.fade) * before
+        blocks = y.view(len(y), -1, self.block)
+        change = shares[..., None] * (self._period_before(buffer, periods, all_taps) - blocks)
+        x = blocks + torch.lerp(change[0], change[1], self.fade)
         return x.flatten(1), CombState(buffer[:, -self.history :], period[:, -1], share[:, -1], taps[:, -1])
 
     def _period_before(self, buffer: Tensor, period: Tensor, taps: Tensor) -> Tensor:
-        """buffer [B, H + T], period [B, N], taps [B, N, TAPS] -> what was heard one period before each block, [B, N, block]."""
+        """buffer [B, H + T], period [2, B, N], taps [2, B, N, TAPS] -> what was heard one period before, [2, B, N, block]."""
         whole = period.round()
         reach = TAPS // 2 + FRACTION_TAPS // 2
-        kernel = _convolved(taps, _between_samples(whole - period))
+        kernel = (taps[..., None] * _between_samples(whole - period)[..., None, :]).flatten(-2) @ self.convolution
         around = torch.arange(self.block + 2 * reach, device=buffer.device) - reach
-        start = self.history + self.block * torch.arange(period.shape[1], device=buffer.device)
+        start = self.history + self.block * torch.arange(period.shape[-1], device=buffer.device)
         index = (start - whole.long())[..., None] + around
-        past = buffer.gather(1, index.flatten(1)).view(index.shape)
+        past = buffer.expand(2, -1, -1).gather(2, index.flatten(2)).view(index.shape)
         out = past[..., : self.block] * kernel[..., :1]
         for i in range(1, 2 * reach + 1):
-            out = out + past[..., i : i + self.block] * kernel[..., i : i + 1]
+            out = torch.addcmul(out, past[..., i : i + self.block], kernel[..., i : i + 1])
         return out
 
     @torch.no_grad()
@@ -143,15 +146,6 @@ def _between_samples(offset: Tensor) -> Tensor:
     far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
     weights: Tensor = torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))
     return weights
-
-
-def _convolved(a: Tensor, b: Tensor) -> Tensor:
-    """Kernels [..., K] and [..., L] -> [..., K + L - 1]."""
-    longest = a.shape[-1] + b.shape[-1] - 1
-    kernel = a.new_zeros(())
-    for i in range(a.shape[-1]):
-        kernel = kernel + a[..., i : i + 1] * F.pad(b, (i, longest - b.shape[-1] - i))
-    return kernel
 
 
 def _resemblance(frames: Tensor, window: int) -> Tensor:
