@@ -165,12 +165,12 @@ def test_a_recording_has_silence_where_nothing_came(clock: ManualClock, tmp_path
     sink = WavSink(clock, path, 16_000, 1)
     sink.start()
     first_ns = sink.write(np.full((160, 1), 0.5, np.float32))
-    clock.advance(50)  # 20 ms were there to be played: 30 ms were missed
+    clock.advance(50)  # OUTPUT_LEAD_MS were there to be played: 20 ms were missed
     second_ns = sink.write(np.full((160, 1), 0.25, np.float32))
     sink.close()
     pcm, _ = soundfile.read(path, dtype="float32")
     gap = round((second_ns - first_ns) / MS) * 16
-    assert gap == 800 - 160
+    assert gap == 800 - 16 * (OUTPUT_LEAD_MS - BLOCK_MS)
     assert sink.underruns == 1
     assert (pcm[:160] == 0.5).all()
     assert not pcm[160:gap].any()

@@ -15,7 +15,7 @@ from .clock import Clock
 
 Pcm = NDArray[np.float32]
 BLOCK_MS = 10  # unit of sources and sinks
-OUTPUT_LEAD_MS = 20  # a sink holds at most this much: a block being played and one ahead of it
+OUTPUT_LEAD_MS = 30  # a sink holds at most this much: a block being played, and ahead of it as long as a decoder may take
 SOURCE_LAG_LIMIT_MS = 200  # a reader further behind loses the oldest samples, as with a real device
 DEFAULT_RATE = 16_000  # of raw PCM and of files written, where --rate says nothing
 SOURCE_FORMS = "mic, tone, - (raw PCM, s16le, from standard input) or an audio file"

@@ -23,6 +23,7 @@ TAPS = 5
 FRACTION_TAPS = 5  # of the interpolation between samples: half a sample at 3 kHz is half a radian
 LARGEST_SHARE = 0.6  # of the period before in the mean
 SHORT_PERIODS_FIRST = 0.1  # two periods resemble each other as well as one does
+FEW_BLOCKS = 16
 SILENCE = 1e-6  # energy of a window below which nothing is a pitch
 
 
@@ -103,6 +104,8 @@ class PitchComb(nn.Module):
         start = self.history + self.block * torch.arange(period.shape[-1], device=buffer.device)
         index = (start - whole.long())[..., None] + around
         past = buffer.expand(2, -1, -1).gather(2, index.flatten(2)).view(index.shape)
+        if period.shape[-1] <= FEW_BLOCKS:  # live: what costs is the number of operations
+            return torch.matmul(past.unfold(-1, 2 * reach + 1, 1), kernel[..., None])[..., 0]
         out = past[..., : self.block] * kernel[..., :1]
         for i in range(1, 2 * reach + 1):
             out = torch.addcmul(out, past[..., i : i + self.block], kernel[..., i : i + 1])
@@ -117,7 +120,7 @@ class PitchComb(nn.Module):
         shortest, longest, window = self.shortest // step, self.longest // step, self.window // step
         low = F.conv1d(buffer[:, None], self.low_pass[None, None], stride=step)[:, 0]
         frames = low.unfold(1, longest + window, self.block // step)
-        # Longest period first. By FFT: in training all windows at once would be 70 times the sound.
+        # Longest period first.
         alike = _resemblance(frames, window)[..., : longest - shortest + 1]
         periods = torch.arange(longest, shortest - 1, -1, device=buffer.device)
         best = (alike * (1 - SHORT_PERIODS_FIRST * periods / longest)).argmax(-1)
@@ -155,8 +158,15 @@ def _resemblance(frames: Tensor, window: int) -> Tensor:
     length = frames.shape[-1]
     size = 1 << (length - 1).bit_length()
     now = frames[..., length - window :]
-    dot = torch.fft.irfft(torch.fft.rfft(frames, n=size) * torch.fft.rfft(now, n=size).conj(), n=size)[..., : length - window + 1]
-    total = F.pad(frames.square().cumsum(-1), (1, 0))
-    energy = (total[..., window:] - total[..., : length - window + 1]).clamp_min(0) + SILENCE
+    if frames.shape[-2] <= FEW_BLOCKS:
+        windows = frames.unfold(-1, window, 1)
+        dot = torch.matmul(windows, now[..., None])[..., 0]
+        energy = windows.square().sum(-1) + SILENCE
+    else:
+        # By FFT: in training all windows at once would be 70 times the sound.
+        dot = torch.fft.irfft(torch.fft.rfft(frames, n=size) * torch.fft.rfft(now, n=size).conj(), n=size)
+        dot = dot[..., : length - window + 1]
+        total = F.pad(frames.square().cumsum(-1), (1, 0))
+        energy = (total[..., window:] - total[..., : length - window + 1]).clamp_min(0) + SILENCE
     alike: Tensor = dot / (energy * energy[..., -1:]).sqrt()
     return alike
