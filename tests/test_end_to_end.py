@@ -51,7 +51,7 @@ def test_a_source_of_another_rate_is_recorded_at_its_own(tmp_path: Path, model_f
 
 def test_a_sender_that_refuses_to_start_ends_the_session(tmp_path: Path, model_folder: Path) -> None:
     plan = SessionPlan(speech(tmp_path), tmp_path / "out", 500, model=str(model_folder))
-    with pytest.raises(SessionFailed, match="status 2: streamcodec: bit rate must be 1000 to"):
+    with pytest.raises(SessionFailed, match="status 2: streamcodec: bit rate must be 3000 to"):
         run_session(plan, lambda line: None)
 
 
