@@ -6,15 +6,12 @@ resampling), beyond that to win delay back, or to gain some, while somebody spea
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections import deque
 
 from .delay import OURS, DelayRule, DelayTarget
 from .errors import ConfigError
 from .packet import SEQUENCE_MODULUS, Flags, sequence_distance
-from .playout import Arrival, Conceal, Play, PlayoutStatistics
-from .sequence import SequenceLedger, Verdict
+from .playout import Arrival, Conceal, JitterBuffer, Play, Waiting
 
 STALL_LIMIT_MS = 120.0  # concealed in the hope that the next packet is only late; then silence and a new start
 FINE_SPEED = 0.002  # three cents: nobody hears it
@@ -30,15 +27,7 @@ JUMP_MS = 240.0  # what is that late is skipped: nobody wants to hear seconds of
 OUTAGE_JUMP_MS = 40.0  # after an outage the conversation has moved on: what is late is stale
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Arrived:
-    payload: bytes
-    flags: Flags
-    at_ms: float
-    media_ms: float
-
-
-class AdaptivePlayout:
+class AdaptivePlayout(JitterBuffer):
     """Every packet is played DelayTarget after the quickest packet of late would have arrived.
 
     When the buffer is empty the next packet is late, or lost: what is played in between is concealed, and the packet is still
@@ -50,41 +39,25 @@ class AdaptivePlayout:
         self, *, packet_ms: float, samples_per_ms: float, min_ms: float = 20.0, max_ms: float = 400.0, rule: DelayRule = OURS
     ) -> None:
         """`samples_per_ms`: of capture times. Raises ConfigError unless 0 < packet_ms and 0 <= min_ms <= max_ms - 2 packets."""
-        if not packet_ms > 0:
-            raise ConfigError(f"packet duration must be above 0 ms, got {packet_ms:g}")
+        super().__init__(packet_ms, max_ms)
         if not 0 <= min_ms <= max_ms - 2 * packet_ms:
             raise ConfigError(f"least playout delay must be 0 to {max_ms - 2 * packet_ms:g} ms, got {min_ms:g}")
-        self._packet_ms, self._samples_per_ms, self._max_ms = packet_ms, samples_per_ms, max_ms
-        capacity = math.ceil(max_ms / packet_ms)
-        self._ledger = SequenceLedger(capacity)
+        self._samples_per_ms = samples_per_ms
         self._target = DelayTarget(packet_ms=packet_ms, min_ms=min_ms, max_ms=max_ms - 2 * packet_ms, rule=rule)
-        self._packets: dict[int, _Arrived] = {}
         self._last_capture: int | None = None  # unwrapped, of the packet that came last
-        self._next: int | None = None  # whose turn it is; None while nothing plays
-        self._polled: int | None = None  # last number that was heard or concealed
         self._stalled = 0  # polls in a row that found nothing
         self._speed = 1.0
         self._waits: deque[float] = deque(maxlen=NEEDED_PACKETS)
-        self._ended = False
-        self._last_poll_ms = 0.0
-        self._played = self._late = self._skipped = self._concealed = self._underruns = 0
-        self._delay_ms = self._scaled_ms = 0.0
 
     def receive(self, sequence: int, capture_time: int, payload: bytes, flags: Flags, now_ms: float) -> Arrival:
-        number, verdict = self._ledger.enter(sequence, flags)
-        if verdict is Verdict.RESTART:
-            self._restart()
-        elif verdict is Verdict.STRAY:
-            self._late += 1
-            return Arrival.LATE
-        elif verdict is Verdict.DUPLICATE:
-            return Arrival.DUPLICATE
+        number, arrival = self._admit(sequence, flags)
+        if arrival is not None:
+            return arrival
         media_ms = self._media_ms(capture_time)
         self._target.arrived(media_ms, now_ms)
         if (self._next is not None and number < self._next) or (self._polled is not None and number <= self._polled):
-            self._late += 1
-            return Arrival.LATE
-        self._packets[number] = _Arrived(payload, flags, now_ms, media_ms)
+            return self._too_late()
+        self._packets[number] = Waiting(payload, flags, now_ms, media_ms)
         return Arrival.BUFFERED
 
     def poll(self, now_ms: float) -> Play | Conceal | None:
@@ -103,45 +76,12 @@ class AdaptivePlayout:
         start = self._start(now_ms)
         if start is None or self._due_ms(start) > now_ms:
             return None
-        for number in [n for n in self._packets if n < start]:
-            self._drop(number)
+        self._drop_before(start)
         return self._play(start, now_ms)
 
-    def next_event_at(self) -> float | None:
-        if self._next is not None:
-            return self._last_poll_ms + self._packet_ms
-        return self._due_ms(min(self._packets)) if self._packets else None
-
-    def end(self) -> None:
-        self._ended = True
-
-    def resume(self) -> None:
-        self._ended = False
-
     @property
-    def drained(self) -> bool:
-        return self._ended and not self._packets
-
-    @property
-    def scaled_ms(self) -> float:
-        """Audio that was asked to be played faster or slower, by more than drift takes."""
-        return self._scaled_ms
-
-    def statistics(self) -> PlayoutStatistics:
-        return PlayoutStatistics(
-            received=self._ledger.received,
-            played=self._played,
-            lost=self._ledger.lost,
-            late=self._late,
-            duplicate=self._ledger.duplicates,
-            skipped=self._skipped,
-            concealed=self._concealed,
-            underruns=self._underruns,
-            restarts=self._ledger.restarts,
-            buffer_ms=len(self._packets) * self._packet_ms,
-            delay_ms=self._delay_ms,
-            target_ms=self._target.ms,
-        )
+    def _wanted_ms(self) -> float:
+        return self._target.ms
 
     def _media_ms(self, capture_time: int) -> float:
         """Capture times wrap as sequence numbers do."""
@@ -177,24 +117,17 @@ class AdaptivePlayout:
             following = self._start(now_ms)
             assert following is not None
             if following > number:
-                for passed in [n for n in self._packets if n < following]:
-                    self._drop(passed)
+                self._drop_before(following)
                 number, error_ms = following, now_ms - self._due_ms(following)
-        arrived = self._packets.pop(number)
-        follows = self._polled is not None and number == self._polled + 1
-        self._next, self._polled, self._stalled = number + 1, number, 0
-        self._played += 1
-        waited_ms = now_ms - arrived.at_ms
-        self._delay_ms += (waited_ms - self._delay_ms) / min(self._played, 16)
+        packet, waited_ms, follows = self._take(number, now_ms)
+        self._stalled = 0
         self._waits.append(waited_ms)
         # Where the network has just become slower, the target does not know yet: packets that barely came in time do.
         surplus_ms = min(self._waits) - NEEDED_MARGIN_MS
         last = list(self._waits)[-TIGHT_PACKETS:]
         tight_ms = sum(last) / len(last) - TIGHT_MS
         self._speed = _speed(min(error_ms, max(surplus_ms, 0.0), tight_ms), self._speed)
-        if abs(self._speed - 1) > FINE_SPEED:
-            self._scaled_ms += self._packet_ms
-        return Play(arrived.payload, number % SEQUENCE_MODULUS, arrived.flags, waited_ms, follows, self._speed)
+        return Play(packet.payload, number % SEQUENCE_MODULUS, packet.flags, waited_ms, follows, self._speed)
 
     def _conceal(self, *, advance: bool) -> Conceal:
         assert self._next is not None
@@ -208,19 +141,10 @@ class AdaptivePlayout:
             self._stalled += 1
         return Conceal(number % SEQUENCE_MODULUS)
 
-    def _drop_stale(self, now_ms: float) -> None:
-        for number in [n for n, arrived in self._packets.items() if now_ms - arrived.at_ms > self._max_ms]:
-            self._drop(number)
-
-    def _drop(self, number: int) -> None:
-        del self._packets[number]
-        self._skipped += 1
-
     def _restart(self) -> None:
-        for waiting in list(self._packets):
-            self._drop(waiting)
+        super()._restart()
         self._target.forget()
-        self._next = self._polled = self._last_capture = None
+        self._last_capture = None
         self._stalled = 0
 
 

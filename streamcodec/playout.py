@@ -6,6 +6,7 @@ more.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import enum
 import math
@@ -97,76 +98,35 @@ class PlayoutBuffer(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Arrived:
+class Waiting:
+    """A packet that has come and whose turn has not. media_ms: time of capture, where the buffer minds it."""
+
     payload: bytes
     flags: Flags
     at_ms: float
+    media_ms: float = 0.0
 
 
-class FixedPlayout:
-    """Every packet is played `target_ms` after the quickest packet of its stretch would have arrived.
+class JitterBuffer(abc.ABC):
+    """What every playout buffer does: admits a packet once, counts what becomes of it, and keeps nothing that has grown stale.
 
-    A packet that misses its turn is concealed and dropped when it comes: the delay stays. When the buffer has run empty for
-    CONCEAL_LIMIT_MS the network's delay has changed (or the talker paused): it falls silent, and the next packets set the timeline
-    anew. Delay that was never needed for TRIM_WINDOW_MS is cut out. Memory is bounded by `max_ms` of audio, oldest dropped first,
-    and nothing is played that waited longer than that.
+    When a packet is due, and what is done where none is there, is the buffer's own.
     """
 
-    def __init__(self, *, packet_ms: float, target_ms: float = 60.0, max_ms: float = 400.0) -> None:
-        """Raises ConfigError unless 0 < packet_ms and 0 <= target_ms <= max_ms - 2 packets."""
+    def __init__(self, packet_ms: float, max_ms: float) -> None:
+        """Raises ConfigError unless 0 < packet_ms."""
         if not packet_ms > 0:
             raise ConfigError(f"packet duration must be above 0 ms, got {packet_ms:g}")
-        if not 0 <= target_ms <= max_ms - 2 * packet_ms:
-            raise ConfigError(f"playout delay must be 0 to {max_ms - 2 * packet_ms:g} ms, got {target_ms:g}")
-        self._packet_ms, self._target_ms, self._max_ms = packet_ms, target_ms, max_ms
+        self._packet_ms, self._max_ms = packet_ms, max_ms
         self._capacity = math.ceil(max_ms / packet_ms)
-        self._packets: dict[int, _Arrived] = {}
-        self._next: int | None = None  # whose turn it is; None while buffering
-        self._played_to: int | None = None  # last sequence that was heard
+        self._ledger = SequenceLedger(self._capacity)  # sequence numbers in here are unwrapped
+        self._packets: dict[int, Waiting] = {}
+        self._next: int | None = None  # whose turn it is; None while nothing plays
         self._polled: int | None = None  # last sequence that was heard or concealed
         self._last_poll_ms = 0.0
-        self._concealed_run_ms = 0.0
-        self._least_wait_ms, self._window_ms = math.inf, 0.0
         self._ended = False
-        self._ledger = SequenceLedger(self._capacity)  # sequence numbers in here are unwrapped
-        self._played = self._late = self._skipped = 0
-        self._concealed = self._underruns = 0
+        self._played = self._late = self._skipped = self._concealed = self._underruns = 0
         self._delay_ms = 0.0
-
-    def receive(self, sequence: int, capture_time: int, payload: bytes, flags: Flags, now_ms: float) -> Arrival:
-        """`capture_time` is not needed by a fixed delay: a gap in capture arrives as a pause."""
-        number, verdict = self._ledger.enter(sequence, flags)
-        if verdict is Verdict.RESTART:
-            self._restart()
-        elif verdict is Verdict.STRAY:
-            self._late += 1
-            return Arrival.LATE
-        elif verdict is Verdict.DUPLICATE:
-            return Arrival.DUPLICATE
-        if number < self._first_playable:
-            self._late += 1
-            return Arrival.LATE
-        self._packets[number] = _Arrived(payload, flags, now_ms)
-        if len(self._packets) > self._capacity:
-            self._drop(min(self._packets))
-            self._rebuffer()
-        return Arrival.BUFFERED
-
-    def poll(self, now_ms: float) -> Play | Conceal | None:
-        self._last_poll_ms = now_ms
-        self._drop_stale(now_ms)
-        if self._next is not None:
-            if self._next in self._packets:
-                return self._play(self._next, now_ms)
-            if self._packets or (not self._ended and self._concealed_run_ms < CONCEAL_LIMIT_MS):
-                return self._conceal(self._next)
-            self._rebuffer()
-        start = self._start(now_ms)
-        if start is None or self._due_ms(start) > now_ms:
-            return None
-        for number in [n for n in self._packets if n < start]:
-            self._drop(number)
-        return self._play(start, now_ms)
 
     def next_event_at(self) -> float | None:
         if self._next is not None:
@@ -196,13 +156,117 @@ class FixedPlayout:
             restarts=self._ledger.restarts,
             buffer_ms=len(self._packets) * self._packet_ms,
             delay_ms=self._delay_ms,
-            target_ms=self._target_ms,
+            target_ms=self._wanted_ms,
         )
+
+    @property
+    @abc.abstractmethod
+    def _wanted_ms(self) -> float:
+        """The delay that is aimed at now."""
+
+    @abc.abstractmethod
+    def _due_ms(self, number: int) -> float:
+        """When a waiting packet should be played."""
+
+    def _admit(self, sequence: int, flags: Flags) -> tuple[int, Arrival | None]:
+        """-> unwrapped number, and what became of a packet that is not to be looked at any further."""
+        number, verdict = self._ledger.enter(sequence, flags)
+        if verdict is Verdict.RESTART:
+            self._restart()
+        if verdict is Verdict.DUPLICATE:
+            return number, Arrival.DUPLICATE
+        return number, self._too_late() if verdict is Verdict.STRAY else None
+
+    def _too_late(self) -> Arrival:
+        self._late += 1
+        return Arrival.LATE
 
     def _restart(self) -> None:
         for waiting in list(self._packets):
             self._drop(waiting)
-        self._played_to = self._polled = None
+        self._next = self._polled = None
+
+    def _take(self, number: int, now_ms: float) -> tuple[Waiting, float, bool]:
+        """The packet that is played now -> it, how long it waited, and whether it follows what was polled before."""
+        packet = self._packets.pop(number)
+        waited_ms = now_ms - packet.at_ms
+        follows = self._polled is not None and number == self._polled + 1
+        self._next, self._polled = number + 1, number
+        self._played += 1
+        self._delay_ms += (waited_ms - self._delay_ms) / min(self._played, 16)
+        return packet, waited_ms, follows
+
+    def _drop(self, number: int) -> None:
+        del self._packets[number]
+        self._skipped += 1
+
+    def _drop_before(self, number: int) -> None:
+        for passed in [n for n in self._packets if n < number]:
+            self._drop(passed)
+
+    def _drop_stale(self, now_ms: float) -> bool:
+        """True where there were any."""
+        stale = [n for n, packet in self._packets.items() if now_ms - packet.at_ms > self._max_ms]
+        for number in stale:
+            self._drop(number)
+        return bool(stale)
+
+
+class FixedPlayout(JitterBuffer):
+    """Every packet is played `target_ms` after the quickest packet of its stretch would have arrived.
+
+    A packet that misses its turn is concealed and dropped when it comes: the delay stays. When the buffer has run empty for
+    CONCEAL_LIMIT_MS the network's delay has changed (or the talker paused): it falls silent, and the next packets set the timeline
+    anew. Delay that was never needed for TRIM_WINDOW_MS is cut out. Memory is bounded by `max_ms` of audio, oldest dropped first,
+    and nothing is played that waited longer than that.
+    """
+
+    def __init__(self, *, packet_ms: float, target_ms: float = 60.0, max_ms: float = 400.0) -> None:
+        """Raises ConfigError unless 0 < packet_ms and 0 <= target_ms <= max_ms - 2 packets."""
+        super().__init__(packet_ms, max_ms)
+        if not 0 <= target_ms <= max_ms - 2 * packet_ms:
+            raise ConfigError(f"playout delay must be 0 to {max_ms - 2 * packet_ms:g} ms, got {target_ms:g}")
+        self._target_ms = target_ms
+        self._played_to: int | None = None  # last sequence that was heard
+        self._concealed_run_ms = 0.0
+        self._least_wait_ms, self._window_ms = math.inf, 0.0
+
+    def receive(self, sequence: int, capture_time: int, payload: bytes, flags: Flags, now_ms: float) -> Arrival:
+        """`capture_time` is not needed by a fixed delay: a gap in capture arrives as a pause."""
+        number, arrival = self._admit(sequence, flags)
+        if arrival is not None:
+            return arrival
+        if number < self._first_playable:
+            return self._too_late()
+        self._packets[number] = Waiting(payload, flags, now_ms)
+        if len(self._packets) > self._capacity:
+            self._drop(min(self._packets))
+            self._rebuffer()
+        return Arrival.BUFFERED
+
+    def poll(self, now_ms: float) -> Play | Conceal | None:
+        self._last_poll_ms = now_ms
+        if self._drop_stale(now_ms):
+            self._rebuffer()
+        if self._next is not None:
+            if self._next in self._packets:
+                return self._play(self._next, now_ms)
+            if self._packets or (not self._ended and self._concealed_run_ms < CONCEAL_LIMIT_MS):
+                return self._conceal(self._next)
+            self._rebuffer()
+        start = self._start(now_ms)
+        if start is None or self._due_ms(start) > now_ms:
+            return None
+        self._drop_before(start)
+        return self._play(start, now_ms)
+
+    @property
+    def _wanted_ms(self) -> float:
+        return self._target_ms
+
+    def _restart(self) -> None:
+        super()._restart()
+        self._played_to = None
         self._rebuffer()
 
     @property
@@ -211,17 +275,6 @@ class FixedPlayout:
             return self._next
         # A stretch that begins may still play what was concealed at the end of the last one: nobody has heard it.
         return -math.inf if self._played_to is None else self._played_to + 1
-
-    def _drop(self, number: int) -> None:
-        del self._packets[number]
-        self._skipped += 1
-
-    def _drop_stale(self, now_ms: float) -> None:
-        stale = [n for n, arrived in self._packets.items() if now_ms - arrived.at_ms > self._max_ms]
-        for number in stale:
-            self._drop(number)
-        if stale:
-            self._rebuffer()
 
     def _rebuffer(self) -> None:
         self._next = None
@@ -243,15 +296,11 @@ class FixedPlayout:
         return min(n for n in self._packets if n >= earliest)
 
     def _play(self, number: int, now_ms: float) -> Play:
-        arrived = self._packets.pop(number)
-        waited_ms = now_ms - arrived.at_ms
-        follows = self._polled is not None and number == self._polled + 1
-        self._next, self._played_to, self._polled = number + 1, number, number
+        packet, waited_ms, follows = self._take(number, now_ms)
+        self._played_to = number
         self._concealed_run_ms = 0.0
-        self._played += 1
-        self._delay_ms += (waited_ms - self._delay_ms) / min(self._played, 16)
         self._trim(waited_ms)
-        return Play(arrived.payload, number % SEQUENCE_MODULUS, arrived.flags, waited_ms, follows)
+        return Play(packet.payload, number % SEQUENCE_MODULUS, packet.flags, waited_ms, follows)
 
     def _conceal(self, number: int) -> Conceal:
         if not self._packets and self._concealed_run_ms == 0:
@@ -273,5 +322,4 @@ class FixedPlayout:
             return
         assert self._next is not None
         self._next += int(surplus_ms / self._packet_ms)
-        for number in [n for n in self._packets if n < self._next]:
-            self._drop(number)
+        self._drop_before(self._next)

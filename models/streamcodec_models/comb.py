@@ -156,7 +156,6 @@ def _resemblance(frames: Tensor, window: int) -> Tensor:
     [..., K + 1].
     """
     length = frames.shape[-1]
-    size = 1 << (length - 1).bit_length()
     now = frames[..., length - window :]
     if frames.shape[-2] <= FEW_BLOCKS:
         windows = frames.unfold(-1, window, 1)
@@ -164,6 +163,7 @@ def _resemblance(frames: Tensor, window: int) -> Tensor:
         energy = windows.square().sum(-1) + SILENCE
     else:
         # By FFT: in training all windows at once would be 70 times the sound.
+        size = 1 << (length - 1).bit_length()
         dot = torch.fft.irfft(torch.fft.rfft(frames, n=size) * torch.fft.rfft(now, n=size).conj(), n=size)
         dot = dot[..., : length - window + 1]
         total = F.pad(frames.square().cumsum(-1), (1, 0))

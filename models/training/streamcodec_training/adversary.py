@@ -7,7 +7,6 @@ and narrow, so that all of them cost less than a tenth of the codec on a CPU.
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 import torch
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from .losses import COMPRESSION, real_fft
+from .losses import compressed, real_fft, unit_window
 
 # Long windows see the stripes of a buzz at the frame rate, short ones its beats.
 WINDOWS = (1024, 512, 256)
@@ -34,7 +33,7 @@ class SpectrogramDiscriminator(nn.Module):
     def __init__(self, length: int) -> None:
         super().__init__()
         self.length = length
-        self.register_buffer("window", torch.hann_window(length) / math.sqrt(length * 0.375), persistent=False)
+        self.register_buffer("window", unit_window(length), persistent=False)
         widths = (2, *FILTERS)
         self.layers = nn.ModuleList(
             weight_norm(nn.Conv2d(a, b, (5, 3), stride=(2, 2 if i < 2 else 1), padding=(2, 1)))
@@ -45,8 +44,7 @@ class SpectrogramDiscriminator(nn.Module):
     def forward(self, x: Tensor) -> Judged:
         hop = self.length // 4
         spectrum = real_fft(x.unfold(-1, self.length, hop) * self.window)
-        power = spectrum.square().sum(-1, keepdim=True)
-        h = (spectrum * (power + 1e-8).pow(COMPRESSION)).permute(0, 3, 2, 1)
+        h = compressed(spectrum, spectrum.square().sum(-1)).permute(0, 3, 2, 1)
         features = []
         for layer in self.layers:
             h = F.leaky_relu(layer(h), SLOPE)

@@ -43,6 +43,11 @@ def real_fft(x: Tensor) -> Tensor:
     return result
 
 
+def unit_window(length: int) -> Tensor:
+    """Hann window [length] of unit energy."""
+    return torch.hann_window(length) / math.sqrt(length * 0.375)
+
+
 def mel_filters(length: int, bands: int, sample_rate: int) -> Tensor:
     """Triangular filters [length // 2 + 1, bands], each with unit sum."""
     top = 2595 * math.log10(1 + sample_rate / 2 / 700)
@@ -109,8 +114,7 @@ class Distortion(nn.Module):
         self.loudness = LoudnessDisturbance(sample_rate, ALWAYS_JUDGED)
         for length, bands in WINDOWS_AND_BANDS:
             self.register_buffer(f"mel_{length}", mel_filters(length, bands, sample_rate), persistent=False)
-            window = torch.hann_window(length) / math.sqrt(length * 0.375)
-            self.register_buffer(f"window_{length}", window, persistent=False)
+            self.register_buffer(f"window_{length}", unit_window(length), persistent=False)
 
     def forward(self, outputs: Tensor, reference: Tensor) -> Tensor:
         """outputs [S, B, T], draws of the decoder's noise; reference [B, T], aligned -> [B].
@@ -145,8 +149,8 @@ class Distortion(nn.Module):
                 disturbance = disturbance - 0.5 * self.loudness(power[:1], power[1])
             total = total + self.loudness_weight * len(WINDOWS_AND_BANDS) * disturbance
         if length in WAVEFORM_WINDOWS:
-            got = _compressed(spectrum, power)
-            total = total + self.waveform_weight * (got - _compressed(wanted, wanted_power)).square().mean((0, 2, 3, 4))
+            got = compressed(spectrum, power)
+            total = total + self.waveform_weight * (got - compressed(wanted, wanted_power)).square().mean((0, 2, 3, 4))
             if len(outputs) == 2:
                 total = total - 0.5 * self.waveform_weight * (got[0] - got[1]).square().mean((1, 2, 3))
         return total
@@ -161,5 +165,6 @@ def _log_mel(power: Tensor, mel: Tensor) -> Tensor:
     return 0.5 * torch.log((power @ mel).clamp_min(1e-9))
 
 
-def _compressed(spectrum: Tensor, power: Tensor) -> Tensor:
+def compressed(spectrum: Tensor, power: Tensor) -> Tensor:
+    """spectrum [..., 2] with its power [...] -> the same phases, magnitudes to the power of 0.3."""
     return spectrum * (power + 1e-8).pow(COMPRESSION)[..., None]
