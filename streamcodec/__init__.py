@@ -3,7 +3,7 @@
 >>> from streamcodec import StreamDecoder, StreamEncoder, load_model
 >>> model = load_model()
 >>> encoder = StreamEncoder(model, bitrate_bps=6000)
->>> decoder = StreamDecoder(model)
+>>> decoder = StreamDecoder(model, encoder.config)
 >>> for payload in encoder.encode(pcm):
 ...     play(decoder.decode(payload))
 """

@@ -1,7 +1,8 @@
 """Integer latents to payload bytes and back (docs/bitstream.md). Integer tables only: no float decides a code word on either side.
 
-A payload is one range-coded string: the quality level (4 bits); then for every packet in it and every channel the gain; unless that
-gain says silence, the class that names the scale tables, and the latents. Nothing refers to another payload.
+A payload is one range-coded string: the quality level, cheap where it is near the stream's base level; then for every packet in it
+and every channel the class that names the scale tables, or silence; unless that, the gain and the latents. Nothing refers to another
+payload.
 """
 
 from __future__ import annotations
@@ -49,14 +50,16 @@ class Bitstream:
     def __init__(self, tables: EntropyTables) -> None:
         self._tables = tables
         self.levels, self.latent_dim = tables.level_scale.shape
-        self._level_bits = (self.levels - 1).bit_length()
+        self._silence = tables.class_scale.shape[0]  # the class that stands for it
+        self._level_cumulative = [_cumulative(row) for row in tables.level_frequencies]
         self._cumulative = [_cumulative(row) for row in tables.frequencies]
         self._class_cumulative = [_cumulative(row) for row in tables.class_frequencies]
-        self._gain_cumulative = _cumulative(tables.gain_frequencies)
+        self._gain_cumulative = [_cumulative(row) for row in tables.gain_frequencies]
         # Only the encoder's choice of class reads these costs: they may be floats.
         self._costs = PRECISION_BITS - np.log2(tables.frequencies.astype(np.float32))
-        self._class_costs = PRECISION_BITS - np.log2(tables.class_frequencies.astype(np.float32))
-        classes = range(tables.class_scale.shape[0])
+        self._class_costs = PRECISION_BITS - np.log2(tables.class_frequencies[:, :-1].astype(np.float32))
+        self._gain_costs = PRECISION_BITS - np.log2(tables.gain_frequencies.astype(np.float32))
+        classes = range(self._silence)
         self._rows = np.stack([np.stack([tables.scale_rows(level, c) for c in classes]) for level in range(self.levels)])
 
     def quantise(self, means: Means) -> Latents:
@@ -64,75 +67,79 @@ class Bitstream:
         BIT_WORTH a bit is least. Costs a decoder nothing: whatever integers come, it reads them.
         """
         packets, channels, latent = means.mean.shape
-        y = np.stack([self._cheapest(means.level, vector) for vector in means.mean.reshape(-1, latent)])
+        vectors = zip(means.gain_index.ravel().tolist(), means.mean.reshape(-1, latent), strict=True)
+        y = np.stack([self._cheapest(means.level, gain_index - GAIN_MIN, vector) for gain_index, vector in vectors])
         return Latents(means.level, means.gain_index, y.reshape(packets, channels, latent))
 
-    def serialize(self, latents: Latents) -> bytes:
-        """Raises ValueError where a number lies outside what a payload can say: that is the caller's mistake, not the input's."""
-        if not 0 <= latents.level < self.levels:
-            raise ValueError(f"level must be 0 to {self.levels - 1}, got {latents.level}")
+    def serialize(self, latents: Latents, base_level: int) -> bytes:
+        """Of a stream with this base level. Raises ValueError where a number lies outside what a payload can say: that is the
+        caller's mistake, not the input's.
+        """
+        for level in (latents.level, base_level):
+            if not 0 <= level < self.levels:
+                raise ValueError(f"level must be 0 to {self.levels - 1}, got {level}")
         if np.abs(latents.y).max(initial=0) > LATENT_LIMIT:
             raise ValueError(f"latents must lie within +-{LATENT_LIMIT}")
         coder = RangeEncoder()
-        coder.put_bits(latents.level, self._level_bits)
+        _put(coder, self._level_cumulative[base_level], latents.level)
         for gains, vectors in zip(latents.gain_index, latents.y, strict=True):
             for gain_index, y in zip(gains, vectors, strict=True):
-                gain = int(gain_index) - GAIN_MIN
-                _put(coder, self._gain_cumulative, gain)
-                if gain:
-                    self._put_vector(coder, latents.level, y)
+                self._put_packet(coder, latents.level, int(gain_index) - GAIN_MIN, y)
         return coder.finish()
 
-    def silence(self, latents: Latents) -> bytes:
+    def silence(self, latents: Latents, base_level: int) -> bytes:
         """The shortest payload that stands for the same packets: what is left to say where a limit allows nothing else."""
-        return self.serialize(Latents(latents.level, np.full_like(latents.gain_index, GAIN_MIN), latents.y))
+        return self.serialize(Latents(latents.level, np.full_like(latents.gain_index, GAIN_MIN), latents.y), base_level)
 
-    def parse(self, payload: bytes, packets: int, channels: int) -> Latents:
+    def parse(self, payload: bytes, packets: int, channels: int, base_level: int) -> Latents:
         """Raises PayloadError for bytes that no encoder wrote, as far as they can be told apart."""
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise PayloadError(f"payload of {len(payload)} bytes: at most {MAX_PAYLOAD_BYTES} are allowed")
         coder = RangeDecoder(payload)
-        level = coder.get_bits(self._level_bits)
-        if level >= self.levels:
-            raise PayloadError(f"quality level {level}: the model has {self.levels}")
+        level = coder.get(self._level_cumulative[base_level])
         gain_index = np.full((packets, channels), GAIN_MIN, np.int32)
         y = np.zeros((packets, channels, self.latent_dim), np.int32)
         for packet in range(packets):
             for channel in range(channels):
-                gain = coder.get(self._gain_cumulative)
-                gain_index[packet, channel] += gain
-                if gain:
-                    y[packet, channel] = self._get_vector(coder, level)
+                class_index = coder.get(self._class_cumulative[level])
+                if class_index != self._silence:
+                    gain_index[packet, channel] += 1 + coder.get(self._gain_cumulative[class_index])
+                    y[packet, channel] = self._get_vector(coder, level, class_index)
         coder.finish()
         return Latents(level, gain_index, y)
 
-    def _cheapest(self, level: int, mean: NDArray[np.float32]) -> NDArray[np.int32]:
-        """mean [D] -> integers [D], under the class that suits its plain rounding."""
+    def class_of(self, level: int, gain: int, y: NDArray[np.int32]) -> int:
+        """The class that codes a packet of `gain` steps above silence and integers y [D] in the fewest bits."""
+        if not gain:
+            return self._silence
+        costs = self._costs[self._rows[level], _symbols(y)].sum(1) + self._class_costs[level] + self._gain_costs[:, gain - 1]
+        return int(costs.argmin())
+
+    def _cheapest(self, level: int, gain: int, mean: NDArray[np.float32]) -> NDArray[np.int32]:
+        """mean [D] -> integers [D]: rounded under every class, and the cheapest of those."""
+        if not gain:
+            return np.zeros(mean.shape, np.int32)
         mean = mean.clip(-LATENT_LIMIT, LATENT_LIMIT)
-        near = np.rint(mean)
-        inward = np.trunc(mean)
-        choices = np.stack([near, inward, np.zeros_like(mean)]).astype(np.int32)
-        row = self._rows[level, self._class_of(level, _symbols(choices[0]))]
-        loss = np.square(choices - mean) + BIT_WORTH * self._costs[row, _symbols(choices)]
-        chosen: NDArray[np.int32] = np.take_along_axis(choices, loss.argmin(0)[None], 0)[0]
+        choices = np.stack([np.rint(mean), np.trunc(mean), np.zeros_like(mean)]).astype(np.int32)
+        bits = self._costs[self._rows[level][:, None], _symbols(choices)]  # [classes, 3, D]
+        loss = np.square(choices - mean) + BIT_WORTH * bits
+        around = self._class_costs[level] + self._gain_costs[:, gain - 1]
+        best = loss[(loss.min(1).sum(1) + BIT_WORTH * around).argmin()].argmin(0)
+        chosen: NDArray[np.int32] = np.take_along_axis(choices, best[None], 0)[0]
         return chosen
 
-    def _class_of(self, level: int, symbols: NDArray[np.int32]) -> int:
-        """The class that codes symbols [D] in the fewest bits."""
-        return int((self._costs[self._rows[level], symbols].sum(1) + self._class_costs[level]).argmin())
-
-    def _put_vector(self, coder: RangeEncoder, level: int, y: NDArray[np.int32]) -> None:
-        symbols = _symbols(y)
-        rows = self._rows[level]
-        class_index = self._class_of(level, symbols)
+    def _put_packet(self, coder: RangeEncoder, level: int, gain: int, y: NDArray[np.int32]) -> None:
+        class_index = self.class_of(level, gain, y)
         _put(coder, self._class_cumulative[level], class_index)
-        for row, symbol, value in zip(rows[class_index].tolist(), symbols.tolist(), y.tolist(), strict=True):
+        if class_index == self._silence:
+            return
+        _put(coder, self._gain_cumulative[class_index], gain - 1)
+        for row, symbol, value in zip(self._rows[level, class_index].tolist(), _symbols(y).tolist(), y.tolist(), strict=True):
             _put(coder, self._cumulative[row], symbol)
             if symbol == ESCAPE:
                 _put_escape(coder, value)
 
-    def _get_vector(self, coder: RangeDecoder, level: int) -> list[int]:
-        class_index = coder.get(self._class_cumulative[level])
+    def _get_vector(self, coder: RangeDecoder, level: int, class_index: int) -> list[int]:
         y = []
         for row in self._rows[level, class_index].tolist():
             symbol = coder.get(self._cumulative[row])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,11 +40,12 @@ class StreamEncoder:
         downmix: bool = False,
         latents_per_payload: int = 1,
     ) -> None:
-        self.config: CodecConfig = model.stream_config(1 if downmix else channels, latents_per_payload)
+        geometry = model.stream_config(1 if downmix else channels, latents_per_payload)
+        self._rate = _rate_control(model, geometry, bitrate_bps, quality, capped)
+        self.config: CodecConfig = dataclasses.replace(geometry, base_level=self._rate.base_level)
         self._source_channels, self._source_rate = channels, sample_rate or self.config.sample_rate
         self._bitstream = model.bitstream
         self._engine = TorchEngine(model.vae, model.bitstream.levels)
-        self._rate = _rate_control(model, self.config, bitrate_bps, quality, capped)
         self._resampler = Resampler(self._source_rate, self.config.sample_rate, self.config.channels)
         self.reset()
 
@@ -101,7 +103,7 @@ class StreamEncoder:
     def _at_level(self, pcm: Pcm, level: int) -> tuple[Latents, bytes, EncoderState]:
         means, after = self._engine.encode(pcm, level, self._state)
         latents = self._bitstream.quantise(means)
-        return latents, self._bitstream.serialize(latents), after
+        return latents, self._bitstream.serialize(latents, self.config.base_level), after
 
     def _truncate(self, latents: Latents, limit: int) -> bytes:
         """The lowest level is still too dear: keep as many leading latents (the strongest of the lapped transform) as fit."""
@@ -110,28 +112,27 @@ class StreamEncoder:
             keep = (low + high) // 2
             y = latents.y.copy()
             y[:, :, keep:] = 0
-            payload = self._bitstream.serialize(Latents(latents.level, latents.gain_index, y))
+            payload = self._bitstream.serialize(Latents(latents.level, latents.gain_index, y), self.config.base_level)
             if len(payload) <= limit:
                 low, best = keep + 1, payload
             else:
                 high = keep
-        return best or self._bitstream.silence(latents)
+        return best or self._bitstream.silence(latents, self.config.base_level)
 
 
 class StreamDecoder:
     """One talker's decoder: a payload in, its PCM out; None in, concealment out.
 
-    `sample_rate` (Hz) is that of the PCM wanted; None takes the model's. `channels` and `latents_per_payload` are the stream's.
+    `config` is that of the stream's encoder; from a header or from a stream's info `CodecModel.stream_config` makes one.
+    `sample_rate` (Hz) is that of the PCM wanted; None takes the model's.
     """
 
-    def __init__(
-        self, model: CodecModel, *, sample_rate: int | None = None, channels: int = 1, latents_per_payload: int = 1
-    ) -> None:
-        self.config: CodecConfig = model.stream_config(channels, latents_per_payload)
+    def __init__(self, model: CodecModel, config: CodecConfig, *, sample_rate: int | None = None) -> None:
+        self.config = config
         self._bitstream = model.bitstream
         self._engine = TorchEngine(model.vae, model.bitstream.levels)
         self.sample_rate = sample_rate or self.config.sample_rate
-        self._resampler = Resampler(self.config.sample_rate, self.sample_rate, channels)
+        self._resampler = Resampler(config.sample_rate, self.sample_rate, config.channels)
         self.reset()
 
     def reset(self) -> None:
@@ -150,7 +151,7 @@ class StreamDecoder:
         if payload is None:
             pcm, self._state = self._engine.conceal(packets, channels, self._level, self._state)
         else:
-            latents = self._bitstream.parse(payload, packets, channels)
+            latents = self._bitstream.parse(payload, packets, channels, self.config.base_level)
             pcm, self._state = self._engine.decode(latents, self._state)
             self._level = latents.level
         return self._resampler.convert(np.clip(pcm.T, -1.0, 1.0))

@@ -7,6 +7,7 @@ import dataclasses
 from .errors import ConfigError
 
 MAX_CHANNELS = 2
+MAX_LEVEL = 255  # of any model's quality levels
 LATENTS_PER_PAYLOAD = (1, 2, 3)
 
 
@@ -20,6 +21,7 @@ class CodecConfig:
     frames_per_packet: int
     channels: int = 1
     latents_per_payload: int = 1
+    base_level: int = 0  # quality level below the stream's rate: payloads are cheapest that keep near it
 
     def __post_init__(self) -> None:
         if not 1 <= self.channels <= MAX_CHANNELS:

@@ -1,7 +1,7 @@
 """The .sc file: a stream header, then length-prefixed payloads (docs/bitstream.md). Bytes only; what is whole in a cut file can
 be read.
 
-    "SCV1" | header length u16 | header: JSON | CRC-32 of the header u32 | { payload length LEB128 | payload } ...
+    "SCV2" | header length u16 | header: JSON | CRC-32 of the header u32 | { payload length LEB128 | payload } ...
 
 Integers are big-endian. A length of 0 marks a payload that was lost before it was written.
 """
@@ -15,11 +15,11 @@ from collections.abc import Iterable
 from typing import BinaryIO
 
 from .bitstream import MAX_PAYLOAD_BYTES
-from .config import LATENTS_PER_PAYLOAD, MAX_CHANNELS
+from .config import LATENTS_PER_PAYLOAD, MAX_CHANNELS, MAX_LEVEL
 from .errors import ContainerError
 from .pcm import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
-MAGIC = b"SCV1"
+MAGIC = b"SCV2"
 MAX_HEADER_BYTES = 4_096
 
 
@@ -28,6 +28,8 @@ class StreamHeader:
     """model: hash of the weights. sample_rate: of the model, Hz. packet_samples: of one payload, at that rate.
 
     source_rate: of the recording, Hz. samples: its length at that rate, None where unknown.
+
+    base_level: quality level that payloads are cheapest near.
 
     payloads: how many there should be, None where unknown: this is how a cut file is known to be cut.
     """
@@ -38,6 +40,7 @@ class StreamHeader:
     source_rate: int
     channels: int
     latents_per_payload: int
+    base_level: int
     samples: int | None = None
     payloads: int | None = None
 
@@ -65,7 +68,10 @@ def write_container(file: BinaryIO, header: StreamHeader, payloads: Iterable[byt
 
 def read_container(file: BinaryIO) -> Recording:
     """Raises ContainerError where the header cannot be trusted; of what lies behind it, all is read up to the damage."""
-    if (magic := file.read(4)) != MAGIC:
+    magic = file.read(4)
+    if magic[:3] == MAGIC[:3] and magic != MAGIC:
+        raise ContainerError(f"file of format {magic[3:].decode('ascii', 'replace')}; this program reads {MAGIC[3:].decode()}")
+    if magic != MAGIC:
         raise ContainerError(f"not a streamcodec file: it begins with {magic!r}, not {MAGIC!r}")
     header = _read_header(file)
     payloads: list[bytes | None] = []
@@ -109,6 +115,7 @@ def _check(header: StreamHeader) -> None:
         "packet_samples": (1, MAX_SAMPLE_RATE),
         "channels": (1, MAX_CHANNELS),
         "latents_per_payload": (LATENTS_PER_PAYLOAD[0], LATENTS_PER_PAYLOAD[-1]),
+        "base_level": (0, MAX_LEVEL),
     }
     for name, (low, high) in bounds.items():
         value = getattr(header, name)

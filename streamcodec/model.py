@@ -32,9 +32,12 @@ class CodecModel:
         """Of a mono stream with one latent a payload."""
         return self.stream_config()
 
-    def stream_config(self, channels: int = 1, latents_per_payload: int = 1) -> CodecConfig:
+    def stream_config(self, channels: int = 1, latents_per_payload: int = 1, base_level: int = 0) -> CodecConfig:
+        """Raises ConfigError for what this model cannot do."""
+        if not 0 <= base_level < self.bitstream.levels:
+            raise ConfigError(f"base level must be 0 to {self.bitstream.levels - 1}, got {base_level}")
         c = self.vae.config
-        return CodecConfig(c.sample_rate, c.hop, c.overlap, c.frames_per_packet, channels, latents_per_payload)
+        return CodecConfig(c.sample_rate, c.hop, c.overlap, c.frames_per_packet, channels, latents_per_payload, base_level)
 
 
 def load_model(name_or_path: str | Path | None = None, device: str = "auto") -> CodecModel:

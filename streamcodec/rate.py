@@ -17,9 +17,12 @@ LEARNING_RATE = 0.3  # levels a second and relative error
 
 
 class RateControl(Protocol):
-    """Chooses the level of the next payload; `spent` tells what it cost. `budget_bytes` is a hard limit where there is one."""
+    """Chooses the level of the next payload; `spent` tells what it cost. `budget_bytes` is a hard limit where there is one;
+    `base_level` the highest that speech at this rate does not exceed in the mean.
+    """
 
     budget_bytes: int | None
+    base_level: int
 
     def next_level(self) -> int: ...
 
@@ -37,6 +40,7 @@ class FixedQuality:
         if not 0 <= quality <= 1:
             raise ConfigError(f"quality must be 0 to 1, got {quality:g}")
         self._position = quality * (levels - 1)
+        self.base_level = int(self._position)
         self._dither = Dither(levels)
 
     def next_level(self) -> int:
@@ -61,6 +65,7 @@ class TargetBitrate:
         self._target_bps, self._payload_s = bitrate_bps, payload_s
         self._levels = len(level_bitrates_bps)
         self._start = position_for(bitrate_bps, level_bitrates_bps)
+        self.base_level = int(self._start)
         self._dither = Dither(self._levels)
         self._position, self._debt_s = self._start, 0.0
 
@@ -88,6 +93,7 @@ class CappedBitrate:
             raise ConfigError(f"{bitrate_bps:g} bit/s leaves {self.budget_bytes} bytes a payload: a capped rate needs at least 2")
         self._levels = len(level_bitrates_bps)
         self._start = position_for(bitrate_bps, level_bitrates_bps)
+        self.base_level = int(self._start)
         self._position = self._start
 
     def next_level(self) -> int:

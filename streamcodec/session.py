@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
+from .config import MAX_LEVEL
 from .errors import MalformedMessage
 from .packet import VERSION
 
@@ -64,7 +65,7 @@ class Role(enum.StrEnum):
 @dataclasses.dataclass(frozen=True, slots=True)
 class StreamInfo:
     """What a decoder must know. model: 16 hex digits. sample_rate in Hz; packet_samples of each payload at that rate;
-    bitrate_bps 0 where the talker sends constant quality.
+    base_level: quality level that payloads are cheapest near; bitrate_bps 0 where the talker sends constant quality.
     """
 
     model: str
@@ -72,6 +73,7 @@ class StreamInfo:
     channels: int
     packet_samples: int
     latents_per_payload: int
+    base_level: int
     bitrate_bps: int = 0
 
 
@@ -245,6 +247,7 @@ def _parse_info(fields: _Fields) -> StreamInfo:
         fields.integer("channels", 1, 2),
         fields.integer("packet_samples", 1, 384_000),
         fields.integer("latents_per_payload", 1, 3),
+        fields.integer("base_level", 0, MAX_LEVEL),
         fields.integer("bitrate_bps", 0, 1_000_000, 0),
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from streamcodec.errors import PayloadError
+from streamcodec.config import CodecConfig
 from streamcodec.session import Message, StreamInfo
 from streamcodec_client.audio_io import Block, Pcm
 from streamcodec_client.ports import EncodingSettings
@@ -41,6 +42,7 @@ class FakeEncoder:
 
     def __init__(self, channels: int = 1, latents_per_payload: int = 1) -> None:
         self.resets = 0
+        self.config = CodecConfig(SAMPLE_RATE, LATENT_SAMPLES // 2, 80, 2, channels, latents_per_payload)
         self._size, self._waiting = LATENT_SAMPLES * latents_per_payload, np.zeros((0, channels), np.float32)
 
     def encode(self, pcm: Pcm) -> list[bytes]:
@@ -106,8 +108,8 @@ class FakeModel:
         self.encoders.append(FakeEncoder(settings.channels, settings.latents_per_payload))
         return self.encoders[-1]
 
-    def decoder(self, channels: int, latents_per_payload: int) -> FakeDecoder:
-        self.decoders.append(FakeDecoder(channels, latents_per_payload))
+    def decoder(self, info: StreamInfo) -> FakeDecoder:
+        self.decoders.append(FakeDecoder(info.channels, info.latents_per_payload))
         return self.decoders[-1]
 
     def enter_thread(self) -> None:
@@ -115,7 +117,7 @@ class FakeModel:
 
 
 def fake_info(channels: int = 1, latents_per_payload: int = 1, model: str = MODEL_HASH) -> StreamInfo:
-    return StreamInfo(model, SAMPLE_RATE, channels, LATENT_SAMPLES * latents_per_payload, latents_per_payload)
+    return StreamInfo(model, SAMPLE_RATE, channels, LATENT_SAMPLES * latents_per_payload, latents_per_payload, 0)
 
 
 class MemoryTransport:

@@ -31,7 +31,7 @@ def one_input(foreign: bytes) -> None:
     reader, rest = foreign[0] % 4, foreign[1:]
     try:
         if reader == 0:
-            BITSTREAM.parse(rest, 1 + foreign[0] // 4 % 3, 1 + foreign[0] // 16 % 2)
+            BITSTREAM.parse(rest, 1 + foreign[0] // 4 % 3, 1 + foreign[0] // 16 % 2, foreign[0] // 4 % BITSTREAM.levels)
         elif reader == 1:
             parse(rest)
         elif reader == 2:

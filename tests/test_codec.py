@@ -28,7 +28,8 @@ def test_an_impulse_is_heard_no_later_than_the_config_states(model: CodecModel) 
         pcm = np.zeros(20 * packet, np.float32)
         position = 10 * packet + offset
         pcm[position] = 0.9
-        encoder, decoder = StreamEncoder(model, quality=1.0), StreamDecoder(model)
+        encoder = StreamEncoder(model, quality=1.0)
+        decoder = StreamDecoder(model, encoder.config)
         heard = []  # what has been played when k samples were captured
         for start in range(0, len(pcm), 40):
             heard += [decoder.decode(p)[:, 0] for p in encoder.encode(pcm[start : start + 40])]
@@ -42,7 +43,8 @@ def test_an_impulse_is_heard_no_later_than_the_config_states(model: CodecModel) 
 
 
 def test_speech_comes_out_later_by_the_overlap_and_nothing_else(model: CodecModel) -> None:
-    encoder, decoder = StreamEncoder(model, quality=1.0), StreamDecoder(model)
+    encoder = StreamEncoder(model, quality=1.0)
+    decoder = StreamDecoder(model, encoder.config)
     played = np.concatenate([decoder.decode(p)[:, 0] for p in encoder.encode(SECOND)])
     lag = int(np.argmax(correlate(played, SECOND[: len(played)], "full"))) - (len(played) - 1)
     assert lag == model.config.overlap
@@ -61,10 +63,11 @@ def test_chunking_never_changes_a_byte(model: CodecModel, cuts: list[int], laten
 
 def test_streaming_equals_the_offline_pass(model: CodecModel) -> None:
     """Packet by packet through the engine against one `decode` call over all frames."""
-    payloads = StreamEncoder(model, quality=0.7).encode(SECOND)
-    decoder = StreamDecoder(model)
+    encoder = StreamEncoder(model, quality=0.7)
+    payloads = encoder.encode(SECOND)
+    decoder = StreamDecoder(model, encoder.config)
     streamed = np.concatenate([decoder.decode(p)[:, 0] for p in payloads])
-    parsed = [model.bitstream.parse(p, 1, 1) for p in payloads]
+    parsed = [model.bitstream.parse(p, 1, 1, encoder.config.base_level) for p in payloads]
     y = torch.from_numpy(np.concatenate([p.y[:, 0] for p in parsed])).float()[None]
     gain = torch.from_numpy(np.concatenate([p.gain_index[:, 0] for p in parsed])).float()[None]
     quality = torch.tensor([[p.level / (model.bitstream.levels - 1) for p in parsed]])
@@ -82,8 +85,9 @@ def test_sources_of_every_kind_come_back_aligned(model: CodecModel, sample_rate:
     mono = voice(0.6, sample_rate)
     pcm = np.stack([mono, -0.5 * mono], 1)[:, :channels]
     source = (pcm * 32767).astype(np.int16) if kind is np.int16 else pcm
-    payloads = streamcodec.encode(source, StreamEncoder(model, quality=1.0, sample_rate=sample_rate, channels=channels))
-    back = streamcodec.decode(payloads, StreamDecoder(model, sample_rate=sample_rate, channels=channels), len(source))
+    encoder = StreamEncoder(model, quality=1.0, sample_rate=sample_rate, channels=channels)
+    payloads = streamcodec.encode(source, encoder)
+    back = streamcodec.decode(payloads, StreamDecoder(model, encoder.config, sample_rate=sample_rate), len(source))
     assert back.shape == pcm.shape
     for channel in range(channels):
         a, b = pcm[:, channel], back[:, channel]
@@ -94,8 +98,9 @@ def test_sources_of_every_kind_come_back_aligned(model: CodecModel, sample_rate:
 
 @pytest.mark.parametrize("samples", [0, 1, 2, 319, 320, 321, 5_000])
 def test_every_length_keeps_its_length(model: CodecModel, samples: int) -> None:
-    payloads = streamcodec.encode(SECOND[:samples], StreamEncoder(model, quality=0.5))
-    assert len(streamcodec.decode(payloads, StreamDecoder(model), samples)) == samples
+    encoder = StreamEncoder(model, quality=0.5)
+    payloads = streamcodec.encode(SECOND[:samples], encoder)
+    assert len(streamcodec.decode(payloads, StreamDecoder(model, encoder.config), samples)) == samples
     assert bool(payloads) == bool(samples)
 
 
@@ -116,7 +121,8 @@ def test_streams_share_weights_and_nothing_else(model: CodecModel) -> None:
 
 
 def test_reset_begins_anew(model: CodecModel) -> None:
-    encoder, decoder = StreamEncoder(model, bitrate_bps=5000), StreamDecoder(model)
+    encoder = StreamEncoder(model, bitrate_bps=5000)
+    decoder = StreamDecoder(model, encoder.config)
     first = encoder.encode(SECOND)
     played = np.concatenate([decoder.decode(p) for p in first])
     encoder.reset()
@@ -126,8 +132,9 @@ def test_reset_begins_anew(model: CodecModel) -> None:
 
 
 def test_a_missing_packet_is_concealed_and_heals(model: CodecModel) -> None:
-    payloads = StreamEncoder(model, quality=0.8).encode(voice(2.0))
-    whole, holed = StreamDecoder(model), StreamDecoder(model)
+    encoder = StreamEncoder(model, quality=0.8)
+    payloads = encoder.encode(voice(2.0))
+    whole, holed = (StreamDecoder(model, encoder.config) for _ in range(2))
     clean = [whole.decode(p) for p in payloads]
     played = [holed.decode(None if 40 <= i < 43 else p) for i, p in enumerate(payloads)]
     assert all(np.isfinite(p).all() and len(p) == model.config.packet_samples for p in played)
@@ -137,16 +144,18 @@ def test_a_missing_packet_is_concealed_and_heals(model: CodecModel) -> None:
 
 
 def test_concealment_fades(model: CodecModel) -> None:
-    decoder = StreamDecoder(model)
-    for payload in StreamEncoder(model, quality=0.8).encode(SECOND[:8000]):
+    encoder = StreamEncoder(model, quality=0.8)
+    decoder = StreamDecoder(model, encoder.config)
+    for payload in encoder.encode(SECOND[:8000]):
         last = decoder.decode(payload)
     missing = [decoder.decode(None) for _ in range(20)]
     assert np.square(missing[-1]).mean() < 1e-4 * max(np.square(last).mean(), 1e-3)
 
 
 def test_a_bad_payload_leaves_the_stream_as_it_was(model: CodecModel) -> None:
-    payloads = StreamEncoder(model, quality=0.8).encode(SECOND)
-    clean, hurt = StreamDecoder(model), StreamDecoder(model)
+    encoder = StreamEncoder(model, quality=0.8)
+    payloads = encoder.encode(SECOND)
+    clean, hurt = (StreamDecoder(model, encoder.config) for _ in range(2))
     for i, payload in enumerate(payloads):
         if i == 20:
             for garbage in (b"", b"\xff" * 2000, payload + b"\1\2\3\4\5\6"):
@@ -159,7 +168,7 @@ def test_a_bad_payload_leaves_the_stream_as_it_was(model: CodecModel) -> None:
 @given(st.binary(min_size=1, max_size=80))
 def test_any_bytes_give_pcm_or_one_error(model: CodecModel, payload: bytes) -> None:
     try:
-        pcm = StreamDecoder(model).decode(payload)
+        pcm = StreamDecoder(model, model.config).decode(payload)
     except PayloadError:
         return
     assert pcm.shape == (model.config.packet_samples, 1)
@@ -213,7 +222,8 @@ def test_cuda_decodes_what_the_cpu_encoded_and_back(model_folder: str, model: Co
     if not torch.cuda.is_available():
         pytest.skip("no GPU here: PyTorch finds no CUDA device")
     on_gpu = streamcodec.load_model(model_folder, "cuda")
+    config = StreamEncoder(model, quality=0.7).config
     payloads = {m.device.type: streamcodec.encode(SECOND, StreamEncoder(m, quality=0.7)) for m in (model, on_gpu)}
     for made in payloads.values():
-        played = [streamcodec.decode(made, StreamDecoder(m)) for m in (model, on_gpu)]
+        played = [streamcodec.decode(made, StreamDecoder(m, config)) for m in (model, on_gpu)]
         assert np.abs(played[0] - played[1]).max() < 1e-3

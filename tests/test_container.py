@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from streamcodec.container import StreamHeader, read_container, write_container
 from streamcodec.errors import ContainerError
 
-HEADER = StreamHeader("0123456789abcdef", 16_000, 320, 48_000, 1, 1, samples=4_800, payloads=3)
+HEADER = StreamHeader("0123456789abcdef", 16_000, 320, 48_000, 1, 1, 5, samples=4_800, payloads=3)
 PAYLOADS = [b"abc", None, b"x" * 300]
 
 
@@ -38,7 +38,7 @@ def test_a_cut_file_gives_what_is_whole_and_says_what_is_missing(length: int) ->
 
 
 def test_a_stream_of_unknown_length_cut_inside_a_payload_says_so() -> None:
-    header = StreamHeader("0123456789abcdef", 16_000, 320, 16_000, 1, 1)
+    header = StreamHeader("0123456789abcdef", 16_000, 320, 16_000, 1, 1, 5)
     recording = read_container(io.BytesIO(written(header)[:-5]))
     assert recording.payloads == PAYLOADS[:2]
     assert recording.damage == "the file ends, or is damaged, inside payload 2"

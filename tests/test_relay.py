@@ -22,7 +22,7 @@ from streamcodec_server.cli import serve
 from streamcodec_server.relay import Relay, RelayConfig
 from streamcodec_server.rooms import Member, RoomLimits
 
-INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 6_000)
+INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 5, 6_000)
 PATIENCE_S = 10
 BEFORE_KEEPALIVE_S = 7  # the relay cuts after 2 s; its keepalive, due after 10 s, would hide that it did not
 

@@ -17,7 +17,7 @@ from streamcodec.session import (
 )
 from streamcodec_server.rooms import MAX_CONTROL_BACKLOG, Member, Refused, RoomLimits, Rooms
 
-INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 6_000)
+INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 5, 6_000)
 
 
 def media(sequence: int, stream: int = 9) -> bytes:
@@ -195,7 +195,7 @@ def test_mute_and_new_info_reach_the_listeners() -> None:
     rooms = Rooms()
     ada, lis = talker(rooms), listener(rooms)
     drain(lis)
-    faster = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 12_000)
+    faster = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 11, 12_000)
     rooms.control(ada, Mute(True))
     rooms.control(ada, StreamUpdate(faster))
     assert drain(lis) == [Mute(True, ada.stream or 0), StreamStart(ada.stream or 0, "Ada", faster)]

@@ -23,7 +23,7 @@ from streamcodec.session import (
 )
 
 PROTOCOL = Path(__file__).parents[1] / "docs" / "protocol.md"
-INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 6_000)
+INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 5, 6_000)
 MESSAGES = [
     Hello(Role.LISTEN, "lobby"),
     Hello(Role.BOTH, "lobby", "Ada", INFO),

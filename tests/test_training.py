@@ -195,8 +195,9 @@ def test_a_run_learns_is_resumed_and_becomes_a_model_that_codes(corpus: Path, tm
     assert torch.load(out / "checkpoint.pt", weights_only=True)["clock"]["step"] == 5
     assert list((out / "events").iterdir())
     loaded = load_model(model, "cpu")
-    payloads = StreamEncoder(loaded, quality=0.5).encode(voice(1.0))
-    assert np.isfinite(StreamDecoder(loaded).decode(payloads[0])).all()
+    encoder = StreamEncoder(loaded, quality=0.5)
+    payloads = encoder.encode(voice(1.0))
+    assert np.isfinite(StreamDecoder(loaded, encoder.config).decode(payloads[0])).all()
 
 
 def test_the_loss_falls(corpus: Path, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def ours(pcm: Pcm, bitrate_bps: float, model_name: str | None) -> Coded:
     began = time.process_time()
     payloads = streamcodec.encode(pcm, encoder)
     encoded = time.process_time()
-    back = streamcodec.decode(payloads, streamcodec.StreamDecoder(model), len(pcm))
+    back = streamcodec.decode(payloads, streamcodec.StreamDecoder(model, encoder.config), len(pcm))
     return Coded(back[:, 0], sum(map(len, payloads)), encoded - began, time.process_time() - encoded)
 
 

@@ -56,6 +56,7 @@ def encode(
         source_rate=sample_rate,
         channels=config.channels,
         latents_per_payload=config.latents_per_payload,
+        base_level=config.base_level,
         samples=len(pcm),
         payloads=len(payloads),
     )
@@ -84,9 +85,8 @@ def decode(source: Path, target: Path, model: str | None, codec_device: str) -> 
     loaded = streamcodec.load_model(model, codec_device)
     if header.model != loaded.hash:
         raise ModelError(f"{source} was made with model {header.model}; this is {loaded.hash}: give the right one with --model")
-    decoder = streamcodec.StreamDecoder(
-        loaded, sample_rate=header.source_rate, channels=header.channels, latents_per_payload=header.latents_per_payload
-    )
+    config = loaded.stream_config(header.channels, header.latents_per_payload, header.base_level)
+    decoder = streamcodec.StreamDecoder(loaded, config, sample_rate=header.source_rate)
     damaged: list[str] = []
     pcm = streamcodec.decode(recording.payloads, decoder, header.samples, on_damaged=lambda error: damaged.append(str(error)))
     try:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Protocol
 
+from streamcodec.config import CodecConfig
+from streamcodec.session import StreamInfo
+
 from .audio_io import Pcm
 
 if TYPE_CHECKING:
@@ -24,6 +27,9 @@ class EncodingSettings:
 
 class Encoder(Protocol):
     """As streamcodec.StreamEncoder, at the model's own rate."""
+
+    @property
+    def config(self) -> CodecConfig: ...
 
     def encode(self, pcm: Pcm) -> list[bytes]: ...
 
@@ -55,7 +61,9 @@ class Codec(Protocol):
 
     def encoder(self, settings: EncodingSettings) -> Encoder: ...
 
-    def decoder(self, channels: int, latents_per_payload: int) -> Decoder: ...
+    def decoder(self, info: StreamInfo) -> Decoder:
+        """Raises ConfigError for what the model cannot do."""
+        ...
 
     def enter_thread(self) -> None:
         """Called once by each thread that encodes or decodes, before it does."""
@@ -85,10 +93,10 @@ class TorchCodec:
             latents_per_payload=settings.latents_per_payload,
         )
 
-    def decoder(self, channels: int, latents_per_payload: int) -> Decoder:
+    def decoder(self, info: StreamInfo) -> Decoder:
         from streamcodec.codec import StreamDecoder
 
-        return StreamDecoder(self._model, channels=channels, latents_per_payload=latents_per_payload)
+        return StreamDecoder(self._model, self._model.stream_config(info.channels, info.latents_per_payload, info.base_level))
 
     def enter_thread(self) -> None:
         import torch

@@ -226,7 +226,7 @@ class Receiver:
         self._met_somebody, self._lost_somebody = True, False
         try:
             self._check(info)
-            decoder = self._codec.decoder(info.channels, info.latents_per_payload)
+            decoder = self._codec.decoder(info)
             playout = self._playout(info.packet_samples)
         except StreamcodecError as error:
             self._notify(f"{joined.name} (stream {joined.stream}) cannot be heard: {error}")

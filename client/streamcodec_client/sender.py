@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from streamcodec.config import CodecConfig
 from streamcodec.packet import SEQUENCE_MODULUS, Flags, Packet, serialize
 from streamcodec.session import Message, Mute, StreamInfo, Welcome
 
@@ -55,15 +56,16 @@ class SenderStatistics:
     captured_ms: float
 
 
-def stream_info(codec: Codec, settings: EncodingSettings) -> StreamInfo:
+def stream_info(model_hash: str, config: CodecConfig, bitrate_bps: float | None) -> StreamInfo:
     """What listeners must know of the stream."""
     return StreamInfo(
-        model=codec.hash,
-        sample_rate=codec.sample_rate,
-        channels=settings.channels,
-        packet_samples=codec.packet_samples(settings.latents_per_payload),
-        latents_per_payload=settings.latents_per_payload,
-        bitrate_bps=round(settings.bitrate_bps or 0),
+        model=model_hash,
+        sample_rate=config.sample_rate,
+        channels=config.channels,
+        packet_samples=config.packet_samples,
+        latents_per_payload=config.latents_per_payload,
+        base_level=config.base_level,
+        bitrate_bps=round(bitrate_bps or 0),
     )
 
 
@@ -216,9 +218,9 @@ class Sender:
         """`duration_s`: how much of the source is sent; None sends it all."""
         self._codec, self._source, self._settings, self._clock, self._trace = codec, source, settings, clock, trace
         self._limit = None if duration_s is None else round(duration_s * source.sample_rate)
-        self.info = stream_info(codec, settings)
         # Made here, so that settings which the codec refuses are refused before anything is started.
         self._encoder = codec.encoder(settings)
+        self.info = stream_info(codec.hash, self._encoder.config, settings.bitrate_bps)
         self._packetizer = Packetizer(self._encoder, self.info, source.sample_rate, source.channels, clock)
         self._queue = SendQueue()
         self._wake = asyncio.Event()

@@ -26,8 +26,10 @@ SCALE_STEPS_PER_OCTAVE = 8
 SCALE_OCTAVE_MIN, SCALE_OCTAVE_MAX = -6, 6
 SYMBOL_LIMIT = 31  # latents beyond it are escaped
 MASS_FLOOR = 1e-7
-# Squared quantiser steps that a bit is worth: the slope of step^2 / 12 * 2^(-2 bits), what a uniform quantiser trades them at.
-BIT_WORTH = 2 * math.log(2) / 12
+LEVEL_STRAYS = 0.3  # how much rarer each level is than the one before, counted from where its stream's rate lies
+# Squared quantiser steps that a bit is worth. The slope of step^2 / 12 * 2^(-2 bits), what a fine uniform quantiser trades them
+# at, would be 2 ln 2 / 12; most of our latents are nearly always zero, and half as much again is better (decision 0010).
+BIT_WORTH = 3 * math.log(2) / 12
 
 
 def logistic_mass(y: Tensor, scale: Tensor) -> Tensor:
@@ -58,9 +60,13 @@ class EntropyTables:
     """Everything that decides a code word, in integers: a decoder never derives one from a float.
 
     level_scale [levels, D] and class_scale [classes, D] add up to a row of `frequencies` [scales, 2 * SYMBOL_LIMIT + 2], whose
-    columns are the symbols -SYMBOL_LIMIT..SYMBOL_LIMIT and the escape. class_frequencies [levels, classes], gain_frequencies
-    [GAIN_COUNT]. Every row adds up to 2^FREQUENCY_BITS and holds no zero.
+    columns are the symbols -SYMBOL_LIMIT..SYMBOL_LIMIT and the escape. level_frequencies [levels, levels] are those of a packet's
+    level in a stream of the row's base level. class_frequencies [levels, classes + 1]: the last column is silence, a packet
+    without gain and latents. gain_frequencies [classes, GAIN_COUNT - 1], of the gains above silence. Every row adds up to
+    2^FREQUENCY_BITS and holds no zero.
     """
+
+    level_frequencies: NDArray[np.int32]
 
     level_scale: NDArray[np.int32]
     class_scale: NDArray[np.int32]
@@ -69,8 +75,8 @@ class EntropyTables:
     gain_frequencies: NDArray[np.int32]
 
     def __post_init__(self) -> None:
-        for name in ("frequencies", "class_frequencies", "gain_frequencies"):
-            rows = np.atleast_2d(getattr(self, name))
+        for name in ("level_frequencies", "frequencies", "class_frequencies", "gain_frequencies"):
+            rows = getattr(self, name)
             if rows.min() < 1 or np.any(rows.sum(1) != 1 << FREQUENCY_BITS):
                 raise ValueError(f"entropy table {name}: rows must hold positive counts that add up to {1 << FREQUENCY_BITS}")
 
@@ -88,6 +94,14 @@ def integer_frequencies(mass: NDArray[np.float64]) -> NDArray[np.int32]:
     counts[np.arange(len(counts)), share.argmax(1)] += (total - counts.sum(1)).astype(np.int32)
     result: NDArray[np.int32] = counts
     return result
+
+
+def level_frequencies(levels: int) -> NDArray[np.int32]:
+    """[base level, level]: a stream whose rate lies between two levels alternates between its base level and the one above, and
+    strays from them the less, the farther.
+    """
+    above = np.arange(levels) - np.arange(levels)[:, None]
+    return integer_frequencies(LEVEL_STRAYS ** np.maximum(above - 1.0, -above))
 
 
 class Prior(nn.Module):
@@ -139,11 +153,13 @@ class Prior(nn.Module):
         inside = logistic_mass(symbols, scale[:, None])
         escape = 2 * torch.sigmoid(-(SYMBOL_LIMIT + 0.5) / scale)
         class_mass = torch.softmax(interpolate(self.class_logit.double(), quality)[0], -1)
-        gain_mass = torch.softmax(self.gain_logit.double(), 0)[None]
+        gain_mass = torch.softmax(self.gain_logit.double(), 0)
+        silent = gain_mass[0].expand(self.levels, 1)
         return EntropyTables(
+            level_frequencies=level_frequencies(self.levels),
             level_scale=level - SCALE_OCTAVE_MIN * SCALE_STEPS_PER_OCTAVE,
             class_scale=cls,
             frequencies=integer_frequencies(torch.cat([inside, escape[:, None]], 1).numpy()),
-            class_frequencies=integer_frequencies(class_mass.numpy()),
-            gain_frequencies=integer_frequencies(gain_mass.numpy())[0],
+            class_frequencies=integer_frequencies(torch.cat([class_mass * (1 - silent), silent], 1).numpy()),
+            gain_frequencies=integer_frequencies(gain_mass[1:].expand(len(cls), -1).numpy()),
         )

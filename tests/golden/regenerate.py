@@ -26,6 +26,7 @@ from streamcodec.container import StreamHeader, read_container, write_container 
 from streamcodec_models.entropy import GAIN_COUNT, GAIN_MIN, SYMBOL_LIMIT, EntropyTables  # noqa: E402
 
 LEVELS, CLASSES, SCALES, LATENTS = 16, 3, 9, 12
+BASE_LEVEL = 5
 SPEECH = ROOT / "bench" / "streamcodec_bench" / "speech" / "librispeech.flac"
 SECONDS = 2
 
@@ -40,11 +41,12 @@ def hand_made_tables() -> EntropyTables:
         return counts
 
     return EntropyTables(
+        level_frequencies=np.array([row(1 + level, LEVELS) for level in range(LEVELS)], np.int32),
         level_scale=np.array([[(level + d) % SCALES for d in range(LATENTS)] for level in range(LEVELS)], np.int32),
         class_scale=np.array([[(c * 2 - d) % 5 - 2 for d in range(LATENTS)] for c in range(CLASSES)], np.int32),
         frequencies=np.array([row(1 + s, 2 * SYMBOL_LIMIT + 2) for s in range(SCALES)], np.int32),
-        class_frequencies=np.array([row(1 + level, CLASSES) for level in range(LEVELS)], np.int32),
-        gain_frequencies=np.array(row(1, GAIN_COUNT), np.int32),
+        class_frequencies=np.array([row(1 + level, CLASSES + 1) for level in range(LEVELS)], np.int32),
+        gain_frequencies=np.array([row(1 + c, GAIN_COUNT - 1) for c in range(CLASSES)], np.int32),
     )
 
 
@@ -75,18 +77,19 @@ def speech() -> NDArray[np.float32]:
 
 def main() -> None:
     bitstream = Bitstream(hand_made_tables())
-    payloads = [bitstream.serialize(latents).hex() for latents in hand_made_latents()]
+    payloads = [bitstream.serialize(latents, BASE_LEVEL).hex() for latents in hand_made_latents()]
     (GOLDEN / "bitstream.json").write_text(json.dumps(payloads, indent=1) + "\n")
     model = load_model(device="cpu")
-    made = encode(speech(), StreamEncoder(model, bitrate_bps=6_000))
-    header = StreamHeader(model.hash, 16_000, model.config.packet_samples, 16_000, 1, 1, SECONDS * 16_000, len(made))
+    encoder = StreamEncoder(model, bitrate_bps=6_000)
+    made, config = encode(speech(), encoder), encoder.config
+    header = StreamHeader(model.hash, 16_000, config.packet_samples, 16_000, 1, 1, config.base_level, SECONDS * 16_000, len(made))
     with (GOLDEN / "voice-16k.sc").open("wb") as file:
         write_container(file, header, made)
     with (GOLDEN / "voice-16k.sc").open("rb") as file:
         recording = read_container(file)
-    parsed = [model.bitstream.parse(p, 1, 1) for p in recording.payloads if p is not None]
+    parsed = [model.bitstream.parse(p, 1, 1, config.base_level) for p in recording.payloads if p is not None]
     (GOLDEN / "voice-16k.json").write_text(json.dumps({"model": model.hash, "latents_sha256": digest(parsed)}, indent=1) + "\n")
-    soundfile.write(GOLDEN / "voice-16k.flac", decode(made, StreamDecoder(model), len(speech())), 16_000, subtype="PCM_16")
+    soundfile.write(GOLDEN / "voice-16k.flac", decode(made, StreamDecoder(model, config), len(speech())), 16_000, subtype="PCM_16")
 
 
 if __name__ == "__main__":

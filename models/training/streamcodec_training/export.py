@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +14,30 @@ from streamcodec_models import weights
 from streamcodec_models.config import VaeConfig
 from streamcodec_models.vae import VoiceVae
 
-from .corpus import audio_files, read_mono
+from .corpus import AUGMENTATION, SegmentSampler, audio_files, load_corpus, read_mono
+from .tables import fit_tables
 
+FIT_SEGMENTS, FIT_SECONDS = 120, 4
 CALIBRATION_CLIPS = 12
 CALIBRATION_SECONDS = 5
 
 
 def export(checkpoint: Path, folder: Path, calibration: Path) -> Path:
-    """Writes model.safetensors and config.json into `folder`. `calibration` is a folder of speech on which level rates are
-    measured.
+    """Writes model.safetensors and config.json into `folder`. `calibration` is a folder of speech on which tables are fitted and
+    the rates of levels measured.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     vae = VoiceVae(VaeConfig.from_dict(state["model_config"]))
     vae.load_state_dict(state["model"])
-    tables = vae.prior.tables()
-    rates = level_bitrates(vae.eval(), Bitstream(tables), calibration)
+    vae.eval()
+    c = vae.config
+    with tempfile.TemporaryDirectory() as cache:
+        speech = load_corpus(calibration, c.sample_rate, Path(cache))
+        segment = min(FIT_SECONDS * c.sample_rate, len(speech) - 1) // c.packet * c.packet
+        sampler = SegmentSampler(speech, None, c.sample_rate, segment, c.packet, 1, AUGMENTATION, np.random.default_rng(0))
+        torch.manual_seed(0)
+        tables = fit_tables(vae, (batch[0] for batch, _ in sampler), FIT_SEGMENTS)
+    rates = level_bitrates(vae, Bitstream(tables), calibration)
     weights.save(folder, vae, tables, rates)
     return folder
 
@@ -47,7 +57,7 @@ def level_bitrates(vae: VoiceVae, bitstream: Bitstream, calibration: Path) -> li
             means, _ = engine.encode(pcm, level, engine.initial_encoder_state(1))
             latents = bitstream.quantise(means)
             for gain, y in zip(latents.gain_index, latents.y, strict=True):
-                size_bytes += len(bitstream.serialize(type(latents)(level, gain[None], y[None])))
+                size_bytes += len(bitstream.serialize(type(latents)(level, gain[None], y[None]), level))
                 packets += 1
         rates.append(size_bytes * 8 / packets * c.sample_rate / c.packet)
     rising: list[float] = np.maximum.accumulate(np.array(rates) + 1e-3 * np.arange(len(rates))).round(3).tolist()
