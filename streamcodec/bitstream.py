@@ -1,13 +1,14 @@
 """Integer latents to payload bytes and back (docs/bitstream.md). Integer tables only: no float decides a code word on either side.
 
 A payload is one range-coded string: the quality level, cheap where it is near the stream's base level; then for every packet in it
-and every channel the class that names the scale tables, or silence; unless that, the gain and the latents. Nothing refers to another
-payload.
+and every channel the class that names the scale tables, or silence; unless that, the gain and the latents. Nothing refers to
+another payload.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from itertools import accumulate
 
 import numpy as np
@@ -21,6 +22,7 @@ from .range_coder import PRECISION_BITS, RangeDecoder, RangeEncoder
 ESCAPE = 2 * SYMBOL_LIMIT + 1
 ESCAPE_BITS_MAX = 12
 LATENT_LIMIT = SYMBOL_LIMIT + (2 << ESCAPE_BITS_MAX) - 1  # what an escape of ESCAPE_BITS_MAX bits can say
+ROUNDINGS = (1.0, 0.8, 1.25)  # shares of BIT_WORTH that `encode` tries
 MAX_PAYLOAD_BYTES = 1200  # what a media packet carries; far above what any rate needs
 
 
@@ -50,7 +52,7 @@ class Bitstream:
     def __init__(self, tables: EntropyTables) -> None:
         self._tables = tables
         self.levels, self.latent_dim = tables.level_scale.shape
-        self._silence = tables.class_scale.shape[0]  # the class that stands for it
+        self._silence: int = tables.class_scale.shape[0]  # the class that stands for it
         self._level_cumulative = [_cumulative(row) for row in tables.level_frequencies]
         self._cumulative = [_cumulative(row) for row in tables.frequencies]
         self._class_cumulative = [_cumulative(row) for row in tables.class_frequencies]
@@ -62,13 +64,25 @@ class Bitstream:
         classes = range(self._silence)
         self._rows = np.stack([np.stack([tables.scale_rows(level, c) for c in classes]) for level in range(self.levels)])
 
-    def quantise(self, means: Means) -> Latents:
+    def encode(self, means: Means, base_level: int) -> tuple[Latents, bytes]:
+        """Quantise and serialize. Payloads are whole bytes: of several roundings, the one that fills them best is taken."""
+        best, least = None, math.inf
+        for share in ROUNDINGS:
+            latents = self.quantise(means, share * BIT_WORTH)
+            payload = self.serialize(latents, base_level)
+            loss = float(np.square(latents.y - means.mean.clip(-LATENT_LIMIT, LATENT_LIMIT)).sum()) + BIT_WORTH * 8 * len(payload)
+            if loss < least:
+                best, least = (latents, payload), loss
+        assert best is not None
+        return best
+
+    def quantise(self, means: Means, bit_worth: float = BIT_WORTH) -> Latents:
         """Rate-distortion optimal rounding: each latent becomes the integer beside it, or zero, for which squared error plus
-        BIT_WORTH a bit is least. Costs a decoder nothing: whatever integers come, it reads them.
+        `bit_worth` a bit is least. Costs a decoder nothing: whatever integers come, it reads them.
         """
         packets, channels, latent = means.mean.shape
         vectors = zip(means.gain_index.ravel().tolist(), means.mean.reshape(-1, latent), strict=True)
-        y = np.stack([self._cheapest(means.level, gain_index - GAIN_MIN, vector) for gain_index, vector in vectors])
+        y = np.stack([self._cheapest(means.level, gain_index - GAIN_MIN, vector, bit_worth) for gain_index, vector in vectors])
         return Latents(means.level, means.gain_index, y.reshape(packets, channels, latent))
 
     def serialize(self, latents: Latents, base_level: int) -> bytes:
@@ -112,19 +126,21 @@ class Bitstream:
         """The class that codes a packet of `gain` steps above silence and integers y [D] in the fewest bits."""
         if not gain:
             return self._silence
-        costs = self._costs[self._rows[level], _symbols(y)].sum(1) + self._class_costs[level] + self._gain_costs[:, gain - 1]
+        costs: NDArray[np.float32] = (
+            self._costs[self._rows[level], _symbols(y)].sum(1) + self._class_costs[level] + self._gain_costs[:, gain - 1]
+        )
         return int(costs.argmin())
 
-    def _cheapest(self, level: int, gain: int, mean: NDArray[np.float32]) -> NDArray[np.int32]:
+    def _cheapest(self, level: int, gain: int, mean: NDArray[np.float32], bit_worth: float) -> NDArray[np.int32]:
         """mean [D] -> integers [D]: rounded under every class, and the cheapest of those."""
         if not gain:
             return np.zeros(mean.shape, np.int32)
         mean = mean.clip(-LATENT_LIMIT, LATENT_LIMIT)
         choices = np.stack([np.rint(mean), np.trunc(mean), np.zeros_like(mean)]).astype(np.int32)
         bits = self._costs[self._rows[level][:, None], _symbols(choices)]  # [classes, 3, D]
-        loss = np.square(choices - mean) + BIT_WORTH * bits
+        loss = np.square(choices - mean) + bit_worth * bits
         around = self._class_costs[level] + self._gain_costs[:, gain - 1]
-        best = loss[(loss.min(1).sum(1) + BIT_WORTH * around).argmin()].argmin(0)
+        best = loss[(loss.min(1).sum(1) + bit_worth * around).argmin()].argmin(0)
         chosen: NDArray[np.int32] = np.take_along_axis(choices, best[None], 0)[0]
         return chosen
 

@@ -102,8 +102,7 @@ class StreamEncoder:
 
     def _at_level(self, pcm: Pcm, level: int) -> tuple[Latents, bytes, EncoderState]:
         means, after = self._engine.encode(pcm, level, self._state)
-        latents = self._bitstream.quantise(means)
-        return latents, self._bitstream.serialize(latents, self.config.base_level), after
+        return *self._bitstream.encode(means, self.config.base_level), after
 
     def _truncate(self, latents: Latents, limit: int) -> bytes:
         """The lowest level is still too dear: keep as many leading latents (the strongest of the lapped transform) as fit."""

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from streamcodec.errors import PayloadError
 from streamcodec.config import CodecConfig
+from streamcodec.errors import PayloadError
 from streamcodec.session import Message, StreamInfo
 from streamcodec_client.audio_io import Block, Pcm
 from streamcodec_client.ports import EncodingSettings

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from conftest import SMALL, small_vae
 from streamcodec.bitstream import BIT_WORTH, LATENT_LIMIT, MAX_PAYLOAD_BYTES, Bitstream, Latents, Means
 from streamcodec.errors import PayloadError
-from streamcodec_models.entropy import GAIN_COUNT, GAIN_MIN, integer_frequencies
+from streamcodec_models.entropy import GAIN_COUNT, GAIN_MIN, integer_frequencies, level_frequencies
 
 BITSTREAM = Bitstream(small_vae().prior.tables())
 D = SMALL.latent_dim
@@ -124,3 +124,34 @@ def test_tables_that_do_not_add_up_are_refused() -> None:
     broken[3, 3] += 1
     with pytest.raises(ValueError, match="frequencies"):
         dataclasses.replace(good, frequencies=broken)
+
+
+def test_levels_near_the_base_level_are_cheap_and_all_are_possible() -> None:
+    silent = np.full((1, 1), GAIN_MIN, np.int32)
+    costs = {}
+    for level in range(16):
+        made = Latents(level, silent, np.zeros((1, 1, D), np.int32))
+        assert BITSTREAM.parse(BITSTREAM.serialize(made, BASE), 1, 1, BASE).level == level
+        costs[level] = 16 - np.log2(level_frequencies(16)[BASE, level])
+    assert costs[BASE] == pytest.approx(costs[BASE + 1], abs=0.01)
+    assert costs[BASE] < 2
+    assert sorted(range(BASE + 1, 16), key=costs.__getitem__) == list(range(BASE + 1, 16))
+    with pytest.raises(ValueError, match="level must be 0 to 15, got 16"):
+        BITSTREAM.serialize(Latents(3, silent, np.zeros((1, 1, D), np.int32)), 16)
+
+
+def test_encode_fills_bytes_no_worse_than_one_rounding() -> None:
+    rng = np.random.default_rng(3)
+
+    def loss(mean: np.ndarray, latents: Latents, payload: bytes) -> float:
+        return float(np.square(latents.y - mean).sum()) + BIT_WORTH * 8 * len(payload)
+
+    gains = []
+    for _ in range(20):
+        means = Means(9, np.full((1, 1), -20, np.int32), rng.normal(0, 1, (1, 1, D)).astype(np.float32))
+        latents, payload = BITSTREAM.encode(means, 9)
+        assert np.array_equal(BITSTREAM.parse(payload, 1, 1, 9).y, latents.y)
+        plain = BITSTREAM.quantise(means)
+        gains.append(loss(means.mean, plain, BITSTREAM.serialize(plain, 9)) - loss(means.mean, latents, payload))
+    assert min(gains) >= 0
+    assert max(gains) > 0

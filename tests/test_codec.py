@@ -218,6 +218,12 @@ def test_settings_out_of_range_are_named(model: CodecModel, settings_: dict[str,
         StreamEncoder(model, **settings_)  # type: ignore[arg-type]
 
 
+def test_a_base_level_that_the_model_has_not_is_refused(model: CodecModel) -> None:
+    assert StreamEncoder(model, quality=0.5).config.base_level == 7
+    with pytest.raises(ConfigError, match="base level must be 0 to 15, got 16"):
+        model.stream_config(base_level=16)
+
+
 def test_cuda_decodes_what_the_cpu_encoded_and_back(model_folder: str, model: CodecModel) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no GPU here: PyTorch finds no CUDA device")

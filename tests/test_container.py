@@ -78,3 +78,8 @@ def test_what_follows_the_last_payload_is_not_called_whole_and_not_read() -> Non
     assert recording.payloads == PAYLOADS
     assert recording.damage is not None
     assert "something follows the 3 payloads" in recording.damage
+
+
+def test_a_file_of_an_older_format_is_named() -> None:
+    with pytest.raises(ContainerError, match="format 1; this program reads 2"):
+        read_container(io.BytesIO(b"SCV1" + bytes(40)))

@@ -10,13 +10,16 @@ import soundfile
 import torch
 from click.testing import CliRunner
 
-from conftest import SMALL, voice
+from conftest import SMALL, small_vae, voice
 from streamcodec import StreamDecoder, StreamEncoder, load_model
+from streamcodec.bitstream import Bitstream, Means
+from streamcodec.engine import TorchEngine
 from streamcodec.errors import AudioError, ConfigError, ModelError
 from streamcodec_training.adversary import AdversarialStage
 from streamcodec_training.cli import train as train_command
 from streamcodec_training.corpus import AUGMENTATION, NO_AUGMENTATION, SegmentSampler, load_corpus, transform_start
-from streamcodec_training.losses import Distortion, LoudnessDisturbance, real_fft
+from streamcodec_training.losses import Buzz, Distortion, LoudnessDisturbance, real_fft
+from streamcodec_training.tables import fit_tables
 from streamcodec_training.train import TrainingConfig, learning_rate_share, train
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard.*")
@@ -267,3 +270,38 @@ def test_a_checkpoint_of_another_shape_is_not_resumed(corpus: Path, tmp_path: Pa
     train(config, SMALL)
     with pytest.raises(ModelError, match="another shape"):
         train(config, dataclasses.replace(SMALL, encoder_dim=32))
+
+
+def test_buzz_hears_what_swings_with_every_packet_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    noise = torch.from_numpy(rng.standard_normal((8, 19_200)).astype(np.float32) * 0.1)
+    other = torch.from_numpy(rng.standard_normal((8, 19_200)).astype(np.float32) * 0.1)
+    time_s = torch.arange(19_200) / 16_000
+    buzz = Buzz(16_000, 320)
+    assert buzz(noise, noise) == 0
+    natural = buzz(other, noise).item()
+    for rate_hz in (50, 100, 150):
+        assert buzz(other * (1 + 0.4 * torch.cos(2 * math.pi * rate_hz * time_s)), noise) > 2 * natural + 0.1
+    assert buzz(other * (1 + 0.4 * torch.cos(2 * math.pi * 70 * time_s)), noise) < natural + 0.05
+    swinging = (other * (1 + 0.4 * torch.cos(2 * math.pi * 50 * time_s))).requires_grad_()
+    buzz(swinging, noise).backward()
+    assert swinging.grad is not None
+    assert 0 < swinging.grad.norm() < 1e3
+    assert buzz(torch.zeros(2, 6_400), torch.zeros(2, 6_400)).isfinite()
+
+
+def test_fitted_tables_code_what_is_sent_in_fewer_bits(corpus: Path, tmp_path: Path) -> None:
+    vae = small_vae().eval()
+    segments = (batch[0] for batch, _ in sampler(corpus, tmp_path, augmentation=NO_AUGMENTATION))
+    engine = TorchEngine(vae, SMALL.quality_levels)
+    fitted, before = Bitstream(fit_tables(vae, segments, 12)), Bitstream(vae.prior.tables())
+    spent = {"fitted": 0, "before": 0}
+    for pcm, level in zip([next(segments) for _ in range(4)], (2, 6, 10, 14), strict=True):
+        means, _ = engine.encode(pcm[None], level, engine.initial_encoder_state(1))
+        for gain, mean in zip(means.gain_index, means.mean, strict=True):
+            one = Means(level, gain[None], mean[None])
+            latents = before.quantise(one)
+            spent["before"] += len(before.serialize(latents, level))
+            spent["fitted"] += len(fitted.serialize(latents, level))
+            assert np.array_equal(fitted.parse(fitted.serialize(latents, level), 1, 1, level).y, latents.y)
+    assert spent["fitted"] < 0.97 * spent["before"]

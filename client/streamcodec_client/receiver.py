@@ -169,7 +169,8 @@ class Receiver:
     def _work(self) -> None:
         try:
             self._codec.enter_thread()
-            self._codec.decoder(1, 1).decode(None)  # the first inference of a thread takes ten times as long as the rest
+            any_stream = StreamInfo(self._codec.hash, self._codec.sample_rate, 1, self._codec.packet_samples(1), 1, 0)
+            self._codec.decoder(any_stream).decode(None)  # the first inference of a thread takes ten times as long as the rest
             resampler = LiveResampler(self._codec.sample_rate, self._sink.sample_rate, self._sink.channels)
             delay_ns = round(resampler.delay_s * NS)
             self._sink.start()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from streamcodec.bitstream import Bitstream
+from streamcodec.bitstream import Bitstream, Means
 from streamcodec.engine import TorchEngine
 from streamcodec_models import weights
 from streamcodec_models.config import VaeConfig
@@ -55,9 +55,8 @@ def level_bitrates(vae: VoiceVae, bitstream: Bitstream, calibration: Path) -> li
         for clip in clips:
             pcm = clip[: len(clip) // c.packet * c.packet][None]
             means, _ = engine.encode(pcm, level, engine.initial_encoder_state(1))
-            latents = bitstream.quantise(means)
-            for gain, y in zip(latents.gain_index, latents.y, strict=True):
-                size_bytes += len(bitstream.serialize(type(latents)(level, gain[None], y[None]), level))
+            for gain, mean in zip(means.gain_index, means.mean, strict=True):
+                size_bytes += len(bitstream.encode(Means(level, gain[None], mean[None]), level)[1])
                 packets += 1
         rates.append(size_bytes * 8 / packets * c.sample_rate / c.packet)
     rising: list[float] = np.maximum.accumulate(np.array(rates) + 1e-3 * np.arange(len(rates))).round(3).tolist()

@@ -51,7 +51,9 @@ def fit_tables(vae: VoiceVae, segments: Iterator[Pcm], count: int) -> EntropyTab
     tables = vae.prior.tables()
     engine = TorchEngine(vae, len(tables.level_scale))
     clips = [next(segments)[None] for _ in range(count)]
-    means = [_join([engine.encode(clip, level, engine.initial_encoder_state(1))[0] for clip in clips]) for level in range(engine.levels)]
+    means = [
+        _join([engine.encode(clip, level, engine.initial_encoder_state(1))[0] for clip in clips]) for level in range(engine.levels)
+    ]
     for _ in range(ROUNDS):
         sent = [_sent(Bitstream(tables), m) for m in means]
         tables = _counted(_scaled(tables, sent), sent)
@@ -85,12 +87,10 @@ def _scaled(tables: EntropyTables, sent: list[Sent]) -> EntropyTables:
         batch = torch.randint(len(y), (SCALE_BATCH,))
         loss = latent_bits(y[batch].float(), level_scale[level[batch]] + class_scale[chosen[batch]]).sum(1).mean()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     rounded = [torch.round(t.detach() / step).int().numpy() for t in (level_scale, class_scale)]
-    return dataclasses.replace(
-        tables, level_scale=rounded[0] - SCALE_OCTAVE_MIN * SCALE_STEPS_PER_OCTAVE, class_scale=rounded[1]
-    )
+    return dataclasses.replace(tables, level_scale=rounded[0] - SCALE_OCTAVE_MIN * SCALE_STEPS_PER_OCTAVE, class_scale=rounded[1])
 
 
 def _counted(tables: EntropyTables, sent: list[Sent]) -> EntropyTables:

@@ -30,7 +30,7 @@ from streamcodec_models.vae import VoiceVae
 
 from .adversary import AdversarialStage
 from .corpus import AUGMENTATION, Augmentation, SegmentSampler, load_corpus, read_mono, transform_start
-from .losses import Distortion
+from .losses import Buzz, Distortion
 from .muon import Muon
 
 RATE_RAMP_STEPS = 1_000
@@ -60,6 +60,7 @@ class TrainingConfig:
     beta_low: float = 4.0e-4  # at quality 0 and 1 of voice-16k: a warm start from it stays on its axis
     beta_high: float = 2.2e-6
     draws: int = 1
+    buzz_weight: float = 0.25
     low_rates: float = 1.4
     decay_from: float = 0.4
     checkpoint_minutes: float = 10.0
@@ -168,6 +169,7 @@ class Trainer:
         self.model.to(self.device)
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=has_fast_bfloat16(self.device))
         self.distortion = Distortion(model_config.sample_rate, drawn=DRAWN_WINDOWS).to(self.device)
+        self.buzz = Buzz(model_config.sample_rate, model_config.packet).to(self.device)
         self.stage = AdversarialStage(self.device) if config.adversarial else None
         if self.stage is not None:
             freeze_encoder(self.model)
@@ -255,11 +257,13 @@ class Trainer:
         rate = bits.mean(1) * self.model.config.sample_rate / self.model.config.packet  # bit/s
         beta = torch.exp(interpolate(self.log_betas, quality[:, None])[:, 0])
         ramp = 1.0 if self.config.warm_start else min(1.0, 0.1 + self.clock.step / RATE_RAMP_STEPS)
-        loss = lagrangian = (distortion + ramp * beta * rate).mean()
+        lagrangian = (distortion + ramp * beta * rate).mean()
+        buzz = self.buzz(outputs[0].float()[:, overlap:], x[:, :-overlap])
+        loss = lagrangian + self.config.buzz_weight * buzz
         judged: dict[str, Tensor] = {}
         if self.stage is not None:
             cost, judged = self.stage.judge(outputs[0].float()[:, overlap:], x[:, :-overlap])
-            loss = lagrangian + cost
+            loss = loss + cost
         for optimizer, _ in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -269,6 +273,7 @@ class Trainer:
         return {
             "lagrangian": lagrangian.detach(),
             "distortion": distortion.detach().mean(),
+            "buzz": buzz.detach(),
             "kbit/s": rate.detach().mean() / 1e3,
             "gradient norm": norm,
             "learning rate share": torch.tensor(share),
