@@ -6,6 +6,7 @@ resampling), beyond that to win delay back, or to gain some, while somebody spea
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
 
 from .delay import OURS, DelayRule, DelayTarget
@@ -13,6 +14,8 @@ from .errors import ConfigError
 from .packet import SEQUENCE_MODULUS, Flags, sequence_distance
 from .playout import Arrival, Conceal, JitterBuffer, Play, Waiting
 
+LEAST_SPAN_MS = 120.0  # two packets of the longest kind
+LONGEST_MS = 2_000.0
 STALL_LIMIT_MS = 120.0  # concealed in the hope that the next packet is only late; then silence and a new start
 FINE_SPEED = 0.002  # three cents: nobody hears it
 FINE_TIME_MS = 5_000.0  # in which a small error of delay is made up
@@ -27,23 +30,42 @@ JUMP_MS = 240.0  # what is that late is skipped: nobody wants to hear seconds of
 OUTAGE_JUMP_MS = 40.0  # after an outage the conversation has moved on: what is late is stale
 
 
+@dataclasses.dataclass(frozen=True)
+class DelayBounds:
+    """Of an adaptive delay. min_ms: held on the quietest network. max_ms: nothing that waited longer is played."""
+
+    min_ms: float = 20.0
+    max_ms: float = 400.0
+
+    def __post_init__(self) -> None:
+        if not (self.min_ms >= 0 and self.min_ms + LEAST_SPAN_MS <= self.max_ms <= LONGEST_MS):
+            raise ConfigError(
+                f"adaptive playout delay must lie within 0..{LONGEST_MS:g} ms and leave {LEAST_SPAN_MS:g} ms between its bounds, "
+                f"got {self.min_ms:g}..{self.max_ms:g}"
+            )
+
+
+DEFAULT_BOUNDS = DelayBounds()
+
+
 class AdaptivePlayout(JitterBuffer):
     """Every packet is played DelayTarget after the quickest packet of late would have arrived.
 
     When the buffer is empty the next packet is late, or lost: what is played in between is concealed, and the packet is still
     played when it comes, so that the delay grows at once by what the network needs. Surplus is played away. Memory is bounded by
-    `max_ms` of audio, and nothing is played that waited longer than that.
+    the greatest delay's worth of audio.
     """
 
     def __init__(
-        self, *, packet_ms: float, samples_per_ms: float, min_ms: float = 20.0, max_ms: float = 400.0, rule: DelayRule = OURS
+        self, *, packet_ms: float, samples_per_ms: float, bounds: DelayBounds = DEFAULT_BOUNDS, rule: DelayRule = OURS
     ) -> None:
-        """`samples_per_ms`: of capture times. Raises ConfigError unless 0 < packet_ms and 0 <= min_ms <= max_ms - 2 packets."""
-        super().__init__(packet_ms, max_ms)
-        if not 0 <= min_ms <= max_ms - 2 * packet_ms:
-            raise ConfigError(f"least playout delay must be 0 to {max_ms - 2 * packet_ms:g} ms, got {min_ms:g}")
+        """`samples_per_ms`: of capture times. Raises ConfigError unless 0 < packet_ms <= LEAST_SPAN_MS / 2."""
+        super().__init__(packet_ms, bounds.max_ms)
+        if packet_ms > LEAST_SPAN_MS / 2:
+            raise ConfigError(f"packet duration must be at most {LEAST_SPAN_MS / 2:g} ms, got {packet_ms:g}")
         self._samples_per_ms = samples_per_ms
-        self._target = DelayTarget(packet_ms=packet_ms, min_ms=min_ms, max_ms=max_ms - 2 * packet_ms, rule=rule)
+        longest_ms = bounds.max_ms - 2 * packet_ms
+        self._target = DelayTarget(packet_ms=packet_ms, min_ms=bounds.min_ms, max_ms=longest_ms, rule=rule)
         self._last_capture: int | None = None  # unwrapped, of the packet that came last
         self._stalled = 0  # polls in a row that found nothing
         self._speed = 1.0
@@ -57,7 +79,8 @@ class AdaptivePlayout(JitterBuffer):
         self._target.arrived(media_ms, now_ms)
         if (self._next is not None and number < self._next) or (self._polled is not None and number <= self._polled):
             return self._too_late()
-        self._packets[number] = Waiting(payload, flags, now_ms, media_ms)
+        if self._keep(number, Waiting(payload, flags, now_ms, media_ms)):
+            self._next, self._stalled = None, 0  # whose turn it was may be gone: begin anew with what is due
         return Arrival.BUFFERED
 
     def poll(self, now_ms: float) -> Play | Conceal | None:

@@ -196,6 +196,14 @@ class JitterBuffer(abc.ABC):
         self._delay_ms += (waited_ms - self._delay_ms) / min(self._played, 16)
         return packet, waited_ms, follows
 
+    def _keep(self, number: int, packet: Waiting) -> bool:
+        """True where the oldest had to go for it: memory is bounded whatever a talker sends, and however fast."""
+        self._packets[number] = packet
+        full = len(self._packets) > self._capacity
+        if full:
+            self._drop(min(self._packets))
+        return full
+
     def _drop(self, number: int) -> None:
         del self._packets[number]
         self._skipped += 1
@@ -238,9 +246,7 @@ class FixedPlayout(JitterBuffer):
             return arrival
         if number < self._first_playable:
             return self._too_late()
-        self._packets[number] = Waiting(payload, flags, now_ms)
-        if len(self._packets) > self._capacity:
-            self._drop(min(self._packets))
+        if self._keep(number, Waiting(payload, flags, now_ms)):
             self._rebuffer()
         return Arrival.BUFFERED
 

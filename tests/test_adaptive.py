@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamcodec.adaptive import AdaptivePlayout
+from streamcodec.adaptive import AdaptivePlayout, DelayBounds
 from streamcodec.delay import DelayTarget
 from streamcodec.errors import ConfigError
 from streamcodec.packet import Flags
@@ -20,7 +20,7 @@ BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 
 def adaptive(min_ms: float = 20.0, max_ms: float = 400.0) -> AdaptivePlayout:
-    return AdaptivePlayout(packet_ms=PACKET_MS, samples_per_ms=SAMPLES_PER_MS, min_ms=min_ms, max_ms=max_ms)
+    return AdaptivePlayout(packet_ms=PACKET_MS, samples_per_ms=SAMPLES_PER_MS, bounds=DelayBounds(min_ms, max_ms))
 
 
 def receive(playout: AdaptivePlayout, number: int, now_ms: float, flags: Flags = NONE) -> Arrival:
@@ -121,10 +121,24 @@ def test_ended_streams_are_drained_and_conceal_nothing() -> None:
     assert not playout.drained
 
 
-@pytest.mark.parametrize("wrong", [{"min_ms": -1.0}, {"min_ms": 390.0}, {"packet_ms": 0.0}])
-def test_impossible_settings_are_named(wrong: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match="must be"):
-        AdaptivePlayout(**{"packet_ms": PACKET_MS, "samples_per_ms": SAMPLES_PER_MS, **wrong})
+@pytest.mark.parametrize("wrong", [(-1.0, 400.0), (300.0, 400.0), (20.0, 5_000.0), (float("nan"), 400.0), (0.0, float("nan"))])
+def test_impossible_bounds_are_named(wrong: tuple[float, float]) -> None:
+    with pytest.raises(ConfigError, match="must lie within 0..2000 ms"):
+        DelayBounds(*wrong)
+
+
+@pytest.mark.parametrize("packet_ms", [0.0, 80.0])
+def test_an_impossible_packet_is_named(packet_ms: float) -> None:
+    with pytest.raises(ConfigError, match="packet duration must be"):
+        AdaptivePlayout(packet_ms=packet_ms, samples_per_ms=SAMPLES_PER_MS)
+
+
+def test_memory_is_bounded_where_nobody_polls() -> None:
+    playout = adaptive(max_ms=200)
+    for number in range(1_000):
+        receive(playout, number, 20.0 * number)
+        assert playout.statistics().buffer_ms <= 200
+    assert playout.statistics().skipped == 990
 
 
 def test_a_target_rises_at_once_and_falls_a_packet_a_second() -> None:
@@ -166,7 +180,7 @@ def test_whatever_comes_everything_is_accounted_for(packets: list[tuple[int, int
             assert 0.8 <= event.speed <= 1.4
             played.append(event.sequence)
         now += PACKET_MS if event is not None else 10
-        assert len(playout._packets) * PACKET_MS <= 400 + 20 * len(packets)
+        assert playout.statistics().buffer_ms <= 400
     assert played == sorted(set(played))
     counts = playout.statistics()
     buffered = round(counts.buffer_ms / PACKET_MS)

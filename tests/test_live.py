@@ -63,7 +63,7 @@ def sending(source: Source, duration_s: float | None = None) -> Sender:
 
 
 def listening(sink: Sink) -> Receiver:
-    return Receiver(FakeModel(), sink, CLOCK, playout_ms=60)
+    return Receiver(FakeModel(), sink, CLOCK, playout=60)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -176,6 +176,10 @@ def _fake_codec(monkeypatch: pytest.MonkeyPatch) -> None:
         ("listen --sink - --json", "streamcodec: --sink - and --json both want standard output"),
         ("listen --sink null --trace /nowhere/trace.jsonl", "streamcodec: cannot write the trace /nowhere/trace.jsonl"),
         ("listen --sink null --playout-ms 900", "900.0 is not in the range 0<=x<=280"),
+        ("listen --sink null --playout-ms 20..x", "'20..x' is no range: write 20..400"),
+        ("listen --sink null --playout-ms 300..400", "leave 120 ms between its bounds, got 300..400"),
+        ("listen --sink null --playout-ms 20..9000", "must lie within 0..2000 ms"),
+        ("listen --sink null --playout-ms nan..nan", "must lie within 0..2000 ms"),
         ("talk --source tone --sink null --duration 0", "0.0 is not in the range x>0"),
     ],
 )

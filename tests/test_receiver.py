@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fakes import FakeModel, ManualClock, SteppedSink, fake_info, fake_payload
+from streamcodec.adaptive import DelayBounds
 from streamcodec.errors import AudioError, ConfigError
 from streamcodec.packet import Flags, Packet, serialize
 from streamcodec.session import Mute, StreamEnd, StreamInfo, StreamStart, Welcome
@@ -25,10 +26,10 @@ NO_FLAGS = Flags(0)
 class Room:
     """A receiver with a stepped sink, and what the relay would do to it."""
 
-    def __init__(self, channels: int = 1, trace: Trace | None = None, playout_ms: float | None = TARGET_MS) -> None:
+    def __init__(self, channels: int = 1, trace: Trace | None = None, playout: float | DelayBounds = TARGET_MS) -> None:
         self.clock, self.model, self.notices = ManualClock(), FakeModel(), list[str]()
         self.sink = SteppedSink(self.clock, channels=channels)
-        self.receiver = Receiver(self.model, self.sink, self.clock, playout_ms=playout_ms, notify=self.notices.append, trace=trace)
+        self.receiver = Receiver(self.model, self.sink, self.clock, playout=playout, notify=self.notices.append, trace=trace)
         self._running: asyncio.Future[None] | None = None
         self._sequence: dict[int, int] = {}
 
@@ -359,12 +360,12 @@ async def test_a_sink_that_fails_is_reported_and_closed() -> None:
 def test_an_impossible_playout_delay_is_named() -> None:
     clock = ManualClock()
     with pytest.raises(ConfigError, match="playout delay must be 0 to 280 ms, got 300"):
-        Receiver(FakeModel(), SteppedSink(clock), clock, playout_ms=300)
+        Receiver(FakeModel(), SteppedSink(clock), clock, playout=300)
 
 
 async def test_an_adaptive_listener_plays_its_delay_away_while_somebody_speaks() -> None:
     """On a network without jitter the first guess of 60 ms shrinks to the least, and not a packet is concealed or skipped."""
-    room = Room(playout_ms=None)
+    room = Room(playout=DelayBounds())
     room.welcome(StreamStart(1, "steady", fake_info()))
     heard = await speak(room, 400, lambda: room.says(1, 0.5))
     assert set(heard[10:]) == {0.5}
@@ -375,7 +376,7 @@ async def test_an_adaptive_listener_plays_its_delay_away_while_somebody_speaks()
 
 
 async def test_an_adaptive_listener_hears_what_comes_late() -> None:
-    room = Room(playout_ms=None)
+    room = Room(playout=DelayBounds())
     room.welcome(StreamStart(1, "stalls", fake_info()))
     await speak(room, 300, lambda: room.says(1, 0.5))
     await room.hears(10)  # nothing comes for 100 ms

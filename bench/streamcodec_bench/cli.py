@@ -23,9 +23,9 @@ def bench() -> None:
 @click.option("--source", type=FILE, default=SPEECH, help="Recording to send.")
 @click.option("--bitrate", type=float, default=6_000, show_default=True, help="bit/s")
 @click.option("--packet-ms", type=click.Choice(["20", "40", "60"]), default="20", show_default=True)
-@click.option("--playout-ms", type=int, default=60, show_default=True)
+@click.option("--playout-ms", default="adaptive", show_default=True, help="As of `streamcodec listen`.")
 @click.option("--model", help="Name of a shipped model, or a folder with one.")
-def latency(source: Path, bitrate: float, packet_ms: str, playout_ms: int, model: str | None) -> None:
+def latency(source: Path, bitrate: float, packet_ms: str, playout_ms: str, model: str | None) -> None:
     """One live session over loopback; prints JSON: rates, losses, latency by stage and end to end."""
     click.echo(measure_latency(source, bitrate, int(packet_ms), playout_ms, model).to_json())
 

@@ -129,9 +129,9 @@ def draw_session(plan: SessionPlan, report: SessionReport, sizes: list[int]) -> 
 @click.option("--source", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=SPEECH, help="Recording to send.")
 @click.option("--bitrate", type=float, default=6_000, show_default=True, help="bit/s")
 @click.option("--packet-ms", type=click.Choice(["20", "40", "60"]), default="20", show_default=True)
-@click.option("--playout-ms", type=int, default=60, show_default=True)
+@click.option("--playout-ms", default="adaptive", show_default=True, help="As of `streamcodec listen`.")
 @click.option("--model", help="Name of a shipped model, or a folder with one.")
-def demo(out: Path, source: Path, bitrate: float, packet_ms: str, playout_ms: int, model: str | None) -> None:
+def demo(out: Path, source: Path, bitrate: float, packet_ms: str, playout_ms: str, model: str | None) -> None:
     """Send bundled speech through a relay to a listener, and measure it."""
     out.mkdir(parents=True, exist_ok=True)
     original = out / "original.wav"
@@ -145,7 +145,7 @@ def demo(out: Path, source: Path, bitrate: float, packet_ms: str, playout_ms: in
     click.echo(f"\n{original}  what was said\n{plan.decoded}  what was heard\n{picture}  both, and the rate over time")
 
 
-def measure_latency(source: Path, bitrate_bps: float, packet_ms: int, playout_ms: int, model: str | None) -> SessionReport:
+def measure_latency(source: Path, bitrate_bps: float, packet_ms: int, playout_ms: str, model: str | None) -> SessionReport:
     """A session whose files are thrown away."""
     with tempfile.TemporaryDirectory() as folder:
         original = Path(folder) / "original.wav"

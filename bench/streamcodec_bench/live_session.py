@@ -35,7 +35,7 @@ class SessionPlan:
     folder: Path
     bitrate_bps: float = 6_000
     packet_ms: int = 20
-    playout_ms: int = 60
+    playout_ms: str = "adaptive"
     model: str | None = None
 
     @property
@@ -69,7 +69,7 @@ def run_session(plan: SessionPlan, on_progress: Callable[[dict[str, Any]], None]
         url = _line_with(relay, "listening on ").split("listening on ")[1].split()[0]
         room = ["--url", url, "--room", "bench", "--json", *model]
         listen = ["listen", "--sink", str(plan.decoded), "--trace", str(plan.listener_trace)]
-        listen += ["--playout-ms", str(plan.playout_ms), "--rate", str(_sample_rate(plan.source)), "--exit-when-done"]
+        listen += ["--playout-ms", plan.playout_ms, "--rate", str(_sample_rate(plan.source)), "--exit-when-done"]
         send = ["send", "--source", str(plan.source), "--trace", str(plan.sender_trace)]
         send += ["--bitrate", str(plan.bitrate_bps), "--packet-ms", str(plan.packet_ms)]
         with _started([*PROGRAM, *listen, *room]) as listener:

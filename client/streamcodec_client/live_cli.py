@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from streamcodec.adaptive import DEFAULT_BOUNDS, DelayBounds
 from streamcodec.errors import ConfigError
 
 from .audio_io import SINK_FORMS, SOURCE_FORMS, Sink, Source, pick_sink, pick_source
@@ -32,14 +33,22 @@ Command = Callable[..., Any]
 Part = TypeVar("Part", Source, Sink, Trace)
 
 
-class PlayoutType(click.ParamType[float | None]):
-    """Milliseconds, or `adaptive` -> float or None."""
+class PlayoutType(click.ParamType[float | DelayBounds]):
+    """60 -> a fixed delay; adaptive, 20..400 -> bounds of one that adapts. All in milliseconds."""
 
     name = "playout"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | DelayBounds:
+        if isinstance(value, DelayBounds):
+            return value
         if value == "adaptive":
-            return None
+            return DEFAULT_BOUNDS
+        low, dots, high = str(value).partition("..")
+        if dots:
+            try:
+                return DelayBounds(float(low), float(high))
+            except (ValueError, ConfigError) as error:
+                self.fail(str(error) if isinstance(error, ConfigError) else f"{value!r} is no range: write 20..400", param, ctx)
         return click.FloatRange(0, MAX_PLAYOUT_MS).convert(value, param, ctx)
 
 
@@ -82,9 +91,10 @@ def _sink_options(command: Command) -> Command:
     command = click.option(
         "--playout-ms",
         type=PlayoutType(),
-        default="60",
+        default="adaptive",
         show_default=True,
-        help=f"Delay that absorbs the network's jitter: 0 to {MAX_PLAYOUT_MS}, or `adaptive` for as little as it allows.",
+        help=f"Delay that absorbs the network's jitter: as little as it allows within bounds (adaptive is 20..400), or fixed "
+        f"(0 to {MAX_PLAYOUT_MS}).",
     )(command)
     return click.option("--sink", default="speaker", show_default=True, help=f"{SINK_FORMS}.")(command)
 
@@ -158,7 +168,7 @@ def listen(
     as_json: bool,
     quiet: bool,
     sink: str,
-    playout_ms: float | None,
+    playout_ms: float | DelayBounds,
     exit_when_done: bool,
     device: str | None,
     rate: int | None,
@@ -199,7 +209,7 @@ def talk(
     source: str,
     mono: bool,
     sink: str,
-    playout_ms: float | None,
+    playout_ms: float | DelayBounds,
     exit_when_done: bool,
     device: str | None,
     rate: int | None,
@@ -281,6 +291,6 @@ def _encoding(
 
 
 def _receiver(
-    codec: Codec, sink: Sink, clock: MonotonicClock, playout_ms: float | None, url: str, reporter: Reporter, trace: Trace | None
+    codec: Codec, sink: Sink, clock: MonotonicClock, playout: float | DelayBounds, url: str, reporter: Reporter, trace: Trace | None
 ) -> Receiver:
-    return Receiver(codec, sink, clock, playout_ms=playout_ms, tls=url.startswith("wss:"), notify=reporter.warning, trace=trace)
+    return Receiver(codec, sink, clock, playout=playout, tls=url.startswith("wss:"), notify=reporter.warning, trace=trace)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from streamcodec.adaptive import AdaptivePlayout
+from streamcodec.adaptive import DEFAULT_BOUNDS, AdaptivePlayout, DelayBounds
 from streamcodec.errors import MalformedPacket, StreamcodecError
 from streamcodec.packet import PacketType, parse
 from streamcodec.playout import FixedPlayout, PlayoutBuffer
@@ -90,16 +90,16 @@ class Receiver:
         sink: Sink,
         clock: Clock,
         *,
-        playout_ms: float | None = 60.0,
+        playout: float | DelayBounds = DEFAULT_BOUNDS,
         tls: bool = False,
         notify: Callable[[str], None] = lambda text: None,
         trace: Trace | None = None,
     ) -> None:
-        """`playout_ms`: a fixed delay; None adapts to the network. `notify` is told, in the worker thread, what users should know.
-        Raises ConfigError for a playout delay outside its range.
+        """`playout`: a fixed delay in ms, or the bounds within which it adapts to the network. `notify` is told, in the worker
+        thread, what users should know. Raises ConfigError for a playout delay outside its range.
         """
         self._codec, self._sink, self._clock, self._trace = codec, sink, clock, trace
-        self._playout_ms, self._tls, self._notify = playout_ms, tls, notify
+        self._delay, self._tls, self._notify = playout, tls, notify
         for latents in (1, 2, 3):  # refuse before anything is started what a later talker would make fail
             self._playout(codec.packet_samples(latents))
         # Filled by the event loop, emptied by the worker.
@@ -233,7 +233,7 @@ class Receiver:
             self._notify(f"{joined.name} (stream {joined.stream}) cannot be heard: {error}")
             self._unheard.add(key)
             return
-        stretcher = Stretcher(info.sample_rate, info.channels) if self._playout_ms is None else None
+        stretcher = Stretcher(info.sample_rate, info.channels) if isinstance(self._delay, DelayBounds) else None
         self._players[key] = StreamPlayer(joined.stream, joined.name, info, decoder, playout, self._clock, self._trace, stretcher)
         self._unheard.discard(key)
 
@@ -252,9 +252,10 @@ class Receiver:
 
     def _playout(self, packet_samples: int) -> PlayoutBuffer:
         samples_per_ms = self._codec.sample_rate / 1000
-        if self._playout_ms is None:
-            return AdaptivePlayout(packet_ms=packet_samples / samples_per_ms, samples_per_ms=samples_per_ms)
-        return FixedPlayout(packet_ms=packet_samples / samples_per_ms, target_ms=self._playout_ms)
+        packet_ms = packet_samples / samples_per_ms
+        if isinstance(self._delay, DelayBounds):
+            return AdaptivePlayout(packet_ms=packet_ms, samples_per_ms=samples_per_ms, bounds=self._delay)
+        return FixedPlayout(packet_ms=packet_ms, target_ms=self._delay)
 
     def _end(self, left: _Left) -> None:
         """What is in the buffers is still played."""
