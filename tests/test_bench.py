@@ -1,5 +1,6 @@
 """The judge must tell good from bad, and say nothing where there is nothing to say."""
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -8,13 +9,14 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
+from numpy.typing import NDArray
 
 from conftest import SPEECH, voice
 from streamcodec.errors import AudioError, ConfigError
-from streamcodec_bench import metrics
+from streamcodec_bench import loss, metrics
 from streamcodec_bench.bdrate import bd_rate
 from streamcodec_bench.cli import bench
-from streamcodec_bench.codecs import PeerCodec, all_codecs, low_passed
+from streamcodec_bench.codecs import Pcm, PeerCodec, all_codecs, low_passed
 from streamcodec_bench.content import CLASSES, Clip, derived, read_clips
 from streamcodec_bench.metrics import SAMPLE_RATE, buzz, estoi, log_spectral_distance
 from streamcodec_bench.quality import Score, aligned, summarise
@@ -148,3 +150,42 @@ def test_an_unknown_scenario_is_named() -> None:
     done = CliRunner().invoke(bench, ["network", "--only", "moon"])
     assert done.exit_code == 2
     assert "no scenario holds 'moon'" in done.output
+
+
+def test_what_loss_costs_is_measured_on_one_trace_for_all_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, list[NDArray[np.bool_]]] = {"a": [], "b": []}
+
+    def holed(pcm: Pcm, rate: float, lost: NDArray[np.bool_], name: str, fill: float) -> tuple[Pcm, int]:
+        seen[name].append(lost)
+        out = pcm.copy()
+        for packet in np.flatnonzero(lost):
+            out[packet * loss.FRAME : (packet + 1) * loss.FRAME] *= np.float32(fill)
+        return out, round(rate * len(pcm) / loss.SAMPLE_RATE)
+
+    fakes = {"a": functools.partial(holed, name="a", fill=0.0), "b": functools.partial(holed, name="b", fill=0.5)}
+    monkeypatch.setattr(loss, "_codecs", lambda model: fakes)
+    clips = [Clip(str(i), "clean", voice(4.0, seed=i)) for i in range(3)]
+    rows = loss.measure(clips, [6_000.0], 0.1, 60, ["lsd"], None, 0)
+    assert [row.codec for row in rows] == ["a", "b"]
+    assert all(row.bitrate_kbps == pytest.approx(6.0) for row in rows)
+    assert all(np.array_equal(x, y) for x, y in zip(seen["a"], seen["b"], strict=True))
+    assert 0.03 < rows[0].lost < 0.2
+    assert rows[0].clean["lsd"] < 1e-3 < rows[1].lossy["lsd"] < rows[0].lossy["lsd"]
+    assert loss.table(rows, ["lsd"]).count("\n") == 3
+    with pytest.raises(ConfigError, match=r"at most 0.5, got 0.9"):
+        loss.measure(clips, [6_000.0], 0.9, 60, ["lsd"], None, 0)
+    with pytest.raises(ConfigError, match="at least a packet of 20 ms"):
+        loss.measure(clips, [6_000.0], 0.1, 5, ["lsd"], None, 0)
+
+
+def test_our_codec_and_opus_conceal_what_the_trace_loses(model_folder: str) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed: extra quality")
+    pcm = voice(2.0)
+    lost = np.zeros(-(-len(pcm) // loss.FRAME) + loss.TAIL_PACKETS, bool)
+    lost[40:43] = True
+    for codec in loss._codecs(model_folder).values():
+        whole, bits = codec(pcm, 12_000.0, np.zeros_like(lost))
+        holed, _ = codec(pcm, 12_000.0, lost)
+        assert bits > 0
+        assert np.array_equal(whole[: 39 * loss.FRAME], holed[: 39 * loss.FRAME])
+        assert not np.allclose(whole[41 * loss.FRAME : 42 * loss.FRAME], holed[41 * loss.FRAME : 42 * loss.FRAME], atol=1e-3)

@@ -52,6 +52,31 @@ def network(seed: int, only: str) -> None:
 
 @bench.command()
 @click.option("--data", type=FOLDER, required=True, help="Folder of clean speech that was not trained on.")
+@click.option("--rates", default="6,12", show_default=True, help="kbit/s, comma-separated.")
+@click.option("--share", default=5.0, show_default=True, help="Percent of packets lost.")
+@click.option("--burst-ms", default=60.0, show_default=True, help="Mean length of a burst (Gilbert-Elliott).")
+@click.option("--metrics", default="pesq,estoi", show_default=True, help="Comma-separated, or all.")
+@click.option("--clips", type=click.IntRange(min=1), help="At most this many clips.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--model", help="Name of a shipped model, or a folder with one.")
+def loss(
+    data: Path, rates: str, share: float, burst_ms: float, metrics: str, clips: int | None, seed: int, model: str | None
+) -> None:
+    """What lost packets cost us and libopus on the same traces. Needs the extra `quality`."""
+    from . import loss as laboratory
+    from . import metrics as meters
+    from .codecs import opus_version
+    from .content import read_clips
+
+    judged = _chosen("metric", metrics, list(meters.METRICS))
+    _need({"av"} | {meters.NEEDS[m] for m in judged if m in meters.NEEDS})
+    rows = laboratory.measure(read_clips(data, clips), _rates(rates), share / 100, burst_ms, judged, model, seed)
+    click.echo(laboratory.table(rows, judged))
+    click.echo(f"opus: {opus_version()}, VOIP, complexity 10, VBR, 20 ms, wideband, its own concealment")
+
+
+@bench.command()
+@click.option("--data", type=FOLDER, required=True, help="Folder of clean speech that was not trained on.")
 @click.option("--rates", default="1.5,3,6,9,12,16", show_default=True, help="kbit/s, comma-separated.")
 @click.option("--model", help="Name of a shipped model, or a folder with one.")
 @click.option("--codecs", default="streamcodec,opus", show_default=True, help="Comma-separated, or all.")
@@ -87,10 +112,7 @@ def quality(
     from . import quality_report as report
     from .content import CLASSES, derived, read_clips
 
-    try:
-        wanted = [float(r) * 1000 for r in rates.split(",")]
-    except ValueError as error:
-        raise click.BadParameter(f"{rates!r}: write kbit/s such as 3,6,12") from error
+    wanted = _rates(rates)
     chosen = _chosen("codec", codecs, list(coders.all_codecs(model)))
     judged = _chosen("metric", metrics, list(meters.METRICS))
     _need({coders.NEEDS[c] for c in chosen if c in coders.NEEDS} | {meters.NEEDS[m] for m in judged if m in meters.NEEDS})
@@ -128,6 +150,14 @@ def quality(
         (out / "quality.md").write_text("\n".join([*lines, *notes]) + "\n")
         report.write_json(out / "quality.json", rows, scores, bd, conditions)
         report.draw(out / "quality.png", rows, judged)
+
+
+def _rates(text: str) -> list[float]:
+    """kbit/s, comma-separated -> bit/s. Raises click.BadParameter."""
+    try:
+        return [float(rate) * 1000 for rate in text.split(",")]
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}: write kbit/s such as 3,6,12") from error
 
 
 def _need(modules: set[str]) -> None:

@@ -1,0 +1,155 @@
+"""What lost packets cost: our concealment beside libopus' own, on the same seeded traces of bursts."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import streamcodec
+from streamcodec.errors import ConfigError
+from streamcodec.model import load_model
+
+from .content import Clip
+from .metrics import METRICS
+from .network import gilbert_elliott
+from .quality import aligned
+
+Pcm = NDArray[np.float32]
+Lost = NDArray[np.bool_]
+# Clip, rate in bit/s, which packets are lost -> what is heard and the bits that were sent.
+Codec = Callable[[Pcm, float, Lost], tuple[Pcm, int]]
+SAMPLE_RATE, FRAME = 16_000, 320
+LEAD_PACKETS, TAIL_PACKETS = 10, 3  # none is lost before there is something to conceal; a coder's delay is flushed
+
+# opus_defines.h
+OPUS_APPLICATION_VOIP = 2048
+OPUS_SET_BITRATE, OPUS_SET_VBR, OPUS_SET_COMPLEXITY = 4002, 4006, 4010
+MAX_OPUS_BYTES = 1275
+
+
+@dataclasses.dataclass(frozen=True)
+class LossRow:
+    """Means over the clips: clean and lossy by metric."""
+
+    codec: str
+    bitrate_kbps: float
+    lost: float
+    clean: dict[str, float]
+    lossy: dict[str, float]
+
+
+def measure(
+    clips: Sequence[Clip],
+    rates_bps: Sequence[float],
+    share: float,
+    burst_ms: float,
+    metrics: Sequence[str],
+    model: str | None,
+    seed: int,
+) -> list[LossRow]:
+    """Every codec at every rate, each clip once whole and once with holes. Raises ConfigError for a share outside 0..0.5."""
+    if not 0 < share <= 0.5:
+        raise ConfigError(f"share of lost packets must be above 0 and at most 0.5, got {share:g}")
+    if burst_ms < 20:
+        raise ConfigError(f"bursts must be at least a packet of 20 ms long, got {burst_ms:g} ms")
+    traces = [_trace(len(clip.pcm), share, burst_ms / 20, seed, number) for number, clip in enumerate(clips)]
+    return [_row(name, codec, rate, clips, traces, metrics) for rate in rates_bps for name, codec in _codecs(model).items()]
+
+
+def table(rows: Sequence[LossRow], metrics: Sequence[str]) -> str:
+    titles = " | ".join(f"{m} whole | with loss | cost" for m in metrics)
+    lines = [f"| codec | kbit/s | lost % | {titles} |", "|---" * (3 + 3 * len(metrics)) + "|"]
+    for row in rows:
+        figures = " | ".join(f"{row.clean[m]:.2f} | {row.lossy[m]:.2f} | {row.clean[m] - row.lossy[m]:.2f}" for m in metrics)
+        lines.append(f"| {row.codec} | {row.bitrate_kbps:.2f} | {100 * row.lost:.1f} | {figures} |")
+    return "\n".join(lines)
+
+
+def _codecs(model: str | None) -> dict[str, Codec]:
+    return {"streamcodec": functools.partial(_ours, model=model), "opus": _opus}
+
+
+def _trace(samples: int, share: float, burst: float, seed: int, clip: int) -> Lost:
+    packets = -(-samples // FRAME) + TAIL_PACKETS
+    lost = gilbert_elliott(np.random.default_rng([seed, clip]), packets, share, burst)
+    lost[:LEAD_PACKETS] = False
+    return lost
+
+
+def _row(
+    name: str, codec: Codec, rate_bps: float, clips: Sequence[Clip], traces: Sequence[Lost], metrics: Sequence[str]
+) -> LossRow:
+    values: dict[str, dict[str, list[float]]] = {kind: {m: [] for m in metrics} for kind in ("clean", "lossy")}
+    bits = 0
+    for clip, lost in zip(clips, traces, strict=True):
+        for kind, holes in (("clean", np.zeros_like(lost)), ("lossy", lost)):
+            heard, sent_bits = codec(clip.pcm, rate_bps, holes)
+            reference, output = aligned(clip.pcm, heard)
+            for metric in metrics:
+                values[kind][metric].append(METRICS[metric](reference, output))
+        bits += sent_bits
+    seconds = sum(len(clip.pcm) for clip in clips) / SAMPLE_RATE
+    means = {kind: {m: float(np.nanmean(v)) for m, v in by.items()} for kind, by in values.items()}
+    share = float(np.concatenate(traces).mean())
+    return LossRow(name, bits / seconds / 1000, share, means["clean"], means["lossy"])
+
+
+def _ours(pcm: Pcm, bitrate_bps: float, lost: Lost, *, model: str | None) -> tuple[Pcm, int]:
+    loaded = _model(model)
+    encoder = streamcodec.StreamEncoder(loaded, bitrate_bps=bitrate_bps)
+    payloads = streamcodec.encode(pcm, encoder)
+    came = [None if hole else payload for payload, hole in zip(payloads, lost, strict=False)]
+    heard = streamcodec.decode(came, streamcodec.StreamDecoder(loaded, encoder.config), len(pcm))
+    return heard[:, 0], 8 * sum(map(len, payloads))
+
+
+@functools.cache
+def _model(name: str | None) -> streamcodec.CodecModel:
+    return load_model(name, "cpu")
+
+
+def _opus(pcm: Pcm, bitrate_bps: float, lost: Lost) -> tuple[Pcm, int]:
+    """libopus as in `bench quality`, its decoder told of each missing packet (RFC 6716 packet loss concealment, no FEC)."""
+    library = opus_library()
+    error = ctypes.c_int()
+    encoder = ctypes.c_void_p(library.opus_encoder_create(SAMPLE_RATE, 1, OPUS_APPLICATION_VOIP, ctypes.byref(error)))
+    decoder = ctypes.c_void_p(library.opus_decoder_create(SAMPLE_RATE, 1, ctypes.byref(error)))
+    for request, value in ((OPUS_SET_BITRATE, int(bitrate_bps)), (OPUS_SET_VBR, 1), (OPUS_SET_COMPLEXITY, 10)):
+        library.opus_encoder_ctl(encoder, ctypes.c_int(request), ctypes.c_int(value))
+    samples = np.zeros(len(lost) * FRAME, np.int16)
+    samples[: len(pcm)] = (pcm * 32767).clip(-32768, 32767)
+    payload = (ctypes.c_ubyte * MAX_OPUS_BYTES)()
+    heard = np.zeros_like(samples)
+    bits = 0
+    for number, hole in enumerate(lost):
+        part = slice(number * FRAME, (number + 1) * FRAME)
+        size = library.opus_encode(encoder, _pointer(samples[part]), FRAME, payload, MAX_OPUS_BYTES)
+        bits += 8 * size if part.start < len(pcm) else 0
+        got = library.opus_decode(decoder, None if hole else payload, 0 if hole else size, _pointer(heard[part]), FRAME, 0)
+        if size < 0 or got != FRAME:
+            raise ConfigError(f"libopus failed on packet {number}: {size}, {got}")
+    library.opus_encoder_destroy(encoder)
+    library.opus_decoder_destroy(decoder)
+    return heard.astype(np.float32) / np.float32(32768), bits
+
+
+@functools.cache
+def opus_library() -> ctypes.CDLL:
+    """The libopus inside PyAV's wheel: FFmpeg's interface has no way to tell it of a missing packet. Raises ConfigError."""
+    import av
+
+    for path in (Path(av.__file__).parents[1] / "av.libs").glob("libopus*"):
+        library = ctypes.CDLL(str(path))
+        library.opus_encoder_create.restype = library.opus_decoder_create.restype = ctypes.c_void_p
+        return library
+    raise ConfigError("this PyAV has no libopus of its own: install its wheel from PyPI")
+
+
+def _pointer(samples: NDArray[np.int16]) -> ctypes.c_void_p:
+    return ctypes.c_void_p(samples.ctypes.data)
