@@ -33,21 +33,24 @@ def latency(source: Path, bitrate: float, packet_ms: str, playout_ms: str, model
 @bench.command()
 @click.option("--seed", default=0, show_default=True)
 @click.option("--only", default="", metavar="TEXT", help="Scenarios whose names hold this.")
-def network(seed: int, only: str) -> None:
+@click.option("--hours", type=click.FloatRange(0.01, 48), default=1.0, show_default=True, help="Of each drift of the clocks.")
+@click.option("--playouts", default="all", show_default=True, help="Comma-separated.")
+def network(seed: int, only: str, hours: float, playouts: str) -> None:
     """Playout buffers through seeded networks on a simulated clock: the adaptive one beside a fixed one and NetEq's rule.
 
     Concealed, scaled and silent: share of the time in percent. Buffer: how long packets waited. Excess: delay over the last two
-    seconds, beyond what the network took. ms.
+    seconds, beyond what the network took. Wander: longest delay less shortest. ms.
     """
-    from .network import PLAYOUTS, SCENARIOS, TABLE_HEAD, listen, summarise, table_row
+    from .network import PLAYOUTS, SCENARIOS, TABLE_HEAD, drifts, listen, summarise, table_row
 
-    chosen = [s for s in SCENARIOS if only in s.name]
+    known = [*SCENARIOS, *drifts(hours, (50, -50, 100, -100, 300, -300))]
+    chosen = [s for s in known if only in s.name]
     if not chosen:
-        raise click.BadParameter(f"no scenario holds {only!r}: {'; '.join(s.name for s in SCENARIOS)}")
+        raise click.BadParameter(f"no scenario holds {only!r}: {'; '.join(s.name for s in known)}")
     click.echo(TABLE_HEAD)
     for scenario in chosen:
-        for name, playout in PLAYOUTS.items():
-            click.echo(table_row(scenario.name, name, summarise(listen(playout(), scenario, seed), scenario)))
+        for name in _chosen("playout", playouts, list(PLAYOUTS)):
+            click.echo(table_row(scenario.name, name, summarise(listen(PLAYOUTS[name](), scenario, seed), scenario)))
 
 
 @bench.command()
