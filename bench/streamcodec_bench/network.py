@@ -105,7 +105,8 @@ class Result:
     missing: float  # time in which nothing was played at all
 
 
-TABLE_HEAD = "| scenario | playout | concealed % | buffer mean | p99 | excess | wander | scaled % | silent % |\n|---|---|---|---|---|---|---|---|---|"
+COLUMNS = ("scenario", "playout", "concealed %", "buffer mean", "p99", "excess", "wander", "scaled %", "silent %")
+TABLE_HEAD = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
 
 
 def table_row(scenario: str, playout: str, r: Result) -> str:
