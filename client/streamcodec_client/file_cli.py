@@ -101,13 +101,14 @@ def decode(source: Path, target: Path, model: str | None, codec_device: str) -> 
 
 
 @click.command()
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
-def info(source: Path) -> None:
-    """Say what SOURCE holds: an .sc file, or a folder with a model."""
-    if source.is_dir():
+@click.argument("source", default="")
+def info(source: str) -> None:
+    """Say what SOURCE is: an .sc file, a folder with a model, or the name of a shipped one (voice-16k where nothing is given)."""
+    path = Path(source)
+    if not path.is_file():
         from streamcodec.model import load_model
 
-        model = load_model(source, "cpu")
+        model = load_model(source or None, "cpu")
         parameters = sum(p.numel() for p in model.vae.parameters())
         rates = ", ".join(f"{b / 1e3:.1f}" for b in model.level_bitrates_bps)
         click.echo(f"model {model.hash}: {model.config.sample_rate} Hz, {parameters / 1e6:.2f}M parameters")
@@ -116,7 +117,7 @@ def info(source: Path) -> None:
         return
     from streamcodec.container import read_container
 
-    with source.open("rb") as file:
+    with path.open("rb") as file:
         recording = read_container(file)
     header = recording.header
     sizes = np.array([len(p or b"") for p in recording.payloads] or [0])

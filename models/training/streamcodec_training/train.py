@@ -58,7 +58,7 @@ class TrainingConfig:
     matrix_rate: float = 1e-2
     vector_rate: float = 1e-3
     beta_low: float = 4.0e-4  # at quality 0 and 1 of voice-16k: a warm start from it stays on its axis
-    beta_high: float = 2.2e-6
+    beta_high: float = 1.7e-6
     draws: int = 1
     buzz_weight: float = 0.25
     low_rates: float = 1.4
