@@ -17,7 +17,7 @@ from streamcodec_models.vae import VoiceVae
 from .corpus import AUGMENTATION, SegmentSampler, audio_files, load_corpus, read_mono
 from .tables import fit_tables
 
-FIT_SEGMENTS, FIT_SECONDS = 120, 4
+FIT_SEGMENTS, FIT_SECONDS = 60, 4
 CALIBRATION_CLIPS = 12
 CALIBRATION_SECONDS = 5
 

@@ -60,7 +60,7 @@ class TrainingConfig:
     beta_low: float = 4.0e-4  # at quality 0 and 1 of voice-16k: a warm start from it stays on its axis
     beta_high: float = 1.7e-6
     draws: int = 1
-    buzz_weight: float = 0.25
+    buzz_weight: float = 0.1
     low_rates: float = 1.4
     decay_from: float = 0.4
     checkpoint_minutes: float = 10.0
