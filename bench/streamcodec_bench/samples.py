@@ -18,7 +18,7 @@ from .content import Clip, read_clips
 from .quality import aligned
 
 Pcm = NDArray[np.float32]
-SECONDS = 5.0
+SECONDS = 4.0
 RATES_BPS = (3_000.0, 6_000.0, 12_000.0)
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#1b1f24}
 figure{display:inline-block;width:19rem;margin:0 .8rem 1.4rem 0}img{width:100%;display:block;border-radius:4px}
