@@ -96,11 +96,7 @@ class AdaptivePlayout(JitterBuffer):
             if not self._ended and self._stalled * self._packet_ms < STALL_LIMIT_MS:
                 return self._conceal(advance=False)
             self._next, self._stalled = None, 0
-        start = self._start(now_ms)
-        if start is None or self._due_ms(start) > now_ms:
-            return None
-        self._drop_before(start)
-        return self._play(start, now_ms)
+        return self._begin(now_ms)
 
     @property
     def _wanted_ms(self) -> float:

@@ -127,7 +127,7 @@ class Bitstream:
         if not gain:
             return self._silence
         costs: NDArray[np.float32] = (
-            self._costs[self._rows[level], _symbols(y)].sum(1) + self._class_costs[level] + self._gain_costs[:, gain - 1]
+            self._costs[self._rows[level], symbols_of(y)].sum(1) + self._class_costs[level] + self._gain_costs[:, gain - 1]
         )
         return int(costs.argmin())
 
@@ -137,7 +137,7 @@ class Bitstream:
             return np.zeros(mean.shape, np.int32)
         mean = mean.clip(-LATENT_LIMIT, LATENT_LIMIT)
         choices = np.stack([np.rint(mean), np.trunc(mean), np.zeros_like(mean)]).astype(np.int32)
-        bits = self._costs[self._rows[level][:, None], _symbols(choices)]  # [classes, 3, D]
+        bits = self._costs[self._rows[level][:, None], symbols_of(choices)]  # [classes, 3, D]
         loss = np.square(choices - mean) + bit_worth * bits
         around = self._class_costs[level] + self._gain_costs[:, gain - 1]
         best = loss[(loss.min(1).sum(1) + bit_worth * around).argmin()].argmin(0)
@@ -150,7 +150,7 @@ class Bitstream:
         if class_index == self._silence:
             return
         _put(coder, self._gain_cumulative[class_index], gain - 1)
-        for row, symbol, value in zip(self._rows[level, class_index].tolist(), _symbols(y).tolist(), y.tolist(), strict=True):
+        for row, symbol, value in zip(self._rows[level, class_index].tolist(), symbols_of(y).tolist(), y.tolist(), strict=True):
             _put(coder, self._cumulative[row], symbol)
             if symbol == ESCAPE:
                 _put_escape(coder, value)
@@ -163,7 +163,7 @@ class Bitstream:
         return y
 
 
-def _symbols(y: NDArray[np.int32]) -> NDArray[np.int32]:
+def symbols_of(y: NDArray[np.int32]) -> NDArray[np.int32]:
     """Columns of the frequency tables for latents of any shape."""
     symbols: NDArray[np.int32] = np.where(np.abs(y) > SYMBOL_LIMIT, ESCAPE, y + SYMBOL_LIMIT)
     return symbols

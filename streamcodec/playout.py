@@ -168,6 +168,22 @@ class JitterBuffer(abc.ABC):
     def _due_ms(self, number: int) -> float:
         """When a waiting packet should be played."""
 
+    @abc.abstractmethod
+    def _start(self, now_ms: float) -> int | None:
+        """The packet that a new stretch begins with, None where there is none."""
+
+    @abc.abstractmethod
+    def _play(self, number: int, now_ms: float) -> Play:
+        """A waiting packet's turn has come."""
+
+    def _begin(self, now_ms: float) -> Play | None:
+        """Nothing plays: a new stretch, once its first packet is due."""
+        start = self._start(now_ms)
+        if start is None or self._due_ms(start) > now_ms:
+            return None
+        self._drop_before(start)
+        return self._play(start, now_ms)
+
     def _admit(self, sequence: int, flags: Flags) -> tuple[int, Arrival | None]:
         """-> unwrapped number, and what became of a packet that is not to be looked at any further."""
         number, verdict = self._ledger.enter(sequence, flags)
@@ -260,11 +276,7 @@ class FixedPlayout(JitterBuffer):
             if self._packets or (not self._ended and self._concealed_run_ms < CONCEAL_LIMIT_MS):
                 return self._conceal(self._next)
             self._rebuffer()
-        start = self._start(now_ms)
-        if start is None or self._due_ms(start) > now_ms:
-            return None
-        self._drop_before(start)
-        return self._play(start, now_ms)
+        return self._begin(now_ms)
 
     @property
     def _wanted_ms(self) -> float:

@@ -64,13 +64,13 @@ def test_position_is_monotonic_and_clamped() -> None:
 
 @pytest.mark.parametrize("bitrate", [1_200, 3_000, 6_000])
 @pytest.mark.parametrize("latents_per_payload", [1, 3])
-def test_no_capped_payload_exceeds_its_share(model: CodecModel, bitrate: int, latents_per_payload: int) -> None:
+def test_no_capped_payload_exceeds_its_share(shipped: CodecModel, bitrate: int, latents_per_payload: int) -> None:
     pcm = voice(2.0, seed=3) + np.random.default_rng(0).standard_normal(32_000).astype(np.float32) * 0.1
-    encoder = StreamEncoder(model, bitrate_bps=bitrate, capped=True, latents_per_payload=latents_per_payload)
+    encoder = StreamEncoder(shipped, bitrate_bps=bitrate, capped=True, latents_per_payload=latents_per_payload)
     limit = int(bitrate * 0.02 * latents_per_payload / 8)
     sizes = [len(p) for p in streamcodec.encode(pcm, encoder)]
     assert max(sizes) <= limit
-    assert np.mean(sizes) > 0.4 * limit
+    assert np.mean(sizes) > 0.5 * limit
 
 
 def test_a_capped_stream_climbs_again_when_there_is_room() -> None:

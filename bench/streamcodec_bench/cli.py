@@ -43,13 +43,14 @@ def network(seed: int, only: str, hours: float, playouts: str) -> None:
     """
     from .network import PLAYOUTS, SCENARIOS, TABLE_HEAD, drifts, listen, summarise, table_row
 
-    known = [*SCENARIOS, *drifts(hours, (50, -50, 100, -100, 300, -300))]
+    known = [*SCENARIOS, *drifts(hours)]
     chosen = [s for s in known if only in s.name]
     if not chosen:
         raise click.BadParameter(f"no scenario holds {only!r}: {'; '.join(s.name for s in known)}")
+    names = _chosen("playout", playouts, list(PLAYOUTS))
     click.echo(TABLE_HEAD)
     for scenario in chosen:
-        for name in _chosen("playout", playouts, list(PLAYOUTS)):
+        for name in names:
             click.echo(table_row(scenario.name, name, summarise(listen(PLAYOUTS[name](), scenario, seed), scenario)))
 
 

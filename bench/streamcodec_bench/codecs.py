@@ -60,14 +60,17 @@ class PeerCodec:
         return [rate for rate in asked if rate >= self.least_bps]
 
 
-def ours(pcm: Pcm, bitrate_bps: float, model_name: str | None) -> Coded:
-    """Through the real bitstream, packet by packet, as a live stream would go."""
+def ours(pcm: Pcm, bitrate_bps: float, model_name: str | None, lost: NDArray[np.bool_] | None = None) -> Coded:
+    """Through the real bitstream, packet by packet, as a live stream would go. `lost` [at least as many as there are packets] says
+    which of them do not arrive.
+    """
     model = _model(model_name)
     encoder = streamcodec.StreamEncoder(model, bitrate_bps=bitrate_bps)
     began = time.process_time()
     payloads = streamcodec.encode(pcm, encoder)
     encoded = time.process_time()
-    back = streamcodec.decode(payloads, streamcodec.StreamDecoder(model, encoder.config), len(pcm))
+    came = payloads if lost is None else [None if hole else payload for payload, hole in zip(payloads, lost, strict=False)]
+    back = streamcodec.decode(came, streamcodec.StreamDecoder(model, encoder.config), len(pcm))
     return Coded(back[:, 0], sum(map(len, payloads)), encoded - began, time.process_time() - encoded)
 
 
@@ -85,7 +88,7 @@ def opus(pcm: Pcm, bitrate_bps: float) -> Coded:
     assert isinstance(decoder, av.AudioCodecContext)
     decoder.sample_rate, decoder.layout = SAMPLE_RATE, "mono"
     size = SAMPLE_RATE * OPUS_FRAME_MS // 1000
-    samples = _int16(np.concatenate([pcm, np.zeros(2 * size, np.float32)]))
+    samples = int16(np.concatenate([pcm, np.zeros(2 * size, np.float32)]))
     packets, began = [], time.process_time()
     for start in range(0, len(samples) - size + 1, size):
         frame = av.AudioFrame.from_ndarray(samples[None, start : start + size], format="s16", layout="mono")
@@ -125,7 +128,7 @@ def codec2(pcm: Pcm, bitrate_bps: float) -> Coded:
 
     coder = pycodec2.Codec2(int(bitrate_bps))
     size = coder.samples_per_frame()
-    narrow = _int16(soxr.resample(pcm, SAMPLE_RATE, 8_000))
+    narrow = int16(soxr.resample(pcm, SAMPLE_RATE, 8_000))
     narrow = np.concatenate([narrow, np.zeros(2 * size, np.int16)])
     began = time.process_time()
     payloads = [coder.encode(narrow[s : s + size]) for s in range(0, len(narrow) - size + 1, size)]
@@ -139,7 +142,7 @@ def amr_wb(pcm: Pcm, bitrate_bps: float) -> Coded:
     """3GPP AMR-WB (ITU-T G.722.2) through Debian's libvo-amrwbenc0 and libopencore-amrwb0; payload without the byte of header."""
     encoder, decoder = (_library(name, package) for name, package in AMR_LIBRARIES)
     mode, size = AMR_WB_MODES_BPS.index(bitrate_bps), SAMPLE_RATE * AMR_FRAME_MS // 1000
-    samples = _int16(np.concatenate([pcm, np.zeros(2 * size, np.float32)]))
+    samples = int16(np.concatenate([pcm, np.zeros(2 * size, np.float32)]))
     encoder.E_IF_init.restype = decoder.D_IF_init.restype = ctypes.c_void_p
     coder = ctypes.c_void_p(encoder.E_IF_init())
     buffer, payloads, began = (ctypes.c_ubyte * 64)(), [], time.process_time()
@@ -190,11 +193,21 @@ def opus_version() -> str:
     """What the loaded libopus says of itself, and where it comes from."""
     import av
 
-    for library in (Path(av.__file__).parents[1] / "av.libs").glob("libopus*"):
-        version = ctypes.CDLL(str(library)).opus_get_version_string
-        version.restype = ctypes.c_char_p
-        return f"{version().decode()} in PyAV {av.__version__}"
-    return f"libopus of PyAV {av.__version__}"
+    library = opus_library()
+    if library is None:
+        return f"libopus of PyAV {av.__version__}"
+    version = library.opus_get_version_string
+    version.restype = ctypes.c_char_p
+    return f"{version().decode()} in PyAV {av.__version__}"
+
+
+@functools.cache
+def opus_library() -> ctypes.CDLL | None:
+    """The libopus inside PyAV's wheel, None where PyAV was built against another."""
+    import av
+
+    paths = list((Path(av.__file__).parents[1] / "av.libs").glob("libopus*"))
+    return ctypes.CDLL(str(paths[0])) if paths else None
 
 
 @functools.cache
@@ -212,7 +225,7 @@ def _model(name: str | None) -> CodecModel:
     return load_model(name, "cpu")
 
 
-def _int16(pcm: Pcm) -> NDArray[np.int16]:
+def int16(pcm: Pcm) -> NDArray[np.int16]:
     return (pcm * 32767).clip(-32768, 32767).astype(np.int16)
 
 

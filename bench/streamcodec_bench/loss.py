@@ -6,15 +6,13 @@ import ctypes
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-import streamcodec
 from streamcodec.errors import ConfigError
-from streamcodec.model import load_model
 
+from .codecs import SAMPLE_RATE, int16, opus_library, ours
 from .content import Clip
 from .metrics import METRICS
 from .network import gilbert_elliott
@@ -24,7 +22,7 @@ Pcm = NDArray[np.float32]
 Lost = NDArray[np.bool_]
 # Clip, rate in bit/s, which packets are lost -> what is heard and the bits that were sent.
 Codec = Callable[[Pcm, float, Lost], tuple[Pcm, int]]
-SAMPLE_RATE, FRAME = 16_000, 320
+FRAME = 320
 LEAD_PACKETS, TAIL_PACKETS = 10, 3  # none is lost before there is something to conceal; a coder's delay is flushed
 
 # opus_defines.h
@@ -101,29 +99,23 @@ def _row(
 
 
 def _ours(pcm: Pcm, bitrate_bps: float, lost: Lost, *, model: str | None) -> tuple[Pcm, int]:
-    loaded = _model(model)
-    encoder = streamcodec.StreamEncoder(loaded, bitrate_bps=bitrate_bps)
-    payloads = streamcodec.encode(pcm, encoder)
-    came = [None if hole else payload for payload, hole in zip(payloads, lost, strict=False)]
-    heard = streamcodec.decode(came, streamcodec.StreamDecoder(loaded, encoder.config), len(pcm))
-    return heard[:, 0], 8 * sum(map(len, payloads))
-
-
-@functools.cache
-def _model(name: str | None) -> streamcodec.CodecModel:
-    return load_model(name, "cpu")
+    coded = ours(pcm, bitrate_bps, model, lost)
+    return coded.pcm, 8 * coded.payload_bytes
 
 
 def _opus(pcm: Pcm, bitrate_bps: float, lost: Lost) -> tuple[Pcm, int]:
     """libopus as in `bench quality`, its decoder told of each missing packet (RFC 6716 packet loss concealment, no FEC)."""
     library = opus_library()
+    if library is None:
+        raise ConfigError("this PyAV has no libopus of its own, and FFmpeg cannot tell one what is missing: install PyAV's wheel")
+    library.opus_encoder_create.restype = library.opus_decoder_create.restype = ctypes.c_void_p
     error = ctypes.c_int()
     encoder = ctypes.c_void_p(library.opus_encoder_create(SAMPLE_RATE, 1, OPUS_APPLICATION_VOIP, ctypes.byref(error)))
     decoder = ctypes.c_void_p(library.opus_decoder_create(SAMPLE_RATE, 1, ctypes.byref(error)))
     for request, value in ((OPUS_SET_BITRATE, int(bitrate_bps)), (OPUS_SET_VBR, 1), (OPUS_SET_COMPLEXITY, 10)):
         library.opus_encoder_ctl(encoder, ctypes.c_int(request), ctypes.c_int(value))
     samples = np.zeros(len(lost) * FRAME, np.int16)
-    samples[: len(pcm)] = (pcm * 32767).clip(-32768, 32767)
+    samples[: len(pcm)] = int16(pcm)
     payload = (ctypes.c_ubyte * MAX_OPUS_BYTES)()
     heard = np.zeros_like(samples)
     bits = 0
@@ -137,18 +129,6 @@ def _opus(pcm: Pcm, bitrate_bps: float, lost: Lost) -> tuple[Pcm, int]:
     library.opus_encoder_destroy(encoder)
     library.opus_decoder_destroy(decoder)
     return heard.astype(np.float32) / np.float32(32768), bits
-
-
-@functools.cache
-def opus_library() -> ctypes.CDLL:
-    """The libopus inside PyAV's wheel: FFmpeg's interface has no way to tell it of a missing packet. Raises ConfigError."""
-    import av
-
-    for path in (Path(av.__file__).parents[1] / "av.libs").glob("libopus*"):
-        library = ctypes.CDLL(str(path))
-        library.opus_encoder_create.restype = library.opus_decoder_create.restype = ctypes.c_void_p
-        return library
-    raise ConfigError("this PyAV has no libopus of its own: install its wheel from PyPI")
 
 
 def _pointer(samples: NDArray[np.int16]) -> ctypes.c_void_p:

@@ -15,6 +15,7 @@ from streamcodec.playout import FixedPlayout, Play, PlayoutBuffer
 PACKET_MS = 20.0
 SAMPLES_PER_MS = 16.0
 ONE_WAY_MS = 40.0
+DRIFTS_PPM = (50, -50, 100, -100, 300, -300)
 IDLE_MS = 10.0  # a sink asks for the next block
 
 Rng = np.random.Generator
@@ -195,9 +196,9 @@ SCENARIOS = (
 )
 
 
-def drifts(hours: float, ppm: Iterable[float] = (300, -300)) -> list[Scenario]:
+def drifts(hours: float) -> list[Scenario]:
     """Clocks that differ, and nothing else."""
-    return [Scenario(f"drift {by:+g} ppm, {hours:g} h", 3_600 * hours, _none, drift_ppm=by, settled_s=30) for by in ppm]
+    return [Scenario(f"drift {by:+g} ppm, {hours:g} h", 3_600 * hours, _none, drift_ppm=by, settled_s=30) for by in DRIFTS_PPM]
 
 
 PLAYOUTS: dict[str, Callable[[], PlayoutBuffer]] = {

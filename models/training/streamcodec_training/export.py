@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +30,11 @@ def export(checkpoint: Path, folder: Path, calibration: Path) -> Path:
     vae.load_state_dict(state["model"])
     vae.eval()
     c = vae.config
-    with tempfile.TemporaryDirectory() as cache:
-        speech = load_corpus(calibration, c.sample_rate, Path(cache))
-        segment = min(FIT_SECONDS * c.sample_rate, len(speech) - 1) // c.packet * c.packet
-        sampler = SegmentSampler(speech, None, c.sample_rate, segment, c.packet, 1, AUGMENTATION, np.random.default_rng(0))
-        torch.manual_seed(0)
-        tables = fit_tables(vae, (batch[0] for batch, _ in sampler), FIT_SEGMENTS)
+    speech = load_corpus(calibration, c.sample_rate, checkpoint.parent / "cache")  # the run's own, where it was trained on the same
+    segment = min(FIT_SECONDS * c.sample_rate, len(speech) - 1) // c.packet * c.packet
+    sampler = SegmentSampler(speech, None, c.sample_rate, segment, c.packet, 1, AUGMENTATION, np.random.default_rng(0))
+    torch.manual_seed(0)
+    tables = fit_tables(vae, (batch[0] for batch, _ in sampler), FIT_SEGMENTS)
     rates = level_bitrates(vae, Bitstream(tables), calibration)
     weights.save(folder, vae, tables, rates)
     return folder

@@ -14,14 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from streamcodec.bitstream import Bitstream, Means
+from streamcodec.bitstream import Bitstream, Means, symbols_of
 from streamcodec.engine import TorchEngine
 from streamcodec_models.entropy import (
     GAIN_COUNT,
     GAIN_MIN,
     SCALE_OCTAVE_MIN,
     SCALE_STEPS_PER_OCTAVE,
-    SYMBOL_LIMIT,
     EntropyTables,
     integer_frequencies,
     latent_bits,
@@ -55,7 +54,8 @@ def fit_tables(vae: VoiceVae, segments: Iterator[Pcm], count: int) -> EntropyTab
         _join([engine.encode(clip, level, engine.initial_encoder_state(1))[0] for clip in clips]) for level in range(engine.levels)
     ]
     for _ in range(ROUNDS):
-        sent = [_sent(Bitstream(tables), m) for m in means]
+        bitstream = Bitstream(tables)
+        sent = [_sent(bitstream, m) for m in means]
         tables = _counted(_scaled(tables, sent), sent)
     return tables
 
@@ -105,8 +105,7 @@ def _counted(tables: EntropyTables, sent: list[Sent]) -> EntropyTables:
         np.add.at(gains, (s.chosen[heard], s.gain[heard] - 1), 1)
         for chosen in range(classes):
             y = s.y[heard & (s.chosen == chosen)]
-            columns = np.where(np.abs(y) > SYMBOL_LIMIT, 2 * SYMBOL_LIMIT + 1, y + SYMBOL_LIMIT)
-            np.add.at(symbols, (np.broadcast_to(tables.scale_rows(level, chosen), y.shape), columns), 1)
+            np.add.at(symbols, (np.broadcast_to(tables.scale_rows(level, chosen), y.shape), symbols_of(y)), 1)
     symbols[:, :-1] = (symbols[:, :-1] + symbols[:, -2::-1]) / 2  # a latent's sign means nothing
     symbols += SMOOTHING_SYMBOLS * tables.frequencies / tables.frequencies.sum(1, keepdims=True)
     gains = np.apply_along_axis(np.convolve, 1, gains, SMOOTHING_KERNEL, "same")

@@ -1,4 +1,4 @@
-"""The training loop: D / sqrt(beta) + sqrt(beta) * R over all rates at once (docs/model.md), Muon on the matrices and AdamW on
+"""The training loop: D + beta * R over all rates at once (docs/model.md), Muon on the matrices and AdamW on
 the rest.
 """
 
