@@ -26,6 +26,11 @@ OPUS_FRAME_MS = 20
 LC3_FRAME_MS = 10
 AMR_FRAME_MS = 20
 AMR_WB_MODES_BPS = (6_600.0, 8_850.0, 12_650.0, 14_250.0, 15_850.0, 18_250.0, 19_850.0, 23_050.0, 23_850.0)
+SPEEX_FRAME_MS = 20
+SPEEX_WIDEBAND = 1
+SPEEX_SET_QUALITY, SPEEX_SET_COMPLEXITY = 4, 16
+SPEEX_QUALITIES_BPS = {5_750.0: 1, 9_800.0: 3, 16_800.0: 5}  # of wideband at a constant rate, by Speex' manual
+SPEEX_LIBRARY = ("speex", "libspeex1")
 AMR_LIBRARIES = (("vo-amrwbenc", "libvo-amrwbenc0"), ("opencore-amrwb", "libopencore-amrwb0"))
 LOW_PASS_HZ = 3_500
 
@@ -162,6 +167,48 @@ def amr_wb(pcm: Pcm, bitrate_bps: float) -> Coded:
     return Coded(pcm_back, sum(len(payload) - 1 for payload in payloads), encoded - began, ended - encoded)
 
 
+class _SpeexBits(ctypes.Structure):
+    """SpeexBits of speex_bits.h."""
+
+    _fields_ = (
+        ("chars", ctypes.c_void_p),
+        *((name, ctypes.c_int) for name in ("nb_bits", "char_ptr", "bit_ptr", "owner", "overflow", "buf_size", "reserved")),
+        ("reserved_pointer", ctypes.c_void_p),
+    )
+
+
+def speex(pcm: Pcm, bitrate_bps: float) -> Coded:
+    """libspeex wideband at a constant rate, complexity 10, through Debian's libspeex1."""
+    library = _library(*SPEEX_LIBRARY)
+    for name in ("speex_lib_get_mode", "speex_encoder_init", "speex_decoder_init"):
+        getattr(library, name).restype = ctypes.c_void_p
+    mode = ctypes.c_void_p(library.speex_lib_get_mode(SPEEX_WIDEBAND))
+    size, bits = SAMPLE_RATE * SPEEX_FRAME_MS // 1000, _SpeexBits()
+    library.speex_bits_init(ctypes.byref(bits))
+    coder = ctypes.c_void_p(library.speex_encoder_init(mode))
+    for request, value in ((SPEEX_SET_QUALITY, SPEEX_QUALITIES_BPS[bitrate_bps]), (SPEEX_SET_COMPLEXITY, 10)):
+        library.speex_encoder_ctl(coder, request, ctypes.byref(ctypes.c_int(value)))
+    samples = int16(np.concatenate([pcm, np.zeros(2 * size, np.float32)]))
+    buffer, payloads, began = ctypes.create_string_buffer(256), [], time.process_time()
+    for start in range(0, len(samples) - size + 1, size):
+        frame = samples[start : start + size].copy()
+        library.speex_bits_reset(ctypes.byref(bits))
+        library.speex_encode_int(coder, ctypes.c_void_p(frame.ctypes.data), ctypes.byref(bits))
+        payloads.append(buffer.raw[: library.speex_bits_write(ctypes.byref(bits), buffer, len(buffer))])
+    library.speex_encoder_destroy(coder)
+    encoded = time.process_time()
+    coder = ctypes.c_void_p(library.speex_decoder_init(mode))
+    decoded = np.zeros((len(payloads), size), np.int16)
+    for payload, frame in zip(payloads, decoded, strict=True):
+        library.speex_bits_read_from(ctypes.byref(bits), payload, len(payload))
+        library.speex_decode_int(coder, ctypes.byref(bits), ctypes.c_void_p(frame.ctypes.data))
+    library.speex_decoder_destroy(coder)
+    library.speex_bits_destroy(ctypes.byref(bits))
+    ended = time.process_time()
+    pcm_back = decoded.reshape(-1).astype(np.float32) / np.float32(32768)
+    return Coded(pcm_back, sum(map(len, payloads)), encoded - began, ended - encoded)
+
+
 def untouched(pcm: Pcm, bitrate_bps: float) -> Coded:
     """The reference against itself: what a perfect codec would score."""
     return Coded(pcm, 0, 0.0, 0.0)
@@ -181,6 +228,7 @@ def all_codecs(model: str | None) -> dict[str, PeerCodec]:
         PeerCodec("streamcodec", functools.partial(ours, model_name=model), least_bps=1_000),
         PeerCodec("opus", opus, least_bps=6_000),
         PeerCodec("amr-wb", amr_wb, fixed_bps=AMR_WB_MODES_BPS[:5]),
+        PeerCodec("speex", speex, fixed_bps=tuple(SPEEX_QUALITIES_BPS)),
         PeerCodec("lc3", lc3, least_bps=16_000),
         PeerCodec("codec2", codec2, fixed_bps=(3_200,)),
         PeerCodec("reference", untouched, fixed_bps=()),

@@ -1,6 +1,6 @@
 """How good a decoded clip is. Each metric takes reference and output [T] at 16 kHz, aligned, and gives one number.
 
-PESQ, ViSQOL, ESTOI, the spectral distance and the buzz compare; DNSMOS and PLCMOS only listen to the output.
+PESQ, ViSQOL, ESTOI, the spectral distance, word errors and the buzz compare; DNSMOS and PLCMOS only listen to the output.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ Pcm = NDArray[np.float32]
 SAMPLE_RATE = 16_000
 FRAME_RATES_HZ = (50.0, 100.0)  # of our packets and synthesis frames: where a buzz would be
 ENVELOPE_RATE = 1_000
+VISQOL_AUDIO_RATE = 48_000
 
 
 def pesq(reference: Pcm, output: Pcm) -> float:
@@ -33,6 +34,14 @@ def pesq(reference: Pcm, output: Pcm) -> float:
 def visqol(reference: Pcm, output: Pcm) -> float:
     """ViSQOL v3 speech mode, exponential mapper, 1 to 5. The lattice mapper punishes noise that nobody hears."""
     return float(_visqol().measure_from_arrays(reference.astype(np.float64), output.astype(np.float64), SAMPLE_RATE).moslqo)
+
+
+def visqol_audio(reference: Pcm, output: Pcm) -> float:
+    """ViSQOL v3 audio mode, 1 to 4.73: for music. It compares at 48 kHz; above 8 kHz both are silent."""
+    import soxr
+
+    wide = [soxr.resample(pcm.astype(np.float64), SAMPLE_RATE, VISQOL_AUDIO_RATE) for pcm in (reference, output)]
+    return float(_visqol_audio().measure_from_arrays(*wide, VISQOL_AUDIO_RATE).moslqo)
 
 
 def estoi(reference: Pcm, output: Pcm) -> float:
@@ -73,6 +82,18 @@ def speaker_similarity(reference: Pcm, output: Pcm) -> float:
     return float(encoder.embed_utterance(reference) @ encoder.embed_utterance(output))
 
 
+def word_errors(reference: Pcm, output: Pcm) -> float:
+    """Percent of words that PocketSphinx (its English model) hears otherwise than in the original. It needs no transcript, but its
+    own mistakes are what it compares with: good for a comparison of codecs at English, not as a figure by itself.
+    """
+    import jiwer
+
+    expected = _recognised(reference.tobytes())
+    if not expected:
+        return float("nan")
+    return 100 * float(jiwer.wer(expected, _recognised(output.tobytes())))
+
+
 def buzz(reference: Pcm, output: Pcm) -> float:
     """How many dB more the output's envelope swings at our frame rates than the reference's, above 3 kHz, the worse of both."""
     a, b = _modulation(reference), _modulation(output)
@@ -82,29 +103,36 @@ def buzz(reference: Pcm, output: Pcm) -> float:
 METRICS: dict[str, Callable[[Pcm, Pcm], float]] = {
     "pesq": pesq,
     "visqol": visqol,
+    "visqol-audio": visqol_audio,
     "estoi": estoi,
     "lsd": log_spectral_distance,
     "dnsmos": dnsmos_signal,
     "plcmos": plcmos,
     "speaker": speaker_similarity,
+    "wer": word_errors,
     "buzz": buzz,
 }
+LOWER_IS_BETTER = frozenset({"lsd", "wer", "buzz"})
 NEEDS = {
     "pesq": "pesq",
     "visqol": "visqol",
+    "visqol-audio": "visqol",
     "estoi": "pystoi",
     "dnsmos": "speechmos",
     "plcmos": "speechmos",
     "speaker": "resemblyzer",
+    "wer": "pocketsphinx",
 }
 TITLES = {
     "pesq": "PESQ-WB",
     "visqol": "ViSQOL",
+    "visqol-audio": "ViSQOL audio",
     "estoi": "ESTOI",
     "lsd": "LSD dB",
     "dnsmos": "DNSMOS sig",
     "plcmos": "PLCMOS",
     "speaker": "speaker sim.",
+    "wer": "WER %",
     "buzz": "buzz dB",
 }
 
@@ -131,6 +159,34 @@ def _modulation(pcm: Pcm) -> dict[float, float]:
 
 def _within_scale(pcm: Pcm) -> Pcm:
     return np.clip(pcm, -1, 1)
+
+
+@functools.lru_cache(maxsize=64)
+def _recognised(pcm: bytes) -> str:
+    """The words in float32 samples. Kept, because an original is heard anew with every codec and rate."""
+    decoder = _recogniser()
+    decoder.start_utt()
+    samples = (_within_scale(np.frombuffer(pcm, np.float32)) * 32767).astype(np.int16)
+    decoder.process_raw(samples.tobytes(), full_utt=True)
+    decoder.end_utt()
+    hypothesis = decoder.hyp()
+    return str(hypothesis.hypstr) if hypothesis is not None else ""
+
+
+@functools.cache
+def _recogniser() -> Any:
+    from pocketsphinx import Decoder
+
+    return Decoder(samprate=SAMPLE_RATE, loglevel="FATAL")
+
+
+@functools.cache
+def _visqol_audio() -> Any:
+    from visqol import VisqolApi
+
+    api = VisqolApi()
+    api.create(mode="audio")
+    return api
 
 
 @functools.cache

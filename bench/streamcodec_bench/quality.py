@@ -15,7 +15,7 @@ from scipy.signal import correlate
 from .bdrate import bd_rate
 from .codecs import SAMPLE_RATE, PeerCodec, all_codecs
 from .content import Clip
-from .metrics import METRICS
+from .metrics import LOWER_IS_BETTER, METRICS
 
 Pcm = NDArray[np.float32]
 MAX_DELAY_S = 0.1
@@ -39,7 +39,7 @@ class Score:
 @dataclasses.dataclass(frozen=True)
 class Row:
     """Means over the clips of one class. intervals: half widths of the 95 % intervals of the means (normal). worst: metric -> the
-    clip that scored lowest, and its figure.
+    clip that did worst, and its figure.
     """
 
     codec: str
@@ -112,7 +112,11 @@ def summarise(scores: list[Score]) -> list[Row]:
         names = list(group[0].values)
         columns = {name: [s.values[name] for s in group] for name in names}
         ranked = {name: [s for s in group if math.isfinite(s.values[name])] for name in names}
-        lowest = {name: min(some, key=lambda s: s.values[name]) for name, some in ranked.items() if some}
+        worst = {
+            name: (max if name in LOWER_IS_BETTER else min)(some, key=lambda s: s.values[name])
+            for name, some in ranked.items()
+            if some
+        }
         rows.append(
             Row(
                 group[0].codec,
@@ -122,7 +126,7 @@ def summarise(scores: list[Score]) -> list[Row]:
                 float(np.mean([s.bitrate_bps for s in group])) / 1000,
                 {name: _mean(column) for name, column in columns.items()},
                 {name: _half_width(column) for name, column in columns.items()},
-                {name: (s.clip, s.values[name]) for name, s in lowest.items()},
+                {name: (s.clip, s.values[name]) for name, s in worst.items()},
                 float(np.mean([s.encode_rtf for s in group])),
                 float(np.mean([s.decode_rtf for s in group])),
             )
@@ -131,13 +135,13 @@ def summarise(scores: list[Score]) -> list[Row]:
 
 
 def bd_rates(rows: list[Row], metrics: Iterable[str]) -> dict[str, float | None]:
-    """Ours against the anchor for each metric on the first class of content both were measured on, in percent of its rate."""
+    """Ours against the anchor for each metric that rises with quality on the first class of content both were measured on, in percent of its rate."""
     content = rows[0].content if rows else ""
 
     def curve(codec: str, metric: str) -> list[tuple[float, float]]:
         return [(r.bitrate_kbps, r.means[metric]) for r in rows if r.codec == codec and r.content == content]
 
-    return {metric: bd_rate(curve(ANCHOR, metric), curve(OURS, metric)) for metric in metrics}
+    return {metric: bd_rate(curve(ANCHOR, metric), curve(OURS, metric)) for metric in metrics if metric not in LOWER_IS_BETTER}
 
 
 def default_jobs() -> int:

@@ -166,7 +166,7 @@ class Distortion(nn.Module):
 
 
 class Buzz(nn.Module):
-    """How much more the envelopes of high bands swing at the rate of our packets and its multiples than those of the original.
+    """How far the swings of high bands' envelopes at the rate of our packets and its multiples are from those of the original.
 
     Where few bits are left, a decoder answers noise with a pattern that repeats with every packet: each window of a spectral
     distortion forgives it, the ear hears a buzz. Batches are judged as a whole: one segment of noise says nothing.
@@ -179,11 +179,14 @@ class Buzz(nn.Module):
         self.register_buffer("window", unit_window(2 * self.hop), persistent=False)
 
     def forward(self, output: Tensor, reference: Tensor) -> Tensor:
-        """output and reference [B, T], aligned -> scalar: mean square of the excess in nepers of power."""
+        """output and reference [B, T], aligned -> scalar: mean square of the difference in nepers of power.
+
+        Both signs count: a batch is a noisy sample, and a loss that only knows too much of a swing drives it below the original's.
+        """
         with torch.no_grad():
             meant = self._swing(reference)
-        excess: Tensor = (self._swing(output) - meant).clamp_min(0).square().mean()
-        return excess
+        difference: Tensor = (self._swing(output) - meant).square().mean()
+        return difference
 
     def _swing(self, x: Tensor) -> Tensor:
         """[B, T] -> log of the envelopes' power at each multiple of the packet rate, relative to all of it, [bands, multiples]."""

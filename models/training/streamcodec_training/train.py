@@ -57,6 +57,7 @@ class TrainingConfig:
     device: str = "auto"
     matrix_rate: float = 1e-2
     vector_rate: float = 1e-3
+    linear_rate: float = 1e-4
     beta_low: float = 4.0e-4  # at quality 0 and 1 of voice-16k: a warm start from it stays on its axis
     beta_high: float = 1.7e-6
     draws: int = 1
@@ -67,7 +68,8 @@ class TrainingConfig:
     log_steps: int = 25
     warm_start: Path | None = None
     compile: bool = False
-    adversarial: bool = False  # the last stage: only the decoder learns, with discriminators beside the distortion
+    decoder_only: bool = False  # encoder and tables stay as they are: not a bit of a stream changes
+    adversarial: bool = False  # the last stage: decoder_only, with discriminators beside the distortion
     augmentation: Augmentation = AUGMENTATION
 
     def __post_init__(self) -> None:
@@ -111,17 +113,29 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return device.type != "cpu" or "AVX512" in torch.backends.cpu.get_cpu_capability()
 
 
-def split_parameters(model: VoiceVae) -> tuple[list[Tensor], list[Tensor]]:
-    """Hidden matrices for Muon; heads, tables, taps, norms and biases for AdamW."""
+def split_parameters(model: VoiceVae) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """-> hidden matrices for Muon; heads, tables, taps, norms and biases for AdamW; and the linear path, for AdamW with small steps.
+
+    Muon moves every direction of a matrix as far as the strongest: in the linear path, whose weak directions carry the waveform
+    above 1 kHz and have a gradient at high rates only, that was a random walk which lost them.
+    """
     matrices: list[Tensor] = []
     rest: list[Tensor] = []
+    linear: list[Tensor] = []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
+            continue
+        if name.startswith("skip_"):
+            linear.append(parameter)
             continue
         hidden = parameter.ndim == 2 and min(parameter.shape) > 8
         hidden = hidden and not name.startswith(("prior.", "log_precision", "to_latent", "head"))
         (matrices if hidden else rest).append(parameter)
-    return matrices, rest
+    return matrices, rest, linear
+
+
+def _adamw(parameters: list[Tensor], rate: float) -> torch.optim.AdamW:
+    return torch.optim.AdamW(parameters, lr=rate, betas=(0.85, 0.98), weight_decay=1e-3)
 
 
 def freeze_encoder(model: VoiceVae) -> None:
@@ -171,13 +185,14 @@ class Trainer:
         self.distortion = Distortion(model_config.sample_rate, drawn=DRAWN_WINDOWS).to(self.device)
         self.buzz = Buzz(model_config.sample_rate, model_config.packet).to(self.device)
         self.stage = AdversarialStage(self.device) if config.adversarial else None
-        if self.stage is not None:
+        if config.adversarial or config.decoder_only:
             freeze_encoder(self.model)
-        matrices, rest = split_parameters(self.model)
+        matrices, rest, linear = split_parameters(self.model)
         share = ADVERSARIAL_RATE_SHARE if config.adversarial else 1.0
         self.optimizers: list[tuple[torch.optim.Optimizer, float]] = [
             (Muon(matrices, lr=config.matrix_rate), config.matrix_rate * share),
-            (torch.optim.AdamW(rest, lr=config.vector_rate, betas=(0.85, 0.98), weight_decay=1e-3), config.vector_rate * share),
+            (_adamw(rest, config.vector_rate), config.vector_rate * share),
+            (_adamw(linear, config.linear_rate), config.linear_rate * share),
         ]
         self.clock = Clock()
         if config.warm_start is not None:
