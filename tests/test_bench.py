@@ -103,6 +103,30 @@ def test_a_mean_leaves_out_what_has_no_figure() -> None:
     assert row.clips == 3
 
 
+def test_the_worst_clip_is_the_one_with_most_errors() -> None:
+    scores = [Score("x", 6000, "clean", clip, 6000, {"wer": wer}, 0.1, 0.1) for clip, wer in (("a", 2.0), ("b", 30.0))]
+    assert summarise(scores)[0].worst["wer"] == ("b", 30.0)
+
+
+def test_words_are_heard_in_speech_and_lost_in_noise(speech: np.ndarray) -> None:
+    pytest.importorskip("pocketsphinx", reason="PocketSphinx is not installed: extra peers")
+    pytest.importorskip("jiwer", reason="jiwer is not installed: extra peers")
+    noise = np.random.default_rng(0).standard_normal(len(speech)).astype(np.float32)
+    assert metrics.word_errors(speech, speech) == 0
+    assert metrics.word_errors(speech, speech + 0.1 * noise) > 20
+
+
+def test_speex_codes_and_decodes(speech: np.ndarray) -> None:
+    codec = all_codecs(None)["speex"]
+    try:
+        low, high = (codec.code(speech, rate) for rate in codec.rates([])[::2])
+    except ConfigError as error:
+        pytest.skip(str(error))
+    assert low.payload_bytes < high.payload_bytes
+    reference, output = aligned(speech, high.pcm)
+    assert estoi(reference, output) > 0.85
+
+
 def test_peers_are_measured_only_at_rates_they_have() -> None:
     asked = [3000.0, 6000.0, 16000.0]
     assert all_codecs(None)["opus"].rates(asked) == [6000, 16000]

@@ -272,7 +272,7 @@ def test_a_checkpoint_of_another_shape_is_not_resumed(corpus: Path, tmp_path: Pa
         train(config, dataclasses.replace(SMALL, encoder_dim=32))
 
 
-def test_buzz_hears_what_swings_with_every_packet_and_nothing_else() -> None:
+def test_buzz_hears_what_swings_with_every_packet_above_all() -> None:
     rng = np.random.default_rng(0)
     noise = torch.from_numpy(rng.standard_normal((8, 19_200)).astype(np.float32) * 0.1)
     other = torch.from_numpy(rng.standard_normal((8, 19_200)).astype(np.float32) * 0.1)
@@ -280,9 +280,13 @@ def test_buzz_hears_what_swings_with_every_packet_and_nothing_else() -> None:
     buzz = Buzz(16_000, 320)
     assert buzz(noise, noise) == 0
     natural = buzz(other, noise).item()
-    for rate_hz in (50, 100, 150):
-        assert buzz(other * (1 + 0.4 * torch.cos(2 * math.pi * rate_hz * time_s)), noise) > 2 * natural + 0.1
-    assert buzz(other * (1 + 0.4 * torch.cos(2 * math.pi * 70 * time_s)), noise) < natural + 0.05
+    # What swings at another rate counts only as far as it makes the rest of the swings look smaller.
+    at_rates, beside = (
+        [buzz(other * (1 + 0.4 * torch.cos(2 * math.pi * r * time_s)), noise).item() for r in rates]
+        for rates in ((50, 100, 150), (70,))
+    )
+    assert min(at_rates) > 2 * max(beside) > 2 * natural
+    assert buzz(noise, other * (1 + 0.4 * torch.cos(2 * math.pi * 50 * time_s))) > 2 * natural  # too little is wrong as well
     swinging = (other * (1 + 0.4 * torch.cos(2 * math.pi * 50 * time_s))).requires_grad_()
     buzz(swinging, noise).backward()
     assert swinging.grad is not None

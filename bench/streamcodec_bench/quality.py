@@ -135,7 +135,9 @@ def summarise(scores: list[Score]) -> list[Row]:
 
 
 def bd_rates(rows: list[Row], metrics: Iterable[str]) -> dict[str, float | None]:
-    """Ours against the anchor for each metric that rises with quality on the first class of content both were measured on, in percent of its rate."""
+    """Ours against the anchor for each metric that rises with quality, on the first class of content both were measured on, in
+    percent of its rate.
+    """
     content = rows[0].content if rows else ""
 
     def curve(codec: str, metric: str) -> list[tuple[float, float]]:

@@ -114,7 +114,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def split_parameters(model: VoiceVae) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """-> hidden matrices for Muon; heads, tables, taps, norms and biases for AdamW; and the linear path, for AdamW with small steps.
+    """-> hidden matrices for Muon; heads, tables, taps, norms and biases for AdamW; the linear path for AdamW with small steps.
 
     Muon moves every direction of a matrix as far as the strongest: in the linear path, whose weak directions carry the waveform
     above 1 kHz and have a gradient at high rates only, that was a random walk which lost them.
@@ -136,6 +136,16 @@ def split_parameters(model: VoiceVae) -> tuple[list[Tensor], list[Tensor], list[
 
 def _adamw(parameters: list[Tensor], rate: float) -> torch.optim.AdamW:
     return torch.optim.AdamW(parameters, lr=rate, betas=(0.85, 0.98), weight_decay=1e-3)
+
+
+def everything_by_adamw(trainer: Trainer) -> None:
+    """For comparison: what Muon would move goes to AdamW as well."""
+    config = trainer.config
+    matrices, rest, linear = split_parameters(trainer.model)
+    trainer.optimizers = [
+        (_adamw(matrices + rest, config.vector_rate), config.vector_rate),
+        (_adamw(linear, config.linear_rate), config.linear_rate),
+    ]
 
 
 def freeze_encoder(model: VoiceVae) -> None:
