@@ -35,15 +35,18 @@ def latency(source: Path, bitrate: float, packet_ms: str, playout_ms: str, model
 @click.option("--only", default="", metavar="TEXT", help="Scenarios whose names hold this.")
 @click.option("--hours", type=click.FloatRange(0.01, 48), default=1.0, show_default=True, help="Of each drift of the clocks.")
 @click.option("--playouts", default="all", show_default=True, help="Comma-separated.")
-def network(seed: int, only: str, hours: float, playouts: str) -> None:
+@click.option(
+    "--trace", "traces", type=FILE, multiple=True, help="Instead: a network that `listen --record-trace` saw. Repeatable."
+)
+def network(seed: int, only: str, hours: float, playouts: str, traces: tuple[Path, ...]) -> None:
     """Playout buffers through seeded networks on a simulated clock: the adaptive one beside a fixed one and NetEq's rule.
 
     Concealed, scaled and silent: share of the time in percent. Buffer: how long packets waited. Excess: delay over the last two
     seconds, beyond what the network took. Wander: longest delay less shortest. ms.
     """
-    from .network import PLAYOUTS, SCENARIOS, TABLE_HEAD, drifts, listen, summarise, table_row
+    from .network import PLAYOUTS, SCENARIOS, TABLE_HEAD, drifts, listen, read_trace, summarise, table_row
 
-    known = [*SCENARIOS, *drifts(hours)]
+    known = [read_trace(path) for path in traces] if traces else [*SCENARIOS, *drifts(hours)]
     chosen = [s for s in known if only in s.name]
     if not chosen:
         raise click.BadParameter(f"no scenario holds {only!r}: {'; '.join(s.name for s in known)}")

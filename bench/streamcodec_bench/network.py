@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import numpy as np
 
 from streamcodec.adaptive import AdaptivePlayout
 from streamcodec.delay import NETEQ
-from streamcodec.packet import SEQUENCE_MODULUS, Flags
+from streamcodec.errors import ConfigError
+from streamcodec.packet import SEQUENCE_MODULUS, Flags, sequence_distance
 from streamcodec.playout import FixedPlayout, Play, PlayoutBuffer
 
 PACKET_MS = 20.0
 SAMPLES_PER_MS = 16.0
 ONE_WAY_MS = 40.0
 DRIFTS_PPM = (50, -50, 100, -100, 300, -300)
+CAPTURE_WRAP_MS = SEQUENCE_MODULUS / SAMPLES_PER_MS
 IDLE_MS = 10.0  # a sink asks for the next block
 
 Rng = np.random.Generator
@@ -56,6 +61,16 @@ class Scenario:
         return sorted(came, key=lambda arrival: arrival.at_ms)
 
 
+@dataclasses.dataclass(frozen=True)
+class Recorded(Scenario):
+    """What `listen --record-trace` saw of one stream. Its clocks drift as they did; its quickest packet counts as ONE_WAY_MS."""
+
+    recorded: tuple[Arrival, ...] = ()
+
+    def arrivals(self, seed: int = 0) -> list[Arrival]:
+        return list(self.recorded)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Heard:
     """What the sink took at `at_ms`. delay_ms is from capture by the sender's true time; None where it was a substitute."""
@@ -71,6 +86,7 @@ def listen(playout: PlayoutBuffer, scenario: Scenario, seed: int = 0) -> list[He
     """Runs the sink's clock to the end of the scenario."""
     waiting = scenario.arrivals(seed)
     stretch = 1 + scenario.sink_ppm * 1e-6
+    captured = {a.number: a.captured_ms for a in waiting}
     heard, now, index = [], 0.0, 0
     end = scenario.seconds * 1000 + ONE_WAY_MS
     while now < end:
@@ -84,7 +100,7 @@ def listen(playout: PlayoutBuffer, scenario: Scenario, seed: int = 0) -> list[He
             now += IDLE_MS * stretch
             continue
         if isinstance(event, Play):
-            sent = event.sequence * PACKET_MS * (1 + scenario.drift_ppm * 1e-6)
+            sent = captured[event.sequence] * (1 + scenario.drift_ppm * 1e-6)
             heard.append(Heard(now, event.sequence, event.waited_ms, now - sent, event.speed))
             now += PACKET_MS / event.speed * stretch
         else:
@@ -194,6 +210,45 @@ SCENARIOS = (
     Scenario("route +60 ms, then -60 ms", 60, _steps([(20_000, 60), (40_000, -60)])),
     Scenario("loss 5 %, bursts of 3", 120, lambda rng, sent: np.where(gilbert_elliott(rng, len(sent), 0.05, 3), np.inf, 0.0)),
 )
+
+
+def read_trace(path: Path, settled_s: float = 5.0) -> Recorded:
+    """The stream with most packets in a CSV of `listen --record-trace`. Raises ConfigError, naming the line."""
+    streams: dict[str, list[tuple[int, float, float]]] = {}
+    try:
+        with path.open(encoding="ascii", newline="") as file:
+            for number, row in enumerate(csv.DictReader(file), start=2):
+                try:
+                    sequence, *times, packet_ms = (float(row[c]) for c in ("sequence", "capture_ms", "arrival_ms", "packet_ms"))
+                except (KeyError, TypeError, ValueError) as error:
+                    raise ConfigError(f"{path}, line {number}: no line of a trace ({error}); see listen --record-trace") from error
+                if packet_ms != PACKET_MS:
+                    raise ConfigError(f"{path}, line {number}: packets of {packet_ms:g} ms; traces of {PACKET_MS:g} ms are played")
+                streams.setdefault(row["stream"], []).append((int(sequence), times[0], times[1]))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the trace {path}: {error}") from error
+    if not streams:
+        raise ConfigError(f"{path} holds no packets")
+    rows = max(streams.values(), key=len)
+    numbers, capture_ms = [0], [0.0]
+    for (before, captured_before, _), (sequence, captured, _) in itertools.pairwise(rows):
+        numbers.append(numbers[-1] + sequence_distance(sequence, before))
+        step = captured - captured_before
+        # Capture time wraps every three days: where it did, sequence numbers say how much was captured.
+        plausible = abs(step) < CAPTURE_WRAP_MS / 2
+        capture_ms.append(capture_ms[-1] + (step if plausible else PACKET_MS * (numbers[-1] - numbers[-2])))
+    first = min(numbers)
+    quickest = min(at - captured for (_, _, at), captured in zip(rows, capture_ms, strict=True))
+    begin = min(capture_ms)
+    arrivals = sorted(
+        (
+            Arrival(at - quickest - begin + ONE_WAY_MS, n - first, captured - begin)
+            for n, captured, (_, _, at) in zip(numbers, capture_ms, rows, strict=True)
+        ),
+        key=lambda arrival: arrival.at_ms,
+    )
+    seconds = (max(capture_ms) - begin + PACKET_MS) / 1000
+    return Recorded(path.name, seconds, _none, in_order=False, settled_s=min(settled_s, seconds / 2), recorded=tuple(arrivals))
 
 
 def drifts(hours: float) -> list[Scenario]:

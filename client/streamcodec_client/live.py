@@ -13,12 +13,14 @@ from types import FrameType
 
 from streamcodec.session import Hello, Message, Report, Role, Welcome
 
+from .arrivals import ArrivalRecorder
 from .clock import Clock
+from .impair import ImpairedListener, Impairment
 from .receiver import Receiver
 from .report import Reporter
 from .sender import Sender
 from .trace import Trace
-from .transport import RelayTransport
+from .transport import RelayTransport, TransportListener
 
 POLL_S = 0.05
 STATUS_INTERVAL_S = 1.0
@@ -28,13 +30,14 @@ SWITCH_INTERVAL_S = 0.001
 
 @dataclasses.dataclass(frozen=True)
 class LiveSettings:
-    """Where a session goes and when it ends."""
+    """Where a session goes and when it ends. impairment: what is simulated between the relay and the receiver."""
 
     url: str
     room: str
     name: str
     duration_s: float | None  # of listening; a sender counts its source's samples
     exit_when_done: bool
+    impairment: Impairment | None = None
 
 
 class _Announcer:
@@ -65,14 +68,18 @@ async def run_live(
     reporter: Reporter,
     sender: Sender | None,
     receiver: Receiver | None,
-    traces: Sequence[Trace | None],
+    traces: Sequence[Trace | ArrivalRecorder | None],
 ) -> None:
     """Ends with the source, the duration, the last talker (`exit_when_done`), a signal, or the relay's goodbye.
 
     Raises ConnectionRefused, AudioError.
     """
     announcer = _Announcer(reporter, settings.url, settings.room)
-    listeners = [part for part in (sender, receiver, announcer) if part is not None]
+    recorders = [trace for trace in traces if isinstance(trace, ArrivalRecorder)]
+    ears: list[TransportListener] = [part for part in (receiver, *recorders) if part is not None]
+    if settings.impairment is not None:
+        ears = [ImpairedListener(part, settings.impairment, clock) for part in ears]
+    listeners = [part for part in (sender, *ears, announcer) if part is not None]
     transport = RelayTransport(settings.url, _hello(settings, sender, receiver), listeners, clock)
     stop = asyncio.Event()
     with _signals_set(stop), _short_thread_turns():
@@ -133,7 +140,11 @@ async def _duration(seconds: float | None, begin: asyncio.Event) -> None:
 
 
 async def _show(
-    reporter: Reporter, transport: RelayTransport, sender: Sender | None, receiver: Receiver | None, traces: Sequence[Trace | None]
+    reporter: Reporter,
+    transport: RelayTransport,
+    sender: Sender | None,
+    receiver: Receiver | None,
+    traces: Sequence[Trace | ArrivalRecorder | None],
 ) -> None:
     while True:
         await asyncio.sleep(STATUS_INTERVAL_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import getpass
 import math
 from collections.abc import Callable
@@ -15,8 +16,10 @@ import click
 from streamcodec.adaptive import DEFAULT_BOUNDS, DelayBounds
 from streamcodec.errors import ConfigError
 
+from .arrivals import ArrivalRecorder
 from .audio_io import SINK_FORMS, SOURCE_FORMS, Sink, Source, pick_sink, pick_source
 from .clock import MonotonicClock
+from .impair import from_options
 from .live import LiveSettings, run_live
 from .options import bitrate_or_quality, codec_options, rate_options
 from .ports import Codec, EncodingSettings, load_codec
@@ -30,7 +33,7 @@ LATENT_MS = 20
 MAX_PLAYOUT_MS = 280  # what a buffer of 400 ms can hold back of packets of 60 ms
 TRACE_PATH = click.Path(dir_okay=False, path_type=Path)
 Command = Callable[..., Any]
-Part = TypeVar("Part", Source, Sink, Trace)
+Part = TypeVar("Part", Source, Sink, Trace, ArrivalRecorder)
 
 
 class PlayoutType(click.ParamType[float | DelayBounds]):
@@ -158,6 +161,10 @@ def send(
 @_session_options
 @_sink_options
 @_audio_options
+@click.option("--record-trace", type=TRACE_PATH, metavar="FILE", help="When packets arrived, CSV, for `bench network --trace`.")
+@click.option("--sim-loss", default=0.0, metavar="PERCENT", help="Lose so many packets, in bursts of three.")
+@click.option("--sim-jitter", default=0.0, metavar="MS", help="Delay packets by a normal jitter of this standard deviation.")
+@click.option("--sim-drift", default=0.0, metavar="PPM", help="As if the talker's clock ran so much slower.")
 @codec_options
 def listen(
     url: str,
@@ -173,20 +180,26 @@ def listen(
     device: str | None,
     rate: int | None,
     channels: int | None,
+    record_trace: Path | None,
+    sim_loss: float,
+    sim_jitter: float,
+    sim_drift: float,
     model: str | None,
     codec_device: str,
 ) -> None:
     """Play, or record, what is said in a room. Several talkers are mixed."""
     clock = MonotonicClock()
     settings = _settings(url, room, name, duration, exit_when_done)
+    settings = dataclasses.replace(settings, impairment=from_options(sim_loss, sim_jitter, sim_drift))
     _check_stdout(sink, as_json)
     with ExitStack() as opened:
         codec = load_codec(model, codec_device)  # first: a wrong name must not cost the recording that the sink overwrites
         target = _open(opened, pick_sink(sink, clock, device=device, rate=rate, channels=channels))
         trace_file = _open_trace(opened, trace)
+        recorder = None if record_trace is None else _open(opened, ArrivalRecorder(record_trace))
         reporter = Reporter(clock, as_json=as_json, quiet=quiet)
         receiver = _receiver(codec, target, clock, playout_ms, url, reporter, trace_file)
-        asyncio.run(run_live(settings, clock, reporter, None, receiver, [trace_file]))
+        asyncio.run(run_live(settings, clock, reporter, None, receiver, [trace_file, recorder]))
 
 
 @click.command(epilog=WIRE_NOTE)
