@@ -27,6 +27,7 @@ NEEDED_PACKETS = 25  # delay that one of so many did not wait out is no surplus
 NEEDED_MARGIN_MS = 5.0
 TIGHT_PACKETS, TIGHT_MS = 5, 16.0  # so little wait in the mean of so few is too little, whatever the target says
 JUMP_MS = 240.0  # what is that late is skipped: nobody wants to hear seconds of it, however quickly
+PAUSE_SLACK_MS = 80.0  # what comes first after a pause was held back to see whether it is voice: it is played although late
 OUTAGE_JUMP_MS = 40.0  # after an outage the conversation has moved on: what is late is stale
 
 
@@ -120,7 +121,8 @@ class AdaptivePlayout(JitterBuffer):
         waiting = sorted(self._packets)
         if not waiting:
             return None
-        return next((n for n in waiting if self._due_ms(n) > now_ms - self._packet_ms), waiting[-1])
+        slack_ms = max(self._packet_ms, PAUSE_SLACK_MS if self._paused else 0.0)
+        return next((n for n in waiting if self._due_ms(n) > now_ms - slack_ms), waiting[-1])
 
     def _skip_what_was_concealed(self) -> None:
         """Packets came after a stall, and not the one that was waited for: it is lost, and its substitute has been heard."""

@@ -122,6 +122,7 @@ class JitterBuffer(abc.ABC):
         self._ledger = SequenceLedger(self._capacity)  # sequence numbers in here are unwrapped
         self._packets: dict[int, Waiting] = {}
         self._next: int | None = None  # whose turn it is; None while nothing plays
+        self._paused = False  # what was played last said that nothing follows for now
         self._polled: int | None = None  # last sequence that was heard or concealed
         self._last_poll_ms = 0.0
         self._ended = False
@@ -201,13 +202,16 @@ class JitterBuffer(abc.ABC):
         for waiting in list(self._packets):
             self._drop(waiting)
         self._next = self._polled = None
+        self._paused = False
 
     def _take(self, number: int, now_ms: float) -> tuple[Waiting, float, bool]:
         """The packet that is played now -> it, how long it waited, and whether it follows what was polled before."""
         packet = self._packets.pop(number)
         waited_ms = now_ms - packet.at_ms
         follows = self._polled is not None and number == self._polled + 1
-        self._next, self._polled = number + 1, number
+        # After a packet that describes silence there is a pause, and no loss.
+        self._paused = Flags.DTX in packet.flags
+        self._next, self._polled = None if self._paused else number + 1, number
         self._played += 1
         self._delay_ms += (waited_ms - self._delay_ms) / min(self._played, 16)
         return packet, waited_ms, follows
@@ -317,7 +321,10 @@ class FixedPlayout(JitterBuffer):
         packet, waited_ms, follows = self._take(number, now_ms)
         self._played_to = number
         self._concealed_run_ms = 0.0
-        self._trim(waited_ms)
+        if self._next is None:
+            self._rebuffer()
+        else:
+            self._trim(waited_ms)
         return Play(packet.payload, number % SEQUENCE_MODULUS, packet.flags, waited_ms, follows)
 
     def _conceal(self, number: int) -> Conceal:

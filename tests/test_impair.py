@@ -148,9 +148,9 @@ def test_a_recorded_network_is_played_again(tmp_path: Path, first: int) -> None:
 
 def test_a_trace_that_is_none_names_the_line(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
-    path.write_text("stream,sequence,capture_ms,arrival_ms,packet_ms\n1,0,0,0,20\n1,one,20,20,20\n")
+    path.write_text("stream,sequence,capture_ms,arrival_ms,packet_ms,flags\n1,0,0,0,20,0\n1,one,20,20,20,0\n")
     with pytest.raises(ConfigError, match=r"line 3: no line of a trace"):
         read_trace(path)
-    path.write_text("stream,sequence,capture_ms,arrival_ms,packet_ms\n")
+    path.write_text("stream,sequence,capture_ms,arrival_ms,packet_ms,flags\n")
     with pytest.raises(ConfigError, match="holds no packets"):
         read_trace(path)

@@ -197,6 +197,22 @@ async def test_a_silence_packet_is_silence(room: Room) -> None:
     assert (await room.hears(6))[2:] == [0.5, 0.5, 0, 0]
 
 
+async def test_while_a_talker_pauses_the_background_goes_on_and_nothing_is_concealed(room: Room) -> None:
+    room.joins(1)
+    await speak(room, 4, lambda: room.says(1, 0.5, flags=Flags.VOICE))
+    await speak(room, 12, lambda: room.says(1, 0.01))
+    room.says(1, 0.01, flags=Flags.DTX)
+    await room.hears(10)
+    background = await room.pcm(100)
+    assert 0.003 < np.sqrt(np.mean(background**2)) < 0.03
+    assert np.abs(np.diff(background[:, 0])).max() < 0.02  # no click, no hole
+    statistics = room.receiver.statistics()
+    assert (statistics.concealed, statistics.lost) == (0, 0)
+    room.leaves(1)
+    assert (await room.hears(4))[-1] == 0
+    assert room.receiver.everybody_left
+
+
 async def test_another_model_is_named_and_the_others_are_heard(room: Room) -> None:
     room.joins(1, fake_info(model="feedfeedfeedfeed"))
     room.joins(2)

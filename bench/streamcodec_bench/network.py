@@ -33,6 +33,7 @@ class Arrival:
     at_ms: float
     number: int
     captured_ms: float  # by the sender's clock: what the packet says
+    flags: Flags = Flags(0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +94,7 @@ def listen(playout: PlayoutBuffer, scenario: Scenario, seed: int = 0) -> list[He
         while index < len(waiting) and waiting[index].at_ms <= now:
             arrival = waiting[index]
             capture = round(arrival.captured_ms * SAMPLES_PER_MS) % SEQUENCE_MODULUS
-            playout.receive(arrival.number % SEQUENCE_MODULUS, capture, b"", Flags(0), arrival.at_ms)
+            playout.receive(arrival.number % SEQUENCE_MODULUS, capture, b"", arrival.flags, arrival.at_ms)
             index += 1
         event = playout.poll(now)
         if event is None:
@@ -214,36 +215,37 @@ SCENARIOS = (
 
 def read_trace(path: Path, settled_s: float = 5.0) -> Recorded:
     """The stream with most packets in a CSV of `listen --record-trace`. Raises ConfigError, naming the line."""
-    streams: dict[str, list[tuple[int, float, float]]] = {}
+    streams: dict[str, list[tuple[int, float, float, Flags]]] = {}
     try:
         with path.open(encoding="ascii", newline="") as file:
             for number, row in enumerate(csv.DictReader(file), start=2):
                 try:
-                    sequence, *times, packet_ms = (float(row[c]) for c in ("sequence", "capture_ms", "arrival_ms", "packet_ms"))
+                    sequence, flags = (int(row[c]) for c in ("sequence", "flags"))
+                    captured, at, packet_ms = (float(row[c]) for c in ("capture_ms", "arrival_ms", "packet_ms"))
                 except (KeyError, TypeError, ValueError) as error:
                     raise ConfigError(f"{path}, line {number}: no line of a trace ({error}); see listen --record-trace") from error
                 if packet_ms != PACKET_MS:
                     raise ConfigError(f"{path}, line {number}: packets of {packet_ms:g} ms; traces of {PACKET_MS:g} ms are played")
-                streams.setdefault(row["stream"], []).append((int(sequence), times[0], times[1]))
+                streams.setdefault(row["stream"], []).append((sequence, captured, at, Flags(flags)))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the trace {path}: {error}") from error
     if not streams:
         raise ConfigError(f"{path} holds no packets")
     rows = max(streams.values(), key=len)
     numbers, capture_ms = [0], [0.0]
-    for (before, captured_before, _), (sequence, captured, _) in itertools.pairwise(rows):
+    for (before, captured_before, *_), (sequence, captured, *_) in itertools.pairwise(rows):
         numbers.append(numbers[-1] + sequence_distance(sequence, before))
         step = captured - captured_before
         # Capture time wraps every three days: where it did, sequence numbers say how much was captured.
         plausible = abs(step) < CAPTURE_WRAP_MS / 2
         capture_ms.append(capture_ms[-1] + (step if plausible else PACKET_MS * (numbers[-1] - numbers[-2])))
     first = min(numbers)
-    quickest = min(at - captured for (_, _, at), captured in zip(rows, capture_ms, strict=True))
+    quickest = min(at - captured for (_, _, at, _), captured in zip(rows, capture_ms, strict=True))
     begin = min(capture_ms)
     arrivals = sorted(
         (
-            Arrival(at - quickest - begin + ONE_WAY_MS, n - first, captured - begin)
-            for n, captured, (_, _, at) in zip(numbers, capture_ms, rows, strict=True)
+            Arrival(at - quickest - begin + ONE_WAY_MS, n - first, captured - begin, flags)
+            for n, captured, (_, _, at, flags) in zip(numbers, capture_ms, rows, strict=True)
         ),
         key=lambda arrival: arrival.at_ms,
     )

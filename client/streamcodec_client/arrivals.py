@@ -10,7 +10,7 @@ from streamcodec.errors import ConfigError, MalformedPacket
 from streamcodec.packet import PacketType, parse
 from streamcodec.session import Message, StreamStart, Welcome
 
-COLUMNS = ("stream", "sequence", "capture_ms", "arrival_ms", "packet_ms")
+COLUMNS = ("stream", "sequence", "capture_ms", "arrival_ms", "packet_ms", "flags")
 
 
 class ArrivalRecorder:
@@ -28,7 +28,7 @@ class ArrivalRecorder:
             raise ConfigError(f"cannot write the trace {path}: {error.strerror}") from error
         self._file.write(",".join(COLUMNS) + "\n")
         self._rates: dict[int, tuple[int, int]] = {}  # sample rate in Hz, samples a packet
-        self._rows: list[tuple[int, int, float, float, float]] = []
+        self._rows: list[tuple[int, int, float, float, float, int]] = []
 
     def connected(self, welcome: Welcome, connection: int) -> None:
         self._rates.clear()
@@ -51,7 +51,8 @@ class ArrivalRecorder:
             return
         rate, samples = self._rates[packet.stream]
         capture_ms, packet_ms = packet.capture_time * 1000 / rate, samples * 1000 / rate
-        self._rows.append((packet.stream, packet.sequence, round(capture_ms, 3), round(received_ns / 1e6, 3), packet_ms))
+        row = packet.stream, packet.sequence, round(capture_ms, 3), round(received_ns / 1e6, 3), packet_ms, int(packet.flags)
+        self._rows.append(row)
 
     def flush(self) -> None:
         rows, self._rows = self._rows, []

@@ -21,7 +21,7 @@ from .audio_io import SINK_FORMS, SOURCE_FORMS, Sink, Source, pick_sink, pick_so
 from .clock import MonotonicClock
 from .impair import from_options
 from .live import LiveSettings, run_live
-from .options import bitrate_or_quality, codec_options, rate_options
+from .options import bitrate_or_quality, codec_options, dtx_option, rate_options
 from .ports import Codec, EncodingSettings, load_codec
 from .receiver import Receiver
 from .report import WIRE_NOTE, Reporter
@@ -120,6 +120,7 @@ def _audio_options(command: Command) -> Command:
 @_source_options
 @_audio_options
 @rate_options
+@dtx_option
 @codec_options
 def send(
     url: str,
@@ -138,6 +139,7 @@ def send(
     capped: bool,
     quality: float | None,
     bitrate: float | None,
+    dtx: bool,
     model: str | None,
     codec_device: str,
 ) -> None:
@@ -152,7 +154,7 @@ def send(
         )
         trace_file = _open_trace(opened, trace)
         codec = load_codec(model, codec_device)
-        sender = Sender(codec, origin, encoding, clock, duration_s=duration, trace=trace_file)
+        sender = Sender(codec, origin, encoding, clock, duration_s=duration, dtx=dtx, trace=trace_file)
         reporter = Reporter(clock, as_json=as_json, quiet=quiet)
         asyncio.run(run_live(settings, clock, reporter, sender, None, [trace_file]))
 
@@ -210,6 +212,7 @@ def listen(
 @click.option("--output-device", help="Where it differs from --device.")
 @click.option("--listen-trace", type=TRACE_PATH, metavar="FILE", help="As --trace, for what is heard.")
 @rate_options
+@dtx_option
 @codec_options
 def talk(
     url: str,
@@ -233,6 +236,7 @@ def talk(
     capped: bool,
     quality: float | None,
     bitrate: float | None,
+    dtx: bool,
     model: str | None,
     codec_device: str,
 ) -> None:
@@ -251,7 +255,7 @@ def talk(
         )
         traces = [_open_trace(opened, trace), _open_trace(opened, listen_trace)]
         reporter = Reporter(clock, as_json=as_json, quiet=quiet)
-        sender = Sender(codec, origin, encoding, clock, duration_s=duration, trace=traces[0])
+        sender = Sender(codec, origin, encoding, clock, duration_s=duration, dtx=dtx, trace=traces[0])
         receiver = _receiver(codec, target, clock, playout_ms, url, reporter, traces[1])
         asyncio.run(run_live(settings, clock, reporter, sender, receiver, traces))
 

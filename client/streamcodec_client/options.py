@@ -51,6 +51,13 @@ def rate_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--bitrate", type=BITRATE, help="Mean payload rate such as 6k.  [default: 6k]")(command)
 
 
+def dtx_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--dtx: what is not spoken is not sent."""
+    return click.option(
+        "--dtx", is_flag=True, help="While nobody speaks send only a description of the background, every 400 ms. Not for music."
+    )(command)
+
+
 def bitrate_or_quality(bitrate: float | None, quality: float | None) -> tuple[float | None, float | None]:
     """The default bit rate where nothing was asked for. Raises click.UsageError where both were."""
     if bitrate is not None and quality is not None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from streamcodec.comfort_noise import ComfortNoise
 from streamcodec.errors import PayloadError
 from streamcodec.packet import Flags, Packet
 from streamcodec.playout import Arrival, Play, PlayoutBuffer, PlayoutStatistics
@@ -53,6 +54,8 @@ class StreamPlayer:
         self.stream, self.name, self.info = stream, name, info
         self._decoder, self._playout, self._clock, self._trace = decoder, playout, clock, trace
         self._stretcher = stretcher
+        self._comfort = ComfortNoise(info.sample_rate, info.channels)
+        self._paused = False  # the talker said that nothing follows for now: the background goes on
         self._rest = np.zeros((0, info.channels), np.float32)
         self._last_sample = np.zeros(info.channels, np.float32)  # of what was decoded; zero after silence
         self._started: list[tuple[int, dict[str, Value]]] = []  # offset in the block being made, line of the trace
@@ -80,13 +83,14 @@ class StreamPlayer:
             self._trace.add(self._line(packet.sequence, received_ns, None, None, None, late=True) | {"played_ns": None})
 
     def end(self) -> None:
-        self._muted = False
+        self._muted = self._paused = False
         self._playout.end()
 
     def mute(self, muted: bool) -> None:
         """A pause that was announced needs no concealment."""
         self._muted = muted
         if muted:
+            self._paused = False
             self._playout.end()
         else:
             self._playout.resume()
@@ -100,6 +104,9 @@ class StreamPlayer:
                 break
             parts.append(pcm)
             have += len(pcm)
+        if have < samples and self._paused:
+            parts.append(self._background(samples - have))
+            have = samples
         pcm = np.concatenate(parts)
         self._rest = pcm[samples:]
         if not have and not self._last_sample.any():
@@ -151,16 +158,27 @@ class StreamPlayer:
         anew = Flags.RESET in event.flags or not event.follows
         if anew:
             self._decoder.reset()
+        was_paused, self._paused = self._paused, Flags.DTX in event.flags
         concealed = False
-        if not event.payload:  # DTX: the talker says that there is nothing to hear
+        if not event.payload:  # there is nothing to hear, not even a background
             pcm = np.zeros((self.info.packet_samples, self.info.channels), np.float32)
+            self._comfort.reset()
         else:
             try:
                 pcm = self._decoder.decode(event.payload)
             except PayloadError:
                 self._bad_payloads += 1
                 pcm, concealed = self._decoder.decode(None), True
-        return self._spliced(pcm) if anew else pcm, concealed
+        if Flags.VOICE not in event.flags:
+            self._comfort.learn(pcm)
+        if self._paused:  # it tells what the background is like; the noise that is like it goes on
+            pcm = self._comfort.make(len(pcm))
+        return self._spliced(pcm) if anew or self._paused != was_paused else pcm, concealed
+
+    def _background(self, samples: int) -> Pcm:
+        pcm = self._comfort.make(samples)
+        self._last_sample = pcm[-1]
+        return pcm
 
     def _spliced(self, pcm: Pcm) -> Pcm:
         """No click where a stretch ends or the decoder begins anew: the last sample fades out over SPLICE_MS."""

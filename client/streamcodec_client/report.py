@@ -109,6 +109,8 @@ def _rates(now: SenderStatistics | ReceiverStatistics, before: tuple[int, int], 
 
 def _sent_text(sent: SenderStatistics, rates: dict[str, float]) -> str:
     text = f"{_kilobits(rates)}, {sent.packets} packets, dropped {sent.dropped}"
+    if sent.silent:
+        text += f", silent {sent.silent}"
     if sent.lost_ms:
         text += f", capture lost {sent.lost_ms:.0f} ms"
     if sent.invalid_samples:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from streamcodec.config import CodecConfig
+from streamcodec.dtx import DtxGate
 from streamcodec.packet import SEQUENCE_MODULUS, Flags, Packet, serialize
 from streamcodec.session import Message, Mute, StreamInfo, Welcome
 
@@ -22,6 +23,7 @@ from .ports import Codec, Encoder, EncodingSettings
 from .resample import LiveResampler
 from .trace import Trace
 from .transport import Transport, wire_bytes
+from .voice_activity import VoiceActivity
 from .worker import run_worker
 
 QUEUE_LIMIT_MS = 200.0  # what waits longer for the socket would be heard too late
@@ -50,6 +52,7 @@ class SenderStatistics:
     payload_bytes: int
     wire_bytes: int
     dropped: int  # encoded and not sent: the link was too slow, or broke
+    silent: int  # encoded and not sent: nobody spoke
     unconnected_ms: float  # captured while there was no relay to send it to
     lost_ms: float  # the source lost it, because we read too slowly
     invalid_samples: int  # not finite: replaced with silence
@@ -72,8 +75,20 @@ def stream_info(model_hash: str, config: CodecConfig, bitrate_bps: float | None)
 class Packetizer:
     """Blocks of a source in, numbered packets out. Used by one thread."""
 
-    def __init__(self, encoder: Encoder, info: StreamInfo, source_rate: int, source_channels: int, clock: Clock) -> None:
-        self._encoder, self._info, self._clock = encoder, info, clock
+    def __init__(
+        self,
+        encoder: Encoder,
+        info: StreamInfo,
+        source_rate: int,
+        source_channels: int,
+        clock: Clock,
+        activity: VoiceActivity | None = None,
+    ) -> None:
+        """With `activity`, packets in which nobody speaks are left out (DTX)."""
+        self._encoder, self._info, self._clock, self._activity = encoder, info, clock, activity
+        self._gate: DtxGate[Outgoing] = DtxGate(info.packet_samples * 1000 / info.sample_rate)
+        self._unjudged = np.zeros((0, info.channels), np.float32)  # what the encoder has and has made no packet of
+        self.silent = 0  # packets left out
         self._source_rate = source_rate
         self._channels = info.channels
         self._resampler = LiveResampler(source_rate, info.sample_rate, self._channels)
@@ -100,11 +115,15 @@ class Packetizer:
             return []
         if connection != self._connection:
             self._encoder.reset()
+            self._gate.reset()
+            self._unjudged = self._unjudged[:0]
             self._flags |= Flags.RESET
             if began:
                 self._flags |= Flags.DISCONTINUITY
             self._connection, self._packet_start = connection, began
         start_ns = self._clock.now_ns()
+        if self._activity is not None:
+            self._unjudged = np.concatenate([self._unjudged, resampled])
         return self._packets(self._encoder.encode(resampled), start_ns)
 
     def flush(self) -> list[Outgoing]:
@@ -122,18 +141,31 @@ class Packetizer:
         outgoing = []
         for payload in payloads:
             packet = Packet(
-                flags=self._flags,
+                flags=Flags(0),
                 stream=0,  # the relay says which
-                sequence=self._sequence % SEQUENCE_MODULUS,
+                sequence=0,  # numbered when it is sent: a pause is no loss
                 capture_time=self._packet_start % SEQUENCE_MODULUS,
                 payload=payload,
             )
             self._packet_start += self._info.packet_samples
-            self._sequence += 1
-            self._flags = Flags(0)
             captured_ns = min(self._time_of(self._packet_start), start_ns)
-            outgoing.append(Outgoing(packet, self._connection, captured_ns, start_ns, encoded_ns))
+            made = Outgoing(packet, self._connection, captured_ns, start_ns, encoded_ns)
+            outgoing += [self._numbered(o, flags) for o, flags in self._worth_sending(made)]
         return outgoing
+
+    def _worth_sending(self, made: Outgoing) -> list[tuple[Outgoing, Flags]]:
+        if self._activity is None:
+            return [(made, Flags(0))]
+        heard, self._unjudged = np.split(self._unjudged, [self._info.packet_samples])
+        sent = self._gate.push(made, self._activity.active(heard))
+        self.silent += 1 - len(sent)
+        return sent
+
+    def _numbered(self, outgoing: Outgoing, flags: Flags) -> Outgoing:
+        flags, self._flags = flags | self._flags, Flags(0)
+        packet = dataclasses.replace(outgoing.packet, flags=flags, sequence=self._sequence % SEQUENCE_MODULUS)
+        self._sequence += 1
+        return dataclasses.replace(outgoing, packet=packet)
 
     def _time_of(self, position: int) -> int:
         """When the sound at this position of the stream was captured; the resampler's output is that much older than its input."""
@@ -213,15 +245,19 @@ class Sender:
         clock: Clock,
         *,
         duration_s: float | None = None,
+        dtx: bool = False,
         trace: Trace | None = None,
     ) -> None:
-        """`duration_s`: how much of the source is sent; None sends it all."""
+        """`duration_s`: how much of the source is sent; None sends it all. `dtx`: silence is described now and then, and not sent.
+        Raises ConfigError for settings that the codec, or the detector of voices, refuses.
+        """
         self._codec, self._source, self._settings, self._clock, self._trace = codec, source, settings, clock, trace
         self._limit = None if duration_s is None else round(duration_s * source.sample_rate)
         # Made here, so that settings which the codec refuses are refused before anything is started.
         self._encoder = codec.encoder(settings)
         self.info = stream_info(codec.hash, self._encoder.config, settings.bitrate_bps)
-        self._packetizer = Packetizer(self._encoder, self.info, source.sample_rate, source.channels, clock)
+        activity = VoiceActivity(self.info.sample_rate) if dtx else None
+        self._packetizer = Packetizer(self._encoder, self.info, source.sample_rate, source.channels, clock, activity)
         self._queue = SendQueue()
         self._wake = asyncio.Event()
         self._connection: int | None = None  # written by the event loop, read by the worker
@@ -267,6 +303,7 @@ class Sender:
             payload_bytes=self._payload_bytes,
             wire_bytes=self._wire_bytes,
             dropped=self._queue.dropped + self._unsent,
+            silent=self._packetizer.silent,
             unconnected_ms=self._packetizer.unconnected_samples / per_ms,
             lost_ms=self._packetizer.lost_samples / per_ms,
             invalid_samples=self._packetizer.invalid_samples,

@@ -1,0 +1,170 @@
+"""Silence is not sent, a pause is no loss, and what is heard meanwhile sounds like what was there before."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from conftest import voice
+from fakes import FakeEncoder, ManualClock, fake_info, fake_payload
+from streamcodec.adaptive import AdaptivePlayout
+from streamcodec.comfort_noise import ComfortNoise
+from streamcodec.dtx import DESCRIPTION_MS, HANGOVER_MS, PRE_ROLL_MS, DtxGate
+from streamcodec.packet import Flags
+from streamcodec.playout import Conceal, FixedPlayout, Play, PlayoutBuffer
+from streamcodec_client.audio_io import Block
+from streamcodec_client.sender import Outgoing, Packetizer
+from streamcodec_client.voice_activity import VoiceActivity
+
+PACKET_MS = 20
+RATE = 16_000
+
+
+def sent(activity: list[bool]) -> list[tuple[int, Flags]]:
+    gate = DtxGate[int](PACKET_MS)
+    return [out for number, active in enumerate(activity) for out in gate.push(number, active)]
+
+
+def test_speech_passes_whole() -> None:
+    assert sent([True] * 30) == [(n, Flags.VOICE) for n in range(30)]
+
+
+def test_silence_is_described_now_and_then_and_not_sent() -> None:
+    activity = [True] * 10 + [False] * 1_000
+    out = sent(activity)[10:]
+    hangover = int(HANGOVER_MS / PACKET_MS)
+    assert [flags for _, flags in out[:hangover]] == [Flags(0)] * hangover
+    described = [number for number, flags in out[hangover:]]
+    assert {flags for _, flags in out[hangover:]} == {Flags.DTX}
+    assert described[0] == 10 + hangover
+    assert set(np.diff(described)) == {int(DESCRIPTION_MS / PACKET_MS)}
+    assert len(described) < 0.2 * 1_000
+
+
+def test_a_word_is_sent_with_what_came_before_it() -> None:
+    out = sent([True] * 10 + [False] * 25 + [True] * 5)
+    before = int(PRE_ROLL_MS / PACKET_MS)
+    assert out[-5 - before :] == [(n, Flags.VOICE) for n in range(35 - before, 40)]
+    numbers = [n for n, _ in out]
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_short_pause_is_none() -> None:
+    activity = ([True] * 5 + [False] * 12) * 10
+    assert [n for n, _ in sent(activity)] == list(range(len(activity)))
+
+
+@pytest.mark.parametrize("one_way_jitter_ms", [0.0, 15.0])
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_a_pause_is_never_taken_for_loss(adaptive: bool, one_way_jitter_ms: float) -> None:
+    """Two seconds of speech and three of silence, again and again, over a network that loses nothing."""
+    buffer: PlayoutBuffer = AdaptivePlayout(packet_ms=20, samples_per_ms=16) if adaptive else FixedPlayout(packet_ms=20)
+    rng = np.random.default_rng(1)
+    gate, waiting = DtxGate[int](PACKET_MS), list[tuple[float, int, int, Flags]]()
+    sequence = 0
+    for number in range(3_000):
+        for captured, flags in gate.push(number, number * PACKET_MS % 5_000 < 2_000):
+            at = number * PACKET_MS + 40 + one_way_jitter_ms * rng.random()
+            waiting.append((at, sequence, captured, flags))
+            sequence += 1
+    total, now, played, concealed, index = sequence, 0.0, [], 0, 0
+    waiting.sort()
+    while now < 3_000 * PACKET_MS + 500:
+        while index < len(waiting) and waiting[index][0] <= now:
+            at, sequence, captured, flags = waiting[index]
+            buffer.receive(sequence, captured * 320, b"x", flags, at)
+            index += 1
+        event = buffer.poll(now)
+        if isinstance(event, Play):
+            played.append(event.sequence)
+        concealed += isinstance(event, Conceal)
+        now += PACKET_MS / event.speed if isinstance(event, Play) else PACKET_MS if event else 10.0
+    settled = [s for s in played if s > 150]
+    if adaptive:
+        assert concealed == 0
+        assert len(settled) >= 0.995 * (total - 151)
+    else:  # it has no way to catch up with a pre-roll: it plays what is not late
+        assert concealed <= 0.01 * total
+
+
+def test_the_beginning_of_a_word_is_played_on_a_quiet_network() -> None:
+    buffer = AdaptivePlayout(packet_ms=20, samples_per_ms=16)
+    now = 0.0
+    for number in range(50):
+        buffer.receive(number, 320 * number, b"x", Flags.DTX if number == 49 else Flags(0), now)
+        buffer.poll(now)
+        now += 20
+    while buffer.poll(now) is not None:
+        now += 20
+    # A second later: three packets that were held back, and the one in which somebody speaks.
+    now += 1_000
+    for number in range(4):
+        buffer.receive(50 + number, 320 * round(now / 20 - 3 + number), b"x", Flags.VOICE, now)
+    heard = [buffer.poll(now + 20 * i) for i in range(4)]
+    assert [event.sequence for event in heard if isinstance(event, Play)] == [50, 51, 52, 53]
+
+
+class Loud:
+    """A detector that needs no ears."""
+
+    def active(self, pcm: np.ndarray) -> bool:
+        assert len(pcm) == 320
+        return bool(np.abs(pcm).max() > 0.1)
+
+
+def packets(levels: list[float]) -> tuple[list[Outgoing], Packetizer]:
+    """One packet of each level, captured in blocks of 10 ms."""
+    packetizer = Packetizer(FakeEncoder(), fake_info(), RATE, 1, ManualClock(), Loud())  # type: ignore[arg-type]
+    out = []
+    for number in range(2 * len(levels)):
+        pcm = np.full((160, 1), levels[number // 2], np.float32)
+        out += packetizer.push(Block(pcm, 160 * number, 10_000_000 * (number + 1)), connection=1)
+    return out, packetizer
+
+
+def test_packets_are_numbered_as_they_are_sent_and_timed_as_they_were_captured() -> None:
+    levels = [0.5] * 5 + [0.0] * 30 + [0.5] * 5
+    out, packetizer = packets(levels)
+    assert [o.packet.sequence for o in out] == list(range(len(out)))
+    captured = [o.packet.capture_time // 320 for o in out]
+    assert captured[:5] == list(range(5))
+    assert captured[-8:] == list(range(32, 40))
+    assert [o.packet.payload for o in out] == [fake_payload(levels[c]) for c in captured]
+    assert out[0].packet.flags == Flags.RESET | Flags.VOICE
+    assert packetizer.silent == len(levels) - len(out) > 0
+
+
+def test_the_detector_hears_a_voice_and_not_a_faint_noise() -> None:
+    detector = VoiceActivity(RATE)
+    rng = np.random.default_rng(0)
+    noise = (0.001 * rng.standard_normal((RATE, 1))).astype(np.float32)
+    speech = voice(1.0)[:, None] if voice(1.0).ndim == 1 else voice(1.0)
+    blocks = [detector.active(pcm) for pcm in np.split(np.concatenate([noise, speech.astype(np.float32)]), 100)]
+    assert sum(blocks[10:50]) <= 4
+    assert sum(blocks[50:]) >= 35
+
+
+def test_comfort_noise_has_the_level_and_the_colour_of_the_background() -> None:
+    rng = np.random.default_rng(0)
+    white = rng.standard_normal((RATE, 2)).astype(np.float32)
+    dark = np.apply_along_axis(lambda x: np.convolve(x, np.ones(8) / 8, "same"), 0, white) * np.array([0.02, 0.005])
+    comfort = ComfortNoise(RATE, 2, np.random.default_rng(1))
+    assert not comfort.make(100).any()
+    for part in np.split(dark.astype(np.float32), 50):
+        comfort.learn(part)
+    made = np.concatenate([comfort.make(n) for n in (160, 7, 320, RATE)])
+    for channel in range(2):
+        level_db = 20 * np.log10(made[160:, channel].std() / dark[:, channel].std())
+        assert abs(level_db) < 1.5
+        low, high = (np.abs(np.fft.rfft(x)) ** 2 for x in (dark[:, channel], made[-RATE:, channel]))
+        for a, b in ((0, 1_000), (1_000, 2_000), (2_000, 4_000)):
+            assert abs(10 * np.log10(high[a:b].sum() / low[a:b].sum())) < 3
+
+
+def test_the_end_of_a_word_is_no_background() -> None:
+    rng = np.random.default_rng(0)
+    comfort = ComfortNoise(RATE, 1, rng)
+    loud = 0.3 * rng.standard_normal((800, 1))
+    faint = 0.003 * rng.standard_normal((2_400, 1))
+    comfort.learn(np.concatenate([loud, faint]).astype(np.float32))
+    assert comfort.make(RATE).std() == pytest.approx(0.003, rel=0.3)
