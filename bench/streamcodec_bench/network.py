@@ -21,6 +21,7 @@ SAMPLES_PER_MS = 16.0
 ONE_WAY_MS = 40.0
 DRIFTS_PPM = (50, -50, 100, -100, 300, -300)
 CAPTURE_WRAP_MS = SEQUENCE_MODULUS / SAMPLES_PER_MS
+NO_FLAGS = Flags(0)
 IDLE_MS = 10.0  # a sink asks for the next block
 
 Rng = np.random.Generator
@@ -33,7 +34,7 @@ class Arrival:
     at_ms: float
     number: int
     captured_ms: float  # by the sender's clock: what the packet says
-    flags: Flags = Flags(0)
+    flags: Flags = NO_FLAGS
 
 
 @dataclasses.dataclass(frozen=True)
