@@ -79,13 +79,16 @@ class StreamInfo:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hello:
-    """Client to relay, first message of a connection. A talker brings its stream_info."""
+    """Client to relay, first message of a connection. A talker brings its stream_info. resume: the session of the connection
+    before, whose stream goes on.
+    """
 
     role: Role
     room: str
     name: str = ""
     stream_info: StreamInfo | None = None
     version: int = VERSION
+    resume: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -265,7 +268,7 @@ def _parse_hello(fields: _Fields) -> Hello:
     info = _parse_info(fields.section("stream_info")) if fields.has("stream_info") else None
     if info is None and Role(role).talks:
         raise MalformedMessage(f"hello lacks stream_info: role {role} sends audio")
-    return Hello(Role(role), fields.name("room"), fields.text("name", ""), info, version)
+    return Hello(Role(role), fields.name("room"), fields.text("name", ""), info, version, fields.text("resume", ""))
 
 
 def _parse_welcome(fields: _Fields) -> Welcome:

@@ -213,6 +213,17 @@ async def test_while_a_talker_pauses_the_background_goes_on_and_nothing_is_conce
     assert room.receiver.everybody_left
 
 
+async def test_a_talker_whose_connection_broke_goes_on_where_it_was(room: Room) -> None:
+    room.joins(1)
+    await speak(room, 4, lambda: room.says(1, 0.5))
+    room.leaves(1)
+    room.joins(1)  # the same stream over another connection, before all was played
+    assert (await speak(room, 4, lambda: room.says(1, 0.5)))[-1] == 0.5
+    statistics = room.receiver.statistics()
+    assert (statistics.concealed, len(statistics.streams)) == (0, 1)
+    assert len(room.model.decoders) == 2  # the warm-up's, and one
+
+
 async def test_another_model_is_named_and_the_others_are_heard(room: Room) -> None:
     room.joins(1, fake_info(model="feedfeedfeedfeed"))
     room.joins(2)

@@ -55,6 +55,50 @@ def test_a_joiner_learns_who_talks_and_the_others_learn_of_it() -> None:
     assert drain(early) == drain(late) == [StreamEnd(ada.stream or 0)]
 
 
+def again(session: str, room: str = "a", role: Role = Role.TALK) -> Hello:
+    return Hello(role, room, "Ada", INFO, resume=session)
+
+
+def test_a_talker_whose_connection_broke_goes_on_under_its_number() -> None:
+    rooms = Rooms()
+    ear, ada = listener(rooms), talker(rooms)
+    number = ada.stream
+    rooms.leave(ada)
+    talker(rooms, name="Eve")
+    drain(ear)
+    back, told = rooms.join(again(ada.session))
+    assert back.stream == number
+    assert ear in told
+    assert drain(ear) == [StreamStart(number or 0, "Ada", INFO)]
+    assert rooms.join(again(ada.session))[0].stream != number  # a session is resumed once
+
+
+def test_a_connection_that_the_relay_still_believes_in_is_replaced() -> None:
+    rooms = Rooms(RoomLimits(max_talkers=1))
+    ear, ada = listener(rooms), talker(rooms)
+    drain(ear)
+    back = rooms.join(again(ada.session))[0]
+    assert back.stream == ada.stream
+    assert rooms.replaced == {ada}
+    assert rooms.leave(ada) == []
+    assert [type(m) for m in drain(ear)] == [StreamStart]  # no goodbye: the stream goes on
+    rooms.publish(back, media(1), 0)
+    assert [p.stream for p in drain(ear) if isinstance(p, Packet)] == [back.stream]
+    rooms.leave(back)
+    assert drain(ear) == [StreamEnd(back.stream or 0)]
+
+
+def test_a_session_is_resumed_in_its_own_room_alone() -> None:
+    rooms = Rooms()
+    ada = talker(rooms)
+    elsewhere = rooms.join(again(ada.session, room="b"))[0]
+    assert elsewhere.stream != ada.stream
+    assert ada.room is not None
+    assert rooms.join(again(ada.session, role=Role.LISTEN))[0].stream is None
+    assert ada.room is not None
+    assert rooms.join(again("nobody's"))[0].stream not in (ada.stream, elsewhere.stream)
+
+
 def test_media_reaches_the_rooms_listeners_under_the_relays_stream_number() -> None:
     rooms = Rooms()
     ada, near, far = talker(rooms), listener(rooms), listener(rooms, "b")

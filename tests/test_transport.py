@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any
@@ -29,6 +30,7 @@ from streamcodec.session import (
     parse_message,
     serialize_message,
 )
+from streamcodec_client import transport
 from streamcodec_client.clock import MonotonicClock
 from streamcodec_client.transport import RelayTransport, check_url, wire_bytes
 
@@ -200,10 +202,38 @@ async def test_a_relay_that_dies_is_reconnected_to_and_nothing_is_replayed(relay
     assert await client.transport.send(b"fresh")
     hello = await relay.received.get()
     assert isinstance(hello, str)
-    assert parse_message(hello) == HELLO
+    assert parse_message(hello) == dataclasses.replace(HELLO, resume="session")
     assert await relay.received.get() == b"fresh"
     client.transport.close()
     await client.ends()
+
+
+async def test_an_attempt_that_hangs_does_not_hold_up_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "STAGGER_S", 0.01)
+    began: list[asyncio.Event] = []
+    cancelled = asyncio.Event()
+
+    async def attempt() -> str:
+        began.append(asyncio.Event())
+        if len(began) < 3:
+            try:
+                await asyncio.Event().wait()  # a SYN that was lost
+            finally:
+                cancelled.set()
+        return f"attempt {len(began)}"
+
+    assert await RelayTransport._first_of(attempt) == "attempt 3"  # type: ignore[arg-type, comparison-overlap]
+    assert cancelled.is_set()
+
+
+async def test_a_refusal_is_told_when_no_attempt_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "STAGGER_S", 10)
+
+    async def attempt() -> str:
+        raise ConnectionRefusedError("nobody here")
+
+    with pytest.raises(ConnectionRefusedError, match="nobody here"):
+        await RelayTransport._first_of(attempt)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

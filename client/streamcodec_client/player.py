@@ -86,6 +86,11 @@ class StreamPlayer:
         self._muted = self._paused = False
         self._playout.end()
 
+    def resume(self) -> None:
+        """Takes `end` back: the talker's connection broke, and its stream goes on over another."""
+        if not self._muted:
+            self._playout.resume()
+
     def mute(self, muted: bool) -> None:
         """A pause that was announced needs no concealment."""
         self._muted = muted

@@ -222,7 +222,8 @@ class Receiver:
         known = self._players.get(key)
         if known is not None:
             if dataclasses.replace(known.info, bitrate_bps=info.bitrate_bps) == info:
-                return  # only the rate is another: decoding goes on
+                known.resume()  # only the rate is another, or the talker's connection: decoding goes on
+                return
             self._ended = self._ended.plus(self._players.pop(key).statistics())
         self._met_somebody, self._lost_somebody = True, False
         try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import ipaddress
 import secrets
 import socket
 import ssl
-from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -26,9 +27,12 @@ MAX_MESSAGE_BYTES = 1 << 20  # media and most messages stay far below; a welcome
 SEND_BUFFER_BYTES = 8192
 WRITE_LIMIT_BYTES = 256
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.1, 5.0
+EAGER_BACKOFF_S, EAGER_S = 0.6, 60.0  # the longest in the first minute without a relay: somebody is waiting in mid-sentence
+# A lost SYN is repeated after 1, 3, 7 s: another attempt beside it finds a network that is back sooner.
+STAGGER_S, MOST_ATTEMPTS = 0.6, 8
 STEADY_S = 5.0  # a connection that held for so long earns a quick reconnect
 OPEN_TIMEOUT_S, CLOSE_TIMEOUT_S = 5.0, 1.0
-PING_INTERVAL_S, PING_TIMEOUT_S = 5.0, 10.0
+PING_INTERVAL_S, PING_TIMEOUT_S = 1.5, 3.0  # TCP waits for minutes before it calls a path dead
 # What the relay will say again however often it is asked. Any other end is worth another try.
 FATAL_CLOSE_CODES = frozenset({1002, 1003, 1007, 1008, 1009, 1010, *range(4400, 4500)}) - {CloseCode.TOO_SLOW}
 FATAL_HTTP_STATUS = frozenset({400, 401, 403, 404, 405, 410, 426})
@@ -161,9 +165,9 @@ class RelayTransport:
 
     async def _stay_connected(self) -> None:
         failures = 0
-        began_ns = self._clock.now_ns()
+        began_ns = alone_since_ns = self._clock.now_ns()
         while not self._closing.is_set():
-            attempt_ns = self._clock.now_ns()
+            attempt_ns, connections = self._clock.now_ns(), self._connections
             try:
                 reason = await self._one_connection()
             except (OSError, TimeoutError, InvalidHandshake, InvalidProxy) as error:
@@ -171,17 +175,51 @@ class RelayTransport:
             if reason is None:
                 return
             now_ns = self._clock.now_ns()
+            if self._connections != connections:
+                alone_since_ns = now_ns
             if not self._connections and now_ns - began_ns >= self._first_connection_s * 1e9:
                 what = f"not let in at {self._url}" if self._complaint else f"no relay at {self._url}"
                 raise ConnectionRefused(f"{what}: {reason} (tried for {self._first_connection_s:g} s)")
             failures = 0 if self._connections and now_ns - attempt_ns >= STEADY_S * 1e9 else failures + 1
-            longest_s = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(failures, 10))
+            most_s = EAGER_BACKOFF_S if now_ns - alone_since_ns < EAGER_S * 1e9 else LONGEST_BACKOFF_S
+            longest_s = min(most_s, FIRST_BACKOFF_S * 2 ** min(failures, 10))
             await asyncio.sleep(longest_s * (0.5 + 0.5 * self._jitter()))
 
     async def _one_connection(self) -> str | None:
         """-> why it ended; None where the relay has nothing more to say."""
+        socket_ = await self._first_of(self._open)
         try:
-            socket_ = await connect(
+            return await self._converse(socket_)
+        finally:
+            await socket_.close()
+
+    @staticmethod
+    async def _first_of(attempt: Callable[[], Coroutine[Any, Any, ClientConnection]]) -> ClientConnection:
+        """The first connection to come about, out of attempts begun STAGGER_S apart. Raises what the last of them raised where none
+        is left: refusals are quick, and then it is the back-off's turn.
+        """
+        pending: set[asyncio.Task[ClientConnection]] = set()
+        try:
+            while True:
+                if len(pending) < MOST_ATTEMPTS:
+                    pending.add(asyncio.ensure_future(attempt()))
+                done, pending = await asyncio.wait(pending, timeout=STAGGER_S, return_when=asyncio.FIRST_COMPLETED)
+                opened = [task for task in done if task.exception() is None]
+                pending |= set(opened[1:])  # two at once: one is enough
+                if opened:
+                    return opened[0].result()
+                if done and not pending:
+                    done.pop().result()
+        finally:
+            for task in pending:
+                task.cancel()
+            for result in await asyncio.gather(*pending, return_exceptions=True):
+                if isinstance(result, ClientConnection):
+                    result.transport.abort()
+
+    async def _open(self) -> ClientConnection:
+        try:
+            return await connect(
                 self._url,
                 subprotocols=[Subprotocol(SUBPROTOCOL)],
                 compression=None,  # payloads are entropy-coded already
@@ -195,10 +233,6 @@ class RelayTransport:
             )
         except InvalidURI as error:
             raise ConfigError(str(error)) from error
-        try:
-            return await self._converse(socket_)
-        finally:
-            await socket_.close()
 
     async def _converse(self, socket_: ClientConnection) -> str | None:
         raw = socket_.transport.get_extra_info("socket")
@@ -234,6 +268,7 @@ class RelayTransport:
             return
         self._socket = socket_
         self._connections += 1
+        self._hello = dataclasses.replace(self._hello, resume=message.session)
         for listener in self._listeners:
             listener.connected(message, self._connections)
 

@@ -147,6 +147,9 @@ class Relay:
         except ConnectionClosed:
             return
         self._wakers[member], self._connections[member] = asyncio.Event(), connection
+        while self.rooms.replaced:
+            if old := self._connections.get(self.rooms.replaced.pop()):
+                old.transport.abort()  # its client has given it up: a close frame would find nobody
         self._wake(told)
         writer = asyncio.create_task(self._write(member, connection))
         try:

@@ -26,6 +26,7 @@ from streamcodec.session import (
 
 STREAM_NUMBERS = 1 << 16
 MAX_CONTROL_BACKLOG = 256
+MAX_DEPARTED = 4_096  # talkers whose streams can be resumed after their connections broke
 
 
 class Refused(StreamcodecError):
@@ -122,6 +123,7 @@ class Member:
 
     def __init__(self, role: Role, name: str, mailbox: Mailbox) -> None:
         self.role, self.name, self.mailbox = role, name, mailbox
+        self.session = secrets.token_hex(8)  # who knows it may resume the stream
         self.stream: int | None = None
         self.info: StreamInfo | None = None
         self.muted = False
@@ -143,12 +145,17 @@ class Room:
 
 
 class Rooms:
-    """All rooms of a relay. Methods return the members that have something new to be sent, or to be sent away (`overflowed`)."""
+    """All rooms of a relay. Methods return the members that have something new to be sent. Those to be sent away are in
+    `overflowed`; connections that their own clients have given up for another, in `replaced`.
+    """
 
     def __init__(self, limits: RoomLimits | None = None) -> None:
         self.limits = limits or RoomLimits()
         self.counters = Counters()
         self.overflowed: set[Member] = set()
+        self.replaced: set[Member] = set()
+        self._talking: dict[str, Member] = {}  # by session
+        self._departed: dict[str, tuple[str, int]] = {}  # session -> room and stream, oldest first
         self._rooms: dict[str, Room] = {}
         self._next_stream = 0
         self._streams: set[int] = set()
@@ -158,7 +165,11 @@ class Rooms:
         return self._rooms
 
     def join(self, hello: Hello) -> tuple[Member, list[Member]]:
-        """-> the new member, its welcome in its mailbox, and everybody who has something to be sent. Raises Refused."""
+        """-> the new member, its welcome in its mailbox, and everybody who has something to be sent. Raises Refused.
+
+        A talker that names its last session keeps its stream's number, whether or not we have seen that connection break.
+        """
+        resumed = self._resumed(hello)
         room = self._room_for(hello)
         talkers, listeners = list(room.talkers()), sum(1 for _ in room.listeners())
         if hello.role.talks and len(talkers) >= self.limits.max_talkers:
@@ -170,11 +181,13 @@ class Rooms:
         streams = [StreamStart(t.stream, t.name, t.info) for t in talkers if t.stream is not None and t.info is not None]
         told: list[Member] = [member]
         if hello.role.talks:
-            member.stream, member.info = self._new_stream(), hello.stream_info
+            member.stream, member.info = self._new_stream() if resumed is None else resumed, hello.stream_info
+            self._streams.add(member.stream)
+            self._talking[member.session] = member
         self._rooms[room.name] = room
         room.members[member] = None
         talking, listening = len(talkers) + hello.role.talks, listeners + hello.role.listens
-        welcome = Welcome(secrets.token_hex(8), room.name, member.stream, (), talking, listening)
+        welcome = Welcome(member.session, room.name, member.stream, (), talking, listening)
         for text in _introduce(welcome, streams):
             member.mailbox.put_control(text)
         for talker in talkers:
@@ -195,7 +208,10 @@ class Rooms:
             del self._rooms[room.name]
         if member.stream is None:
             return []
-        self._streams.discard(member.stream)
+        self._forget(member)
+        self._departed[member.session] = room.name, member.stream
+        if len(self._departed) > MAX_DEPARTED:
+            del self._departed[next(iter(self._departed))]
         return self._tell(room.listeners(), StreamEnd(member.stream))
 
     def publish(self, member: Member, datagram: bytes, now_ms: float) -> list[Member]:
@@ -229,6 +245,27 @@ class Rooms:
             member.info = message.info
             return self._tell(room.listeners(but=member), StreamStart(member.stream, member.name, message.info))
         raise self._refusal(CloseCode.POLICY_VIOLATION, f"a {member.role} connection may not send {type(message).__name__} now")
+
+    def _resumed(self, hello: Hello) -> int | None:
+        """The number of the stream that goes on; its earlier connection, if we still have it, is replaced."""
+        before = self._talking.get(hello.resume)
+        if before is not None and before.room is not None and before.room.name == hello.room and hello.role.talks:
+            del before.room.members[before]
+            before.room = None  # leaving later, it leaves nothing
+            self.overflowed.discard(before)
+            self.replaced.add(before)
+            self._forget(before)
+            return before.stream
+        room, stream = self._departed.get(hello.resume, ("", -1))
+        if room != hello.room or not hello.role.talks or stream in self._streams:
+            return None
+        del self._departed[hello.resume]
+        return stream
+
+    def _forget(self, member: Member) -> None:
+        if member.stream is not None:
+            self._streams.discard(member.stream)
+        self._talking.pop(member.session, None)
 
     def _room_for(self, hello: Hello) -> Room:
         if self.limits.rooms is not None and hello.room not in self.limits.rooms:
