@@ -58,6 +58,28 @@ def network(seed: int, only: str, hours: float, playouts: str, traces: tuple[Pat
 
 
 @bench.command()
+@click.option("--delay-ms", default=20.0, show_default=True, help="Of the link, each way.")
+@click.option(
+    "--loss", default="0,1,3", show_default=True, help="Percent of IP packets, each way; comma-separated, a session each."
+)
+@click.option("--outage", default="0", show_default=True, help="Seconds for which nothing passes; comma-separated, a session each.")
+@click.option("--source", type=FILE, default=SPEECH, help="Recording to send, over and over.")
+@click.option("--bitrate", type=float, default=6_000, show_default=True, help="bit/s")
+@click.option("--model", help="Name of a shipped model, or a folder with one.")
+def link(delay_ms: float, loss: str, outage: str, source: Path, bitrate: float, model: str | None) -> None:
+    """Live sessions over a real, bad link between two network namespaces. Needs Linux and root.
+
+    Talker and listener are on one side, the relay on the other: each packet crosses the link twice. Times in ms.
+    """
+    from .outage import TABLE_HEAD, measure, table_row
+
+    click.echo(TABLE_HEAD)
+    for share in _numbers(loss):
+        for seconds in _numbers(outage):
+            click.echo(table_row(measure(source, delay_ms, share / 100, seconds, model, bitrate)))
+
+
+@bench.command()
 @click.option("--data", type=FOLDER, required=True, help="Folder of clean speech that was not trained on.")
 @click.option("--rates", default="6,12", show_default=True, help="kbit/s, comma-separated.")
 @click.option("--share", default=5.0, show_default=True, help="Percent of packets lost.")
@@ -165,6 +187,14 @@ def _rates(text: str) -> list[float]:
         return [float(rate) * 1000 for rate in text.split(",")]
     except ValueError as error:
         raise click.BadParameter(f"{text!r}: write kbit/s such as 3,6,12") from error
+
+
+def _numbers(text: str) -> list[float]:
+    """Comma-separated. Raises click.BadParameter."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}: write numbers such as 0,1,3") from error
 
 
 def _need(modules: set[str]) -> None:

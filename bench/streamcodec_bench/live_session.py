@@ -29,7 +29,9 @@ class SessionFailed(StreamcodecError):
 
 @dataclasses.dataclass(frozen=True)
 class SessionPlan:
-    """What is sent and how. `source` is a recording; everything the session writes goes into `folder`."""
+    """What is sent and how. `source` is a recording; everything the session writes goes into `folder`. The prefixes are commands
+    that run the relay, and talker and listener, somewhere else than here.
+    """
 
     source: Path
     folder: Path
@@ -37,6 +39,9 @@ class SessionPlan:
     packet_ms: int = 20
     playout_ms: str = "adaptive"
     model: str | None = None
+    relay_host: str = "127.0.0.1"
+    relay_prefix: tuple[str, ...] = ()
+    client_prefix: tuple[str, ...] = ()
 
     @property
     def decoded(self) -> Path:
@@ -65,17 +70,18 @@ def run_session(plan: SessionPlan, on_progress: Callable[[dict[str, Any]], None]
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
     model = ["--model", plan.model] if plan.model else []
-    with _started([*PROGRAM, "serve", "--host", "127.0.0.1", "--port", "0"]) as relay:
+    client = [*plan.client_prefix, *PROGRAM]
+    with _started([*plan.relay_prefix, *PROGRAM, "serve", "--host", plan.relay_host, "--port", "0"]) as relay:
         url = _line_with(relay, "listening on ").split("listening on ")[1].split()[0]
         room = ["--url", url, "--room", "bench", "--json", *model]
         listen = ["listen", "--sink", str(plan.decoded), "--trace", str(plan.listener_trace)]
         listen += ["--playout-ms", plan.playout_ms, "--rate", str(_sample_rate(plan.source)), "--exit-when-done"]
         send = ["send", "--source", str(plan.source), "--trace", str(plan.sender_trace)]
         send += ["--bitrate", str(plan.bitrate_bps), "--packet-ms", str(plan.packet_ms)]
-        with _started([*PROGRAM, *listen, *room]) as listener:
+        with _started([*client, *listen, *room]) as listener:
             _line_with(listener, '"connected": true')  # nothing of the beginning is missed
             # Into a file: nobody reads the sender while it runs, and a full pipe would stop it.
-            with tempfile.TemporaryFile("w+") as said, _started([*PROGRAM, *send, *room], said) as sender:
+            with tempfile.TemporaryFile("w+") as said, _started([*client, *send, *room], said) as sender:
                 heard = None
                 assert listener.stdout is not None
                 for line in listener.stdout:
@@ -122,7 +128,13 @@ def _line_with(process: subprocess.Popen[str], wanted: str) -> str:
     for line in process.stdout:
         if wanted in line:
             return line
-    raise SessionFailed(_last_words(process, f"{process.args[3] if isinstance(process.args, list) else 'process'} did not start"))
+    raise SessionFailed(_last_words(process, f"{_role(process)} did not start"))
+
+
+def _role(process: subprocess.Popen[str]) -> str:
+    """The subcommand, whatever stands before it."""
+    words = list(process.args) if isinstance(process.args, list) else []
+    return str(words[words.index(PROGRAM[-1]) + 1]) if PROGRAM[-1] in words else "process"
 
 
 def _finished(process: subprocess.Popen[str], role: str) -> None:
