@@ -80,7 +80,7 @@ class AdaptivePlayout(JitterBuffer):
         self._target.arrived(media_ms, now_ms)
         if (self._next is not None and number < self._next) or (self._polled is not None and number <= self._polled):
             return self._too_late()
-        if self._keep(number, Waiting(payload, flags, now_ms, media_ms)):
+        if self._keep(number, Waiting(payload, flags, now_ms, media_ms, capture_time)):
             self._next, self._stalled = None, 0  # whose turn it was may be gone: begin anew with what is due
         return Arrival.BUFFERED
 
@@ -148,7 +148,8 @@ class AdaptivePlayout(JitterBuffer):
         last = list(self._waits)[-TIGHT_PACKETS:]
         tight_ms = sum(last) / len(last) - TIGHT_MS
         self._speed = _speed(min(error_ms, max(surplus_ms, 0.0), tight_ms), self._speed)
-        return Play(packet.payload, number % SEQUENCE_MODULUS, packet.flags, waited_ms, follows, self._speed)
+        sequence = number % SEQUENCE_MODULUS
+        return Play(packet.payload, sequence, packet.flags, waited_ms, follows, self._speed, packet.capture_time)
 
     def _conceal(self, *, advance: bool) -> Conceal:
         assert self._next is not None

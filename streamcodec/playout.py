@@ -39,6 +39,7 @@ class Play:
     waited_ms: float
     follows: bool
     speed: float = 1.0  # how much faster than it was spoken it should be played
+    capture_time: int = 0  # as on the wire
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class Waiting:
     flags: Flags
     at_ms: float
     media_ms: float = 0.0
+    capture_time: int = 0
 
 
 class JitterBuffer(abc.ABC):
@@ -266,7 +268,7 @@ class FixedPlayout(JitterBuffer):
             return arrival
         if number < self._first_playable:
             return self._too_late()
-        if self._keep(number, Waiting(payload, flags, now_ms)):
+        if self._keep(number, Waiting(payload, flags, now_ms, capture_time=capture_time)):
             self._rebuffer()
         return Arrival.BUFFERED
 
@@ -325,7 +327,8 @@ class FixedPlayout(JitterBuffer):
             self._rebuffer()
         else:
             self._trim(waited_ms)
-        return Play(packet.payload, number % SEQUENCE_MODULUS, packet.flags, waited_ms, follows)
+        sequence = number % SEQUENCE_MODULUS
+        return Play(packet.payload, sequence, packet.flags, waited_ms, follows, capture_time=packet.capture_time)
 
     def _conceal(self, number: int) -> Conceal:
         if not self._packets and self._concealed_run_ms == 0:

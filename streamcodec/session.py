@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from .config import MAX_LEVEL
 from .errors import MalformedMessage
-from .packet import VERSION
+from .packet import SEQUENCE_MODULUS, VERSION
 
 SUBPROTOCOL = "streamcodec.v1"
 MAX_MESSAGE_BYTES = 4096
@@ -146,6 +146,25 @@ class Mute:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Time:
+    """Client to relay, which answers with its own time; ms of monotonic clocks with origins of their own."""
+
+    sent_ms: float
+    relay_ms: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Capture:
+    """Talker to relay to listeners: sample `capture_time` of the stream was captured at relay_ms by the relay's clock. `stream` is
+    set by the relay.
+    """
+
+    capture_time: int
+    relay_ms: float
+    stream: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Error:
     """Relay to client, last message before it closes with `code`."""
 
@@ -153,7 +172,7 @@ class Error:
     message: str
 
 
-Message: TypeAlias = Hello | Welcome | StreamStart | StreamEnd | StreamUpdate | Report | Mute | Error
+Message: TypeAlias = Hello | Welcome | StreamStart | StreamEnd | StreamUpdate | Report | Mute | Time | Capture | Error
 
 
 def serialize_message(message: Message) -> str:
@@ -204,6 +223,12 @@ class _Fields:
             raise MalformedMessage(f"{self._where}.{name} must be {low} to {high}, got {value!r}")
         return value
 
+    def number(self, name: str, default: float | None = None) -> float:
+        value: float = self._get(name, (int, float), "a number", default)
+        if isinstance(value, bool) or not abs(value) <= MAX_REPORT_NUMBER:
+            raise MalformedMessage(f"{self._where}.{name} must be a number within {MAX_REPORT_NUMBER:g}, got {value!r:.40}")
+        return value
+
     def boolean(self, name: str) -> bool:
         return self._get(name, bool, "true or false", None)
 
@@ -229,7 +254,7 @@ class _Fields:
     def has(self, name: str) -> bool:
         return self._values.get(name) is not None
 
-    def _get(self, name: str, kind: type[T], described: str, default: T | None) -> T:
+    def _get(self, name: str, kind: type[T] | tuple[type[T], ...], described: str, default: T | None) -> T:
         value = self._values.get(name, default)
         if not isinstance(value, kind):
             raise MalformedMessage(
@@ -290,6 +315,10 @@ _PARSERS: dict[str, Callable[[_Fields], Message]] = {
     "stream_info": lambda f: StreamUpdate(_parse_info(f.section("info"))),
     "report": lambda f: Report(f.integer("stream", 0, 0xFFFF), f.numbers("statistics"), f.text("name", "")),
     "mute": lambda f: Mute(f.boolean("muted"), f.integer("stream", 0, 0xFFFF, 0)),
+    "time": lambda f: Time(f.number("sent_ms"), f.number("relay_ms", 0.0)),
+    "capture": lambda f: Capture(
+        f.integer("capture_time", 0, SEQUENCE_MODULUS - 1), f.number("relay_ms"), f.integer("stream", 0, 0xFFFF, 0)
+    ),
     "error": lambda f: Error(f.integer("code", 1000, 4999), f.text("message", most=MAX_MESSAGE_BYTES)),
 }
 _TYPE_NAMES: dict[type, str] = {
@@ -300,5 +329,7 @@ _TYPE_NAMES: dict[type, str] = {
     StreamUpdate: "stream_info",
     Report: "report",
     Mute: "mute",
+    Time: "time",
+    Capture: "capture",
     Error: "error",
 }

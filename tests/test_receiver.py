@@ -14,7 +14,7 @@ from fakes import FakeModel, ManualClock, SteppedSink, fake_info, fake_payload
 from streamcodec.adaptive import DelayBounds
 from streamcodec.errors import AudioError, ConfigError
 from streamcodec.packet import Flags, Packet, serialize
-from streamcodec.session import Mute, StreamEnd, StreamInfo, StreamStart, Welcome
+from streamcodec.session import Capture, Mute, StreamEnd, StreamInfo, StreamStart, Welcome
 from streamcodec_client.audio_io import Pcm
 from streamcodec_client.receiver import INBOX_LIMIT_MS, MAX_TALKERS, Receiver
 from streamcodec_client.trace import Trace
@@ -222,6 +222,22 @@ async def test_a_talker_whose_connection_broke_goes_on_where_it_was(room: Room) 
     statistics = room.receiver.statistics()
     assert (statistics.concealed, len(statistics.streams)) == (0, 1)
     assert len(room.model.decoders) == 2  # the warm-up's, and one
+
+
+async def test_how_long_a_word_takes_from_mouth_to_ear_is_known_by_the_relays_clock(room: Room) -> None:
+    room.receiver.relay_offset_ms = lambda: 50_000.0
+    room.joins(1)
+    began_ms = room.clock.now_ns() / 1e6
+    await speak(room, 4, lambda: room.says(1, 0.5))
+    assert room.receiver.statistics().streams[0].mouth_to_ear_ms is None  # nobody has said when it was captured
+    # The first sample was captured 30 ms before its packet arrived.
+    room.receiver.message(Capture(0, began_ms - 30 + 50_000, stream=1))
+    await speak(room, 4, lambda: room.says(1, 0.5))
+    stream = room.receiver.statistics().streams[0]
+    assert stream.mouth_to_ear_ms is not None
+    assert stream.mouth_to_ear_ms == pytest.approx(30 + TARGET_MS, abs=11)  # a block of the sink
+    assert stream.mos == pytest.approx(4.4, abs=0.1)
+    assert stream.concealed_percent == 0
 
 
 async def test_another_model_is_named_and_the_others_are_heard(room: Room) -> None:

@@ -3,6 +3,7 @@ import pytest
 from streamcodec.packet import Flags, Packet, parse, serialize
 from streamcodec.session import (
     MAX_MESSAGE_BYTES,
+    Capture,
     CloseCode,
     Hello,
     Mute,
@@ -12,10 +13,11 @@ from streamcodec.session import (
     StreamInfo,
     StreamStart,
     StreamUpdate,
+    Time,
     Welcome,
     parse_message,
 )
-from streamcodec_server.rooms import MAX_CONTROL_BACKLOG, Member, Refused, RoomLimits, Rooms
+from streamcodec_server.rooms import MAX_CONTROL_BACKLOG, MAX_REPORTS_PER_S, Member, Refused, RoomLimits, Rooms
 
 INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 5, 6_000)
 
@@ -99,6 +101,36 @@ def test_a_session_is_resumed_in_its_own_room_alone() -> None:
     assert rooms.join(again("nobody's"))[0].stream not in (ada.stream, elsewhere.stream)
 
 
+def test_the_relay_tells_its_time_to_who_asked() -> None:
+    rooms = Rooms()
+    ada, ear = talker(rooms), listener(rooms)
+    drain(ada), drain(ear)
+    assert rooms.control(ear, Time(5.0), 1_234.5) == [ear]
+    assert drain(ear) == [Time(5.0, 1_234.5)]
+    assert drain(ada) == []
+
+
+def test_listeners_learn_when_a_talkers_sound_was_captured() -> None:
+    rooms = Rooms()
+    ada, ear = talker(rooms), listener(rooms)
+    drain(ada), drain(ear)
+    rooms.control(ada, Capture(320, 99.0, stream=7), 0)
+    assert drain(ear) == [Capture(320, 99.0, ada.stream or 0)]
+    with pytest.raises(Refused):
+        rooms.control(ear, Capture(320, 99.0), 0)
+
+
+def test_of_many_reports_a_talker_gets_a_few_each_second() -> None:
+    rooms = Rooms()
+    ada = talker(rooms)
+    ears = [listener(rooms) for _ in range(100)]
+    drain(ada)
+    for second in range(3):
+        for ear in ears:
+            rooms.control(ear, Report(ada.stream or 0, {"lost": 1.0}), 1_000 * second + 5)
+        assert len(drain(ada)) == MAX_REPORTS_PER_S
+
+
 def test_media_reaches_the_rooms_listeners_under_the_relays_stream_number() -> None:
     rooms = Rooms()
     ada, near, far = talker(rooms), listener(rooms), listener(rooms, "b")
@@ -148,7 +180,7 @@ def test_control_keeps_its_place_among_the_media() -> None:
     stream = ada.stream or 0
     drain(lis)
     rooms.publish(ada, media(1), 0.0)
-    rooms.control(ada, Mute(True))
+    rooms.control(ada, Mute(True), 0)
     rooms.publish(ada, media(2), 0.0)
     rooms.publish(ada, media(3), 0.0)
     rooms.leave(ada)
@@ -162,7 +194,7 @@ def test_control_outlives_the_media_that_it_waited_behind() -> None:
     stream = ada.stream or 0
     drain(lis)
     rooms.publish(ada, media(1), 0.0)
-    rooms.control(ada, Mute(True))
+    rooms.control(ada, Mute(True), 0)
     rooms.publish(ada, media(2), 150.0)
     kinds = [p.sequence if isinstance(p, Packet) else p for p in drain(lis, 200.0)]
     assert kinds == [Mute(True, stream), 2]
@@ -230,7 +262,7 @@ def test_reports_reach_the_talker_they_are_about() -> None:
     ada, bob, lis = talker(rooms), talker(rooms, name="Bob"), listener(rooms)
     for member in (ada, bob, lis):
         drain(member)
-    rooms.control(lis, Report(ada.stream or 0, {"lost": 2}, "forged"))
+    rooms.control(lis, Report(ada.stream or 0, {"lost": 2}, "forged"), 0)
     assert drain(ada) == [Report(ada.stream or 0, {"lost": 2}, "Lis")]
     assert drain(bob) == []
 
@@ -240,8 +272,8 @@ def test_mute_and_new_info_reach_the_listeners() -> None:
     ada, lis = talker(rooms), listener(rooms)
     drain(lis)
     faster = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 11, 12_000)
-    rooms.control(ada, Mute(True))
-    rooms.control(ada, StreamUpdate(faster))
+    rooms.control(ada, Mute(True), 0)
+    rooms.control(ada, StreamUpdate(faster), 0)
     assert drain(lis) == [Mute(True, ada.stream or 0), StreamStart(ada.stream or 0, "Ada", faster)]
     late = drain(listener(rooms))[0]
     assert isinstance(late, Welcome)
@@ -252,14 +284,14 @@ def test_mute_and_new_info_reach_the_listeners() -> None:
 def test_a_listener_may_only_report(message: object) -> None:
     rooms = Rooms()
     with pytest.raises(Refused, match="may not send") as refused:
-        rooms.control(listener(rooms), message)  # type: ignore[arg-type]
+        rooms.control(listener(rooms), message, 0)  # type: ignore[arg-type]
     assert refused.value.code == CloseCode.POLICY_VIOLATION
 
 
 def test_a_talker_may_not_announce_another() -> None:
     rooms = Rooms()
     with pytest.raises(Refused, match="may not send StreamStart"):
-        rooms.control(talker(rooms), StreamStart(5, "Bob", INFO))
+        rooms.control(talker(rooms), StreamStart(5, "Bob", INFO), 0)
 
 
 def test_a_listener_may_not_talk() -> None:

@@ -15,6 +15,7 @@ from streamcodec.session import Hello, Message, Report, Role, Welcome
 
 from .arrivals import ArrivalRecorder
 from .clock import Clock
+from .clock_sync import ClockSync
 from .impair import ImpairedListener, Impairment
 from .receiver import Receiver
 from .report import Reporter
@@ -24,7 +25,7 @@ from .transport import RelayTransport, TransportListener
 
 POLL_S = 0.05
 STATUS_INTERVAL_S = 1.0
-RECEIVER_REPORT_INTERVAL_S = 5.0
+RECEIVER_REPORT_INTERVAL_S = 1.0
 SWITCH_INTERVAL_S = 0.001
 
 
@@ -75,18 +76,24 @@ async def run_live(
     Raises ConnectionRefused, AudioError.
     """
     announcer = _Announcer(reporter, settings.url, settings.room)
+    sync = ClockSync(clock)
+    if receiver is not None:
+        receiver.relay_offset_ms = lambda: sync.offset_ms
     recorders = [trace for trace in traces if isinstance(trace, ArrivalRecorder)]
     ears: list[TransportListener] = [part for part in (receiver, *recorders) if part is not None]
     if settings.impairment is not None:
         ears = [ImpairedListener(part, settings.impairment, clock) for part in ears]
-    listeners = [part for part in (sender, *ears, announcer) if part is not None]
+    listeners = [part for part in (sender, *ears, sync, announcer) if part is not None]
     transport = RelayTransport(settings.url, _hello(settings, sender, receiver), listeners, clock)
     stop = asyncio.Event()
     with _signals_set(stop), _short_thread_turns():
         connection = asyncio.ensure_future(transport.run())
         sending = asyncio.ensure_future(sender.run(transport)) if sender is not None else None
         receiving = asyncio.ensure_future(receiver.run()) if receiver is not None else None
-        reporting = [asyncio.ensure_future(_show(reporter, transport, sender, receiver, traces))]
+        reporting = [asyncio.ensure_future(_show(reporter, transport, sync, sender, receiver, traces))]
+        reporting.append(asyncio.ensure_future(sync.run(transport)))
+        if sender is not None:
+            reporting.append(asyncio.ensure_future(_tell_listeners(transport, sync, sender)))
         if receiver is not None:
             reporting.append(asyncio.ensure_future(_tell_talkers(transport, receiver)))
         timer = asyncio.ensure_future(_duration(settings.duration_s if receiver is not None else None, announcer.met))
@@ -142,13 +149,14 @@ async def _duration(seconds: float | None, begin: asyncio.Event) -> None:
 async def _show(
     reporter: Reporter,
     transport: RelayTransport,
+    sync: ClockSync,
     sender: Sender | None,
     receiver: Receiver | None,
     traces: Sequence[Trace | ArrivalRecorder | None],
 ) -> None:
     while True:
         await asyncio.sleep(STATUS_INTERVAL_S)
-        reporter.second(transport.connection is not None, sender, receiver)
+        reporter.second(transport.connection is not None, sender, receiver, sync.rtt_ms)
         for trace in traces:
             if trace is not None:
                 await asyncio.to_thread(trace.flush)
@@ -158,7 +166,16 @@ async def _tell_talkers(transport: RelayTransport, receiver: Receiver) -> None:
     while True:
         await asyncio.sleep(RECEIVER_REPORT_INTERVAL_S)
         for stream in receiver.statistics().streams:
-            await transport.send_message(Report(stream.stream, dataclasses.asdict(stream.playout)))
+            fields = dataclasses.asdict(stream)
+            numbers = {name: v for name, v in (fields | fields["playout"]).items() if isinstance(v, int | float)}
+            await transport.send_message(Report(stream.stream, numbers))
+
+
+async def _tell_listeners(transport: RelayTransport, sync: ClockSync, sender: Sender) -> None:
+    while True:
+        await asyncio.sleep(STATUS_INTERVAL_S)
+        if (mark := sender.capture_clock(sync.offset_ms)) is not None:
+            await transport.send_message(mark)
 
 
 @contextlib.contextmanager

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from streamcodec.comfort_noise import ComfortNoise
 from streamcodec.errors import PayloadError
-from streamcodec.packet import Flags, Packet
+from streamcodec.network_quality import ArrivalStatistics, mean_opinion, transmission_rating
+from streamcodec.packet import Flags, Packet, sequence_distance
 from streamcodec.playout import Arrival, Play, PlayoutBuffer, PlayoutStatistics
-from streamcodec.session import StreamInfo
+from streamcodec.session import Capture, StreamInfo
 
 from .audio_io import Pcm
 from .clock import Clock, milliseconds
@@ -21,12 +23,18 @@ from .stretch import Stretcher
 from .trace import Trace, Value
 
 SOFT_CLIP_KNEE = 0.8
+JUDGED = 500  # packets: ten seconds
 SPLICE_MS = 2.5  # over which the end of one stretch fades into the beginning of the next
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StreamStatistics:
-    """One talker's sums since it was first heard of."""
+    """One talker's sums since it was first heard of, and how the call is now.
+
+    jitter_ms: of arrivals (RFC 3550). drift_ppm: how much slower the talker's clock runs than ours. mouth_to_ear_ms: from capture
+    to the sink, without the codec's overlap, by clocks that were compared over the relay. concealed_percent: of the last JUDGED
+    packets. mos: what the E-model makes of delay and loss, 1 to 4.41. None where it is not known yet.
+    """
 
     stream: int
     name: str
@@ -34,6 +42,11 @@ class StreamStatistics:
     wire_bytes: int
     bad_payloads: int
     playout: PlayoutStatistics
+    jitter_ms: float
+    drift_ppm: float | None
+    mouth_to_ear_ms: float | None
+    concealed_percent: float
+    mos: float | None
 
 
 class StreamPlayer:
@@ -49,11 +62,19 @@ class StreamPlayer:
         clock: Clock,
         trace: Trace | None,
         stretcher: Stretcher | None = None,
+        relay_offset_ms: Callable[[], float | None] = lambda: None,
     ) -> None:
-        """`stretcher`: for a playout buffer that asks for speeds other than one."""
+        """`stretcher`: for a playout buffer that asks for speeds other than one. `relay_offset_ms`: the relay's clock less ours."""
         self.stream, self.name, self.info = stream, name, info
         self._decoder, self._playout, self._clock, self._trace = decoder, playout, clock, trace
         self._stretcher = stretcher
+        self._relay_offset_ms = relay_offset_ms
+        self._arrivals = ArrivalStatistics()
+        self._last_capture: int | None = None  # unwrapped, of the packet that arrived last
+        self._mark: Capture | None = None
+        self._begun: tuple[int, int] | None = None  # offset in the block being made, capture time of what begins there
+        self._mouth_to_ear_ms: float | None = None
+        self._substitutes: deque[bool] = deque(maxlen=JUDGED)
         self._comfort = ComfortNoise(info.sample_rate, info.channels)
         self._paused = False  # the talker said that nothing follows for now: the background goes on
         self._rest = np.zeros((0, info.channels), np.float32)
@@ -75,12 +96,17 @@ class StreamPlayer:
     def receive(self, packet: Packet, received_ns: int, wire_bytes: int) -> None:
         self._payload_bytes += len(packet.payload)
         self._wire_bytes += wire_bytes
+        self._note_arrival(packet, milliseconds(received_ns))
         arrival = self._playout.receive(
             packet.sequence, packet.capture_time, packet.payload, packet.flags, milliseconds(received_ns)
         )
         if arrival is Arrival.LATE and self._trace is not None:
             # Its turn has a line already, concealed; this one says that it did come.
             self._trace.add(self._line(packet.sequence, received_ns, None, None, None, late=True) | {"played_ns": None})
+
+    def capture_clock(self, mark: Capture) -> None:
+        """The talker says when a sample was captured."""
+        self._mark = mark
 
     def end(self) -> None:
         self._muted = self._paused = False
@@ -124,6 +150,7 @@ class StreamPlayer:
 
     def played(self, heard_ns: int) -> None:
         """The block that was pulled last is heard from `heard_ns` on."""
+        self._note_delay(heard_ns)
         for offset, line in self._started:
             line["played_ns"] = heard_ns + offset * NS // self.info.sample_rate
             if self._trace is not None:
@@ -131,9 +158,39 @@ class StreamPlayer:
         self._started.clear()
 
     def statistics(self) -> StreamStatistics:
+        playout = self._playout.statistics()
+        share = sum(self._substitutes) / len(self._substitutes) if self._substitutes else 0.0
+        delay_ms = self._mouth_to_ear_ms
         return StreamStatistics(
-            self.stream, self.name, self._payload_bytes, self._wire_bytes, self._bad_payloads, self._playout.statistics()
+            stream=self.stream,
+            name=self.name,
+            payload_bytes=self._payload_bytes,
+            wire_bytes=self._wire_bytes,
+            bad_payloads=self._bad_payloads,
+            playout=playout,
+            jitter_ms=self._arrivals.jitter_ms,
+            drift_ppm=self._arrivals.drift_ppm,
+            mouth_to_ear_ms=delay_ms,
+            concealed_percent=100 * share,
+            mos=None if delay_ms is None else mean_opinion(transmission_rating(max(0.0, delay_ms), share)),
         )
+
+    def _note_arrival(self, packet: Packet, now_ms: float) -> None:
+        if self._last_capture is None or Flags.RESET in packet.flags:
+            self._arrivals.restart()
+            self._last_capture = packet.capture_time
+        else:
+            self._last_capture += sequence_distance(packet.capture_time, self._last_capture)
+        self._arrivals.arrived(self._last_capture * 1000 / self.info.sample_rate, now_ms)
+
+    def _note_delay(self, heard_ns: int) -> None:
+        offset_ms, mark, begun, self._begun = self._relay_offset_ms(), self._mark, self._begun, None
+        if offset_ms is None or mark is None or begun is None:
+            return
+        offset, capture_time = begun
+        per_sample_ms = 1000 / self.info.sample_rate
+        captured_ms = mark.relay_ms + sequence_distance(capture_time, mark.capture_time) * per_sample_ms
+        self._mouth_to_ear_ms = milliseconds(heard_ns) + offset * per_sample_ms + offset_ms - captured_ms
 
     def _next_packet(self, offset: int) -> Pcm | None:
         """The packet whose turn it is, [T, C]; `offset` in the block is where it will be heard."""
@@ -146,9 +203,11 @@ class StreamPlayer:
         if isinstance(event, Play):
             received_ns, speed = begins_ns - round(event.waited_ms * 1e6), event.speed
             pcm, concealed = self._decoded(event)
+            self._begun = offset, event.capture_time
         else:
             received_ns, speed = None, 1.0
             pcm, concealed = self._decoder.decode(None), True
+        self._substitutes.append(concealed)
         if self._stretcher is not None:
             pcm = self._stretcher.play(pcm, speed)
         if self._trace is not None:

@@ -13,7 +13,7 @@ from streamcodec.adaptive import DEFAULT_BOUNDS, AdaptivePlayout, DelayBounds
 from streamcodec.errors import MalformedPacket, StreamcodecError
 from streamcodec.packet import PacketType, parse
 from streamcodec.playout import FixedPlayout, PlayoutBuffer
-from streamcodec.session import Message, Mute, StreamEnd, StreamInfo, StreamStart, Welcome
+from streamcodec.session import Capture, Message, Mute, StreamEnd, StreamInfo, StreamStart, Welcome
 
 from .audio_io import Sink, block_samples, with_channels
 from .clock import Clock
@@ -81,6 +81,13 @@ class _Muted:
     muted: bool
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Clocked:
+    connection: int
+    stream: int
+    mark: Capture
+
+
 class Receiver:
     """All talkers of a room, mixed. A TransportListener; give it to the transport, then `run` it on the same event loop."""
 
@@ -98,13 +105,14 @@ class Receiver:
         """`playout`: a fixed delay in ms, or the bounds within which it adapts to the network. `notify` is told, in the worker
         thread, what users should know. Raises ConfigError for a playout delay outside its range.
         """
+        self.relay_offset_ms: Callable[[], float | None] = lambda: None  # the relay's clock less ours, once it is known
         self._codec, self._sink, self._clock, self._trace = codec, sink, clock, trace
         self._delay, self._tls, self._notify = playout, tls, notify
         for latents in (1, 2, 3):  # refuse before anything is started what a later talker would make fail
             self._playout(codec.packet_samples(latents))
         # Filled by the event loop, emptied by the worker.
         self._inbox: deque[_Media] = deque()
-        self._events: deque[_Joined | _Left | _Muted] = deque(maxlen=MAX_EVENTS)
+        self._events: deque[_Joined | _Left | _Muted | _Clocked] = deque(maxlen=MAX_EVENTS)
         self._connection = 0
         self._own_stream: int | None = None
         self._stopping = threading.Event()
@@ -165,6 +173,8 @@ class Receiver:
             self._events.append(_Left(self._connection, message.stream))
         elif isinstance(message, Mute):
             self._events.append(_Muted(self._connection, message.stream, message.muted))
+        elif isinstance(message, Capture):
+            self._events.append(_Clocked(self._connection, message.stream, message))
 
     def _work(self) -> None:
         try:
@@ -202,6 +212,9 @@ class Receiver:
                 self._add(event)
             elif isinstance(event, _Left):
                 self._end(event)
+            elif isinstance(event, _Clocked):
+                if (player := self._players.get((event.connection, event.stream))) is not None:
+                    player.capture_clock(event.mark)
             elif (player := self._players.get((event.connection, event.stream))) is not None:
                 player.mute(event.muted)
             elif event.muted:
@@ -235,7 +248,9 @@ class Receiver:
             self._unheard.add(key)
             return
         stretcher = Stretcher(info.sample_rate, info.channels) if isinstance(self._delay, DelayBounds) else None
-        self._players[key] = StreamPlayer(joined.stream, joined.name, info, decoder, playout, self._clock, self._trace, stretcher)
+        self._players[key] = StreamPlayer(
+            joined.stream, joined.name, info, decoder, playout, self._clock, self._trace, stretcher, self.relay_offset_ms
+        )
         self._unheard.discard(key)
 
     def _check(self, info: StreamInfo) -> None:

@@ -36,11 +36,12 @@ class Reporter:
         self._close_line()
         click.echo(text, err=True)
 
-    def second(self, connected: bool, sender: Sender | None, receiver: Receiver | None) -> None:
+    def second(self, connected: bool, sender: Sender | None, receiver: Receiver | None, rtt_ms: float | None = None) -> None:
+        """`rtt_ms`: to the relay and back, where it is known."""
         now_ns = self._clock.now_ns()
         seconds = (now_ns - self._last_ns) / 1e9
         self._last_ns = now_ns
-        report: dict[str, Any] = {"type": "statistics", "time_s": self._elapsed_s, "connected": connected}
+        report: dict[str, Any] = {"type": "statistics", "time_s": self._elapsed_s, "connected": connected, "rtt_ms": rtt_ms}
         words = ["" if connected else "no connection"]
         if sender is not None:
             sent = sender.statistics()
@@ -123,6 +124,13 @@ def _received_text(heard: ReceiverStatistics, rates: dict[str, float]) -> str:
         f"{len(heard.streams)} talking, {_kilobits(rates)}, playout delay {heard.delay_ms:.0f} ms, "
         f"buffer {heard.buffer_ms:.0f} ms, {heard.packets} packets, lost {heard.lost} late {heard.late} concealed {heard.concealed}"
     )
+    if heard.streams:
+        worst = min(heard.streams, key=lambda s: s.mos or 5.0)
+        text += f", jitter {worst.jitter_ms:.0f} ms"
+        if worst.mouth_to_ear_ms is not None and worst.mos is not None:
+            text += f", mouth to ear {worst.mouth_to_ear_ms:.0f} ms, MOS {worst.mos:.1f}"
+        if worst.drift_ppm is not None:
+            text += f", drift {worst.drift_ppm:+.0f} ppm"
     if heard.underruns:
         text += f", underruns {heard.underruns}"
     if heard.bad_payloads or heard.malformed:

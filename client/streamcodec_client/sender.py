@@ -14,7 +14,7 @@ import numpy as np
 from streamcodec.config import CodecConfig
 from streamcodec.dtx import DtxGate
 from streamcodec.packet import SEQUENCE_MODULUS, Flags, Packet, serialize
-from streamcodec.session import Message, Mute, StreamInfo, Welcome
+from streamcodec.session import Capture, Message, Mute, StreamInfo, Welcome
 
 from .audio_io import Block, Pcm, Source, with_channels
 from .clock import Clock
@@ -266,6 +266,7 @@ class Sender:
         self._position = 0
         self._packets = self._payload_bytes = self._wire_bytes = self._unsent = 0
         self._sending = False
+        self._mark: tuple[int, int] | None = None  # capture time of a sample that was sent, and when it was captured, ns
 
     async def run(self, transport: Transport) -> None:
         """Returns when the source has ended, or after `stop`, and all that was encoded is sent (or DRAIN_LIMIT_S is over).
@@ -295,6 +296,13 @@ class Sender:
     def stop(self) -> None:
         """Ends the source; may be called from any thread."""
         self._stopping.set()
+
+    def capture_clock(self, relay_offset_ms: float | None) -> Capture | None:
+        """When the last sample that was sent was captured, by the relay's clock; None while that is not known."""
+        if self._mark is None or relay_offset_ms is None:
+            return None
+        capture_time, captured_ns = self._mark
+        return Capture(capture_time % SEQUENCE_MODULUS, captured_ns / 1e6 + relay_offset_ms)
 
     def statistics(self) -> SenderStatistics:
         per_ms = self._source.sample_rate / 1000
@@ -381,6 +389,7 @@ class Sender:
         self._packets += 1
         self._payload_bytes += len(packet.payload)
         self._wire_bytes += on_wire
+        self._mark = packet.capture_time + self.info.packet_samples, outgoing.captured_ns
         if self._trace is not None:
             self._trace.add(
                 {

@@ -190,7 +190,7 @@ class Relay:
                 continue
             try:
                 if (control := parse_message(message)) is not None:
-                    self._wake(self.rooms.control(member, control))
+                    self._wake(self.rooms.control(member, control, _now_ms()))
             except MalformedMessage as error:
                 raise Refused(CloseCode.MALFORMED, str(error)) from error
 

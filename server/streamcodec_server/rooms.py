@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from streamcodec.errors import MalformedMessage, StreamcodecError
 from streamcodec.packet import restamp
 from streamcodec.session import (
+    Capture,
     CloseCode,
     Hello,
     Message,
@@ -20,12 +21,14 @@ from streamcodec.session import (
     StreamInfo,
     StreamStart,
     StreamUpdate,
+    Time,
     Welcome,
     serialize_message,
 )
 
 STREAM_NUMBERS = 1 << 16
 MAX_CONTROL_BACKLOG = 256
+MAX_REPORTS_PER_S = 10  # that reach one talker: of a thousand listeners a sample
 MAX_DEPARTED = 4_096  # talkers whose streams can be resumed after their connections broke
 
 
@@ -127,6 +130,7 @@ class Member:
         self.stream: int | None = None
         self.info: StreamInfo | None = None
         self.muted = False
+        self.reports, self.reports_since_ms = 0, 0.0
         self.room: Room | None = None
 
 
@@ -228,7 +232,7 @@ class Rooms:
             woken.append(listener)
         return woken
 
-    def control(self, member: Member, message: Message) -> list[Member]:
+    def control(self, member: Member, message: Message, now_ms: float) -> list[Member]:
         """A control message of a member that has joined -> members to wake. Raises Refused for one that is not its to send, and
         MalformedMessage where it grows too long with the sender's name in it.
         """
@@ -236,8 +240,12 @@ class Rooms:
         if room is None:
             return []
         if isinstance(message, Report) and member.role.listens:
-            talkers = [t for t in room.talkers() if t.stream == message.stream and t is not member]
+            talkers = [t for t in room.talkers() if t.stream == message.stream and t is not member and _takes_report(t, now_ms)]
             return self._tell(talkers, Report(message.stream, message.statistics, member.name))
+        if isinstance(message, Time):
+            return self._tell([member], Time(message.sent_ms, now_ms))
+        if isinstance(message, Capture) and member.stream is not None:
+            return self._tell(room.listeners(but=member), Capture(message.capture_time, message.relay_ms, member.stream))
         if isinstance(message, Mute) and member.stream is not None:
             member.muted = message.muted
             return self._tell(room.listeners(but=member), Mute(message.muted, member.stream))
@@ -298,6 +306,14 @@ class Rooms:
     def _refusal(self, code: CloseCode, message: str) -> Refused:
         self.counters.refused += 1
         return Refused(code, message)
+
+
+def _takes_report(talker: Member, now_ms: float) -> bool:
+    """Whoever talks to a thousand listeners reads the first few reports of each second."""
+    if now_ms - talker.reports_since_ms >= 1_000:
+        talker.reports, talker.reports_since_ms = 0, now_ms
+    talker.reports += 1
+    return talker.reports <= MAX_REPORTS_PER_S
 
 
 def _introduce(welcome: Welcome, streams: list[StreamStart]) -> list[str]:
