@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from streamcodec.errors import MalformedMessage
 from streamcodec.session import (
+    Capture,
     Error,
     Hello,
     Mute,
@@ -16,6 +17,7 @@ from streamcodec.session import (
     StreamInfo,
     StreamStart,
     StreamUpdate,
+    Time,
     UnsupportedHello,
     Welcome,
     parse_message,
@@ -33,6 +35,8 @@ MESSAGES = [
     StreamEnd(2),
     StreamUpdate(INFO),
     Report(2, {"lost": 1, "buffer_ms": 61.5}, "Bob"),
+    Time(5_120.25, 88_042.5),
+    Capture(320, 88_040.0, 3),
     Mute(True, 4),
     Error(4404, "no room cellar"),
 ]
