@@ -265,6 +265,19 @@ def test_the_adversarial_stage_needs_something_to_start_from(tmp_path: Path) -> 
         TrainingConfig(tmp_path, tmp_path, steps=1, adversarial=True)
 
 
+def test_weights_half_way_between_two_runs(tmp_path: Path) -> None:
+    from streamcodec_training.average import average
+
+    paths = [tmp_path / name for name in ("a.pt", "b.pt", "mixed.pt")]
+    for path, value in zip(paths, (1.0, 3.0), strict=False):
+        torch.save({"model_config": {"classes": 1}, "model": {"w": torch.full((2,), value)}}, path)
+    average(paths[0], paths[1], 0.25, paths[2])
+    assert torch.load(paths[2], weights_only=True)["model"]["w"].tolist() == [1.5, 1.5]
+    torch.save({"model_config": {"classes": 2}, "model": {}}, paths[1])
+    with pytest.raises(ModelError, match="different shapes"):
+        average(paths[0], paths[1], 0.5, paths[2])
+
+
 def test_a_checkpoint_of_another_shape_is_not_resumed(corpus: Path, tmp_path: Path) -> None:
     config = TrainingConfig(corpus, tmp_path, steps=1, batch=1, device="cpu")
     train(config, SMALL)
