@@ -13,7 +13,7 @@ from streamcodec.dtx import DESCRIPTION_MS, HANGOVER_MS, PRE_ROLL_MS, DtxGate
 from streamcodec.packet import Flags
 from streamcodec.playout import Conceal, FixedPlayout, Play, PlayoutBuffer
 from streamcodec_client.audio_io import Block
-from streamcodec_client.sender import Outgoing, Packetizer
+from streamcodec_client.packetizer import Outgoing, Packetizer
 from streamcodec_client.voice_activity import VoiceActivity
 
 PACKET_MS = 20

@@ -13,8 +13,9 @@ from streamcodec.errors import AudioError
 from streamcodec.packet import Flags, Packet, parse
 from streamcodec.session import Welcome
 from streamcodec_client.audio_io import Block
+from streamcodec_client.packetizer import Outgoing, Packetizer
 from streamcodec_client.ports import EncodingSettings
-from streamcodec_client.sender import Outgoing, Packetizer, Sender, SendQueue
+from streamcodec_client.sender import Sender, SendQueue
 
 MS = 1_000_000
 BLOCK = 160

@@ -237,7 +237,8 @@ def test_a_run_begins_with_the_weights_of_an_exported_model(corpus: Path, tmp_pa
 def test_the_adversarial_stage_teaches_the_decoder_and_leaves_the_bits_alone(
     corpus: Path, tmp_path: Path, model_folder: Path
 ) -> None:
-    from streamcodec_training.train import ENCODER_PARTS, Trainer
+    from streamcodec_training.parameters import ENCODER_PARTS
+    from streamcodec_training.train import Trainer
 
     settings = {"batch": 2, "segment_s": 0.4, "device": "cpu", "warm_start": model_folder, "adversarial": True}
     trainer = Trainer(TrainingConfig(corpus, tmp_path, steps=3, **settings), SMALL)  # type: ignore[arg-type]

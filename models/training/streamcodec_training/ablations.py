@@ -25,7 +25,8 @@ from streamcodec_models.vae import VoiceVae
 
 from .corpus import audio_files, read_mono
 from .losses import Distortion
-from .train import Trainer, TrainingConfig, everything_by_adamw
+from .parameters import adamw, split_parameters
+from .train import Trainer, TrainingConfig
 
 QUALITIES = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0)
 RATES_BPS = (3_000.0, 6_000.0, 12_000.0)
@@ -80,6 +81,15 @@ def without_loudness(trainer: Trainer) -> None:
 
 def all_windows(trainer: Trainer) -> None:
     trainer.distortion.drawn = None
+
+
+def everything_by_adamw(trainer: Trainer) -> None:
+    config = trainer.config
+    matrices, rest, linear = split_parameters(trainer.model)
+    trainer.optimizers = [
+        (adamw(matrices + rest, config.vector_rate), config.vector_rate),
+        (adamw(linear, config.linear_rate), config.linear_rate),
+    ]
 
 
 VARIANTS = (

@@ -32,12 +32,12 @@ from .adversary import AdversarialStage
 from .corpus import AUGMENTATION, Augmentation, SegmentSampler, load_corpus, read_mono, transform_start
 from .losses import Buzz, Distortion
 from .muon import Muon
+from .parameters import adamw, freeze_encoder, split_parameters
 
 RATE_RAMP_STEPS = 1_000
 WARM_UP_STEPS = 200
 DRAWN_WINDOWS = 2
 ADVERSARIAL_RATE_SHARE = 0.1
-ENCODER_PARTS = ("encoder_", "to_latent", "skip_in", "log_precision", "prior.")
 SAMPLE_QUALITIES = (0.1, 0.4, 0.8)
 
 
@@ -113,48 +113,6 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return device.type != "cpu" or "AVX512" in torch.backends.cpu.get_cpu_capability()
 
 
-def split_parameters(model: VoiceVae) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """-> hidden matrices for Muon; heads, tables, taps, norms and biases for AdamW; the linear path for AdamW with small steps.
-
-    Muon moves every direction of a matrix as far as the strongest: in the linear path, whose weak directions carry the waveform
-    above 1 kHz and have a gradient at high rates only, that was a random walk which lost them.
-    """
-    matrices: list[Tensor] = []
-    rest: list[Tensor] = []
-    linear: list[Tensor] = []
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        if name.startswith("skip_"):
-            linear.append(parameter)
-            continue
-        hidden = parameter.ndim == 2 and min(parameter.shape) > 8
-        hidden = hidden and not name.startswith(("prior.", "log_precision", "to_latent", "head"))
-        (matrices if hidden else rest).append(parameter)
-    return matrices, rest, linear
-
-
-def _adamw(parameters: list[Tensor], rate: float) -> torch.optim.AdamW:
-    return torch.optim.AdamW(parameters, lr=rate, betas=(0.85, 0.98), weight_decay=1e-3)
-
-
-def everything_by_adamw(trainer: Trainer) -> None:
-    """For comparison: what Muon would move goes to AdamW as well."""
-    config = trainer.config
-    matrices, rest, linear = split_parameters(trainer.model)
-    trainer.optimizers = [
-        (_adamw(matrices + rest, config.vector_rate), config.vector_rate),
-        (_adamw(linear, config.linear_rate), config.linear_rate),
-    ]
-
-
-def freeze_encoder(model: VoiceVae) -> None:
-    """What decides the bits stays as it is; the decoder learns."""
-    for name, parameter in model.named_parameters():
-        if name.startswith(ENCODER_PARTS):
-            parameter.requires_grad_(False)
-
-
 class Trainer:
     """Owns the model, its optimisers and the run's folder: checkpoint.pt, TensorBoard events, samples."""
 
@@ -201,8 +159,8 @@ class Trainer:
         share = ADVERSARIAL_RATE_SHARE if config.adversarial else 1.0
         self.optimizers: list[tuple[torch.optim.Optimizer, float]] = [
             (Muon(matrices, lr=config.matrix_rate), config.matrix_rate * share),
-            (_adamw(rest, config.vector_rate), config.vector_rate * share),
-            (_adamw(linear, config.linear_rate), config.linear_rate * share),
+            (adamw(rest, config.vector_rate), config.vector_rate * share),
+            (adamw(linear, config.linear_rate), config.linear_rate * share),
         ]
         self.clock = Clock()
         if config.warm_start is not None:
