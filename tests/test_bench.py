@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from conftest import SPEECH, voice
 from streamcodec.errors import AudioError, ConfigError
-from streamcodec_bench import loss, metrics
+from streamcodec.playout import FixedPlayout
+from streamcodec_bench import loss, metrics, played
 from streamcodec_bench.bdrate import bd_rate
 from streamcodec_bench.cli import bench
 from streamcodec_bench.codecs import Pcm, PeerCodec, all_codecs, low_passed
 from streamcodec_bench.content import CLASSES, Clip, derived, read_clips
 from streamcodec_bench.metrics import SAMPLE_RATE, buzz, estoi, log_spectral_distance
+from streamcodec_bench.network import Scenario, listen
 from streamcodec_bench.quality import Score, aligned, summarise
 
 
@@ -114,6 +116,20 @@ def test_words_are_heard_in_speech_and_lost_in_noise(speech: np.ndarray) -> None
     noise = np.random.default_rng(0).standard_normal(len(speech)).astype(np.float32)
     assert metrics.word_errors(speech, speech) == 0
     assert metrics.word_errors(speech, speech + 0.1 * noise) > 20
+
+
+def test_what_the_laboratory_plays_is_what_was_said_when_it_was_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_folder: Path
+) -> None:
+    soundfile.write(tmp_path / "a.wav", voice(3), 16_000)
+    monkeypatch.setattr(played, "pesq", lambda reference, output: float(np.corrcoef(reference[:-400], output[80:-320])[0, 1]))
+    talker = played.Speech(tmp_path, str(model_folder))
+    whole = Scenario("whole", 16, lambda rng, sent: np.zeros(len(sent)))
+    holes = Scenario("holes", 16, lambda rng, sent: np.where(sent % 200 < 60, np.inf, 0.0))
+    heard = [listen(FixedPlayout(packet_ms=20, target_ms=60), scenario) for scenario in (whole, holes)]
+    good, bad = (talker.pesq(h, s) for h, s in zip(heard, (whole, holes), strict=True))
+    assert good > 0.6
+    assert bad < good - 0.05
 
 
 def test_speex_codes_and_decodes(speech: np.ndarray) -> None:

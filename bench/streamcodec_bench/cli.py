@@ -38,7 +38,11 @@ def latency(source: Path, bitrate: float, packet_ms: str, playout_ms: str, model
 @click.option(
     "--trace", "traces", type=FILE, multiple=True, help="Instead: a network that `listen --record-trace` saw. Repeatable."
 )
-def network(seed: int, only: str, hours: float, playouts: str, traces: tuple[Path, ...]) -> None:
+@click.option("--speech", type=FOLDER, help="Folder with a recording: adds the PESQ-WB of what was played at 6 kbit/s.")
+@click.option("--model", help="Name of a shipped model, or a folder with one.")
+def network(
+    seed: int, only: str, hours: float, playouts: str, traces: tuple[Path, ...], speech: Path | None, model: str | None
+) -> None:
     """Playout buffers through seeded networks on a simulated clock: the adaptive one beside a fixed one and NetEq's rule.
 
     Concealed, scaled and silent: share of the time in percent. Buffer: how long packets waited. Excess: delay over the last two
@@ -51,10 +55,19 @@ def network(seed: int, only: str, hours: float, playouts: str, traces: tuple[Pat
     if not chosen:
         raise click.BadParameter(f"no scenario holds {only!r}: {'; '.join(s.name for s in known)}")
     names = _chosen("playout", playouts, list(PLAYOUTS))
-    click.echo(TABLE_HEAD)
+    talker = None
+    if speech is not None:
+        from .played import Speech
+
+        _need({"pesq"})
+        talker = Speech(speech, model)
+    head, rule = TABLE_HEAD.split("\n")
+    click.echo(TABLE_HEAD if talker is None else f"{head} PESQ-WB |\n{rule}---|")
     for scenario in chosen:
         for name in names:
-            click.echo(table_row(scenario.name, name, summarise(listen(PLAYOUTS[name](), scenario, seed), scenario)))
+            heard = listen(PLAYOUTS[name](), scenario, seed)
+            row = table_row(scenario.name, name, summarise(heard, scenario))
+            click.echo(row if talker is None else f"{row} {talker.pesq(heard, scenario):.2f} |")
 
 
 @bench.command()

@@ -1,0 +1,73 @@
+"""What a listener of the impairment laboratory would have heard, and its PESQ: packets decoded, concealed and scaled as played."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import streamcodec
+from streamcodec.codec import StreamDecoder, StreamEncoder
+from streamcodec.model import load_model
+from streamcodec.timescale import TimeScaler
+
+from .content import read_clips
+from .metrics import SAMPLE_RATE, pesq
+from .network import PACKET_MS, Heard, Scenario
+
+Pcm = NDArray[np.float32]
+JUDGED_S, SLICE_S = 30.0, 10.0  # PESQ of longer pieces costs more than it says
+PER_MS = SAMPLE_RATE // 1000
+FINE_SPEED = 0.0025  # below it the live path resamples, by less than anybody hears
+
+
+class Speech:
+    """A recording that a talker repeats for ever, coded once."""
+
+    def __init__(self, path: Path, model: str | None, bitrate_bps: float = 6_000) -> None:
+        """Raises AudioError, ModelError."""
+        pcm = read_clips(path, 1)[0].pcm
+        packet = round(PACKET_MS * PER_MS)
+        self._pcm = pcm[: len(pcm) // packet * packet]
+        self._model = load_model(model, "cpu")
+        encoder = StreamEncoder(self._model, bitrate_bps=bitrate_bps)
+        self._config = encoder.config
+        self._payloads = streamcodec.encode(self._pcm, encoder)[: len(self._pcm) // packet]
+
+    def pesq(self, heard: Iterable[Heard], scenario: Scenario) -> float:
+        """PESQ-WB of the last JUDGED_S of the scenario, mean over slices of SLICE_S in which anything was played."""
+        begin_ms = max(scenario.settled_s, scenario.seconds - JUDGED_S) * 1000
+        judged = [h for h in heard if h.at_ms >= begin_ms]
+        if not judged:
+            return float("nan")
+        played = self._decoded(judged, begin_ms)
+        delays = [h.delay_ms for h in judged if h.delay_ms is not None]
+        spoken_from_ms = begin_ms - float(np.median(delays))
+        scores = []
+        size = round(SLICE_S * SAMPLE_RATE)
+        for start in range(0, len(played) - size + 1, size):
+            first = round(spoken_from_ms * PER_MS) + start
+            reference = self._pcm[np.arange(first, first + size) % len(self._pcm)]
+            scores.append(pesq(reference, played[start : start + size]))
+        return float(np.nanmean(scores)) if scores else float("nan")
+
+    def _decoded(self, judged: list[Heard], begin_ms: float) -> Pcm:
+        decoder, scaler = StreamDecoder(self._model, self._config), TimeScaler(SAMPLE_RATE)
+        last = judged[-1]
+        out = np.zeros(round((last.at_ms - begin_ms + 2 * PACKET_MS) * PER_MS), np.float32)
+        before: int | None = None
+        for h in judged:
+            if h.waited_ms is None:
+                pcm = decoder.decode(None)
+            else:
+                if before is not None and h.number != before + 1:
+                    decoder.reset()
+                pcm = decoder.decode(self._payloads[h.number % len(self._payloads)])
+            before = h.number
+            scaled = scaler.scale(pcm, 1.0 if abs(h.speed - 1) < FINE_SPEED else h.speed)[:, 0]
+            start = round((h.at_ms - begin_ms) * PER_MS)
+            part = out[start : start + len(scaled)]
+            part[:] = scaled[: len(part)]
+        return out
