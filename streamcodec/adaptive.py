@@ -88,6 +88,7 @@ class AdaptivePlayout(JitterBuffer):
         """`now_ms`: when what is given will begin to be played."""
         self._last_poll_ms = now_ms
         self._drop_stale(now_ms)
+        self._drop_overdue(now_ms)
         if self._next is not None:
             self._skip_what_was_concealed()
             if self._next in self._packets:
@@ -98,6 +99,18 @@ class AdaptivePlayout(JitterBuffer):
                 return self._conceal(advance=False)
             self._next, self._stalled = None, 0
         return self._begin(now_ms)
+
+    def _drop_overdue(self, now_ms: float) -> None:
+        """After an outage TCP delivers at last what was said when it began: later than any delay that is played, however short it
+        has waited here.
+        """
+        overdue = [n for n in self._packets if now_ms - self._due_ms(n) > self._max_ms]
+        if not overdue:
+            return
+        for number in overdue:
+            self._drop(number)
+        if self._next is not None:
+            self._next = max(self._next, max(overdue) + 1)
 
     @property
     def _wanted_ms(self) -> float:

@@ -252,3 +252,36 @@ def test_memory_is_bounded_in_every_scenario(scenario: Scenario) -> None:
     assert len(playout._packets) <= 400 / PACKET_MS + 1
     assert len(playout._ledger._seen) <= 4 * 20 + 1
     assert len(playout._target._quickest) <= 2_000 / PACKET_MS + 1
+
+
+def test_what_was_said_before_an_outage_is_not_played_after_it() -> None:
+    """TCP delivers what was sent into a dead network when that is back, one packet first and then the rest."""
+    buffer = AdaptivePlayout(packet_ms=PACKET_MS, samples_per_ms=SAMPLES_PER_MS)
+    played = []
+
+    def arrives(number: int, now: float) -> None:
+        buffer.receive(number, round(number * PACKET_MS * SAMPLES_PER_MS), b"", Flags(0), now)
+
+    def polls(now: float) -> None:
+        event = buffer.poll(now)
+        if isinstance(event, Play):
+            played.append((event.sequence, now))
+
+    for number in range(200):
+        arrives(number, number * PACKET_MS + 40)
+        polls(number * PACKET_MS + 40)
+    now = 200 * PACKET_MS + 2_000  # two seconds of silence, and then packet 200
+    for turn in range(100):
+        polls((200 + turn) * PACKET_MS + 40)
+    arrives(200, now)
+    polls(now)
+    polls(now + PACKET_MS)
+    for number in range(201, 300):
+        arrives(number, now + 30)
+    for number in range(300, 400):
+        polls(now + 30 + (number - 300) * PACKET_MS)
+        arrives(number, now + 40 + (number - 300) * PACKET_MS)
+    after = [(sequence, at) for sequence, at in played if at >= now]
+    assert after
+    assert max(at - sequence * PACKET_MS for sequence, at in after) <= 40 + 400 + PACKET_MS
+    assert max(at - sequence * PACKET_MS for sequence, at in after[-20:]) < 200
