@@ -15,6 +15,7 @@ from streamcodec import StreamDecoder, StreamEncoder, load_model
 from streamcodec.bitstream import Bitstream, Means
 from streamcodec.engine import TorchEngine
 from streamcodec.errors import AudioError, ConfigError, ModelError
+from streamcodec_models.config import VaeConfig
 from streamcodec_training.adversary import AdversarialStage
 from streamcodec_training.cli import train as train_command
 from streamcodec_training.corpus import AUGMENTATION, NO_AUGMENTATION, SegmentSampler, load_corpus, transform_start
@@ -264,6 +265,18 @@ def test_discriminators_learn_to_tell_noise_from_speech() -> None:
 def test_the_adversarial_stage_needs_something_to_start_from(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="need a trained model"):
         TrainingConfig(tmp_path, tmp_path, steps=1, adversarial=True)
+
+
+def test_every_ablation_can_be_handed_to_a_process_and_made() -> None:
+    import pickle
+
+    from streamcodec_training.ablations import VARIANTS
+
+    assert len({v.name for v in VARIANTS}) == len(VARIANTS)
+    for variant in pickle.loads(pickle.dumps(VARIANTS)):
+        shape = dataclasses.replace(VaeConfig(), **variant.model)
+        TrainingConfig(data=Path(), out=Path(), steps=1, **variant.training)
+        assert shape.latent_dim <= shape.packet + shape.overlap
 
 
 def test_weights_half_way_between_two_runs(tmp_path: Path) -> None:
