@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes import FakeModel, ManualClock, SteppedSink, fake_info, fake_payload
+from fakes import FakeDecoder, FakeModel, ManualClock, SteppedSink, fake_info, fake_payload
 from streamcodec.adaptive import DelayBounds
 from streamcodec.errors import AudioError, ConfigError
 from streamcodec.packet import Flags, Packet, serialize
 from streamcodec.session import Capture, Mute, StreamEnd, StreamInfo, StreamStart, Welcome
 from streamcodec_client.audio_io import Pcm
-from streamcodec_client.receiver import INBOX_LIMIT_MS, MAX_TALKERS, Receiver
+from streamcodec_client.receiver import INBOX_LIMIT_MS, MAX_TALKERS, RESUME_GRACE_S, Receiver
 from streamcodec_client.trace import Trace
 
 TARGET_MS = 40
@@ -39,7 +39,9 @@ class Room:
     def joins(self, stream: int, info: StreamInfo | None = None) -> None:
         self.receiver.message(StreamStart(stream, f"talker {stream}", info or fake_info()))
 
-    def leaves(self, stream: int) -> None:
+    def leaves(self, stream: int, without_a_word: bool = False) -> None:
+        if not without_a_word:  # a sender that ends says that nothing follows
+            self.receiver.message(Mute(muted=True, stream=stream))
         self.receiver.message(StreamEnd(stream))
 
     def says(self, stream: int, *levels: float, payload: bytes | None = None, flags: Flags = NO_FLAGS, kind: int = 0) -> None:
@@ -222,6 +224,35 @@ async def test_a_talker_whose_connection_broke_goes_on_where_it_was(room: Room) 
     statistics = room.receiver.statistics()
     assert (statistics.concealed, len(statistics.streams)) == (0, 1)
     assert len(room.model.decoders) == 2  # the warm-up's, and one
+
+
+async def test_a_talker_is_not_gone_while_its_decoder_is_being_made(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    make = room.model.decoder
+
+    def slowly(info: StreamInfo) -> FakeDecoder:
+        seen.append(room.receiver.everybody_left)  # what the event loop would see meanwhile
+        return make(info)
+
+    monkeypatch.setattr(room.model, "decoder", slowly)
+    room.joins(1)
+    await room.hears(2)
+    assert seen == [False, False]  # the warm-up's, and the talker's
+
+
+async def test_a_talker_that_was_cut_off_is_waited_for(room: Room) -> None:
+    room.joins(1)
+    await speak(room, 4, lambda: room.says(1, 0.5))
+    room.leaves(1, without_a_word=True)
+    assert (await room.hears(30))[-1] == 0
+    assert not room.receiver.everybody_left
+    await room.hears(round(RESUME_GRACE_S * 100) - 40)
+    assert not room.receiver.everybody_left
+    await room.hears(20)
+    assert room.receiver.everybody_left
+    room.joins(1)
+    assert (await speak(room, 4, lambda: room.says(1, 0.5)))[-1] == 0.5
+    assert not room.receiver.everybody_left
 
 
 async def test_how_long_a_word_takes_from_mouth_to_ear_is_known_by_the_relays_clock(room: Room) -> None:

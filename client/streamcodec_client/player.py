@@ -93,6 +93,11 @@ class StreamPlayer:
         """The talker has left, or is muted, and all was played."""
         return self._playout.drained and not len(self._rest) and not self._last_sample.any()
 
+    @property
+    def muted(self) -> bool:
+        """The talker said that nothing follows for now; a sender says it before it leaves."""
+        return self._muted
+
     def receive(self, packet: Packet, received_ns: int, wire_bytes: int) -> None:
         self._payload_bytes += len(packet.payload)
         self._wire_bytes += wire_bytes

@@ -29,6 +29,7 @@ from .worker import run_worker
 INBOX_LIMIT_MS = 400.0  # what waits longer for a worker that is stuck would not be played anyway
 MAX_EVENTS = 1024
 MAX_TALKERS = 16  # decoded at once; later ones are not heard until somebody leaves
+RESUME_GRACE_S = 5.0  # a talker that left without a word may come back over another connection
 WAIT_S = 0.05
 
 
@@ -120,6 +121,7 @@ class Receiver:
         self._players: dict[tuple[int, int], StreamPlayer] = {}
         self._unheard: set[tuple[int, int]] = set()  # streams that cannot be decoded
         self._met_somebody = self._lost_somebody = False
+        self._broke_off_ns: int | None = None  # when a talker was last cut off in mid-stream
         self._malformed = self._overflow = 0
         self._ended = _Totals()
 
@@ -132,7 +134,12 @@ class Receiver:
 
     @property
     def everybody_left(self) -> bool:
-        """There were talkers, all have left or are muted, and all they said was played. A broken connection is no goodbye."""
+        """There were talkers, all have left or are muted, and all they said was played. A broken connection is no goodbye: ours
+        never is, and that of a talker who has not said that nothing follows is one after RESUME_GRACE_S.
+        """
+        broke_off_ns = self._broke_off_ns
+        if broke_off_ns is not None and self._clock.now_ns() - broke_off_ns < RESUME_GRACE_S * NS:
+            return False
         silent = all(player.silent for player in tuple(self._players.values())) and not self._unheard
         return self._met_somebody and not self._lost_somebody and silent and not self._events
 
@@ -235,10 +242,11 @@ class Receiver:
         known = self._players.get(key)
         if known is not None:
             if dataclasses.replace(known.info, bitrate_bps=info.bitrate_bps) == info:
+                self._broke_off_ns = None
                 known.resume()  # only the rate is another, or the talker's connection: decoding goes on
                 return
             self._ended = self._ended.plus(self._players.pop(key).statistics())
-        self._met_somebody, self._lost_somebody = True, False
+        self._lost_somebody, self._broke_off_ns = False, None
         try:
             self._check(info)
             decoder = self._codec.decoder(info)
@@ -246,12 +254,15 @@ class Receiver:
         except StreamcodecError as error:
             self._notify(f"{joined.name} (stream {joined.stream}) cannot be heard: {error}")
             self._unheard.add(key)
+            self._met_somebody = True
             return
         stretcher = Stretcher(info.sample_rate, info.channels) if isinstance(self._delay, DelayBounds) else None
         self._players[key] = StreamPlayer(
             joined.stream, joined.name, info, decoder, playout, self._clock, self._trace, stretcher, self.relay_offset_ms
         )
         self._unheard.discard(key)
+        # Last: the event loop may look at any moment, and to have met somebody who is in neither list is to have seen them leave.
+        self._met_somebody = True
 
     def _check(self, info: StreamInfo) -> None:
         """Raises StreamcodecError for a stream that this model cannot decode."""
@@ -277,6 +288,8 @@ class Receiver:
         """What is in the buffers is still played."""
         for (connection, stream), player in self._players.items():
             if connection == left.connection and left.stream in (None, stream):
+                if not player.muted:
+                    self._broke_off_ns = self._clock.now_ns()
                 player.end()
                 self._lost_somebody = self._lost_somebody or left.stream is None
         self._unheard = {(c, s) for c, s in self._unheard if c != left.connection or left.stream not in (None, s)}
