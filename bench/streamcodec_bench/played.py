@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
 
 import streamcodec
 from streamcodec.codec import StreamDecoder, StreamEncoder
@@ -58,7 +59,7 @@ class Speech:
         last = judged[-1]
         out = np.zeros(round((last.at_ms - begin_ms + 2 * PACKET_MS) * PER_MS), np.float32)
         before: int | None = None
-        for h in judged:
+        for h, following in zip(judged, [*judged[1:], None], strict=True):
             if h.waited_ms is None:
                 pcm = decoder.decode(None)
             else:
@@ -68,6 +69,17 @@ class Speech:
             before = h.number
             scaled = scaler.scale(pcm, 1.0 if abs(h.speed - 1) < FINE_SPEED else h.speed)[:, 0]
             start = round((h.at_ms - begin_ms) * PER_MS)
+            if following is not None:
+                scaled = _fitted(scaled, round((following.at_ms - begin_ms) * PER_MS) - start)
             part = out[start : start + len(scaled)]
             part[:] = scaled[: len(part)]
         return out
+
+
+def _fitted(pcm: Pcm, samples: int) -> Pcm:
+    """A packet that is played a hair faster or slower, so that the next joins it: as the live path's resampler does."""
+    if samples == len(pcm) or abs(samples - len(pcm)) > FINE_SPEED * len(pcm) + 1:
+        return pcm
+    at = np.linspace(0, len(pcm) - 1, samples)
+    fitted: Pcm = CubicSpline(np.arange(len(pcm)), pcm)(at).astype(np.float32)
+    return fitted
