@@ -6,8 +6,6 @@ has the background's spectral envelope; ours is taken from what was decoded inst
 
 from __future__ import annotations
 
-from collections import deque
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,21 +23,18 @@ class ComfortNoise:
         self._window = np.sin(np.pi * (np.arange(2 * self._hop) + 0.5) / (2 * self._hop))[:, None].astype(np.float32)
         self._rng = rng or np.random.default_rng()
         self._channels = channels
-        self._rest = np.zeros((0, channels), np.float32)  # learnt up to here
-        self._spectra: deque[NDArray[np.float32]] = deque(maxlen=LEARNT_FRAMES)
+        self._heard = np.zeros((0, channels), np.float32)
+        self._background: NDArray[np.float32] | None = (
+            None  # magnitudes [bins, C] of what was heard; None where it has to be looked at
+        )
         self._tail = np.zeros((self._hop, channels), np.float32)
         self._made = np.zeros((0, channels), np.float32)
 
     def learn(self, pcm: Pcm) -> None:
         """pcm [T, C], full scale 1."""
-        waiting = np.concatenate([self._rest, pcm])
-        size, last = 2 * self._hop, len(waiting) - LEARNT_FRAMES * self._hop
-        start = max(0, last // self._hop * self._hop - self._hop)
-        while start + size <= len(waiting):
-            spectrum = np.fft.rfft(waiting[start : start + size] * self._window, axis=0)
-            self._spectra.append((np.abs(spectrum) ** 2).astype(np.float32))
-            start += self._hop
-        self._rest = waiting[start:]
+        # Only kept: most talkers never pause, and every packet of theirs comes this way.
+        self._heard = np.concatenate([self._heard, pcm])[-(LEARNT_FRAMES + 1) * self._hop :]
+        self._background = None
 
     def make(self, samples: int) -> Pcm:
         """The next [samples, C]; zeros where nothing was learnt."""
@@ -50,17 +45,22 @@ class ComfortNoise:
         return pcm
 
     def reset(self) -> None:
-        self._spectra.clear()
-        self._rest, self._made = self._rest[:0], self._made[:0]
+        self._heard, self._made, self._background = self._heard[:0], self._made[:0], None
         self._tail = np.zeros_like(self._tail)
 
     def _magnitude(self) -> NDArray[np.float32]:
-        if not self._spectra:
+        if self._background is None:
+            self._background = self._look()
+        return self._background
+
+    def _look(self) -> NDArray[np.float32]:
+        if len(self._heard) < 2 * self._hop:
             return np.zeros((self._hop + 1, self._channels), np.float32)
-        power = np.stack(self._spectra)
+        frames = np.lib.stride_tricks.sliding_window_view(self._heard, 2 * self._hop, axis=0)[:: self._hop].swapaxes(1, 2)
+        power = np.abs(np.fft.rfft(frames * self._window, axis=1)) ** 2
         total = power.sum((1, 2))
-        background = power[total <= LOUDEST_SHARE * np.median(total) + 1e-20]
-        magnitude: NDArray[np.float32] = np.sqrt(background.mean(0))
+        quiet = power[total <= LOUDEST_SHARE * np.median(total) + 1e-20]
+        magnitude: NDArray[np.float32] = np.sqrt(quiet.mean(0)).astype(np.float32)
         return magnitude
 
     def _frame(self, magnitude: NDArray[np.float32]) -> Pcm:

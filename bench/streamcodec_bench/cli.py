@@ -196,18 +196,15 @@ def quality(
 
 def _rates(text: str) -> list[float]:
     """kbit/s, comma-separated -> bit/s. Raises click.BadParameter."""
-    try:
-        return [float(rate) * 1000 for rate in text.split(",")]
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r}: write kbit/s such as 3,6,12") from error
+    return [1000 * rate for rate in _numbers(text, "kbit/s such as 3,6,12")]
 
 
-def _numbers(text: str) -> list[float]:
+def _numbers(text: str, wanted: str = "numbers such as 0,1,3") -> list[float]:
     """Comma-separated. Raises click.BadParameter."""
     try:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
-        raise click.BadParameter(f"{text!r}: write numbers such as 0,1,3") from error
+        raise click.BadParameter(f"{text!r}: write {wanted}") from error
 
 
 def _need(modules: set[str]) -> None:

@@ -10,6 +10,8 @@ from streamcodec.errors import ConfigError, MalformedPacket
 from streamcodec.packet import PacketType, parse
 from streamcodec.session import Message, StreamStart, Welcome
 
+from .clock import milliseconds
+
 COLUMNS = ("stream", "sequence", "capture_ms", "arrival_ms", "packet_ms", "flags")
 
 
@@ -51,7 +53,14 @@ class ArrivalRecorder:
             return
         rate, samples = self._rates[packet.stream]
         capture_ms, packet_ms = packet.capture_time * 1000 / rate, samples * 1000 / rate
-        row = packet.stream, packet.sequence, round(capture_ms, 3), round(received_ns / 1e6, 3), packet_ms, int(packet.flags)
+        row = (
+            packet.stream,
+            packet.sequence,
+            round(capture_ms, 3),
+            round(milliseconds(received_ns), 3),
+            packet_ms,
+            int(packet.flags),
+        )
         self._rows.append(row)
 
     def flush(self) -> None:

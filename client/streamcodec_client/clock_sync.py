@@ -7,7 +7,7 @@ from collections import deque
 
 from streamcodec.session import Message, Time, Welcome
 
-from .clock import Clock
+from .clock import Clock, milliseconds
 from .transport import Transport
 
 FIRST_INTERVAL_S, FIRST_COUNT = 0.2, 5
@@ -60,4 +60,4 @@ class ClockSync:
 
     @property
     def _now_ms(self) -> float:
-        return self._clock.now_ns() / 1e6
+        return milliseconds(self._clock.now_ns())

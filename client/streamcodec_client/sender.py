@@ -16,7 +16,7 @@ from streamcodec.packet import SEQUENCE_MODULUS, Flags, serialize
 from streamcodec.session import Capture, Message, Mute, StreamInfo, Welcome
 
 from .audio_io import Block, Source
-from .clock import Clock
+from .clock import Clock, milliseconds
 from .paced_io import NS
 from .packetizer import Outgoing, Packetizer
 from .ports import Codec, EncodingSettings
@@ -170,7 +170,7 @@ class Sender:
         if self._mark is None or relay_offset_ms is None:
             return None
         capture_time, captured_ns = self._mark
-        return Capture(capture_time % SEQUENCE_MODULUS, captured_ns / 1e6 + relay_offset_ms)
+        return Capture(capture_time % SEQUENCE_MODULUS, milliseconds(captured_ns) + relay_offset_ms)
 
     def statistics(self) -> SenderStatistics:
         per_ms = self._source.sample_rate / 1000
