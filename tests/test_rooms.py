@@ -90,6 +90,17 @@ def test_a_connection_that_the_relay_still_believes_in_is_replaced() -> None:
     assert drain(ear) == [StreamEnd(back.stream or 0)]
 
 
+def test_who_may_not_come_in_again_keeps_the_connection_it_has() -> None:
+    rooms = Rooms(RoomLimits(max_listeners=1))
+    ear, ada = listener(rooms), talker(rooms)
+    drain(ear)
+    with pytest.raises(Refused):
+        rooms.join(again(ada.session, role=Role.BOTH))
+    assert ada.room is not None
+    assert not rooms.replaced
+    assert drain(ear) == []
+
+
 def test_a_session_is_resumed_in_its_own_room_alone() -> None:
     rooms = Rooms()
     ada = talker(rooms)

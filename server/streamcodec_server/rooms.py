@@ -173,9 +173,10 @@ class Rooms:
 
         A talker that names its last session keeps its stream's number, whether or not we have seen that connection break.
         """
-        resumed = self._resumed(hello)
         room = self._room_for(hello)
-        talkers, listeners = list(room.talkers()), sum(1 for _ in room.listeners())
+        before = self._earlier_connection(hello)
+        talkers = [t for t in room.talkers() if t is not before]
+        listeners = sum(1 for _ in room.listeners(but=before))
         if hello.role.talks and len(talkers) >= self.limits.max_talkers:
             raise self._refusal(CloseCode.TRY_AGAIN_LATER, f"room {hello.room} has {len(talkers)} talkers: that is all it takes")
         if hello.role.listens and listeners >= self.limits.max_listeners:
@@ -185,6 +186,7 @@ class Rooms:
         streams = [StreamStart(t.stream, t.name, t.info) for t in talkers if t.stream is not None and t.info is not None]
         told: list[Member] = [member]
         if hello.role.talks:
+            resumed = self._departed_stream(hello) if before is None else self._replace(before)
             member.stream, member.info = self._new_stream() if resumed is None else resumed, hello.stream_info
             self._streams.add(member.stream)
             self._talking[member.session] = member
@@ -254,18 +256,26 @@ class Rooms:
             return self._tell(room.listeners(but=member), StreamStart(member.stream, member.name, message.info))
         raise self._refusal(CloseCode.POLICY_VIOLATION, f"a {member.role} connection may not send {type(message).__name__} now")
 
-    def _resumed(self, hello: Hello) -> int | None:
-        """The number of the stream that goes on; its earlier connection, if we still have it, is replaced."""
+    def _earlier_connection(self, hello: Hello) -> Member | None:
+        """The member whose stream goes on, where we have not seen its connection break."""
         before = self._talking.get(hello.resume)
-        if before is not None and before.room is not None and before.room.name == hello.room and hello.role.talks:
-            del before.room.members[before]
-            before.room = None  # leaving later, it leaves nothing
-            self.overflowed.discard(before)
-            self.replaced.add(before)
-            self._forget(before)
-            return before.stream
+        known = before is not None and before.room is not None and before.room.name == hello.room and hello.role.talks
+        return before if known else None
+
+    def _replace(self, before: Member) -> int | None:
+        """Takes a member out without a goodbye -> the number of its stream."""
+        assert before.room is not None
+        del before.room.members[before]
+        before.room = None  # leaving later, it leaves nothing
+        self.overflowed.discard(before)
+        self.replaced.add(before)
+        self._forget(before)
+        return before.stream
+
+    def _departed_stream(self, hello: Hello) -> int | None:
+        """The number of a stream whose connection broke, if it is still free."""
         room, stream = self._departed.get(hello.resume, ("", -1))
-        if room != hello.room or not hello.role.talks or stream in self._streams:
+        if room != hello.room or stream in self._streams:
             return None
         del self._departed[hello.resume]
         return stream
