@@ -11,8 +11,9 @@ from collections import deque
 
 from .delay import OURS, DelayRule, DelayTarget
 from .errors import ConfigError
-from .packet import SEQUENCE_MODULUS, Flags, sequence_distance
+from .packet import SEQUENCE_MODULUS, Flags
 from .playout import Arrival, Conceal, JitterBuffer, Play, Waiting
+from .sequence import Unwrapper
 
 LEAST_SPAN_MS = 120.0  # two packets of the longest kind
 LONGEST_MS = 2_000.0
@@ -67,7 +68,7 @@ class AdaptivePlayout(JitterBuffer):
         self._samples_per_ms = samples_per_ms
         longest_ms = bounds.max_ms - 2 * packet_ms
         self._target = DelayTarget(packet_ms=packet_ms, min_ms=bounds.min_ms, max_ms=longest_ms, rule=rule)
-        self._last_capture: int | None = None  # unwrapped, of the packet that came last
+        self._captures = Unwrapper()
         self._stalled = 0  # polls in a row that found nothing
         self._speed = 1.0
         self._waits: deque[float] = deque(maxlen=NEEDED_PACKETS)
@@ -117,12 +118,7 @@ class AdaptivePlayout(JitterBuffer):
         return self._target.ms
 
     def _media_ms(self, capture_time: int) -> float:
-        """Capture times wrap as sequence numbers do."""
-        if self._last_capture is None:
-            self._last_capture = capture_time
-        else:
-            self._last_capture += sequence_distance(capture_time, self._last_capture)
-        return self._last_capture / self._samples_per_ms
+        return self._captures.unwrap(capture_time) / self._samples_per_ms
 
     def _due_ms(self, number: int) -> float:
         baseline_ms = self._target.baseline_ms
@@ -179,7 +175,7 @@ class AdaptivePlayout(JitterBuffer):
     def _restart(self) -> None:
         super()._restart()
         self._target.forget()
-        self._last_capture = None
+        self._captures.restart()
         self._stalled = 0
 
 

@@ -16,6 +16,21 @@ class Verdict(enum.Enum):
     RESTART = "restart"  # new, and the first of a sequence that begins anew
 
 
+class Unwrapper:
+    """Counters mod 2^32, such as capture times, as numbers that go on: each is taken to be less than half of that from the last."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+
+    def unwrap(self, value: int) -> int:
+        self._last = value if self._last is None else self._last + sequence_distance(value, self._last)
+        return self._last
+
+    def restart(self) -> None:
+        """What comes next has another origin."""
+        self._last = None
+
+
 class SequenceLedger:
     """Numbers grow beyond 2^32. Memory is bounded by `capacity`: how far apart two packets of one sequence may lie."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from streamcodec.adaptive import AdaptivePlayout
+from streamcodec.bursts import GilbertElliott
 from streamcodec.delay import NETEQ
 from streamcodec.errors import ConfigError
 from streamcodec.packet import SEQUENCE_MODULUS, Flags, sequence_distance
@@ -186,14 +187,8 @@ def _steps(sent_steps: list[tuple[float, float]]) -> Callable[[Rng, np.ndarray],
 
 def gilbert_elliott(rng: Rng, count: int, share: float, burst: float) -> np.ndarray:
     """[count] bool: True where lost; bursts of `burst` packets in the mean, `share` of all."""
-    leave = 1 / burst
-    enter = leave * share / (1 - share)
-    bad, lost = False, np.zeros(count, bool)
-    draws = rng.random(count)
-    for i in range(count):
-        bad = bool(draws[i] < (1 - leave if bad else enter))
-        lost[i] = bad
-    return lost
+    chain = GilbertElliott(share, burst)
+    return np.array([chain.lost(draw) for draw in rng.random(count)], bool)
 
 
 SCENARIOS = (

@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Callable
 
+from streamcodec.bursts import GilbertElliott
 from streamcodec.errors import ConfigError
 from streamcodec.session import Message, Welcome
 
@@ -60,7 +61,7 @@ class ImpairedListener:
         self._random = random.Random(impairment.seed)  # noqa: S311 - a simulation
         self._base_ms = JITTER_REACH * impairment.jitter_ms + (HEAD_START_MS if impairment.drift_ppm < 0 else 0.0)
         self._began_ns: int | None = None
-        self._losing = False
+        self._chain = GilbertElliott(impairment.loss, BURST_PACKETS)
         self.lost = 0
 
     def connected(self, welcome: Welcome, connection: int) -> None:
@@ -75,7 +76,7 @@ class ImpairedListener:
     def media(self, datagram: bytes, received_ns: int) -> None:
         if self._began_ns is None:
             self._began_ns = received_ns
-        if self._is_lost():
+        if self._impairment.loss and self._chain.lost(self._random.random()):
             self.lost += 1
             return
         drift_ms = self._impairment.drift_ppm * (received_ns - self._began_ns) * 1e-12
@@ -84,15 +85,6 @@ class ImpairedListener:
 
     def _later(self, delay_ms: float, call: Callable[[], None]) -> None:
         self._call_later(delay_ms / 1000, call)
-
-    def _is_lost(self) -> bool:
-        share = self._impairment.loss
-        if not share:
-            return False
-        leave = 1 / BURST_PACKETS
-        enter = min(1.0, leave * share / (1 - share))
-        self._losing = self._random.random() < (1 - leave if self._losing else enter)
-        return self._losing
 
 
 def from_options(loss_percent: float, jitter_ms: float, drift_ppm: float) -> Impairment | None:

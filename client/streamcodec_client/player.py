@@ -13,6 +13,7 @@ from streamcodec.errors import PayloadError
 from streamcodec.network_quality import ArrivalStatistics, mean_opinion, transmission_rating
 from streamcodec.packet import Flags, Packet, sequence_distance
 from streamcodec.playout import Arrival, Play, PlayoutBuffer, PlayoutStatistics
+from streamcodec.sequence import Unwrapper
 from streamcodec.session import Capture, StreamInfo
 
 from .audio_io import Pcm
@@ -70,7 +71,7 @@ class StreamPlayer:
         self._stretcher = stretcher
         self._relay_offset_ms = relay_offset_ms
         self._arrivals = ArrivalStatistics()
-        self._last_capture: int | None = None  # unwrapped, of the packet that arrived last
+        self._captures = Unwrapper()
         self._mark: Capture | None = None
         self._begun: tuple[int, int] | None = None  # offset in the block being made, capture time of what begins there
         self._mouth_to_ear_ms: float | None = None
@@ -181,12 +182,10 @@ class StreamPlayer:
         )
 
     def _note_arrival(self, packet: Packet, now_ms: float) -> None:
-        if self._last_capture is None or Flags.RESET in packet.flags:
+        if Flags.RESET in packet.flags:
             self._arrivals.restart()
-            self._last_capture = packet.capture_time
-        else:
-            self._last_capture += sequence_distance(packet.capture_time, self._last_capture)
-        self._arrivals.arrived(self._last_capture * 1000 / self.info.sample_rate, now_ms)
+            self._captures.restart()
+        self._arrivals.arrived(self._captures.unwrap(packet.capture_time) * 1000 / self.info.sample_rate, now_ms)
 
     def _note_delay(self, heard_ns: int) -> None:
         offset_ms, mark, begun, self._begun = self._relay_offset_ms(), self._mark, self._begun, None
