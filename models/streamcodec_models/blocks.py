@@ -77,24 +77,6 @@ def analysis_slopes(length: int) -> Tensor:
     return torch.sin(math.pi * ((torch.arange(length) + 0.5) / length) ** 2.2)
 
 
-def dft_matrix(length: int) -> Tensor:
-    """[length, 2 * bins]: frame @ matrix = real part beside imaginary part of its DFT."""
-    bins = length // 2 + 1
-    angle = 2 * math.pi / length * torch.outer(torch.arange(length), torch.arange(bins)).remainder(length).double()
-    return torch.cat([angle.cos(), -angle.sin()], 1).float()
-
-
-def inverse_dft_matrix(length: int) -> Tensor:
-    """[2 * bins, length]: real part beside imaginary part @ matrix = frame."""
-    bins = length // 2 + 1
-    weight = torch.full((bins, 1), 2.0 / length, dtype=torch.float64)
-    weight[0] = 1.0 / length
-    if length % 2 == 0:
-        weight[-1] = 1.0 / length
-    angle = 2 * math.pi / length * torch.outer(torch.arange(bins), torch.arange(length)).remainder(length).double()
-    return torch.cat([angle.cos() * weight, -angle.sin() * weight]).float()
-
-
 def overlap_add(frames: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
     """frames [B, F, hop + overlap], tail [B, overlap] of the frame before -> samples [B, F * hop], new tail."""
     overlap = tail.shape[-1]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .blocks import BlockStack, analysis_slopes, dft_matrix, inverse_dft_matrix, overlap_add, sine_slopes
+from .blocks import BlockStack, analysis_slopes, overlap_add, sine_slopes
 from .comb import CombState, PitchComb
 from .config import VaeConfig
 from .entropy import GAIN_COUNT, GAIN_MIN, GAIN_STEPS_PER_OCTAVE, Prior, interpolate
@@ -48,8 +48,7 @@ class VoiceVae(nn.Module):
     beside it learn what it cannot do. Gain and shape are split: latents see every packet at unit power.
     """
 
-    dft: Tensor
-    inverse_dft: Tensor
+    analysis_slopes: Tensor
     frame_slopes: Tensor
     packet_slopes: Tensor
     noise: Tensor
@@ -60,8 +59,7 @@ class VoiceVae(nn.Module):
         c, enc, dec, latent = config, config.encoder_dim, config.decoder_dim, config.latent_dim
         stack = (c.kernel, c.expansion)
         analysis_bins = c.analysis_window // 2 + 1
-        self.register_buffer("dft", analysis_slopes(c.analysis_window)[:, None] * dft_matrix(c.analysis_window), persistent=False)
-        self.register_buffer("inverse_dft", inverse_dft_matrix(c.frame), persistent=False)
+        self.register_buffer("analysis_slopes", analysis_slopes(c.analysis_window), persistent=False)
         self.register_buffer("frame_slopes", sine_slopes(c.frame, c.overlap), persistent=False)
         self.register_buffer("packet_slopes", sine_slopes(c.packet + c.overlap, c.overlap), persistent=False)
         # Ships with the weights: two decoders of one stream must play the same noise.
@@ -132,12 +130,11 @@ class VoiceVae(nn.Module):
         past = torch.cat([state.history, x], 1)
         # Over the whole lapped frame: a packet of silence behind speech still carries the end of that speech.
         lapped = past[:, c.analysis_window - c.hop - c.overlap :].unfold(1, c.packet + c.overlap, c.packet)
-        power = lapped.square().mean(-1)
-        gain_index = torch.round(GAIN_STEPS_PER_OCTAVE / 2 * torch.log2(power + 1e-12)).clamp(GAIN_MIN, GAIN_MIN + GAIN_COUNT - 1)
+        gain_index = self.gain_index(lapped)
         gain = torch.exp2(gain_index / GAIN_STEPS_PER_OCTAVE)[..., None]
         with torch.autocast(x.device.type, enabled=False):
             frames = past.unfold(1, c.analysis_window, c.hop) / gain.repeat_interleave(c.frames_per_packet, 1)
-            real, imag = (frames @ self.dft).chunk(2, -1)
+            real, imag = torch.view_as_real(torch.fft.rfft(frames * self.analysis_slopes)).unbind(-1)
             energy = real.square() + imag.square() + 1e-6
             shrink = energy.pow(-0.35)  # power-compressed: the ear's loudness is nearer to |X|^0.3 than to |X|
             features = torch.cat([real * shrink, imag * shrink, torch.log(energy) * 0.15], -1)
@@ -150,6 +147,11 @@ class VoiceVae(nn.Module):
         z = self.to_latent(self.encoder_norm(h)).float() + linear
         mean = z * torch.exp(interpolate(self.log_precision, quality))
         return mean, gain_index, EncoderState(past[:, x.shape[1] :], gain_index[:, -1], frame_blocks, packet_blocks)
+
+    def gain_index(self, lapped: Tensor) -> Tensor:
+        """Packets with the overlap before them [B, P, packet + overlap] -> steps of their power [B, P]."""
+        steps = torch.round(GAIN_STEPS_PER_OCTAVE / 2 * torch.log2(lapped.square().mean(-1) + 1e-12))
+        return steps.clamp(GAIN_MIN, GAIN_MIN + GAIN_COUNT - 1)
 
     def decode(
         self, y: Tensor, gain_index: Tensor, quality: Tensor, lost: Tensor, state: DecoderState
@@ -211,8 +213,18 @@ class VoiceVae(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Hidden frames and latents -> x [B, P * packet] with the noise that begins at `noise_position` [B], new tails."""
         c = self.config
-        head = self.head(hidden).float()
         gain = torch.exp2(gain_index / GAIN_STEPS_PER_OCTAVE)[..., None]
+        frames = self.synthesis_frames(hidden, noise_position)
+        with torch.autocast(hidden.device.type, enabled=False):
+            frames = frames * self.frame_slopes * gain.repeat_interleave(c.frames_per_packet, 1)
+            network, frame_tail = overlap_add(frames, tails[0])
+            linear, packet_tail = overlap_add(self.skip_out(z) * self.packet_slopes * gain, tails[1])
+        return network + linear, (frame_tail, packet_tail)
+
+    def synthesis_frames(self, hidden: Tensor, noise_position: Tensor) -> Tensor:
+        """Hidden frames [B, F, decoder_dim] -> [B, F, frame] at unit gain, before their slopes."""
+        c = self.config
+        head = self.head(hidden).float()
         rows = (noise_position[:, None] + torch.arange(head.shape[1], device=head.device)) % c.noise_frames
         with torch.autocast(head.device.type, enabled=False):
             magnitude = torch.exp(head[..., : c.bins].clamp(max=LOG_MAGNITUDE_LIMIT))
@@ -220,10 +232,8 @@ class VoiceVae(nn.Module):
             breath = torch.exp(head[..., 2 * c.bins :].clamp(max=LOG_MAGNITUDE_LIMIT))
             spectrum = torch.cat([magnitude * torch.cos(phase), magnitude * torch.sin(phase)], -1)
             spectrum = spectrum + self.noise[rows] * breath.repeat(1, 1, 2)
-            frames = spectrum @ self.inverse_dft * self.frame_slopes * gain.repeat_interleave(c.frames_per_packet, 1)
-            network, frame_tail = overlap_add(frames, tails[0])
-            linear, packet_tail = overlap_add(self.skip_out(z) * self.packet_slopes * gain, tails[1])
-        return network + linear, (frame_tail, packet_tail)
+            real, imag = spectrum.chunk(2, -1)
+            return torch.fft.irfft(torch.complex(real, imag), n=c.frame)
 
 
 def _condition(quality: Tensor, gain_index: Tensor, gain_before: Tensor) -> Tensor:

@@ -26,11 +26,14 @@ from streamcodec_models.vae import VoiceVae
 from .corpus import audio_files, read_mono
 from .losses import Distortion
 from .parameters import adamw, split_parameters
+from .soap import Soap
 from .train import Trainer, TrainingConfig
+from .variants import LinearHeadVae, RecurrentVae, UnsplitVae
 
 QUALITIES = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0)
 RATES_BPS = (3_000.0, 6_000.0, 12_000.0)
 CLIP_SECONDS = 8
+SOAP_RATE = 3e-3  # its authors' own
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -39,6 +42,7 @@ class Variant:
     """What differs from the design that ships. `change` is applied to the trainer before its first step."""
 
     name: str
+    build: Callable[[VaeConfig], VoiceVae] = VoiceVae
     model: dict[str, int] = dataclasses.field(default_factory=dict)
     training: dict[str, float | int] = dataclasses.field(default_factory=dict)
     change: Callable[[Trainer], None] | None = None
@@ -92,6 +96,20 @@ def everything_by_adamw(trainer: Trainer) -> None:
     ]
 
 
+def matrices_by_soap(trainer: Trainer) -> None:
+    matrices = split_parameters(trainer.model)[0]
+    trainer.optimizers[0] = (Soap(matrices, SOAP_RATE), SOAP_RATE)
+
+
+def one_rate_first(trainer: Trainer) -> None:
+    every_rate = trainer.draw_quality
+
+    def draw(batch: int, done: float) -> Tensor:
+        return torch.full((batch,), 0.5) if done < 0.5 else every_rate(batch, done)
+
+    trainer.draw_quality = draw  # type: ignore[method-assign]
+
+
 VARIANTS = (
     Variant("as it ships"),
     Variant("no linear path", change=without_linear_path),
@@ -110,6 +128,12 @@ VARIANTS = (
     Variant("all windows each step", change=all_windows),
     Variant("half the batch, segments twice as long", training={"batch": 6, "segment_s": 2.56}),
     Variant("no low rates preferred", training={"low_rates": 1.0}),
+    Variant("GRUs at the packet rate", build=RecurrentVae),
+    Variant("no gain beside the shape", build=UnsplitVae),
+    Variant("linear head", build=LinearHeadVae),
+    Variant("SOAP for the matrices", change=matrices_by_soap),
+    Variant("one rate in the first half", change=one_rate_first),
+    Variant("bits at full cost from the first step", training={"rate_ramp_steps": 1}),
 )
 
 
@@ -121,7 +145,7 @@ def run(variant: Variant, base: TrainingConfig, dev: list[np.ndarray]) -> Result
     out.mkdir(parents=True)
     (out / "cache").symlink_to((base.out / "cache").resolve())
     shape = dataclasses.replace(VaeConfig(), **variant.model)  # type: ignore[arg-type]
-    trainer = Trainer(dataclasses.replace(base, out=out, **variant.training), shape)  # type: ignore[arg-type]
+    trainer = Trainer(dataclasses.replace(base, out=out, **variant.training), shape, variant.build)  # type: ignore[arg-type]
     if variant.change is not None:
         variant.change(trainer)
     trainer.run()

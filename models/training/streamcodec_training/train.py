@@ -10,7 +10,7 @@ import os
 import pickle
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,6 @@ from .losses import Buzz, Distortion
 from .muon import Muon
 from .parameters import adamw, freeze_encoder, split_parameters
 
-RATE_RAMP_STEPS = 1_000
 WARM_UP_STEPS = 200
 DRAWN_WINDOWS = 2
 ADVERSARIAL_RATE_SHARE = 0.1
@@ -63,6 +62,7 @@ class TrainingConfig:
     draws: int = 1
     buzz_weight: float = 0.1
     low_rates: float = 1.4
+    rate_ramp_steps: int = 1_000  # over which bits come to cost what they will; a warm start has that behind it
     decay_from: float = 0.4
     checkpoint_minutes: float = 10.0
     log_steps: int = 25
@@ -116,7 +116,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 class Trainer:
     """Owns the model, its optimisers and the run's folder: checkpoint.pt, TensorBoard events, samples."""
 
-    def __init__(self, config: TrainingConfig, model_config: VaeConfig) -> None:
+    def __init__(self, config: TrainingConfig, model_config: VaeConfig, build: Callable[[VaeConfig], VoiceVae] = VoiceVae) -> None:
         self.config = config
         self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         if config.device == "cuda" and not torch.cuda.is_available():
@@ -144,7 +144,7 @@ class Trainer:
             config.augmentation,
             np.random.default_rng([config.seed, self.rank]),
         )
-        self.model = VoiceVae(model_config)
+        self.model = build(model_config)
         if config.warm_start is None:
             start = transform_start(speech, model_config.packet + model_config.overlap, np.random.default_rng(config.seed))
             self.model.start_from_klt(torch.from_numpy(start[0]), torch.from_numpy(start[1]))
@@ -227,8 +227,7 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = base * share
         x, lost = x.to(self.device), lost.to(self.device)
-        # More of the items at low rates: there the network has the most to make up for.
-        quality = torch.rand(len(x), device=self.device) ** self.config.low_rates
+        quality = self.draw_quality(len(x), done)
         # Noise on latents that are zero nearly always drowns low rates: while the rate decays, the decoder hears what it will hear
         # in use.
         soft = self.config.warm_start is None and done < self.config.decay_from
@@ -239,7 +238,7 @@ class Trainer:
         distortion = self.distortion(outputs.float()[:, :, overlap:], x[:, :-overlap])
         rate = bits.mean(1) * self.model.config.sample_rate / self.model.config.packet  # bit/s
         beta = torch.exp(interpolate(self.log_betas, quality[:, None])[:, 0])
-        ramp = 1.0 if self.config.warm_start else min(1.0, 0.1 + self.clock.step / RATE_RAMP_STEPS)
+        ramp = 1.0 if self.config.warm_start else min(1.0, 0.1 + self.clock.step / self.config.rate_ramp_steps)
         lagrangian = (distortion + ramp * beta * rate).mean()
         buzz = self.buzz(outputs[0].float()[:, overlap:], x[:, :-overlap])
         loss = lagrangian + self.config.buzz_weight * buzz
@@ -262,6 +261,10 @@ class Trainer:
             "learning rate share": torch.tensor(share),
             **judged,
         }
+
+    def draw_quality(self, batch: int, done: float) -> Tensor:
+        """-> [batch] in 0..1, more of them low: there the network has the most to make up for."""
+        return torch.rand(batch, device=self.device) ** self.config.low_rates
 
     def save(self) -> None:
         """Write the checkpoint so that a cut in the middle leaves the one before whole."""
