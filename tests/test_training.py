@@ -279,6 +279,16 @@ def test_every_ablation_can_be_handed_to_a_process_and_made() -> None:
         assert shape.latent_dim <= shape.packet + shape.overlap
 
 
+def test_what_is_exported_is_the_running_mean(corpus: Path, tmp_path: Path) -> None:
+    config = TrainingConfig(data=corpus, out=tmp_path / "run", steps=3, batch=2, segment_s=0.4, device="cpu", average_decay=0.9)
+    path = train(config, SMALL)
+    state = torch.load(path, weights_only=True)
+    before, mean = state["model"]["head.bias"], state["average"]["head.bias"]
+    assert not torch.equal(before, mean)
+    resumed = torch.load(train(dataclasses.replace(config, steps=4), SMALL), weights_only=True)
+    assert torch.allclose(resumed["average"]["head.bias"], torch.lerp(mean, resumed["model"]["head.bias"], 0.1), atol=1e-7)
+
+
 def test_weights_half_way_between_two_runs(tmp_path: Path) -> None:
     from streamcodec_training.average import average
 

@@ -233,7 +233,8 @@ class VoiceVae(nn.Module):
             spectrum = torch.cat([magnitude * torch.cos(phase), magnitude * torch.sin(phase)], -1)
             spectrum = spectrum + self.noise[rows] * breath.repeat(1, 1, 2)
             real, imag = spectrum.chunk(2, -1)
-            return torch.fft.irfft(torch.complex(real, imag), n=c.frame)
+            frames: Tensor = torch.fft.irfft(torch.complex(real, imag), n=c.frame)
+        return frames
 
 
 def _condition(quality: Tensor, gain_index: Tensor, gain_before: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ import torch
 
 from streamcodec.errors import ModelError
 
+from .parameters import final_weights
+
 CHECKPOINT = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -21,7 +23,8 @@ def average(first: Path, second: Path, share: float, out: Path) -> None:
     a, b = (torch.load(path, map_location="cpu", weights_only=True) for path in (first, second))
     if a["model_config"] != b["model_config"]:
         raise ModelError(f"{first} and {second} hold models of different shapes")
-    model = {name: torch.lerp(t.float(), b["model"][name].float(), share).to(t.dtype) for name, t in a["model"].items()}
+    others = final_weights(b)
+    model = {name: torch.lerp(t.float(), others[name].float(), share).to(t.dtype) for name, t in final_weights(a).items()}
     torch.save({"model_config": a["model_config"], "model": model}, out)
 
 

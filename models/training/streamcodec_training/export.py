@@ -14,6 +14,7 @@ from streamcodec_models.config import VaeConfig
 from streamcodec_models.vae import VoiceVae
 
 from .corpus import AUGMENTATION, SegmentSampler, audio_files, load_corpus, read_mono
+from .parameters import final_weights
 from .tables import fit_tables
 
 FIT_SEGMENTS, FIT_SECONDS = 60, 4
@@ -27,7 +28,7 @@ def export(checkpoint: Path, folder: Path, calibration: Path) -> Path:
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     vae = VoiceVae(VaeConfig.from_dict(state["model_config"]))
-    vae.load_state_dict(state["model"])
+    vae.load_state_dict(final_weights(state))
     vae.eval()
     c = vae.config
     speech = load_corpus(calibration, c.sample_rate, checkpoint.parent / "cache")  # the run's own, where it was trained on the same

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -40,3 +42,9 @@ def freeze_encoder(model: VoiceVae) -> None:
     for name, parameter in model.named_parameters():
         if name.startswith(ENCODER_PARTS):
             parameter.requires_grad_(False)
+
+
+def final_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """What a checkpoint has to give: the running mean of its run's weights, where it holds one."""
+    weights: dict[str, Tensor] = checkpoint.get("average", checkpoint["model"])
+    return weights

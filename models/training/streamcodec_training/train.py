@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -32,7 +33,7 @@ from .adversary import AdversarialStage
 from .corpus import AUGMENTATION, Augmentation, SegmentSampler, load_corpus, read_mono, transform_start
 from .losses import Buzz, Distortion
 from .muon import Muon
-from .parameters import adamw, freeze_encoder, split_parameters
+from .parameters import adamw, final_weights, freeze_encoder, split_parameters
 
 WARM_UP_STEPS = 200
 DRAWN_WINDOWS = 2
@@ -64,6 +65,7 @@ class TrainingConfig:
     low_rates: float = 1.4
     rate_ramp_steps: int = 1_000  # over which bits come to cost what they will; a warm start has that behind it
     decay_from: float = 0.4
+    average_decay: float = 0.999  # of the running mean of weights, which is what is exported
     checkpoint_minutes: float = 10.0
     log_steps: int = 25
     warm_start: Path | None = None
@@ -165,6 +167,8 @@ class Trainer:
         self.clock = Clock()
         if config.warm_start is not None:
             self._read_weights(config.warm_start)
+        mean = get_ema_multi_avg_fn(config.average_decay)  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(self.model, multi_avg_fn=mean)
         if self.checkpoint.exists():
             self._resume()
         self.log_betas = torch.log(torch.tensor([config.beta_low, config.beta_high], device=self.device))
@@ -252,6 +256,7 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer, _ in self.optimizers:
             optimizer.step()
+        self.average.update_parameters(self.model)
         return {
             "lagrangian": lagrangian.detach(),
             "distortion": distortion.detach().mean(),
@@ -273,6 +278,7 @@ class Trainer:
         state: dict[str, Any] = {
             "model_config": dataclasses.asdict(self.model.config),
             "model": self.model.state_dict(),
+            "average": self.average.module.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
             "clock": dataclasses.asdict(self.clock),
         }
@@ -291,7 +297,7 @@ class Trainer:
             raise ModelError(f"{path} is no checkpoint of a training: {str(error).splitlines()[0]}") from error
         if VaeConfig.from_dict(state["model_config"]) != self.model.config:
             raise ModelError(f"{path} holds a model of another shape; train it with its own configuration or choose another --out")
-        self.model.load_state_dict(state["model"])
+        self.model.load_state_dict(final_weights(state))
         return state
 
     def _read_weights(self, path: Path) -> None:
@@ -309,6 +315,8 @@ class Trainer:
 
     def _resume(self) -> None:
         state = self._read(self.checkpoint)
+        self.model.load_state_dict(state["model"])
+        self.average.module.load_state_dict(state["average"])
         for (optimizer, _), saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         if self.stage is not None:
@@ -319,6 +327,7 @@ class Trainer:
             self.stage.adversary.load_state_dict(state["adversary"])
             self.stage.optimizer.load_state_dict(state["adversary_optimizer"])
         self.clock = Clock(**state["clock"])
+        self.average.n_averaged.fill_(self.clock.step)
         # A resumed run must not replay the batches it has seen: the stream of segments goes on from a seed of its own.
         torch.manual_seed(self.config.seed * 1000 + self.clock.step * 100)
         self.sampler.rng = np.random.default_rng([self.config.seed, self.rank, self.clock.step])
