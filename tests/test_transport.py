@@ -30,7 +30,7 @@ from streamcodec.session import (
     parse_message,
     serialize_message,
 )
-from streamcodec_client import transport
+from streamcodec_client import heartbeat, transport
 from streamcodec_client.clock import MonotonicClock
 from streamcodec_client.transport import RelayTransport, check_url, wire_bytes
 
@@ -121,7 +121,7 @@ async def relay() -> AsyncIterator[StandInRelay]:
 class Client:
     """A transport that runs beside the test."""
 
-    def __init__(self, relay: StandInRelay, first_connection_s: float = 10.0) -> None:
+    def __init__(self, relay: StandInRelay | Forwarder, first_connection_s: float = 10.0) -> None:
         self.diary = Diary()
         self.transport = RelayTransport(
             f"ws://127.0.0.1:{relay.port}",
@@ -204,6 +204,120 @@ async def test_a_relay_that_dies_is_reconnected_to_and_nothing_is_replayed(relay
     assert isinstance(hello, str)
     assert parse_message(hello) == dataclasses.replace(HELLO, resume="session")
     assert await relay.received.get() == b"fresh"
+    client.transport.close()
+    await client.ends()
+
+
+class Forwarder:
+    """Between client and relay: while it hangs, its connections pass nothing on, and new ones are let through."""
+
+    def __init__(self, relay: StandInRelay) -> None:
+        self._relay = relay
+        self.port = 0
+        self.opened = 0
+        self._writers: list[asyncio.StreamWriter] = []
+        self._hanging: set[int] = set()
+        self._released = asyncio.Event()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._forward, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def hang(self) -> None:
+        self._hanging |= set(range(self.opened))
+
+    def release(self) -> None:
+        self._released.set()
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        self._released.set()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number, self.opened = self.opened, self.opened + 1
+        there, back = await asyncio.open_connection("127.0.0.1", self._relay.port)
+        self._writers += [writer, back]
+        await asyncio.gather(self._pipe(number, reader, back), self._pipe(number, there, writer))
+
+    async def _pipe(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(4096):
+                if number in self._hanging:
+                    await self._released.wait()
+                writer.write(data)
+            writer.close()
+
+
+@pytest.fixture
+async def forwarder(relay: StandInRelay) -> AsyncIterator[Forwarder]:
+    between = Forwarder(relay)
+    await between.start()
+    yield between
+    await between.stop()
+
+
+async def test_a_connection_that_hangs_is_left_for_another(
+    relay: StandInRelay, forwarder: Forwarder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "INTERVAL_S", 0.01)
+    monkeypatch.setattr(transport, "SUSPECT_S", 0.1)
+    client = Client(forwarder)
+    assert await client.diary.next() == ("connected", 1)
+    await relay.received.get()
+    forwarder.hang()
+    assert (await client.diary.next())[0] == "disconnected"
+    assert await client.diary.next() == ("connected", 2)
+    hello = await relay.received.get()
+    assert isinstance(hello, str)
+    assert parse_message(hello) == dataclasses.replace(HELLO, resume="session")
+    client.transport.close()
+    await client.ends()
+
+
+async def test_a_connection_that_speaks_again_is_kept(
+    relay: StandInRelay, forwarder: Forwarder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "INTERVAL_S", 0.01)
+    monkeypatch.setattr(transport, "SUSPECT_S", 0.1)
+    searching = asyncio.Event()
+
+    async def hanging_attempt(self: RelayTransport) -> None:
+        searching.set()
+        await asyncio.Event().wait()
+
+    client = Client(forwarder)
+    assert await client.diary.next() == ("connected", 1)
+    monkeypatch.setattr(RelayTransport, "_open", hanging_attempt)
+    forwarder.hang()
+    await searching.wait()
+    forwarder.release()
+    assert relay.connection is not None
+    await relay.connection.send(b"still here")
+    assert await client.diary.next() == ("media", b"still here")
+    assert client.transport.connection == 1
+    client.transport.close()
+    await client.ends()
+
+
+async def test_a_connection_that_stays_silent_is_given_up(
+    relay: StandInRelay, forwarder: Forwarder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "INTERVAL_S", 0.01)
+    monkeypatch.setattr(transport, "SUSPECT_S", 0.1)
+    monkeypatch.setattr(transport, "DEAD_S", 0.3)
+
+    async def hanging_attempt(self: RelayTransport) -> None:
+        await asyncio.Event().wait()
+
+    client = Client(forwarder)
+    await client.diary.next()
+    monkeypatch.setattr(RelayTransport, "_open", hanging_attempt)
+    forwarder.hang()
+    assert await client.diary.next() == ("disconnected", "the connection broke")
     client.transport.close()
     await client.ends()
 

@@ -21,6 +21,7 @@ from streamcodec.packet import HEADER_BYTES
 from streamcodec.session import SUBPROTOCOL, CloseCode, Error, Hello, Message, Welcome, parse_message, serialize_message
 
 from .clock import Clock
+from .heartbeat import Heartbeat
 
 MAX_MESSAGE_BYTES = 1 << 20  # media and most messages stay far below; a welcome lists all talkers of a room
 # Behind a stalled link the kernel would take minutes of audio before a sender noticed (79,025 packets of 50 B, measured).
@@ -29,10 +30,12 @@ WRITE_LIMIT_BYTES = 256
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.1, 5.0
 EAGER_BACKOFF_S, EAGER_S = 0.6, 60.0  # the longest in the first minute without a relay: somebody is waiting in mid-sentence
 # A lost SYN is repeated after 1, 3, 7 s: another attempt beside it finds a network that is back sooner.
-STAGGER_S, MOST_ATTEMPTS = 0.6, 8
+STAGGER_S, MOST_ATTEMPTS = 0.15, 12
 STEADY_S = 5.0  # a connection that held for so long earns a quick reconnect
 OPEN_TIMEOUT_S, CLOSE_TIMEOUT_S = 5.0, 1.0
-PING_INTERVAL_S, PING_TIMEOUT_S = 1.5, 3.0  # TCP waits for minutes before it calls a path dead
+# A connection that says nothing for SUSPECT_S gets a rival: after an outage TCP repeats what it holds only when its doubled
+# time-out is over, and a new connection is there at once. After DEAD_S it is given up, rival or not.
+SUSPECT_S, DEAD_S = 0.9, 4.5
 # What the relay will say again however often it is asked. Any other end is worth another try.
 FATAL_CLOSE_CODES = frozenset({1002, 1003, 1007, 1008, 1009, 1010, *range(4400, 4500)}) - {CloseCode.TOO_SLOW}
 FATAL_HTTP_STATUS = frozenset({400, 401, 403, 404, 405, 410, 426})
@@ -118,6 +121,7 @@ class RelayTransport:
         self._proxy: Literal[True] | None = None if _is_loopback(parts.hostname or "") else True
         self._closing = asyncio.Event()
         self._socket: ClientConnection | None = None
+        self._successor: ClientConnection | None = None  # open, and has not said hello
         self._connections = 0
         self._complaint = ""  # what the relay said before it closed
         self.tls = parts.scheme == "wss"
@@ -143,6 +147,8 @@ class RelayTransport:
             for task in (connecting, closing):
                 task.cancel()
             await asyncio.gather(connecting, closing, return_exceptions=True)
+            if self._successor is not None:
+                self._successor.transport.abort()
 
     def close(self) -> None:
         """`run` says goodbye with 1000 and returns."""
@@ -174,6 +180,8 @@ class RelayTransport:
                 reason = _why_not(error, self._url)
             if reason is None:
                 return
+            if self._successor is not None:
+                continue
             now_ns = self._clock.now_ns()
             if self._connections != connections:
                 alone_since_ns = now_ns
@@ -187,11 +195,30 @@ class RelayTransport:
 
     async def _one_connection(self) -> str | None:
         """-> why it ended; None where the relay has nothing more to say."""
-        socket_ = await self._first_of(self._open)
+        socket_, self._successor = self._successor or await self._first_of(self._open), None
         try:
             return await self._converse(socket_)
         finally:
             await socket_.close()
+
+    async def _watch(self, socket_: ClientConnection, heartbeat: Heartbeat) -> None:
+        """Ends a connection that has fallen silent, as soon as there is another to go on with. One that speaks again is kept."""
+        while True:
+            await heartbeat.silence(SUSPECT_S)
+            opening = asyncio.ensure_future(self._first_of(self._open))
+            ends = [asyncio.ensure_future(end) for end in (heartbeat.sign_of_life(), heartbeat.silence(DEAD_S))]
+            alive, dead = ends
+            try:
+                await asyncio.wait({opening, *ends}, return_when=asyncio.FIRST_COMPLETED)
+                if dead.done() or (opening.done() and opening.exception() is None and not alive.done()):
+                    self._successor = opening.result() if opening.done() and opening.exception() is None else None
+                    socket_.transport.abort()
+                    return
+            finally:
+                for left in await _abandon(opening, *ends):
+                    if isinstance(left, ClientConnection) and left is not self._successor:
+                        left.transport.abort()
+            await asyncio.sleep(STAGGER_S)  # a relay that refuses does so quickly
 
     @staticmethod
     async def _first_of(attempt: Callable[[], Coroutine[Any, Any, ClientConnection]]) -> ClientConnection:
@@ -228,8 +255,7 @@ class RelayTransport:
                 write_limit=WRITE_LIMIT_BYTES,
                 open_timeout=OPEN_TIMEOUT_S,
                 close_timeout=CLOSE_TIMEOUT_S,
-                ping_interval=PING_INTERVAL_S,
-                ping_timeout=PING_TIMEOUT_S,
+                ping_interval=None,  # see Heartbeat
             )
         except InvalidURI as error:
             raise ConfigError(str(error)) from error
@@ -246,8 +272,7 @@ class RelayTransport:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
                 while self._socket is None:
                     self._expect_welcome(socket_, await socket_.recv())
-            while True:
-                self._received(await socket_.recv())
+            await self._listen(socket_)
         except TimeoutError:
             reason = "the relay accepted the connection and said nothing"
         except ConnectionClosed as closed:
@@ -259,6 +284,18 @@ class RelayTransport:
                 for listener in self._listeners:
                     listener.disconnected(ending)
         return reason
+
+    async def _listen(self, socket_: ClientConnection) -> None:
+        """Until the connection ends: raises ConnectionClosed."""
+        heartbeat = Heartbeat(socket_, lambda: self._clock.now_ns() / 1e9)
+        tasks = [asyncio.ensure_future(task) for task in (heartbeat.beat(), self._watch(socket_, heartbeat))]
+        try:
+            while True:
+                frame = await socket_.recv()
+                heartbeat.heard()
+                self._received(frame)
+        finally:
+            await _abandon(*tasks)
 
     def _expect_welcome(self, socket_: ClientConnection, frame: str | bytes) -> None:
         message = _parsed(frame)
@@ -295,6 +332,13 @@ class RelayTransport:
         if closed.rcvd.code == 1000:
             return None
         return f"the relay closed with {closed.rcvd.code}" + (f": {said}" if said else "")
+
+
+async def _abandon(*tasks: asyncio.Future[Any]) -> list[Any]:
+    """-> what those had come to that were done already, exceptions included."""
+    for task in tasks:
+        task.cancel()
+    return await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _parsed(frame: str | bytes) -> Message | None:
