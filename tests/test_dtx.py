@@ -168,3 +168,19 @@ def test_the_end_of_a_word_is_no_background() -> None:
     faint = 0.003 * rng.standard_normal((2_400, 1))
     comfort.learn(np.concatenate([loud, faint]).astype(np.float32))
     assert comfort.make(RATE).std() == pytest.approx(0.003, rel=0.3)
+
+
+def test_what_is_quietest_among_speech_is_the_background() -> None:
+    rng = np.random.default_rng(0)
+    comfort = ComfortNoise(RATE, 1, rng)
+    for _ in range(6):  # words of 400 ms, 100 ms apart
+        for level, samples in ((0.3, 6_400), (0.003, 1_600)):
+            comfort.learn((level * rng.standard_normal((samples, 1))).astype(np.float32))
+    assert comfort.make(RATE, among_speech=True).std() == pytest.approx(0.003, rel=0.3)
+
+
+def test_who_has_not_paused_yet_is_not_continued_as_noise_of_their_own_loudness() -> None:
+    rng = np.random.default_rng(0)
+    comfort = ComfortNoise(RATE, 1, rng)
+    comfort.learn((0.3 * rng.standard_normal((RATE, 1))).astype(np.float32))
+    assert comfort.make(RATE, among_speech=True).std() == pytest.approx(0.03, rel=0.2)

@@ -160,6 +160,28 @@ async def test_a_lost_packet_is_concealed(room: Room) -> None:
     assert (statistics.lost, statistics.concealed, statistics.late) == (1, 1, 0)
 
 
+@pytest.mark.parametrize("playout", [TARGET_MS, DelayBounds()])
+async def test_a_loss_that_lasts_fades_into_the_background_and_out_of_it(playout: float | DelayBounds) -> None:
+    room = Room(playout=playout)
+    room.welcome()
+    room.joins(1)
+    rng = np.random.default_rng(0)
+
+    def faintly() -> None:
+        room.says(1, 0.01 * rng.standard_normal())
+
+    await speak(room, 20, faintly)
+    await speak(room, 20, lambda: room.says(1, 0.5))
+    await room.hears(6)
+    lost = await room.pcm(40)  # nothing comes
+    assert 0.001 < np.abs(lost[-1_600:]).max() < 0.06
+    assert np.abs(np.diff(lost[:, 0])).max() < 0.3
+    for _ in range(25):
+        room.loses(1)
+    assert (await speak(room, 8, lambda: room.says(1, 0.5)))[-1] == 0.5
+    await room.close()
+
+
 async def test_a_bad_payload_is_concealed_and_the_stream_lives_on(room: Room) -> None:
     room.joins(1)
     await speak(room, 3, lambda: room.says(1, 0.8))

@@ -26,6 +26,8 @@ from .trace import Trace, Value
 SOFT_CLIP_KNEE = 0.8
 JUDGED = 500  # packets: ten seconds
 SPLICE_MS = 2.5  # over which the end of one stretch fades into the beginning of the next
+# What the decoder makes of nothing is worth hearing for a while, fading; from here to there the background takes its place.
+CONTINUED_MS, BACKGROUND_MS = 60.0, 160.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,7 +79,9 @@ class StreamPlayer:
         self._mouth_to_ear_ms: float | None = None
         self._substitutes: deque[bool] = deque(maxlen=JUDGED)
         self._comfort = ComfortNoise(info.sample_rate, info.channels)
-        self._paused = False  # the talker said that nothing follows for now: the background goes on
+        self._paused = False  # the talker said that nothing follows for now
+        self._lost_ms = 0.0  # since the last packet that was there
+        self._noise_share = 0.0  # how much of what is heard is background in place of what was lost
         self._rest = np.zeros((0, info.channels), np.float32)
         self._last_sample = np.zeros(info.channels, np.float32)  # of what was decoded; zero after silence
         self._started: list[tuple[int, dict[str, Value]]] = []  # offset in the block being made, line of the trace
@@ -141,7 +145,7 @@ class StreamPlayer:
                 break
             parts.append(pcm)
             have += len(pcm)
-        if have < samples and self._paused:
+        if have < samples and not self._playout.drained:  # the talker pauses, or what is due is late: the background goes on
             parts.append(self._background(samples - have))
             have = samples
         pcm = np.concatenate(parts)
@@ -211,6 +215,7 @@ class StreamPlayer:
         else:
             received_ns, speed = None, 1.0
             pcm, concealed = self._decoder.decode(None), True
+        pcm = self._with_background(pcm, concealed)
         self._substitutes.append(concealed)
         if self._stretcher is not None:
             pcm = self._stretcher.play(pcm, speed)
@@ -237,16 +242,31 @@ class StreamPlayer:
             except PayloadError:
                 self._bad_payloads += 1
                 pcm, concealed = self._decoder.decode(None), True
-        if Flags.VOICE not in event.flags:
+        if Flags.VOICE not in event.flags and not concealed:
             self._comfort.learn(pcm)
         if self._paused:  # it tells what the background is like; the noise that is like it goes on
             pcm = self._comfort.make(len(pcm))
         return self._spliced(pcm) if anew or self._paused != was_paused else pcm, concealed
 
     def _background(self, samples: int) -> Pcm:
-        pcm = self._comfort.make(samples)
+        pcm = self._comfort.make(samples, among_speech=not self._paused)
+        if not self._paused and self._noise_share < 1:
+            pcm, self._noise_share = self._spliced(pcm), 1.0
         self._last_sample = pcm[-1]
         return pcm
+
+    def _with_background(self, pcm: Pcm, concealed: bool) -> Pcm:
+        """A loss that lasts fades into the background, and what comes after it out of it."""
+        packet_ms = self.info.packet_samples * 1000 / self.info.sample_rate
+        self._lost_ms = self._lost_ms + packet_ms if concealed else 0.0
+        before = self._noise_share
+        after = self._noise_share = min(1.0, max(0.0, (self._lost_ms - CONTINUED_MS) / (BACKGROUND_MS - CONTINUED_MS)))
+        if not before and not after:
+            return pcm
+        samples = len(pcm) if concealed else min(len(pcm), round(SPLICE_MS * self.info.sample_rate / 1000))
+        share = np.full((len(pcm), 1), after, np.float32)
+        share[:samples, 0] = np.linspace(before, after, samples, endpoint=False)
+        return pcm * (1 - share) + self._comfort.make(len(pcm), among_speech=True) * share
 
     def _spliced(self, pcm: Pcm) -> Pcm:
         """No click where a stretch ends or the decoder begins anew: the last sample fades out over SPLICE_MS."""
