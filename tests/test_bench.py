@@ -19,7 +19,7 @@ from streamcodec_bench.bdrate import bd_rate
 from streamcodec_bench.cli import bench
 from streamcodec_bench.codecs import Pcm, PeerCodec, all_codecs, low_passed
 from streamcodec_bench.content import CLASSES, Clip, derived, read_clips
-from streamcodec_bench.metrics import SAMPLE_RATE, buzz, estoi, log_spectral_distance
+from streamcodec_bench.metrics import SAMPLE_RATE, buzz, estoi, log_spectral_distance, repetition
 from streamcodec_bench.network import Scenario, listen
 from streamcodec_bench.quality import Score, aligned, summarise
 
@@ -54,6 +54,14 @@ def test_metrics_prefer_less_noise(speech: np.ndarray) -> None:
     little, much = speech + 0.002 * noise, speech + 0.02 * noise
     assert estoi(speech, speech) > estoi(speech, little) > estoi(speech, much)
     assert log_spectral_distance(speech, speech) == 0 < log_spectral_distance(speech, little) < log_spectral_distance(speech, much)
+
+
+def test_noise_that_is_one_wave_over_and_over_repeats_itself(speech: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    noise = (0.1 * rng.standard_normal(32_000)).astype(np.float32)
+    assert repetition(speech, speech) == 0
+    assert abs(repetition(noise, noise[::-1])) < 0.1
+    assert repetition(noise, np.tile(noise[:320], 100)) > 0.9
 
 
 def test_a_buzz_at_the_frame_rate_is_heard(speech: np.ndarray) -> None:

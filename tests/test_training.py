@@ -19,7 +19,7 @@ from streamcodec_models.config import VaeConfig
 from streamcodec_training.adversary import AdversarialStage
 from streamcodec_training.cli import train as train_command
 from streamcodec_training.corpus import AUGMENTATION, NO_AUGMENTATION, SegmentSampler, load_corpus, transform_start
-from streamcodec_training.losses import Buzz, Distortion, LoudnessDisturbance, real_fft
+from streamcodec_training.losses import Buzz, Distortion, LoudnessDisturbance, Repetition, real_fft
 from streamcodec_training.tables import fit_tables
 from streamcodec_training.train import TrainingConfig, learning_rate_share, train
 
@@ -346,3 +346,22 @@ def test_fitted_tables_code_what_is_sent_in_fewer_bits(corpus: Path, tmp_path: P
             spent["fitted"] += len(fitted.serialize(latents, level))
             assert np.array_equal(fitted.parse(fitted.serialize(latents, level), 1, 1, level).y, latents.y)
     assert spent["fitted"] < 0.97 * spent["before"]
+
+
+def test_repetition_hears_noise_that_is_one_wave_over_and_over() -> None:
+    torch.manual_seed(0)
+    repetition, noise, other = Repetition(16_000, 320), *torch.randn(2, 4, 16_000) * 0.1
+    again = noise[:, :320].repeat(1, 50).requires_grad_()
+    assert repetition(noise, noise) == 0
+    natural = repetition(other, noise).item()
+    assert repetition(again, noise) > 5 * natural
+    half = (0.5 * again + 0.5 * other).detach()
+    assert natural < repetition(half, noise) < repetition(again, noise)
+    repetition(again, noise).backward()
+    assert again.grad is not None
+    assert again.grad.isfinite().all()
+    voice_of_100_hz = (
+        torch.sin(2 * math.pi * 100 * torch.arange(16_000) / 16_000 * torch.arange(20, 70)[:, None]).sum(0).expand(4, -1)
+    )
+    assert repetition(voice_of_100_hz, voice_of_100_hz * 0.5) < 1e-3  # what repeats in the original may
+    assert repetition(torch.zeros(2, 6_400), torch.zeros(2, 6_400)) == 0

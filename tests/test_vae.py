@@ -6,7 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from conftest import SMALL, small_vae
-from streamcodec_models.blocks import CausalBlock, overlap_add, sine_slopes
+from streamcodec_models.blocks import CausalBlock, noise_spectra, overlap_add, sine_slopes
 from streamcodec_models.config import VaeConfig
 from streamcodec_models.entropy import interpolate, latent_bits
 from streamcodec_models.vae import VoiceVae
@@ -27,6 +27,18 @@ def test_a_block_is_causal_and_steps_like_it_runs() -> None:
     changed = x.clone()
     changed[:, 20:] += 1
     assert torch.equal(block.step(changed, block.initial_state(2))[0][:, :20], whole[:, :20])
+
+
+def test_the_noise_of_the_table_is_one_steady_noise() -> None:
+    """Overlap-add gives back the noise its frames were cut from, without a swing at their rate."""
+    torch.manual_seed(0)
+    spectra = noise_spectra(200, 240, 160)
+    real, imag = spectra.chunk(2, 1)
+    assert torch.stack([real[:, 1:-1], imag[:, 1:-1]]).square().mean() == pytest.approx(1.0, abs=0.02)
+    frames = torch.fft.irfft(torch.complex(real, imag), n=240) * sine_slopes(240, 80)
+    out, _ = overlap_add(torch.cat([frames, frames[:1]])[None], frames[-1:, 160:])
+    power = out[0, : 200 * 160].view(200, 160).square().mean(0)
+    assert power[:80].mean() / power[80:].mean() == pytest.approx(1.0, abs=0.1)
 
 
 def test_slopes_add_up_to_one() -> None:

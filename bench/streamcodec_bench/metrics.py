@@ -1,6 +1,6 @@
 """How good a decoded clip is. Each metric takes reference and output [T] at 16 kHz, aligned, and gives one number.
 
-PESQ, ViSQOL, ESTOI, the spectral distance, word errors and the buzz compare; DNSMOS and PLCMOS only listen to the output.
+DNSMOS and PLCMOS only listen to the output; the others compare.
 """
 
 from __future__ import annotations
@@ -100,6 +100,13 @@ def buzz(reference: Pcm, output: Pcm) -> float:
     return float(max(10 * np.log10(b[rate] / a[rate]) for rate in FRAME_RATES_HZ))
 
 
+def repetition(reference: Pcm, output: Pcm) -> float:
+    """How much more the output resembles itself one packet earlier than the reference does, above 2 kHz: 0 for a sound that repeats
+    itself no more than the original, near 1 where noise has become one wave over and over. The other metrics do not hear that.
+    """
+    return float(np.mean(_self_resemblance(output) - _self_resemblance(reference)))
+
+
 METRICS: dict[str, Callable[[Pcm, Pcm], float]] = {
     "pesq": pesq,
     "visqol": visqol,
@@ -111,8 +118,9 @@ METRICS: dict[str, Callable[[Pcm, Pcm], float]] = {
     "speaker": speaker_similarity,
     "wer": word_errors,
     "buzz": buzz,
+    "repetition": repetition,
 }
-LOWER_IS_BETTER = frozenset({"lsd", "wer", "buzz"})
+LOWER_IS_BETTER = frozenset({"lsd", "wer", "buzz", "repetition"})
 NEEDS = {
     "pesq": "pesq",
     "visqol": "visqol",
@@ -134,6 +142,7 @@ TITLES = {
     "speaker": "speaker sim.",
     "wer": "WER %",
     "buzz": "buzz dB",
+    "repetition": "repetition",
 }
 
 
@@ -155,6 +164,19 @@ def _modulation(pcm: Pcm) -> dict[float, float]:
     around = (frequencies > 30) & (frequencies < 200)
     total = power[around].mean() + 1e-20
     return {rate: float(power[np.abs(frequencies - rate) <= 1.5].mean() / total + 1e-6) for rate in FRAME_RATES_HZ}
+
+
+def _self_resemblance(pcm: Pcm) -> NDArray[np.float64]:
+    """Normalised correlation of windows of 60 ms with what was one packet before them, above 2 kHz."""
+    from scipy.signal import butter, sosfilt
+
+    high = sosfilt(butter(6, 2_000, "highpass", fs=SAMPLE_RATE, output="sos"), pcm)
+    lag, window = round(SAMPLE_RATE / FRAME_RATES_HZ[0]), 3 * SAMPLE_RATE // 50
+    frames = np.lib.stride_tricks.sliding_window_view(high, window)
+    now, before = frames[lag :: window // 2], frames[: len(frames) - lag : window // 2]
+    energy = np.square(now).sum(1) * np.square(before).sum(1)
+    alike: NDArray[np.float64] = (now * before).sum(1) / np.sqrt(energy + 1e-12)
+    return alike
 
 
 def _within_scale(pcm: Pcm) -> Pcm:

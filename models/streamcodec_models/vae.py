@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .blocks import BlockStack, analysis_slopes, overlap_add, sine_slopes
+from .blocks import BlockStack, analysis_slopes, noise_spectra, overlap_add, sine_slopes
 from .comb import CombState, PitchComb
 from .config import VaeConfig
 from .entropy import GAIN_COUNT, GAIN_MIN, GAIN_STEPS_PER_OCTAVE, Prior, interpolate
@@ -63,7 +63,7 @@ class VoiceVae(nn.Module):
         self.register_buffer("frame_slopes", sine_slopes(c.frame, c.overlap), persistent=False)
         self.register_buffer("packet_slopes", sine_slopes(c.packet + c.overlap, c.overlap), persistent=False)
         # Ships with the weights: two decoders of one stream must play the same noise.
-        self.register_buffer("noise", torch.randn(c.noise_frames, 2 * c.bins))
+        self.register_buffer("noise", noise_spectra(c.noise_frames, c.frame, c.hop))
 
         self.encoder_in = nn.Linear(3 * analysis_bins, enc)
         self.encoder_frames = BlockStack(c.encoder_blocks[0], enc, *stack)

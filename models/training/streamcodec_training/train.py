@@ -31,7 +31,7 @@ from streamcodec_models.vae import VoiceVae
 
 from .adversary import AdversarialStage
 from .corpus import AUGMENTATION, Augmentation, SegmentSampler, load_corpus, read_mono, transform_start
-from .losses import Buzz, Distortion
+from .losses import Buzz, Distortion, Repetition
 from .muon import Muon
 from .parameters import adamw, final_weights, freeze_encoder, split_parameters
 
@@ -62,6 +62,7 @@ class TrainingConfig:
     beta_high: float = 1.7e-6
     draws: int = 1
     buzz_weight: float = 0.1
+    repetition_weight: float = 0.5
     low_rates: float = 1.4
     rate_ramp_steps: int = 1_000  # over which bits come to cost what they will; a warm start has that behind it
     decay_from: float = 0.4
@@ -154,6 +155,7 @@ class Trainer:
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=has_fast_bfloat16(self.device))
         self.distortion = Distortion(model_config.sample_rate, drawn=DRAWN_WINDOWS).to(self.device)
         self.buzz = Buzz(model_config.sample_rate, model_config.packet).to(self.device)
+        self.repetition = Repetition(model_config.sample_rate, model_config.packet).to(self.device)
         self.stage = AdversarialStage(self.device) if config.adversarial else None
         if config.adversarial or config.decoder_only:
             freeze_encoder(self.model)
@@ -244,11 +246,12 @@ class Trainer:
         beta = torch.exp(interpolate(self.log_betas, quality[:, None])[:, 0])
         ramp = 1.0 if self.config.warm_start else min(1.0, 0.1 + self.clock.step / self.config.rate_ramp_steps)
         lagrangian = (distortion + ramp * beta * rate).mean()
-        buzz = self.buzz(outputs[0].float()[:, overlap:], x[:, :-overlap])
-        loss = lagrangian + self.config.buzz_weight * buzz
+        heard, meant = outputs[0].float()[:, overlap:], x[:, :-overlap]
+        buzz, repetition = self.buzz(heard, meant), self.repetition(heard, meant)
+        loss = lagrangian + self.config.buzz_weight * buzz + self.config.repetition_weight * repetition
         judged: dict[str, Tensor] = {}
         if self.stage is not None:
-            cost, judged = self.stage.judge(outputs[0].float()[:, overlap:], x[:, :-overlap])
+            cost, judged = self.stage.judge(heard, meant)
             loss = loss + cost
         for optimizer, _ in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -261,6 +264,7 @@ class Trainer:
             "lagrangian": lagrangian.detach(),
             "distortion": distortion.detach().mean(),
             "buzz": buzz.detach(),
+            "repetition": repetition.detach(),
             "kbit/s": rate.detach().mean() / 1e3,
             "gradient norm": norm,
             "learning rate share": torch.tensor(share),
