@@ -7,12 +7,14 @@ resampling), beyond that to win delay back, or to gain some, while somebody spea
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import deque
 
 from .delay import OURS, DelayRule, DelayTarget
 from .errors import ConfigError
 from .packet import SEQUENCE_MODULUS, Flags
 from .playout import Arrival, Conceal, JitterBuffer, Play, Waiting
+from .redundancy import Copy
 from .sequence import Unwrapper
 
 LEAST_SPAN_MS = 120.0  # two packets of the longest kind
@@ -79,7 +81,7 @@ class AdaptivePlayout(JitterBuffer):
             return arrival
         media_ms = self._media_ms(capture_time)
         self._target.arrived(media_ms, now_ms)
-        if (self._next is not None and number < self._next) or (self._polled is not None and number <= self._polled):
+        if number < self._first_playable:
             return self._too_late()
         if self._keep(number, Waiting(payload, flags, now_ms, media_ms, capture_time)):
             self._next, self._stalled = None, 0  # whose turn it was may be gone: begin anew with what is due
@@ -100,6 +102,17 @@ class AdaptivePlayout(JitterBuffer):
                 return self._conceal(advance=False)
             self._next, self._stalled = None, 0
         return self._begin(now_ms)
+
+    def _copied(self, copy: Copy, now_ms: float) -> Waiting:
+        """A copy is as late as the packet that brings it is behind: where packets are lost, the delay grows to wait for copies."""
+        media_ms = self._media_ms(copy.capture_time)
+        self._target.arrived(media_ms, now_ms)
+        return dataclasses.replace(super()._copied(copy, now_ms), media_ms=media_ms)
+
+    @property
+    def _first_playable(self) -> float:
+        turns = [turn for turn in (self._next, None if self._polled is None else self._polled + 1) if turn is not None]
+        return max(turns, default=-math.inf)
 
     def _drop_overdue(self, now_ms: float) -> None:
         """After an outage TCP delivers at last what was said when it began: later than any delay that is played, however short it

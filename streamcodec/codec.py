@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,13 +20,16 @@ from .model import CodecModel
 from .pcm import Pcm, Resampler, as_float_pcm
 from .rate import CappedBitrate, FixedQuality, RateControl, TargetBitrate, checked_bitrate
 
+COPY_BPS = 3_000.0
+
 
 class StreamEncoder:
     """One talker's encoder: PCM in any chunks, payloads out.
 
     Exactly one of `bitrate_bps` (mean payload rate of the whole stream; with `capped`, a limit that no payload exceeds) and
     `quality` (0..1) is given. `sample_rate` (Hz) and `channels` describe the PCM; with `downmix` two channels are averaged into
-    one. Raises ConfigError for settings outside their range.
+    one. With `copies`, each payload has a coarser one beside it, of COPY_BPS or less, for a later packet to carry. Raises
+    ConfigError for settings outside their range.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class StreamEncoder:
         channels: int = 1,
         downmix: bool = False,
         latents_per_payload: int = 1,
+        copies: bool = False,
     ) -> None:
         geometry = model.stream_config(1 if downmix else channels, latents_per_payload)
         self._rate = _rate_control(model, geometry, bitrate_bps, quality, capped)
@@ -47,6 +52,9 @@ class StreamEncoder:
         self._bitstream = model.bitstream
         self._engine = TorchEngine(model.vae, model.bitstream.levels)
         self._resampler = Resampler(self._source_rate, self.config.sample_rate, self.config.channels)
+        coarsest = max(0, bisect.bisect_right(model.level_bitrates_bps, COPY_BPS) - 1)
+        self._copy_level = min(coarsest, self.config.base_level) if copies else None
+        self.copies: list[bytes] = []  # of the payloads that were given last
         self.reset()
 
     def reset(self) -> None:
@@ -63,6 +71,7 @@ class StreamEncoder:
         Raises AudioError for samples that are not finite or of the wrong shape; the stream is then as it was before.
         """
         source = as_float_pcm(pcm, self._source_channels)
+        self.copies = []
         self._received += len(source)
         if self.config.channels < self._source_channels:
             source = source.mean(1, keepdims=True)
@@ -72,6 +81,7 @@ class StreamEncoder:
         """The payloads that carry what is still waiting, padded with silence so that the decoder plays every sample. Then
         resets.
         """
+        self.copies = []
         payloads = self._encode_whole_packets(self._resampler.flush())
         if self._received:
             tail = -(len(self._waiting) + self.config.overlap) % self.config.packet_samples + self.config.overlap
@@ -96,6 +106,8 @@ class StreamEncoder:
             latents, payload, after = self._at_level(pcm, level)
         if len(payload) > limit:
             payload = self._truncate(latents, limit)
+        if self._copy_level is not None:
+            self.copies.append(payload if level <= self._copy_level else self._at_level(pcm, self._copy_level)[1])
         self._state = after
         self._rate.spent(len(payload), level)
         return payload

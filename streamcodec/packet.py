@@ -21,6 +21,7 @@ class PacketType(enum.IntEnum):
     """Types this version knows. A receiver ignores the others: a relay forwards what a later version means by them."""
 
     AUDIO = 0
+    AUDIO_WITH_COPIES = 1  # see redundancy
 
 
 class Flags(enum.IntFlag):

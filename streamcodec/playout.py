@@ -14,6 +14,7 @@ from typing import Protocol
 
 from .errors import ConfigError
 from .packet import SEQUENCE_MODULUS, Flags
+from .redundancy import Copy
 from .sequence import SequenceLedger, Verdict
 
 CONCEAL_LIMIT_MS = 60.0  # a decoder's continuation is worth hearing for about this long; then silence and a new start
@@ -51,7 +52,7 @@ class Conceal:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PlayoutStatistics:
-    """Counts since the beginning. received = played + late + duplicate + skipped + what is buffered."""
+    """Counts since the beginning. received = played - recovered + late + duplicate + skipped + what is buffered, without copies."""
 
     received: int
     played: int
@@ -62,6 +63,7 @@ class PlayoutStatistics:
     concealed: int  # polls that were answered with Conceal
     underruns: int  # times that the buffer ran empty while playing
     restarts: int  # times that the sequence numbers began anew
+    recovered: int  # played from a coarser copy that a later packet brought
     buffer_ms: float
     delay_ms: float  # from arrival to poll, smoothed
     target_ms: float
@@ -72,6 +74,10 @@ class PlayoutBuffer(Protocol):
 
     def receive(self, sequence: int, capture_time: int, payload: bytes, flags: Flags, now_ms: float) -> Arrival:
         """A packet arrived. `sequence` and `capture_time` as on the wire, mod 2^32."""
+        ...
+
+    def recover(self, copy: Copy, now_ms: float) -> bool:
+        """A later packet, which was received before, brought a coarser copy of this one. True where it will be of use."""
         ...
 
     def poll(self, now_ms: float) -> Play | Conceal | None:
@@ -107,6 +113,7 @@ class Waiting:
     at_ms: float
     media_ms: float = 0.0
     capture_time: int = 0
+    is_copy: bool = False
 
 
 class JitterBuffer(abc.ABC):
@@ -128,13 +135,20 @@ class JitterBuffer(abc.ABC):
         self._polled: int | None = None  # last sequence that was heard or concealed
         self._last_poll_ms = 0.0
         self._ended = False
-        self._played = self._late = self._skipped = self._concealed = self._underruns = 0
+        self._played = self._late = self._skipped = self._concealed = self._underruns = self._recovered = 0
         self._delay_ms = 0.0
 
     def next_event_at(self) -> float | None:
         if self._next is not None:
             return self._last_poll_ms + self._packet_ms
         return self._due_ms(min(self._packets)) if self._packets else None
+
+    def recover(self, copy: Copy, now_ms: float) -> bool:
+        number = self._ledger.missing(copy.sequence)
+        if number is None or number in self._packets or number < self._first_playable:
+            return False
+        self._keep(number, self._copied(copy, now_ms))
+        return number in self._packets
 
     def end(self) -> None:
         self._ended = True
@@ -157,6 +171,7 @@ class JitterBuffer(abc.ABC):
             concealed=self._concealed,
             underruns=self._underruns,
             restarts=self._ledger.restarts,
+            recovered=self._recovered,
             buffer_ms=len(self._packets) * self._packet_ms,
             delay_ms=self._delay_ms,
             target_ms=self._wanted_ms,
@@ -166,6 +181,11 @@ class JitterBuffer(abc.ABC):
     @abc.abstractmethod
     def _wanted_ms(self) -> float:
         """The delay that is aimed at now."""
+
+    @property
+    @abc.abstractmethod
+    def _first_playable(self) -> float:
+        """The first number whose turn is not over."""
 
     @abc.abstractmethod
     def _due_ms(self, number: int) -> float:
@@ -178,6 +198,9 @@ class JitterBuffer(abc.ABC):
     @abc.abstractmethod
     def _play(self, number: int, now_ms: float) -> Play:
         """A waiting packet's turn has come."""
+
+    def _copied(self, copy: Copy, now_ms: float) -> Waiting:
+        return Waiting(copy.payload, Flags(0), now_ms, capture_time=copy.capture_time, is_copy=True)
 
     def _begin(self, now_ms: float) -> Play | None:
         """Nothing plays: a new stretch, once its first packet is due."""
@@ -215,6 +238,7 @@ class JitterBuffer(abc.ABC):
         self._paused = Flags.DTX in packet.flags
         self._next, self._polled = None if self._paused else number + 1, number
         self._played += 1
+        self._recovered += packet.is_copy
         self._delay_ms += (waited_ms - self._delay_ms) / min(self._played, 16)
         return packet, waited_ms, follows
 
@@ -227,8 +251,7 @@ class JitterBuffer(abc.ABC):
         return full
 
     def _drop(self, number: int) -> None:
-        del self._packets[number]
-        self._skipped += 1
+        self._skipped += not self._packets.pop(number).is_copy
 
     def _drop_before(self, number: int) -> None:
         for passed in [n for n in self._packets if n < number]:

@@ -65,6 +65,14 @@ class SequenceLedger:
         self._note(number)
         return number, Verdict.NEW
 
+    def missing(self, sequence: int) -> int | None:
+        """The unwrapped number of a packet that others overtook and that has not come; None where it is not missed."""
+        if self._highest is None:
+            return None
+        number = self._highest + sequence_distance(sequence, self._highest)
+        within = max(self._lowest, self._highest - self._capacity) <= number < self._highest
+        return number if within and number not in self._seen else None
+
     @property
     def lost(self) -> int:
         """Numbers that never came."""

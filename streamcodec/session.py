@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 from .config import MAX_LEVEL
 from .errors import MalformedMessage
 from .packet import SEQUENCE_MODULUS, VERSION
+from .redundancy import MAX_COPIES
 
 SUBPROTOCOL = "streamcodec.v1"
 MAX_MESSAGE_BYTES = 4096
@@ -65,7 +66,8 @@ class Role(enum.StrEnum):
 @dataclasses.dataclass(frozen=True, slots=True)
 class StreamInfo:
     """What a decoder must know. model: 16 hex digits. sample_rate in Hz; packet_samples of each payload at that rate;
-    base_level: quality level that payloads are cheapest near; bitrate_bps 0 where the talker sends constant quality.
+    base_level: quality level that payloads are cheapest near; bitrate_bps 0 where the talker sends constant quality; redundancy:
+    of how many packets before it a packet may carry copies.
     """
 
     model: str
@@ -75,6 +77,7 @@ class StreamInfo:
     latents_per_payload: int
     base_level: int
     bitrate_bps: int = 0
+    redundancy: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -277,6 +280,7 @@ def _parse_info(fields: _Fields) -> StreamInfo:
         fields.integer("latents_per_payload", 1, 3),
         fields.integer("base_level", 0, MAX_LEVEL),
         fields.integer("bitrate_bps", 0, 1_000_000, 0),
+        fields.integer("redundancy", 0, MAX_COPIES, 0),
     )
 
 

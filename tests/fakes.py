@@ -42,6 +42,7 @@ class FakeEncoder:
 
     def __init__(self, channels: int = 1, latents_per_payload: int = 1) -> None:
         self.resets = 0
+        self.copies: list[bytes] = []
         self.config = CodecConfig(SAMPLE_RATE, LATENT_SAMPLES // 2, 80, 2, channels, latents_per_payload)
         self._size, self._waiting = LATENT_SAMPLES * latents_per_payload, np.zeros((0, channels), np.float32)
 

@@ -226,6 +226,20 @@ def test_what_loss_costs_is_measured_on_one_trace_for_all_codecs(monkeypatch: py
         loss.measure(clips, [6_000.0], 0.1, 5, ["lsd"], None, 0)
 
 
+def test_copies_mend_what_their_reach_allows(model_folder: str) -> None:
+    pcm = voice(2.0)
+    lost = np.zeros(-(-len(pcm) // loss.FRAME) + loss.TAIL_PACKETS, bool)
+    mended, left = lost.copy(), lost.copy()
+    mended[40:42] = left[40:43] = True
+    whole, bits = loss._with_copies(pcm, 9_000.0, lost, model=model_folder, copies=2)
+    assert bits > 1.3 * loss._ours(pcm, 9_000.0, lost, model=model_folder)[1]
+    errors = []
+    for trace in (mended, left):
+        heard, _ = loss._with_copies(pcm, 9_000.0, trace, model=model_folder, copies=2)
+        errors.append(np.square(heard - whole)[40 * loss.FRAME : 43 * loss.FRAME].mean())
+    assert errors[0] < 0.7 * errors[1]
+
+
 def test_our_codec_and_opus_conceal_what_the_trace_loses(model_folder: str) -> None:
     pytest.importorskip("av", reason="PyAV is not installed: extra quality")
     pcm = voice(2.0)

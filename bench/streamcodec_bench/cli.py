@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from streamcodec.redundancy import MAX_COPIES
+
 from .demo import SPEECH, measure_latency
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -98,11 +100,20 @@ def link(delay_ms: float, loss: str, outage: str, source: Path, bitrate: float, 
 @click.option("--share", default=5.0, show_default=True, help="Percent of packets lost.")
 @click.option("--burst-ms", default=60.0, show_default=True, help="Mean length of a burst (Gilbert-Elliott).")
 @click.option("--metrics", default="pesq,estoi", show_default=True, help="Comma-separated, or all.")
+@click.option("--redundancy", type=click.IntRange(0, MAX_COPIES), default=0, help="Ours once more, with copies of so many packets.")
 @click.option("--clips", type=click.IntRange(min=1), help="At most this many clips.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--model", help="Name of a shipped model, or a folder with one.")
 def loss(
-    data: Path, rates: str, share: float, burst_ms: float, metrics: str, clips: int | None, seed: int, model: str | None
+    data: Path,
+    rates: str,
+    share: float,
+    burst_ms: float,
+    metrics: str,
+    redundancy: int,
+    clips: int | None,
+    seed: int,
+    model: str | None,
 ) -> None:
     """What lost packets cost us and libopus on the same traces. Needs the extra `quality`."""
     from . import loss as laboratory
@@ -112,7 +123,8 @@ def loss(
 
     judged = _chosen("metric", metrics, list(meters.METRICS))
     _need({"av"} | {meters.NEEDS[m] for m in judged if m in meters.NEEDS})
-    rows = laboratory.measure(read_clips(data, clips), _rates(rates), share / 100, burst_ms, judged, model, seed)
+    chosen = read_clips(data, clips)
+    rows = laboratory.measure(chosen, _rates(rates), share / 100, burst_ms, judged, model, seed, redundancy)
     click.echo(laboratory.table(rows, judged))
     click.echo(f"opus: {opus_version()}, VOIP, complexity 10, VBR, 20 ms, wideband, its own concealment")
 

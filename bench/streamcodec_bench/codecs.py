@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import streamcodec
 from streamcodec.errors import ConfigError
-from streamcodec.model import CodecModel, load_model
+from streamcodec.model import CodecModel
 
 Pcm = NDArray[np.float32]
 SAMPLE_RATE = 16_000
@@ -69,7 +69,7 @@ def ours(pcm: Pcm, bitrate_bps: float, model_name: str | None, lost: NDArray[np.
     """Through the real bitstream, packet by packet, as a live stream would go. `lost` [at least as many as there are packets] says
     which of them do not arrive.
     """
-    model = _model(model_name)
+    model = loaded(model_name)
     encoder = streamcodec.StreamEncoder(model, bitrate_bps=bitrate_bps)
     began = time.process_time()
     payloads = streamcodec.encode(pcm, encoder)
@@ -268,7 +268,7 @@ def _library(name: str, package: str) -> ctypes.CDLL:
 
 
 @functools.cache
-def _model(name: str | None) -> CodecModel:
+def loaded(name: str | None) -> CodecModel:
     """One copy of the weights a worker process."""
     return load_model(name, "cpu")
 

@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+import streamcodec
 from streamcodec.errors import ConfigError
+from streamcodec.redundancy import join
 
-from .codecs import SAMPLE_RATE, int16, opus_library, ours
+from .codecs import SAMPLE_RATE, int16, loaded, opus_library, ours
 from .content import Clip
 from .metrics import METRICS
 from .network import gilbert_elliott
@@ -50,14 +52,20 @@ def measure(
     metrics: Sequence[str],
     model: str | None,
     seed: int,
+    redundancy: int = 0,
 ) -> list[LossRow]:
-    """Every codec at every rate, each clip once whole and once with holes. Raises ConfigError for a share outside 0..0.5."""
+    """Every codec at every rate, each clip once whole and once with holes; with `redundancy` our codec once more, its packets with
+    copies of so many before them. Raises ConfigError for a share outside 0..0.5.
+    """
     if not 0 < share <= 0.5:
         raise ConfigError(f"share of lost packets must be above 0 and at most 0.5, got {share:g}")
     if burst_ms < 20:
         raise ConfigError(f"bursts must be at least a packet of 20 ms long, got {burst_ms:g} ms")
+    codecs = _codecs(model)
+    if redundancy:
+        codecs[f"streamcodec, {redundancy} copies"] = functools.partial(_with_copies, model=model, copies=redundancy)
     traces = [_trace(len(clip.pcm), share, burst_ms / 20, seed, number) for number, clip in enumerate(clips)]
-    return [_row(name, codec, rate, clips, traces, metrics) for rate in rates_bps for name, codec in _codecs(model).items()]
+    return [_row(name, codec, rate, clips, traces, metrics) for rate in rates_bps for name, codec in codecs.items()]
 
 
 def table(rows: Sequence[LossRow], metrics: Sequence[str]) -> str:
@@ -101,6 +109,22 @@ def _row(
 def _ours(pcm: Pcm, bitrate_bps: float, lost: Lost, *, model: str | None) -> tuple[Pcm, int]:
     coded = ours(pcm, bitrate_bps, model, lost)
     return coded.pcm, 8 * coded.payload_bytes
+
+
+def _with_copies(pcm: Pcm, bitrate_bps: float, lost: Lost, *, model: str | None, copies: int) -> tuple[Pcm, int]:
+    """As a listener hears it who waits for the copies of what is lost."""
+    encoder = streamcodec.StreamEncoder(loaded(model), bitrate_bps=bitrate_bps, copies=True)
+    payloads, coarse = encoder.encode(pcm), encoder.copies
+    payloads, coarse = payloads + encoder.flush(), coarse + encoder.copies
+    came: list[bytes | None] = []
+    size = 0
+    for number, payload in enumerate(payloads):
+        later = lost[number + 1 : number + 1 + copies]
+        came.append(payload if not lost[number] else coarse[number] if not later.all() else None)
+        carried = coarse[max(0, number - copies) : number]
+        size += len(join(carried, payload)) if carried else len(payload)
+    back = streamcodec.decode(came, streamcodec.StreamDecoder(loaded(model), encoder.config), len(pcm))
+    return back[:, 0], 8 * size
 
 
 def _opus(pcm: Pcm, bitrate_bps: float, lost: Lost) -> tuple[Pcm, int]:

@@ -16,6 +16,7 @@ from streamcodec.delay import NETEQ
 from streamcodec.errors import ConfigError
 from streamcodec.packet import SEQUENCE_MODULUS, Flags, sequence_distance
 from streamcodec.playout import FixedPlayout, Play, PlayoutBuffer
+from streamcodec.redundancy import Copy
 
 PACKET_MS = 20.0
 SAMPLES_PER_MS = 16.0
@@ -23,6 +24,7 @@ ONE_WAY_MS = 40.0
 DRIFTS_PPM = (50, -50, 100, -100, 300, -300)
 CAPTURE_WRAP_MS = SEQUENCE_MODULUS / SAMPLES_PER_MS
 NO_FLAGS = Flags(0)
+COPY = b"copy"
 IDLE_MS = 10.0  # a sink asks for the next block
 
 Rng = np.random.Generator
@@ -51,6 +53,7 @@ class Scenario:
     drift_ppm: float = 0.0
     sink_ppm: float = 0.0
     settled_s: float = 5.0  # from here on it counts
+    copies: int = 0  # that a packet carries of those before it
 
     def arrivals(self, seed: int = 0) -> list[Arrival]:
         rng = np.random.default_rng(seed)
@@ -83,6 +86,7 @@ class Heard:
     waited_ms: float | None
     delay_ms: float | None
     speed: float
+    is_copy: bool = False
 
 
 def listen(playout: PlayoutBuffer, scenario: Scenario, seed: int = 0) -> list[Heard]:
@@ -97,6 +101,10 @@ def listen(playout: PlayoutBuffer, scenario: Scenario, seed: int = 0) -> list[He
             arrival = waiting[index]
             capture = round(arrival.captured_ms * SAMPLES_PER_MS) % SEQUENCE_MODULUS
             playout.receive(arrival.number % SEQUENCE_MODULUS, capture, b"", arrival.flags, arrival.at_ms)
+            for back in range(1, min(scenario.copies, arrival.number) + 1):
+                captured.setdefault(arrival.number - back, arrival.captured_ms - back * PACKET_MS)
+                earlier = (arrival.number - back) % SEQUENCE_MODULUS, round(capture - back * PACKET_MS * SAMPLES_PER_MS)
+                playout.recover(Copy(*earlier, COPY), arrival.at_ms)
             index += 1
         event = playout.poll(now)
         if event is None:
@@ -104,7 +112,7 @@ def listen(playout: PlayoutBuffer, scenario: Scenario, seed: int = 0) -> list[He
             continue
         if isinstance(event, Play):
             sent = captured[event.sequence] * (1 + scenario.drift_ppm * 1e-6)
-            heard.append(Heard(now, event.sequence, event.waited_ms, now - sent, event.speed))
+            heard.append(Heard(now, event.sequence, event.waited_ms, now - sent, event.speed, event.payload == COPY))
             now += PACKET_MS / event.speed * stretch
         else:
             heard.append(Heard(now, event.sequence, None, None, 1.0))
@@ -191,6 +199,10 @@ def gilbert_elliott(rng: Rng, count: int, share: float, burst: float) -> np.ndar
     return np.array([chain.lost(draw) for draw in rng.random(count)], bool)
 
 
+def _bursts(rng: Rng, sent: np.ndarray) -> np.ndarray:
+    return np.where(gilbert_elliott(rng, len(sent), 0.05, 3), np.inf, 0.0)
+
+
 SCENARIOS = (
     Scenario("clean", 60, _none),
     Scenario("jitter N(0, 10 ms)", 120, lambda rng, sent: rng.normal(0, 10, len(sent)), in_order=False),
@@ -205,7 +217,8 @@ SCENARIOS = (
     Scenario("drift 25 ms/s and freeze 5 s", 40, _freeze(20_000, 5_000, drift=25.0)),
     Scenario("drift -25 ms/s and freeze 5 s", 40, _freeze(20_000, 5_000, drift=-25.0)),
     Scenario("route +60 ms, then -60 ms", 60, _steps([(20_000, 60), (40_000, -60)])),
-    Scenario("loss 5 %, bursts of 3", 120, lambda rng, sent: np.where(gilbert_elliott(rng, len(sent), 0.05, 3), np.inf, 0.0)),
+    Scenario("loss 5 %, bursts of 3", 120, _bursts),
+    Scenario("loss 5 %, bursts of 3, with 3 copies", 120, _bursts, copies=3),
 )
 
 

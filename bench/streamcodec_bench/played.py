@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-import streamcodec
 from streamcodec.codec import StreamDecoder, StreamEncoder
 from streamcodec.model import load_model
 from streamcodec.timescale import TimeScaler
@@ -33,9 +32,9 @@ class Speech:
         packet = round(PACKET_MS * PER_MS)
         self._pcm = pcm[: len(pcm) // packet * packet]
         self._model = load_model(model, "cpu")
-        encoder = StreamEncoder(self._model, bitrate_bps=bitrate_bps)
+        encoder = StreamEncoder(self._model, bitrate_bps=bitrate_bps, copies=True)
         self._config = encoder.config
-        self._payloads = streamcodec.encode(self._pcm, encoder)[: len(self._pcm) // packet]
+        self._payloads, self._copies = encoder.encode(self._pcm), encoder.copies
 
     def pesq(self, heard: Iterable[Heard], scenario: Scenario) -> float:
         """PESQ-WB of the last JUDGED_S of the scenario, mean over slices of SLICE_S in which anything was played."""
@@ -65,7 +64,8 @@ class Speech:
             else:
                 if before is not None and h.number != before + 1:
                     decoder.reset()
-                pcm = decoder.decode(self._payloads[h.number % len(self._payloads)])
+                payloads = self._copies if h.is_copy else self._payloads
+                pcm = decoder.decode(payloads[h.number % len(payloads)])
             before = h.number
             scaled = scaler.scale(pcm, 1.0 if abs(h.speed - 1) < FINE_SPEED else h.speed)[:, 0]
             start = round((h.at_ms - begin_ms) * PER_MS)

@@ -21,7 +21,7 @@ from .audio_io import SINK_FORMS, SOURCE_FORMS, Sink, Source, pick_sink, pick_so
 from .clock import MonotonicClock
 from .impair import from_options
 from .live import LiveSettings, run_live
-from .options import bitrate_or_quality, codec_options, dtx_option, rate_options
+from .options import bitrate_or_quality, codec_options, dtx_option, rate_options, redundancy_option
 from .ports import Codec, EncodingSettings, load_codec
 from .receiver import Receiver
 from .report import WIRE_NOTE, Reporter
@@ -121,6 +121,7 @@ def _audio_options(command: Command) -> Command:
 @_audio_options
 @rate_options
 @dtx_option
+@redundancy_option
 @codec_options
 def send(
     url: str,
@@ -140,6 +141,7 @@ def send(
     quality: float | None,
     bitrate: float | None,
     dtx: bool,
+    redundancy: int,
     model: str | None,
     codec_device: str,
 ) -> None:
@@ -152,6 +154,7 @@ def send(
         encoding = _encoding(
             origin, rates, mono=mono, channels=_sent_channels(source, channels), capped=capped, packet_ms=packet_ms
         )
+        encoding = dataclasses.replace(encoding, redundancy=redundancy)
         trace_file = _open_trace(opened, trace)
         codec = load_codec(model, codec_device)
         sender = Sender(codec, origin, encoding, clock, duration_s=duration, dtx=dtx, trace=trace_file)
@@ -213,6 +216,7 @@ def listen(
 @click.option("--listen-trace", type=TRACE_PATH, metavar="FILE", help="As --trace, for what is heard.")
 @rate_options
 @dtx_option
+@redundancy_option
 @codec_options
 def talk(
     url: str,
@@ -237,6 +241,7 @@ def talk(
     quality: float | None,
     bitrate: float | None,
     dtx: bool,
+    redundancy: int,
     model: str | None,
     codec_device: str,
 ) -> None:
@@ -253,6 +258,7 @@ def talk(
         encoding = _encoding(
             origin, rates, mono=mono, channels=_sent_channels(source, channels), capped=capped, packet_ms=packet_ms
         )
+        encoding = dataclasses.replace(encoding, redundancy=redundancy)
         traces = [_open_trace(opened, trace), _open_trace(opened, listen_trace)]
         reporter = Reporter(clock, as_json=as_json, quiet=quiet)
         sender = Sender(codec, origin, encoding, clock, duration_s=duration, dtx=dtx, trace=traces[0])

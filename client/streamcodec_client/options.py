@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from streamcodec.redundancy import MAX_COPIES
+
 DEFAULT_BITRATE_BPS = 6_000.0
 
 
@@ -49,6 +51,18 @@ def rate_options(command: Callable[..., Any]) -> Callable[..., Any]:
         command
     )
     return click.option("--bitrate", type=BITRATE, help="Mean payload rate such as 6k.  [default: 6k]")(command)
+
+
+def redundancy_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--redundancy: copies of earlier packets."""
+    return click.option(
+        "--redundancy",
+        type=click.IntRange(0, MAX_COPIES),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help=f"Packets carry coarser copies (3 kbit/s) of the N before them, up to {MAX_COPIES}: for networks that lose packets.",
+    )(command)
 
 
 def dtx_option(command: Callable[..., Any]) -> Callable[..., Any]:

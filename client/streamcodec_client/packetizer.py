@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 
 from streamcodec.dtx import DtxGate
 from streamcodec.packet import SEQUENCE_MODULUS, Flags, Packet
+from streamcodec.redundancy import CopyHistory
 from streamcodec.session import StreamInfo
 
 from .audio_io import Block, Pcm, with_channels
@@ -27,6 +29,7 @@ class Outgoing:
     captured_ns: int  # the last sample of the packet was captured
     encode_start_ns: int
     encoded_ns: int
+    copy: bytes = b""  # its coarser payload, for later packets to carry
 
 
 class Packetizer:
@@ -44,6 +47,7 @@ class Packetizer:
         """With `activity`, packets in which nobody speaks are left out (DTX)."""
         self._encoder, self._info, self._clock, self._activity = encoder, info, clock, activity
         self._gate: DtxGate[Outgoing] = DtxGate(info.packet_samples * 1000 / info.sample_rate)
+        self._history = CopyHistory(info.redundancy, info.packet_samples)
         self._unjudged = np.zeros((0, info.channels), np.float32)  # what the encoder has and has made no packet of
         self.silent = 0  # packets left out
         self._source_rate = source_rate
@@ -81,7 +85,7 @@ class Packetizer:
         start_ns = self._clock.now_ns()
         if self._activity is not None:
             self._unjudged = np.concatenate([self._unjudged, resampled])
-        return self._packets(self._encoder.encode(resampled), start_ns)
+        return self._packets(self._encoder.encode(resampled), self._encoder.copies, start_ns)
 
     def flush(self) -> list[Outgoing]:
         """The end of the source: what the resampler and the encoder still hold."""
@@ -89,14 +93,14 @@ class Packetizer:
             return []
         start_ns = self._clock.now_ns()
         tail = np.zeros((round(self._resampler.delay_s * self._source_rate), self._channels), np.float32)
-        payloads = self._encoder.encode(self._resampler.convert(tail)) + self._encoder.flush()
-        return self._packets(payloads, start_ns)
+        outgoing = self._packets(self._encoder.encode(self._resampler.convert(tail)), self._encoder.copies, start_ns)
+        return outgoing + self._packets(self._encoder.flush(), self._encoder.copies, start_ns)
 
-    def _packets(self, payloads: list[bytes], start_ns: int) -> list[Outgoing]:
+    def _packets(self, payloads: list[bytes], copies: list[bytes], start_ns: int) -> list[Outgoing]:
         assert self._connection is not None
         encoded_ns = self._clock.now_ns()
         outgoing = []
-        for payload in payloads:
+        for payload, copy in itertools.zip_longest(payloads, copies, fillvalue=b""):
             packet = Packet(
                 flags=Flags(0),
                 stream=0,  # the relay says which
@@ -106,7 +110,7 @@ class Packetizer:
             )
             self._packet_start += self._info.packet_samples
             captured_ns = min(self._time_of(self._packet_start), start_ns)
-            made = Outgoing(packet, self._connection, captured_ns, start_ns, encoded_ns)
+            made = Outgoing(packet, self._connection, captured_ns, start_ns, encoded_ns, copy)
             outgoing += [self._numbered(o, flags) for o, flags in self._worth_sending(made)]
         return outgoing
 
@@ -122,7 +126,7 @@ class Packetizer:
         flags, self._flags = flags | self._flags, Flags(0)
         packet = dataclasses.replace(outgoing.packet, flags=flags, sequence=self._sequence % SEQUENCE_MODULUS)
         self._sequence += 1
-        return dataclasses.replace(outgoing, packet=packet)
+        return dataclasses.replace(outgoing, packet=self._history.add(packet, outgoing.copy))
 
     def _time_of(self, position: int) -> int:
         """When the sound at this position of the stream was captured; the resampler's output is that much older than its input."""

@@ -13,6 +13,7 @@ from streamcodec.errors import PayloadError
 from streamcodec.network_quality import ArrivalStatistics, mean_opinion, transmission_rating
 from streamcodec.packet import Flags, Packet, sequence_distance
 from streamcodec.playout import Arrival, Play, PlayoutBuffer, PlayoutStatistics
+from streamcodec.redundancy import separate
 from streamcodec.sequence import Unwrapper
 from streamcodec.session import Capture, StreamInfo
 
@@ -104,12 +105,17 @@ class StreamPlayer:
         return self._muted
 
     def receive(self, packet: Packet, received_ns: int, wire_bytes: int) -> None:
-        self._payload_bytes += len(packet.payload)
+        """Raises MalformedPacket for copies that are none."""
+        size = len(packet.payload)
+        packet, copies = separate(packet, self.info.packet_samples)
+        self._payload_bytes += size
         self._wire_bytes += wire_bytes
         self._note_arrival(packet, milliseconds(received_ns))
         arrival = self._playout.receive(
             packet.sequence, packet.capture_time, packet.payload, packet.flags, milliseconds(received_ns)
         )
+        for copy in copies:
+            self._playout.recover(copy, milliseconds(received_ns))
         if arrival is Arrival.LATE and self._trace is not None:
             # Its turn has a line already, concealed; this one says that it did come.
             self._trace.add(self._line(packet.sequence, received_ns, None, None, None, late=True) | {"played_ns": None})

@@ -23,6 +23,7 @@ class EncodingSettings:
     capped: bool = False
     channels: int = 1
     latents_per_payload: int = 1
+    redundancy: int = 0  # of how many packets before it each carries a coarser copy
 
 
 class Encoder(Protocol):
@@ -30,6 +31,11 @@ class Encoder(Protocol):
 
     @property
     def config(self) -> CodecConfig: ...
+
+    @property
+    def copies(self) -> list[bytes]:
+        """Coarser payloads of what `encode` or `flush` gave last; empty without redundancy."""
+        ...
 
     def encode(self, pcm: Pcm) -> list[bytes]: ...
 
@@ -91,6 +97,7 @@ class TorchCodec:
             capped=settings.capped,
             channels=settings.channels,
             latents_per_payload=settings.latents_per_payload,
+            copies=settings.redundancy > 0,
         )
 
     def decoder(self, info: StreamInfo) -> Decoder:

@@ -45,6 +45,7 @@ class ReceiverStatistics:
     late: int
     concealed: int
     skipped: int
+    recovered: int  # of what was lost, played from copies
     bad_payloads: int
     malformed: int  # datagrams that are no packets
     overflow: int  # packets that a stuck sink made stale
@@ -234,8 +235,12 @@ class Receiver:
                 self._malformed += 1
                 continue
             player = self._players.get((media.connection, packet.stream))
-            if player is not None and packet.type == PacketType.AUDIO:
+            if player is None or packet.type not in (PacketType.AUDIO, PacketType.AUDIO_WITH_COPIES):
+                continue
+            try:
                 player.receive(packet, media.received_ns, wire_bytes(len(packet.payload), to_relay=False, tls=self._tls))
+            except MalformedPacket:
+                self._malformed += 1
 
     def _add(self, joined: _Joined) -> None:
         key, info = (joined.connection, joined.stream), joined.info
@@ -309,6 +314,7 @@ class _Totals:
     late: int = 0
     concealed: int = 0
     skipped: int = 0
+    recovered: int = 0
     bad_payloads: int = 0
 
     def plus(self, stream: StreamStatistics) -> _Totals:
@@ -322,5 +328,6 @@ class _Totals:
             self.late + playout.late,
             self.concealed + playout.concealed,
             self.skipped + playout.skipped,
+            self.recovered + playout.recovered,
             self.bad_payloads + stream.bad_payloads,
         )

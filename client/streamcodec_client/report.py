@@ -124,6 +124,8 @@ def _received_text(heard: ReceiverStatistics, rates: dict[str, float]) -> str:
         f"{len(heard.streams)} talking, {_kilobits(rates)}, playout delay {heard.delay_ms:.0f} ms, "
         f"buffer {heard.buffer_ms:.0f} ms, {heard.packets} packets, lost {heard.lost} late {heard.late} concealed {heard.concealed}"
     )
+    if heard.recovered:
+        text += f", recovered {heard.recovered}"
     if heard.streams:
         worst = min(heard.streams, key=lambda s: s.mos or 5.0)
         text += f", jitter {worst.jitter_ms:.0f} ms"

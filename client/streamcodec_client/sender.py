@@ -47,7 +47,7 @@ class SenderStatistics:
     captured_ms: float
 
 
-def stream_info(model_hash: str, config: CodecConfig, bitrate_bps: float | None) -> StreamInfo:
+def stream_info(model_hash: str, config: CodecConfig, bitrate_bps: float | None, redundancy: int = 0) -> StreamInfo:
     """What listeners must know of the stream."""
     return StreamInfo(
         model=model_hash,
@@ -57,6 +57,7 @@ def stream_info(model_hash: str, config: CodecConfig, bitrate_bps: float | None)
         latents_per_payload=config.latents_per_payload,
         base_level=config.base_level,
         bitrate_bps=round(bitrate_bps or 0),
+        redundancy=redundancy,
     )
 
 
@@ -123,7 +124,7 @@ class Sender:
         self._limit = None if duration_s is None else round(duration_s * source.sample_rate)
         # Made here, so that settings which the codec refuses are refused before anything is started.
         self._encoder = codec.encoder(settings)
-        self.info = stream_info(codec.hash, self._encoder.config, settings.bitrate_bps)
+        self.info = stream_info(codec.hash, self._encoder.config, settings.bitrate_bps, settings.redundancy)
         activity = VoiceActivity(self.info.sample_rate) if dtx else None
         self._packetizer = Packetizer(self._encoder, self.info, source.sample_rate, source.channels, clock, activity)
         self._queue = SendQueue()

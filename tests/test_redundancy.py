@@ -1,0 +1,192 @@
+"""Copies of earlier packets: what is lost and carried again is heard, coarser, and nothing else changes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import voice
+from fakes import fake_payload
+from streamcodec import CodecModel, StreamDecoder, StreamEncoder
+from streamcodec.adaptive import AdaptivePlayout
+from streamcodec.errors import ConfigError, MalformedPacket
+from streamcodec.packet import SEQUENCE_MODULUS, Flags, Packet, PacketType, parse, serialize
+from streamcodec.playout import Arrival, Conceal, FixedPlayout, Play, PlayoutBuffer
+from streamcodec.redundancy import MAX_COPIES, CopyHistory, separate
+from test_receiver import Room
+
+SAMPLES = 320
+NONE = Flags(0)
+
+
+def packet(number: int, payload: bytes = b"fine", flags: Flags = NONE, capture_time: int | None = None) -> Packet:
+    captured = SAMPLES * number if capture_time is None else capture_time
+    return Packet(flags, 1, number % SEQUENCE_MODULUS, captured % SEQUENCE_MODULUS, payload)
+
+
+def spoken(count: int, copies: int = 2, first: int = 0) -> list[Packet]:
+    history = CopyHistory(copies, SAMPLES)
+    numbers = range(first, first + count)
+    return [history.add(packet(n, f"fine {n}".encode()), f"coarse {n}".encode()) for n in numbers]
+
+
+@pytest.mark.parametrize("first", [0, SEQUENCE_MODULUS - 2])
+def test_copies_come_back_under_the_numbers_of_their_packets(first: int) -> None:
+    sent = [parse(serialize(p)) for p in spoken(4, first=first)]
+    assert [p.type for p in sent] == [PacketType.AUDIO, *[PacketType.AUDIO_WITH_COPIES] * 3]
+    own, copies = separate(sent[3], SAMPLES)
+    assert own == packet(first + 3, f"fine {first + 3}".encode())
+    expected = [packet(first + 2), packet(first + 1)]
+    assert [(c.sequence, c.capture_time) for c in copies] == [(p.sequence, p.capture_time) for p in expected]
+    assert [c.payload for c in copies] == [f"coarse {first + 2}".encode(), f"coarse {first + 1}".encode()]
+
+
+def test_nothing_is_carried_across_a_gap_or_a_new_beginning() -> None:
+    history = CopyHistory(2, SAMPLES)
+    assert history.add(packet(0), b"copy").type == PacketType.AUDIO
+    assert history.add(packet(1, capture_time=5 * SAMPLES), b"copy").type == PacketType.AUDIO
+    assert history.add(packet(2, capture_time=6 * SAMPLES, flags=Flags.RESET), b"copy").type == PacketType.AUDIO
+    assert history.add(packet(3, capture_time=7 * SAMPLES), b"copy").type == PacketType.AUDIO_WITH_COPIES
+
+
+def test_a_copy_that_does_not_fit_is_left_out() -> None:
+    history = CopyHistory(2, SAMPLES)
+    history.add(packet(0), b"short")
+    history.add(packet(1), bytes(300))
+    assert [c.payload for c in separate(history.add(packet(2), b""), SAMPLES)[1]] == [b"short"]
+    full = CopyHistory(1, SAMPLES)
+    full.add(packet(0), b"copy")
+    assert full.add(packet(1, bytes(1200)), b"copy").type == PacketType.AUDIO
+
+
+def test_without_redundancy_packets_are_as_they_were() -> None:
+    assert spoken(3, copies=0) == [packet(n, f"fine {n}".encode()) for n in range(3)]
+    with pytest.raises(ConfigError, match=f"0 to {MAX_COPIES}"):
+        CopyHistory(MAX_COPIES + 1, SAMPLES)
+
+
+@given(st.binary(max_size=60))
+def test_whatever_bytes_come_they_are_split_or_refused(payload: bytes) -> None:
+    coming = dataclasses.replace(packet(9), type=PacketType.AUDIO_WITH_COPIES, payload=payload)
+    try:
+        own, copies = separate(coming, SAMPLES)
+    except MalformedPacket:
+        return
+    assert own.payload
+    assert len(own.payload) + sum(len(c.payload) for c in copies) < len(payload)
+
+
+def adaptive() -> PlayoutBuffer:
+    return AdaptivePlayout(packet_ms=20, samples_per_ms=16)
+
+
+def fixed() -> PlayoutBuffer:
+    return FixedPlayout(packet_ms=20, target_ms=60)
+
+
+def hear(playout: PlayoutBuffer, packets: list[Packet], lost: set[int], until_ms: float) -> list[str]:
+    """One packet each 20 ms, those in `lost` never; polled each 10 ms -> the payload of each packet heard, or "-"."""
+    heard, next_poll = [], 0.0
+    for now in np.arange(0.0, until_ms, 10.0).tolist():
+        number = round(now / 20)
+        if now % 20 == 0 and number < len(packets) and number not in lost:
+            own, copies = separate(packets[number], SAMPLES)
+            playout.receive(own.sequence, own.capture_time, own.payload, own.flags, now)
+            for copy in copies:
+                playout.recover(copy, now)
+        if now < next_poll:
+            continue
+        event = playout.poll(now)
+        if isinstance(event, Play):
+            heard.append(event.payload.decode())
+        elif isinstance(event, Conceal):
+            heard.append("-")
+        next_poll = now + (10 if event is None else 20)
+    return heard
+
+
+@pytest.mark.parametrize("make", [adaptive, fixed])
+def test_what_was_lost_is_heard_from_its_copy(make: Callable[[], PlayoutBuffer]) -> None:
+    playout = make()
+    heard = hear(playout, spoken(60), {30, 31}, 1_200)
+    assert {"coarse 30", "coarse 31"} & set(heard)
+    assert "coarse 29" not in heard
+    statistics = playout.statistics()
+    assert statistics.lost == 2
+    assert statistics.recovered == sum("coarse" in h for h in heard)
+    buffered = round(statistics.buffer_ms / 20)
+    assert statistics.received == statistics.played - statistics.recovered + statistics.late + statistics.skipped + buffered
+
+
+def test_a_fixed_delay_of_three_packets_hears_no_hole_of_two() -> None:
+    heard = hear(fixed(), spoken(60), {30, 31}, 1_200)
+    assert "-" not in heard[:50]
+    assert heard[30:33] == ["coarse 30", "coarse 31", "fine 32"]
+
+
+def test_where_packets_are_lost_the_delay_grows_to_wait_for_copies() -> None:
+    lost = {n for n in range(50, 2_000) if n % 25 in (0, 1)}
+    heard = hear(adaptive(), spoken(2_000), lost, 40_000)
+    assert heard[1_000:].count("-") <= 2
+    assert sum("coarse" in h for h in heard[1_000:]) >= 70
+
+
+def test_the_packet_itself_takes_the_place_of_its_copy() -> None:
+    playout = FixedPlayout(packet_ms=20, target_ms=60)
+    first, second, third = spoken(3)
+    for p, now in ((first, 0.0), (third, 40.0)):
+        own, copies = separate(p, SAMPLES)
+        playout.receive(own.sequence, own.capture_time, own.payload, NONE, now)
+        recovered = [playout.recover(c, now) for c in copies]
+    assert recovered == [True, False]  # the first one came itself
+    own, _ = separate(second, SAMPLES)
+    assert playout.receive(own.sequence, own.capture_time, own.payload, NONE, 45.0) is Arrival.BUFFERED
+    heard = [e.payload for now in (60.0, 80.0, 100.0) if isinstance(e := playout.poll(now), Play)]
+    assert heard == [b"fine 0", b"fine 1", b"fine 2"]
+    assert playout.statistics().recovered == 0
+
+
+def test_a_joiner_is_not_given_copies_of_what_was_said_before() -> None:
+    playout = fixed()
+    own, copies = separate(spoken(3)[2], SAMPLES)
+    playout.receive(own.sequence, own.capture_time, own.payload, NONE, 0.0)
+    assert [playout.recover(c, 0.0) for c in copies] == [False, False]
+
+
+def test_an_encoder_makes_a_copy_of_each_payload(model: CodecModel) -> None:
+    pcm = voice(1.0)
+    plain = StreamEncoder(model, bitrate_bps=9_000)
+    encoder = StreamEncoder(model, bitrate_bps=9_000, copies=True)
+    payloads = encoder.encode(pcm)
+    assert payloads == plain.encode(pcm)
+    assert plain.copies == []
+    assert len(encoder.copies) == len(payloads)
+    assert sum(map(len, encoder.copies)) < 0.7 * sum(map(len, payloads))
+    heard = np.concatenate([StreamDecoder(model, encoder.config).decode(c) for c in encoder.copies])
+    assert np.isfinite(heard).all()
+    assert len(encoder.flush()) == len(encoder.copies)
+
+
+async def test_a_listener_hears_a_copy_in_place_of_a_lost_packet() -> None:
+    room = Room(playout=60)
+    room.welcome()
+    room.joins(1)
+    history, heard = CopyHistory(2, SAMPLES), []
+    for number in range(12):
+        sent = history.add(packet(number, fake_payload(0.8)), fake_payload(0.7))
+        if number != 5:
+            room.receiver.media(serialize(sent), room.clock.now_ns())
+        heard += await room.hears(2)
+    assert heard[14:20] == [0.8, 0.8, 0.7, 0.7, 0.8, 0.8]
+    statistics = room.receiver.statistics()
+    assert (statistics.lost, statistics.recovered, statistics.concealed) == (1, 1, 0)
+    garbage = dataclasses.replace(packet(12), type=PacketType.AUDIO_WITH_COPIES, payload=b"\x09")
+    room.receiver.media(serialize(garbage), room.clock.now_ns())
+    await room.hears(2)
+    assert room.receiver.statistics().malformed == 1
+    await room.close()
