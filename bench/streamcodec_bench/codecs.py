@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import streamcodec
 from streamcodec.errors import ConfigError
-from streamcodec.model import CodecModel
+from streamcodec.model import CodecModel, load_model
 
 Pcm = NDArray[np.float32]
 SAMPLE_RATE = 16_000
