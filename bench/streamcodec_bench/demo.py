@@ -46,7 +46,11 @@ def measure(plan: SessionPlan, show: bool) -> tuple[SessionReport, list[int]]:
     pcm, rate = read_mono(plan.source)
     seconds = len(pcm) / rate
 
+    estimates_ms: list[float] = []
+
     def progress(line: dict[str, Any]) -> None:
+        told = [stream["mouth_to_ear_ms"] for stream in line["receive"]["streams"]] if line["type"] == "statistics" else []
+        estimates_ms.extend(delay_ms for delay_ms in told if delay_ms is not None)
         if show and line["type"] == "statistics":
             click.echo(
                 f"\r{_progress_line(line, line['receive']['packets'] * config.packet_ms / 1000, seconds)}", err=True, nl=False
@@ -57,7 +61,9 @@ def measure(plan: SessionPlan, show: bool) -> tuple[SessionReport, list[int]]:
         click.echo("", err=True)
     _, packets = read_trace(plan.sender_trace)
     overlap_ms = 1000 * config.overlap / config.sample_rate
-    latency = latency_report(plan.source, plan.decoded, plan.sender_trace, plan.listener_trace, config.packet_ms, overlap_ms)
+    latency = latency_report(
+        plan.source, plan.decoded, plan.sender_trace, plan.listener_trace, config.packet_ms, overlap_ms, estimates_ms
+    )
     sizes = [p["payload_bytes"] for p in packets]
     heard = summaries.listener["receive"]
     audio_s = len(packets) * config.packet_ms / 1000
@@ -101,6 +107,7 @@ def report_text(report: SessionReport) -> str:
         f"{'codec overlap':<18}{latency.overlap_ms:8.2f}",
         f"{'end to end':<18}{latency.end_to_end.p50:8.2f}{latency.end_to_end.p99:8.2f}"
         f"  cross-correlation of sent and played, {latency.windows} windows; creep {latency.creep_ms:+.2f} ms",
+        f"{'as reported':<18}{latency.estimated.p50:8.2f}{latency.estimated.p99:8.2f}  by the listener, each second, from clocks",
     ]
     return "\n".join(rows)
 

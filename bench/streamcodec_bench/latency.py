@@ -53,7 +53,9 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class LatencyReport:
-    """Milliseconds. end_to_end: over windows of the recording; creep_ms: last window against the first."""
+    """Milliseconds. end_to_end: over windows of the recording; creep_ms: last window against the first. estimated: what
+    the listener told of it each second, by clocks that were compared over the relay.
+    """
 
     packet_fill_ms: float
     overlap_ms: float
@@ -61,6 +63,7 @@ class LatencyReport:
     end_to_end: Spread
     creep_ms: float
     windows: int
+    estimated: Spread
 
 
 def read_trace(path: Path) -> tuple[dict[str, int], list[dict[str, Any]]]:
@@ -124,9 +127,17 @@ def read_mono(path: Path) -> tuple[Pcm, int]:
 
 
 def latency_report(
-    source: Path, decoded: Path, sender_trace: Path, listener_trace: Path, packet_ms: float, overlap_ms: float
+    source: Path,
+    decoded: Path,
+    sender_trace: Path,
+    listener_trace: Path,
+    packet_ms: float,
+    overlap_ms: float,
+    estimates_ms: list[float],
 ) -> LatencyReport:
-    """Raises AudioError where the played sound cannot be matched with the sent one."""
+    """`estimates_ms`: mouth to ear as the listener reported it. Raises AudioError where the played sound cannot be matched with
+    the sent one.
+    """
     facts_sent, sender = read_trace(sender_trace)
     facts_heard, listener = read_trace(listener_trace)
     sent, rate = read_mono(source)
@@ -137,4 +148,5 @@ def latency_report(
     if not len(heard):
         raise AudioError(f"nothing in {decoded} matches {source}: was anything played?")
     creep = float(np.mean(heard[-3:]) - np.mean(heard[:3]))
-    return LatencyReport(packet_ms, overlap_ms, stage_latencies(sender, listener), Spread.of(heard), round(creep, 2), len(heard))
+    stages = stage_latencies(sender, listener)
+    return LatencyReport(packet_ms, overlap_ms, stages, Spread.of(heard), round(creep, 2), len(heard), Spread.of(estimates_ms))

@@ -36,7 +36,7 @@ class StreamStatistics:
     """One talker's sums since it was first heard of, and how the call is now.
 
     jitter_ms: of arrivals (RFC 3550). drift_ppm: how much slower the talker's clock runs than ours. mouth_to_ear_ms: from capture
-    to the sink, without the codec's overlap, by clocks that were compared over the relay. concealed_percent: of the last JUDGED
+    to the sink, by clocks that were compared over the relay. concealed_percent: of the last JUDGED
     packets. mos: what the E-model makes of delay and loss, 1 to 4.41. None where it is not known yet.
     """
 
@@ -67,12 +67,15 @@ class StreamPlayer:
         trace: Trace | None,
         stretcher: Stretcher | None = None,
         relay_offset_ms: Callable[[], float | None] = lambda: None,
+        overlap_samples: int = 0,
     ) -> None:
-        """`stretcher`: for a playout buffer that asks for speeds other than one. `relay_offset_ms`: the relay's clock less ours."""
+        """`stretcher`: for a playout buffer that asks for speeds other than one. `relay_offset_ms`: the relay's clock less ours.
+        `overlap_samples`: by which the decoder's output lags.
+        """
         self.stream, self.name, self.info = stream, name, info
         self._decoder, self._playout, self._clock, self._trace = decoder, playout, clock, trace
         self._stretcher = stretcher
-        self._relay_offset_ms = relay_offset_ms
+        self._relay_offset_ms, self._overlap_samples = relay_offset_ms, overlap_samples
         self._arrivals = ArrivalStatistics()
         self._captures = Unwrapper()
         self._mark: Capture | None = None
@@ -204,7 +207,8 @@ class StreamPlayer:
         offset, capture_time = begun
         per_sample_ms = 1000 / self.info.sample_rate
         captured_ms = mark.relay_ms + sequence_distance(capture_time, mark.capture_time) * per_sample_ms
-        self._mouth_to_ear_ms = milliseconds(heard_ns) + offset * per_sample_ms + offset_ms - captured_ms
+        heard_ms = milliseconds(heard_ns) + (offset + self._overlap_samples) * per_sample_ms
+        self._mouth_to_ear_ms = heard_ms + offset_ms - captured_ms
 
     def _next_packet(self, offset: int) -> Pcm | None:
         """The packet whose turn it is, [T, C]; `offset` in the block is where it will be heard."""

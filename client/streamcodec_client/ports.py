@@ -63,6 +63,11 @@ class Codec(Protocol):
     @property
     def sample_rate(self) -> int: ...
 
+    @property
+    def overlap_samples(self) -> int:
+        """By which what is decoded comes behind what was encoded."""
+        ...
+
     def packet_samples(self, latents_per_payload: int) -> int: ...
 
     def encoder(self, settings: EncodingSettings) -> Encoder: ...
@@ -83,6 +88,7 @@ class TorchCodec:
         self._model = model
         self.hash = model.hash
         self.sample_rate = model.config.sample_rate
+        self.overlap_samples = model.config.overlap
 
     def packet_samples(self, latents_per_payload: int) -> int:
         return self._model.stream_config(1, latents_per_payload).packet_samples

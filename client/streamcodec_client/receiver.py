@@ -263,7 +263,16 @@ class Receiver:
             return
         stretcher = Stretcher(info.sample_rate, info.channels) if isinstance(self._delay, DelayBounds) else None
         self._players[key] = StreamPlayer(
-            joined.stream, joined.name, info, decoder, playout, self._clock, self._trace, stretcher, self.relay_offset_ms
+            joined.stream,
+            joined.name,
+            info,
+            decoder,
+            playout,
+            self._clock,
+            self._trace,
+            stretcher,
+            self.relay_offset_ms,
+            self._codec.overlap_samples,
         )
         self._unheard.discard(key)
         # Last: the event loop may look at any moment, and to have met somebody who is in neither list is to have seen them leave.
