@@ -23,12 +23,12 @@ class DelayRule:
     block_ms: float = 500.0  # its worst counts: a stall of 100 ms in two seconds is few packets and much concealment
     forget: float = 0.983  # a block: half a minute, for networks that stay as they are
     recent_ms: float = 5_000.0  # no more than the worst of so long: for networks that have got better
-    baseline_ms: float = 2_000.0  # the quickest packet within it is what lateness is measured from; slides, as clocks drift
+    baseline_ms: float = 5_000.0  # the quickest packet within it is what lateness is measured from; slides, as clocks drift
     first_ms: float = 60.0  # assumed while nothing is known
 
 
 OURS = DelayRule()
-NETEQ = DelayRule(recent_ms=math.inf, first_ms=80.0)  # WebRTC's DelayManager, as published
+NETEQ = DelayRule(recent_ms=math.inf, baseline_ms=2_000.0, first_ms=80.0)  # WebRTC's DelayManager, as published
 
 
 class LatenessHistogram:
