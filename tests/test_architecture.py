@@ -27,7 +27,7 @@ OURS = {
 }
 # Logic that lives in time or on the wire: no clock, no socket, no thread, no PyTorch.
 SANS_IO = [
-    *(f"streamcodec/{name}.py" for name in ("packet", "session", "sequence", "delay", "playout", "adaptive")),
+    *(f"streamcodec/{name}.py" for name in ("packet", "redundancy", "session", "sequence", "delay", "playout", "adaptive", "dtx")),
     "server/streamcodec_server/rooms.py",
 ]
 FORBIDDEN_IN_SANS_IO = {"asyncio", "socket", "threading", "time", "torch", "websockets", "selectors", "queue"}
