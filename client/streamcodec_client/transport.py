@@ -30,7 +30,7 @@ WRITE_LIMIT_BYTES = 256
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.1, 5.0
 EAGER_BACKOFF_S, EAGER_S = 0.6, 60.0  # the longest in the first minute without a relay: somebody is waiting in mid-sentence
 # A lost SYN is repeated after 1, 3, 7 s: another attempt beside it finds a network that is back sooner.
-STAGGER_S, MOST_ATTEMPTS = 0.15, 12
+STAGGER_S, MOST_ATTEMPTS = 0.1, 20
 STEADY_S = 5.0  # a connection that held for so long earns a quick reconnect
 OPEN_TIMEOUT_S, CLOSE_TIMEOUT_S = 5.0, 1.0
 # A connection that says nothing for SUSPECT_S gets a rival: after an outage TCP repeats what it holds only when its doubled
