@@ -45,6 +45,8 @@ class StreamEncoder:
         latents_per_payload: int = 1,
         copies: bool = False,
     ) -> None:
+        if capped and copies:
+            raise ConfigError("a capped stream has no room for copies of earlier packets: they come on top of its rate")
         geometry = model.stream_config(1 if downmix else channels, latents_per_payload)
         self._rate = _rate_control(model, geometry, bitrate_bps, quality, capped)
         self.config: CodecConfig = dataclasses.replace(geometry, base_level=self._rate.base_level)

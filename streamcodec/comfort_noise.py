@@ -17,7 +17,7 @@ RECENT_FRAMES = 16  # half overlapping: the last 170 ms
 LOUDEST_SHARE = 4.0  # of the median power: a frame above it is the end of a word
 KEPT_S = 3.0
 QUIETEST = 0.1  # share of what was kept that is between words
-BELOW_SPEECH = 0.01  # of the mean power: who has only spoken so far has no background yet that could be louder
+BELOW_SPEECH = 0.003  # of the loudest packet's power: who has only spoken so far has no background yet that could be louder
 
 
 class ComfortNoise:
@@ -31,13 +31,17 @@ class ComfortNoise:
         self._kept = round(KEPT_S * sample_rate)
         self._heard: deque[Pcm] = deque()
         self._heard_samples = 0
+        self._loudest = 0.0  # mean power of a packet
         # Magnitudes [bins, C], by `among_speech`; empty where what was heard has to be looked at.
         self._background: dict[bool, NDArray[np.float32]] = {}
         self._tail = np.zeros((self._hop, channels), np.float32)
         self._made = np.zeros((0, channels), np.float32)
 
-    def learn(self, pcm: Pcm) -> None:
-        """pcm [T, C], full scale 1."""
+    def learn(self, pcm: Pcm, *, voice: bool = False) -> None:
+        """pcm [T, C], full scale 1. `voice`: the talker's detector heard one, so this is no background."""
+        self._loudest = max(self._loudest, float(np.square(pcm).mean()))
+        if voice:
+            return
         # Only kept: most talkers never pause, and every packet of theirs comes this way.
         self._heard.append(pcm)
         self._heard_samples += len(pcm)
@@ -57,7 +61,7 @@ class ComfortNoise:
 
     def reset(self) -> None:
         self._heard.clear()
-        self._heard_samples = 0
+        self._heard_samples, self._loudest = 0, 0.0
         self._background.clear()
         self._made = self._made[:0]
         self._tail = np.zeros_like(self._tail)
@@ -78,7 +82,9 @@ class ComfortNoise:
         total = power.sum((1, 2))
         if among_speech:
             quiet = power[np.argsort(total)[: max(1, round(QUIETEST * len(total)))]].mean(0)
-            quiet *= min(1.0, BELOW_SPEECH * total.mean() / max(float(quiet.sum()), 1e-20))
+            # The windows' squares have half of their length as mean power in the bins that rfft gives, all channels added.
+            power_of_quiet = float(quiet.sum()) / (self._channels * self._hop**2)
+            quiet *= min(1.0, BELOW_SPEECH * self._loudest / max(power_of_quiet, 1e-20))
         else:
             quiet = power[total <= LOUDEST_SHARE * np.median(total) + 1e-20].mean(0)
         magnitude: NDArray[np.float32] = np.sqrt(quiet).astype(np.float32)

@@ -35,6 +35,7 @@ class Flags(enum.IntFlag):
     DISCONTINUITY = 0x08
 
 
+AUDIO_TYPES = frozenset({PacketType.AUDIO, PacketType.AUDIO_WITH_COPIES})
 KNOWN_FLAGS = Flags.RESET | Flags.VOICE | Flags.DTX | Flags.DISCONTINUITY
 
 

@@ -183,4 +183,14 @@ def test_who_has_not_paused_yet_is_not_continued_as_noise_of_their_own_loudness(
     rng = np.random.default_rng(0)
     comfort = ComfortNoise(RATE, 1, rng)
     comfort.learn((0.3 * rng.standard_normal((RATE, 1))).astype(np.float32))
-    assert comfort.make(RATE, among_speech=True).std() == pytest.approx(0.03, rel=0.2)
+    assert comfort.make(RATE, among_speech=True).std() == pytest.approx(0.3 * 0.003**0.5, rel=0.2)
+
+
+def test_a_talker_who_has_long_been_silent_keeps_the_background() -> None:
+    rng = np.random.default_rng(0)
+    for flagged in (False, True):  # with a detector, and without
+        comfort = ComfortNoise(RATE, 1, rng)
+        comfort.learn((0.3 * rng.standard_normal((6_400, 1))).astype(np.float32), voice=flagged)
+        for _ in range(50):
+            comfort.learn((0.005 * rng.standard_normal((1_600, 1))).astype(np.float32))
+        assert comfort.make(RATE, among_speech=True).std() == pytest.approx(0.005, rel=0.2)

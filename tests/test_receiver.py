@@ -182,6 +182,16 @@ async def test_a_loss_that_lasts_fades_into_the_background_and_out_of_it(playout
     await room.close()
 
 
+async def test_a_line_of_which_nothing_comes_any_more_falls_silent() -> None:
+    room = Room(playout=DelayBounds())
+    room.welcome()
+    room.joins(1)
+    await speak(room, 30, lambda: room.says(1, 0.1 * np.random.default_rng(0).standard_normal()))
+    assert np.abs((await room.pcm(200))[-8_000:]).max() > 0
+    assert not (await room.pcm(300))[-8_000:].any()
+    await room.close()
+
+
 async def test_a_bad_payload_is_concealed_and_the_stream_lives_on(room: Room) -> None:
     room.joins(1)
     await speak(room, 3, lambda: room.says(1, 0.8))

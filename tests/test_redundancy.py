@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import voice
-from fakes import fake_payload
+from fakes import fake_info, fake_payload
 from streamcodec import CodecModel, StreamDecoder, StreamEncoder
 from streamcodec.adaptive import AdaptivePlayout
 from streamcodec.errors import ConfigError, MalformedPacket
 from streamcodec.packet import SEQUENCE_MODULUS, Flags, Packet, PacketType, parse, serialize
 from streamcodec.playout import Arrival, Conceal, FixedPlayout, Play, PlayoutBuffer
 from streamcodec.redundancy import MAX_COPIES, CopyHistory, separate
+from streamcodec.session import StreamStart
+from streamcodec_client.arrivals import ArrivalRecorder
 from test_receiver import Room
 
 SAMPLES = 320
@@ -170,6 +173,20 @@ def test_an_encoder_makes_a_copy_of_each_payload(model: CodecModel) -> None:
     heard = np.concatenate([StreamDecoder(model, encoder.config).decode(c) for c in encoder.copies])
     assert np.isfinite(heard).all()
     assert len(encoder.flush()) == len(encoder.copies)
+
+
+def test_a_capped_rate_has_no_room_for_copies(model: CodecModel) -> None:
+    with pytest.raises(ConfigError, match="capped stream has no room for copies"):
+        StreamEncoder(model, bitrate_bps=9_000, capped=True, copies=True)
+
+
+def test_a_recorded_trace_knows_packets_with_copies(tmp_path: Path) -> None:
+    recorder = ArrivalRecorder(tmp_path / "trace.csv")
+    recorder.message(StreamStart(1, "anna", fake_info()))
+    for sent in spoken(20):
+        recorder.media(serialize(sent), 0)
+    recorder.close()
+    assert len((tmp_path / "trace.csv").read_text().splitlines()) == 1 + 20
 
 
 async def test_a_listener_hears_a_copy_in_place_of_a_lost_packet() -> None:

@@ -286,7 +286,22 @@ def test_what_is_exported_is_the_running_mean(corpus: Path, tmp_path: Path) -> N
     before, mean = state["model"]["head.bias"], state["average"]["head.bias"]
     assert not torch.equal(before, mean)
     resumed = torch.load(train(dataclasses.replace(config, steps=4), SMALL), weights_only=True)
-    assert torch.allclose(resumed["average"]["head.bias"], torch.lerp(mean, resumed["model"]["head.bias"], 0.1), atol=1e-7)
+    assert torch.allclose(resumed["average"]["head.bias"], torch.lerp(mean, resumed["model"]["head.bias"], 9 / 13), atol=1e-7)
+
+
+def test_revived_noise_takes_half_of_the_power_above_its_edge() -> None:
+    from streamcodec_training.revive_noise import revive
+
+    before = small_vae()
+    after = small_vae()
+    after.load_state_dict(revive({"model_config": dataclasses.asdict(SMALL), "model": before.state_dict()})["model"])
+    hidden = torch.randn(1, 400, SMALL.decoder_dim)
+    start = torch.zeros(1, dtype=torch.long)
+    with torch.no_grad():
+        before.head.bias[2 * SMALL.bins :] = -30.0  # a branch that had died
+        power = [torch.fft.rfft(vae.synthesis_frames(hidden, start)).abs().square().mean((0, 1)) for vae in (before, after)]
+    above = torch.arange(SMALL.bins) * SMALL.sample_rate / SMALL.frame >= 2_000
+    assert power[1][above].sum() / power[0][above].sum() == pytest.approx(1.0, abs=0.1)
 
 
 def test_weights_half_way_between_two_runs(tmp_path: Path) -> None:

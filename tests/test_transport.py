@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any
 
+import numpy as np
 import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -337,7 +338,45 @@ async def test_an_attempt_that_hangs_does_not_hold_up_the_next(monkeypatch: pyte
         return f"attempt {len(began)}"
 
     assert await RelayTransport._first_of(attempt) == "attempt 3"  # type: ignore[arg-type, comparison-overlap]
+    await asyncio.sleep(0)
     assert cancelled.is_set()
+
+
+async def test_refusals_beside_attempts_that_hang_do_not_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "STAGGER_S", 0.05)
+    began: list[float] = []
+
+    async def attempt() -> str:
+        began.append(asyncio.get_running_loop().time())
+        if len(began) in (1, 2):
+            await asyncio.Event().wait()
+        if len(began) < 6:
+            raise ConnectionRefusedError("not yet")
+        return "open"
+
+    assert await RelayTransport._first_of(attempt) == "open"  # type: ignore[arg-type, comparison-overlap]
+    assert np.diff(began).min() > 0.03
+
+
+async def test_a_connection_that_opens_as_the_search_is_called_off_is_closed() -> None:
+    opened = asyncio.Event()
+    aborted = asyncio.Event()
+
+    class Opened:
+        class transport:  # noqa: N801
+            abort = staticmethod(aborted.set)
+
+    async def attempt() -> Opened:
+        with contextlib.suppress(asyncio.CancelledError):
+            await opened.wait()
+        return Opened()
+
+    search = asyncio.ensure_future(RelayTransport._first_of(attempt))  # type: ignore[arg-type]
+    await asyncio.sleep(0.01)
+    search.cancel()
+    async with asyncio.timeout(WAIT_S):
+        await aborted.wait()
+    assert search.cancelled()
 
 
 async def test_a_refusal_is_told_when_no_attempt_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 from streamcodec.errors import ConfigError, MalformedPacket
-from streamcodec.packet import PacketType, parse
+from streamcodec.packet import AUDIO_TYPES, parse
 from streamcodec.session import Message, StreamStart, Welcome
 
 from .clock import milliseconds
@@ -49,7 +49,7 @@ class ArrivalRecorder:
             packet = parse(datagram)
         except MalformedPacket:
             return
-        if packet.type != PacketType.AUDIO or packet.stream not in self._rates:
+        if packet.type not in AUDIO_TYPES or packet.stream not in self._rates:
             return
         rate, samples = self._rates[packet.stream]
         capture_ms, packet_ms = packet.capture_time * 1000 / rate, samples * 1000 / rate

@@ -29,6 +29,7 @@ JUDGED = 500  # packets: ten seconds
 SPLICE_MS = 2.5  # over which the end of one stretch fades into the beginning of the next
 # What the decoder makes of nothing is worth hearing for a while, fading; from here to there the background takes its place.
 CONTINUED_MS, BACKGROUND_MS = 60.0, 160.0
+DEAD_MS, DYING_MS = 3_000.0, 1_000.0  # a line of which nothing comes for so long should sound like it
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -154,6 +155,9 @@ class StreamPlayer:
                 break
             parts.append(pcm)
             have += len(pcm)
+        while have < samples and not self._playout.drained and 0 < self._lost_ms < BACKGROUND_MS:
+            parts.append(self._continued())  # the buffer has given up on what is late; the fade goes on
+            have += len(parts[-1])
         if have < samples and not self._playout.drained:  # the talker pauses, or what is due is late: the background goes on
             parts.append(self._background(samples - have))
             have = samples
@@ -225,7 +229,7 @@ class StreamPlayer:
         else:
             received_ns, speed = None, 1.0
             pcm, concealed = self._decoder.decode(None), True
-        pcm = self._with_background(pcm, concealed)
+        pcm = self._with_background(pcm, concealed=concealed)
         self._substitutes.append(concealed)
         if self._stretcher is not None:
             pcm = self._stretcher.play(pcm, speed)
@@ -252,20 +256,28 @@ class StreamPlayer:
             except PayloadError:
                 self._bad_payloads += 1
                 pcm, concealed = self._decoder.decode(None), True
-        if Flags.VOICE not in event.flags and not concealed:
-            self._comfort.learn(pcm)
+        if not concealed:
+            self._comfort.learn(pcm, voice=Flags.VOICE in event.flags)
         if self._paused:  # it tells what the background is like; the noise that is like it goes on
             pcm = self._comfort.make(len(pcm))
         return self._spliced(pcm) if anew or self._paused != was_paused else pcm, concealed
 
     def _background(self, samples: int) -> Pcm:
         pcm = self._comfort.make(samples, among_speech=not self._paused)
-        if not self._paused and self._noise_share < 1:
-            pcm, self._noise_share = self._spliced(pcm), 1.0
+        if not self._paused and self._substitutes:
+            if self._noise_share < 1:
+                pcm, self._noise_share = self._spliced(pcm), 1.0
+            self._lost_ms = max(self._lost_ms, BACKGROUND_MS) + samples * 1000 / self.info.sample_rate
+            pcm = pcm * np.float32(min(1.0, max(0.0, 1 - (self._lost_ms - DEAD_MS) / DYING_MS)))
         self._last_sample = pcm[-1]
         return pcm
 
-    def _with_background(self, pcm: Pcm, concealed: bool) -> Pcm:
+    def _continued(self) -> Pcm:
+        pcm = self._with_background(self._decoder.decode(None), concealed=True)
+        self._last_sample = pcm[-1]
+        return pcm if self._stretcher is None else self._stretcher.play(pcm, 1.0)
+
+    def _with_background(self, pcm: Pcm, *, concealed: bool) -> Pcm:
         """A loss that lasts fades into the background, and what comes after it out of it."""
         packet_ms = self.info.packet_samples * 1000 / self.info.sample_rate
         self._lost_ms = self._lost_ms + packet_ms if concealed else 0.0

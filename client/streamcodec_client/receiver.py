@@ -11,7 +11,7 @@ import numpy as np
 
 from streamcodec.adaptive import DEFAULT_BOUNDS, AdaptivePlayout, DelayBounds
 from streamcodec.errors import MalformedPacket, StreamcodecError
-from streamcodec.packet import PacketType, parse
+from streamcodec.packet import AUDIO_TYPES, parse
 from streamcodec.playout import FixedPlayout, PlayoutBuffer
 from streamcodec.session import Capture, Message, Mute, StreamEnd, StreamInfo, StreamStart, Welcome
 
@@ -235,7 +235,7 @@ class Receiver:
                 self._malformed += 1
                 continue
             player = self._players.get((media.connection, packet.stream))
-            if player is None or packet.type not in (PacketType.AUDIO, PacketType.AUDIO_WITH_COPIES):
+            if player is None or packet.type not in AUDIO_TYPES:
                 continue
             try:
                 player.receive(packet, media.received_ns, wire_bytes(len(packet.payload), to_relay=False, tls=self._tls))

@@ -180,11 +180,12 @@ class RelayTransport:
                 reason = _why_not(error, self._url)
             if reason is None:
                 return
-            if self._successor is not None:
-                continue
             now_ns = self._clock.now_ns()
             if self._connections != connections:
                 alone_since_ns = now_ns
+            if self._successor is not None:
+                failures = 0
+                continue
             if not self._connections and now_ns - began_ns >= self._first_connection_s * 1e9:
                 what = f"not let in at {self._url}" if self._complaint else f"no relay at {self._url}"
                 raise ConnectionRefused(f"{what}: {reason} (tried for {self._first_connection_s:g} s)")
@@ -226,11 +227,14 @@ class RelayTransport:
         is left: refusals are quick, and then it is the back-off's turn.
         """
         pending: set[asyncio.Task[ClientConnection]] = set()
+        begun = asyncio.get_running_loop().time() - STAGGER_S
         try:
             while True:
-                if len(pending) < MOST_ATTEMPTS:
+                wait_s = begun + STAGGER_S - asyncio.get_running_loop().time()
+                if wait_s <= 0 and len(pending) < MOST_ATTEMPTS:
                     pending.add(asyncio.ensure_future(attempt()))
-                done, pending = await asyncio.wait(pending, timeout=STAGGER_S, return_when=asyncio.FIRST_COMPLETED)
+                    begun, wait_s = asyncio.get_running_loop().time(), STAGGER_S
+                done, pending = await asyncio.wait(pending, timeout=max(0.0, wait_s), return_when=asyncio.FIRST_COMPLETED)
                 opened = [task for task in done if task.exception() is None]
                 pending |= set(opened[1:])  # two at once: one is enough
                 if opened:
@@ -238,11 +242,10 @@ class RelayTransport:
                 if done and not pending:
                     done.pop().result()
         finally:
+            # Nothing is awaited here: a cancellation that came in between would lose the one that opened.
             for task in pending:
+                task.add_done_callback(_discard)
                 task.cancel()
-            for result in await asyncio.gather(*pending, return_exceptions=True):
-                if isinstance(result, ClientConnection):
-                    result.transport.abort()
 
     async def _open(self) -> ClientConnection:
         try:
@@ -332,6 +335,11 @@ class RelayTransport:
         if closed.rcvd.code == 1000:
             return None
         return f"the relay closed with {closed.rcvd.code}" + (f": {said}" if said else "")
+
+
+def _discard(task: asyncio.Task[ClientConnection]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().transport.abort()
 
 
 async def _abandon(*tasks: asyncio.Future[Any]) -> list[Any]:

@@ -20,7 +20,7 @@ MASKED_SHARE = 0.25
 ENVELOPE_RATE = 1_000
 BUZZ_BANDS_HZ = ((2_000, 4_000), (4_000, 6_000), (6_000, 8_001))
 REPETITION_BANDS_HZ = ((1_500, 3_000), (3_000, 5_000), (5_000, 8_001))
-QUIET = 1e-5  # power of a band in a window below which nothing is heard to repeat itself
+QUIET = 1e-8  # mean power of a band in a window below which nothing is heard to repeat itself
 SWINGS_HZ = (30.0, 220.0)
 SWING_WIDTH_HZ = 1.5
 COMPRESSION = -0.35  # |X|^2 to this power times X is X compressed to |X|^0.3
@@ -217,7 +217,7 @@ class Repetition(nn.Module):
 
     def __init__(self, sample_rate: int, packet: int) -> None:
         super().__init__()
-        length = 1 << (3 * packet - 1).bit_length()
+        length = 1 << (6 * packet - 1).bit_length()  # long enough that windows two packets apart still have half in common
         window = unit_window(length)
         hz = torch.arange(length + 1) * sample_rate / (2 * length)  # windows are padded to twice their length
         lags = torch.tensor([packet // 2, packet, 3 * packet // 2, 2 * packet])
@@ -238,9 +238,9 @@ class Repetition(nn.Module):
         return difference
 
     def _alike(self, x: Tensor) -> Tensor:
-        """[B, T] -> [B, frames, bands, lags] in -1..1."""
+        """[B, T] -> [B, frames, bands, lags], about -1..1."""
         frames = x.unfold(-1, self.length, self.length // 2) * self.get_buffer("window")
-        power = real_fft(F.pad(frames, (0, self.length))).square().sum(-1)
+        power = real_fft(F.pad(frames, (0, self.length))).square().sum(-1) / self.length
         energy = power @ self.get_buffer("bands")
         lagged = (power @ self.get_buffer("lagged")).view(*energy.shape, -1)
         alike: Tensor = lagged / (energy[..., None] + QUIET)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -42,6 +43,18 @@ def freeze_encoder(model: VoiceVae) -> None:
     for name, parameter in model.named_parameters():
         if name.startswith(ENCODER_PARTS):
             parameter.requires_grad_(False)
+
+
+def running_mean(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+    """What AveragedModel asks for. A young run has no past to speak of: at first the mean reaches back over a tenth of it."""
+
+    @torch.no_grad()
+    def update(mean: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
+        share = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
+        for average, newest in zip(mean, current, strict=True):
+            average.lerp_(newest, share)
+
+    return update
 
 
 def final_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:

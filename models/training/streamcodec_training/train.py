@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -33,7 +33,7 @@ from .adversary import AdversarialStage
 from .corpus import AUGMENTATION, Augmentation, SegmentSampler, load_corpus, read_mono, transform_start
 from .losses import Buzz, Distortion, Repetition
 from .muon import Muon
-from .parameters import adamw, final_weights, freeze_encoder, split_parameters
+from .parameters import adamw, final_weights, freeze_encoder, running_mean, split_parameters
 
 WARM_UP_STEPS = 200
 DRAWN_WINDOWS = 2
@@ -169,8 +169,7 @@ class Trainer:
         self.clock = Clock()
         if config.warm_start is not None:
             self._read_weights(config.warm_start)
-        mean = get_ema_multi_avg_fn(config.average_decay)  # type: ignore[no-untyped-call]
-        self.average = AveragedModel(self.model, multi_avg_fn=mean)
+        self.average = AveragedModel(self.model, multi_avg_fn=running_mean(config.average_decay))
         if self.checkpoint.exists():
             self._resume()
         self.log_betas = torch.log(torch.tensor([config.beta_low, config.beta_high], device=self.device))
@@ -320,7 +319,7 @@ class Trainer:
     def _resume(self) -> None:
         state = self._read(self.checkpoint)
         self.model.load_state_dict(state["model"])
-        self.average.module.load_state_dict(state["average"])
+        self.average.module.load_state_dict(final_weights(state))
         for (optimizer, _), saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         if self.stage is not None:
@@ -355,15 +354,16 @@ class Trainer:
     def _write_samples(self, writer: SummaryWriter | None) -> None:
         if writer is None or self.config.sample is None:
             return
-        c = self.model.config
+        c, model = self.model.config, self.average.module
+        assert isinstance(model, VoiceVae)
         x = read_mono(self.config.sample, c.sample_rate)[: 6 * c.sample_rate]
         x = x[: len(x) // c.packet * c.packet]
         wave = torch.from_numpy(x).to(self.device)[None]
         for quality in SAMPLE_QUALITIES:
             q = torch.full((1, len(x) // c.packet), quality, device=self.device)
-            mean, gain, _ = self.model.encode(wave, q, self.model.initial_encoder_state(1))
+            mean, gain, _ = model.encode(wave, q, model.initial_encoder_state(1))
             lost = torch.zeros_like(q, dtype=torch.bool)
-            out, _ = self.model.decode(torch.round(mean), gain, q, lost, self.model.initial_decoder_state(1))
+            out, _ = model.decode(torch.round(mean), gain, q, lost, model.initial_decoder_state(1))
             writer.add_audio(f"quality {quality}", out[0].clamp(-1, 1).cpu(), self.clock.step, c.sample_rate)
 
 
