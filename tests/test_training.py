@@ -289,7 +289,7 @@ def test_what_is_exported_is_the_running_mean(corpus: Path, tmp_path: Path) -> N
     assert torch.allclose(resumed["average"]["head.bias"], torch.lerp(mean, resumed["model"]["head.bias"], 9 / 13), atol=1e-7)
 
 
-def test_revived_noise_takes_half_of_the_power_above_its_edge() -> None:
+def test_revived_noise_takes_the_place_of_what_was_above_its_edge() -> None:
     from streamcodec_training.revive_noise import revive
 
     before = small_vae()
@@ -380,3 +380,15 @@ def test_repetition_hears_noise_that_is_one_wave_over_and_over() -> None:
     )
     assert repetition(voice_of_100_hz, voice_of_100_hz * 0.5) < 1e-3  # what repeats in the original may
     assert repetition(torch.zeros(2, 6_400), torch.zeros(2, 6_400)) == 0
+
+
+def test_steady_noise_does_not_flicker_and_does_not_repeat() -> None:
+    from streamcodec_training.steady_noise import WINDOWS_AND_WIDTHS_HZ, log_band_power, steady_noise
+
+    noise = steady_noise(251 * 160)
+    white = torch.randn(len(noise), generator=torch.Generator().manual_seed(1))
+    for bands in WINDOWS_AND_WIDTHS_HZ:
+        assert log_band_power(noise, *bands).std() < 0.2 * log_band_power(white, *bands).std()
+    assert noise.square().mean() == pytest.approx(1.0, abs=1e-3)
+    alike = torch.fft.irfft(torch.fft.rfft(noise).abs().square())[1:-1] / len(noise)
+    assert alike[:8_000].abs().max() < 0.05

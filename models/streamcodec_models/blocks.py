@@ -77,11 +77,11 @@ def analysis_slopes(length: int) -> Tensor:
     return torch.sin(math.pi * ((torch.arange(length) + 0.5) / length) ** 2.2)
 
 
-def noise_spectra(count: int, frame: int, hop: int) -> Tensor:
-    """[count, 2 * bins]: spectra, real parts beside imaginary ones of unit variance, of the frames of one white noise that goes
-    round. Frames drawn one by one would weaken each other where they overlap, which swings at their rate.
+def noise_spectra(noise: Tensor, frame: int, hop: int) -> Tensor:
+    """noise [count * hop] that goes round -> spectra of its frames, real parts beside imaginary ones, of unit variance where the
+    noise has it: [count, 2 * bins]. Frames of noises of their own would weaken each other where they overlap, which swings at
+    their rate.
     """
-    noise = torch.randn(count * hop)
     frames = torch.cat([noise, noise[: frame - hop]]).unfold(0, frame, hop)
     spectra = torch.fft.rfft(frames) / math.sqrt(frame / 2)
     return torch.cat([spectra.real, spectra.imag], 1)

@@ -63,7 +63,7 @@ class VoiceVae(nn.Module):
         self.register_buffer("frame_slopes", sine_slopes(c.frame, c.overlap), persistent=False)
         self.register_buffer("packet_slopes", sine_slopes(c.packet + c.overlap, c.overlap), persistent=False)
         # Ships with the weights: two decoders of one stream must play the same noise.
-        self.register_buffer("noise", noise_spectra(c.noise_frames, c.frame, c.hop))
+        self.register_buffer("noise", noise_spectra(torch.randn(c.noise_frames * c.hop), c.frame, c.hop))
 
         self.encoder_in = nn.Linear(3 * analysis_bins, enc)
         self.encoder_frames = BlockStack(c.encoder_blocks[0], enc, *stack)

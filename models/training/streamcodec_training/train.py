@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from streamcodec.errors import ConfigError, ModelError
 from streamcodec_models import weights
+from streamcodec_models.blocks import noise_spectra
 from streamcodec_models.config import VaeConfig
 from streamcodec_models.entropy import interpolate
 from streamcodec_models.vae import VoiceVae
@@ -34,6 +35,7 @@ from .corpus import AUGMENTATION, Augmentation, SegmentSampler, load_corpus, rea
 from .losses import Buzz, Distortion, Repetition
 from .muon import Muon
 from .parameters import adamw, final_weights, freeze_encoder, running_mean, split_parameters
+from .steady_noise import steady_noise
 
 WARM_UP_STEPS = 200
 DRAWN_WINDOWS = 2
@@ -133,13 +135,13 @@ class Trainer:
         if self.rank != 0:
             self._barrier()  # rank 0 writes the cache, the others read it
         speech = load_corpus(config.data, model_config.sample_rate, cache, progress=self.rank == 0)
-        noise = load_corpus(config.noise, model_config.sample_rate, cache, progress=self.rank == 0) if config.noise else None
+        background = load_corpus(config.noise, model_config.sample_rate, cache, progress=self.rank == 0) if config.noise else None
         if self.rank == 0:
             self._barrier()
         self.audio_hours = len(speech) / model_config.sample_rate / 3600
         self.sampler = SegmentSampler(
             speech,
-            noise,
+            background,
             model_config.sample_rate,
             int(config.segment_s * model_config.sample_rate) // model_config.packet * model_config.packet,
             model_config.packet,
@@ -151,6 +153,8 @@ class Trainer:
         if config.warm_start is None:
             start = transform_start(speech, model_config.packet + model_config.overlap, np.random.default_rng(config.seed))
             self.model.start_from_klt(torch.from_numpy(start[0]), torch.from_numpy(start[1]))
+            noise = steady_noise(model_config.noise_frames * model_config.hop)
+            self.model.noise.copy_(noise_spectra(noise, model_config.frame, model_config.hop))
         self.model.to(self.device)
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=has_fast_bfloat16(self.device))
         self.distortion = Distortion(model_config.sample_rate, drawn=DRAWN_WINDOWS).to(self.device)
