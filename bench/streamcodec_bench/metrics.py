@@ -95,7 +95,9 @@ def word_errors(reference: Pcm, output: Pcm) -> float:
 
 
 def buzz(reference: Pcm, output: Pcm) -> float:
-    """How many dB more the output's envelope swings at our frame rates than the reference's, above 3 kHz, the worse of both."""
+    """How many dB more the output's envelope swings at our frame rates than the reference's, above 3 kHz, the worse of both. Swings
+    are in relation to the envelope's mean, so that a lack at other rates is no buzz.
+    """
     a, b = _modulation(reference), _modulation(output)
     return float(max(10 * np.log10(b[rate] / a[rate]) for rate in FRAME_RATES_HZ))
 
@@ -155,15 +157,14 @@ def _power_spectrum(pcm: Pcm) -> NDArray[np.float64]:
 
 
 def _modulation(pcm: Pcm) -> dict[float, float]:
-    """Power of the band envelope around each frame rate, relative to the rest between 30 and 200 Hz."""
+    """Power of the band envelope's swings around each frame rate, relative to the square of its mean."""
     from scipy.signal import butter, sosfilt, welch
 
     high = np.abs(sosfilt(butter(6, 3_000, "highpass", fs=SAMPLE_RATE, output="sos"), pcm))
     envelope = high[: len(high) // 16 * 16].reshape(-1, SAMPLE_RATE // ENVELOPE_RATE).mean(1)
     frequencies, power = welch(envelope, ENVELOPE_RATE, nperseg=min(1000, len(envelope)), detrend="constant")
-    around = (frequencies > 30) & (frequencies < 200)
-    total = power[around].mean() + 1e-20
-    return {rate: float(power[np.abs(frequencies - rate) <= 1.5].mean() / total + 1e-6) for rate in FRAME_RATES_HZ}
+    total = envelope.mean() ** 2 + 1e-20
+    return {rate: float(power[np.abs(frequencies - rate) <= 1.5].mean() / total + 1e-9) for rate in FRAME_RATES_HZ}
 
 
 def _self_resemblance(pcm: Pcm) -> NDArray[np.float64]:
