@@ -304,6 +304,27 @@ def test_revived_noise_takes_the_place_of_what_was_above_its_edge() -> None:
     assert power[1][above].sum() / power[0][above].sum() == pytest.approx(1.0, abs=0.1)
 
 
+def test_noise_is_fitted_to_the_level_of_what_was_said() -> None:
+    from streamcodec_training.fit_noise import fitted
+
+    vae = small_vae()
+    rng = np.random.default_rng(0)
+    hiss = [(0.05 * rng.standard_normal(32_000)).astype(np.float32) for _ in range(6)]
+    with torch.no_grad():
+        vae.head.bias[: SMALL.bins] -= 30  # nothing but noise is heard of the network
+        vae.skip_out.weight.zero_()
+    vae.load_state_dict(fitted(vae, hiss, 1.0, rng))
+    pcm = torch.from_numpy(hiss[0][None])
+    quality, lost = torch.full((1, 100), 0.5), torch.zeros(1, 100, dtype=torch.bool)
+    with torch.no_grad():
+        vae.comb.control.weight.zero_()
+        vae.comb.control.bias[:3] = torch.tensor([-30.0, 0.0, 0.0])
+        mean, gain, _ = vae.encode(pcm, quality, vae.initial_encoder_state(1))
+        out, _ = vae.decode(torch.round(mean), gain, quality, lost, vae.initial_decoder_state(1))
+    power = [torch.fft.rfft(x[0, 1_000:31_000]).abs().square()[5_000:14_000].mean() for x in (out, pcm)]
+    assert 10 * torch.log10(power[0] / power[1]) == pytest.approx(0, abs=1.0)
+
+
 def test_weights_half_way_between_two_runs(tmp_path: Path) -> None:
     from streamcodec_training.average import average
 

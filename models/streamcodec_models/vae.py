@@ -194,6 +194,13 @@ class VoiceVae(nn.Module):
             bits = self.prior.bits(sampled, gain_index, quality, chosen)
         return torch.stack(outputs), bits
 
+    def hidden(self, y: Tensor, gain_index: Tensor, quality: Tensor, lost: Tensor, state: DecoderState) -> tuple[Tensor, Tensor]:
+        """What the head sees of a stream, as `decode` makes it: hidden frames [B, F, decoder_dim], and the gain of each packet
+        [B, P].
+        """
+        frames, _, held, _, _ = self._hidden(y, gain_index, quality, lost, state)
+        return frames, held
+
     def _hidden(
         self, y: Tensor, gain_index: Tensor, quality: Tensor, lost: Tensor, state: DecoderState
     ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
