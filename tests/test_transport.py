@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -286,7 +286,7 @@ async def test_a_connection_that_speaks_again_is_kept(
     monkeypatch.setattr(transport, "SUSPECT_S", 0.1)
     searching = asyncio.Event()
 
-    async def hanging_attempt(self: RelayTransport) -> None:
+    async def hanging_attempt(self: RelayTransport, reached: Callable[[], None]) -> None:
         searching.set()
         await asyncio.Event().wait()
 
@@ -311,7 +311,7 @@ async def test_a_connection_that_stays_silent_is_given_up(
     monkeypatch.setattr(transport, "SUSPECT_S", 0.1)
     monkeypatch.setattr(transport, "DEAD_S", 0.3)
 
-    async def hanging_attempt(self: RelayTransport) -> None:
+    async def hanging_attempt(self: RelayTransport, reached: Callable[[], None]) -> None:
         await asyncio.Event().wait()
 
     client = Client(forwarder)
@@ -328,7 +328,7 @@ async def test_an_attempt_that_hangs_does_not_hold_up_the_next(monkeypatch: pyte
     began: list[asyncio.Event] = []
     cancelled = asyncio.Event()
 
-    async def attempt() -> str:
+    async def attempt(reached: Callable[[], None]) -> str:
         began.append(asyncio.Event())
         if len(began) < 3:
             try:
@@ -346,7 +346,7 @@ async def test_refusals_beside_attempts_that_hang_do_not_hurry(monkeypatch: pyte
     monkeypatch.setattr(transport, "STAGGER_S", 0.05)
     began: list[float] = []
 
-    async def attempt() -> str:
+    async def attempt(reached: Callable[[], None]) -> str:
         began.append(asyncio.get_running_loop().time())
         if len(began) in (1, 2):
             await asyncio.Event().wait()
@@ -358,6 +358,46 @@ async def test_refusals_beside_attempts_that_hang_do_not_hurry(monkeypatch: pyte
     assert np.diff(began).min() > 0.03
 
 
+async def test_a_relay_that_is_reached_and_slow_is_not_crowded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "STAGGER_S", 0.01)
+    monkeypatch.setattr(transport, "REACHED_S", 0.2)
+    began: list[float] = []
+
+    async def attempt(reached: Callable[[], None]) -> str:
+        began.append(asyncio.get_running_loop().time())
+        if len(began) < 4:
+            if len(began) == 2:
+                reached()
+            await asyncio.Event().wait()
+        return "open"
+
+    assert await RelayTransport._first_of(attempt) == "open"  # type: ignore[arg-type, comparison-overlap]
+    apart = np.diff(began)
+    assert apart[1] > 0.15 > 0.1 > max(apart[0], apart[2])
+
+
+async def test_as_many_attempts_as_may_hang_are_waited_for_in_peace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "STAGGER_S", 0.02)
+    monkeypatch.setattr(transport, "MOST_ATTEMPTS", 2)
+    looks = 0
+    wait = asyncio.wait
+
+    async def counted(*args: Any, **settings: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return await wait(*args, **settings)
+
+    async def attempt(reached: Callable[[], None]) -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    monkeypatch.setattr(asyncio, "wait", counted)
+    search = asyncio.ensure_future(RelayTransport._first_of(attempt))  # type: ignore[arg-type]
+    await asyncio.sleep(0.2)
+    search.cancel()
+    assert 2 <= looks <= 12
+
+
 async def test_a_connection_that_opens_as_the_search_is_called_off_is_closed() -> None:
     opened = asyncio.Event()
     aborted = asyncio.Event()
@@ -366,7 +406,7 @@ async def test_a_connection_that_opens_as_the_search_is_called_off_is_closed() -
         class transport:  # noqa: N801
             abort = staticmethod(aborted.set)
 
-    async def attempt() -> Opened:
+    async def attempt(reached: Callable[[], None]) -> Opened:
         with contextlib.suppress(asyncio.CancelledError):
             await opened.wait()
         return Opened()
@@ -382,7 +422,7 @@ async def test_a_connection_that_opens_as_the_search_is_called_off_is_closed() -
 async def test_a_refusal_is_told_when_no_attempt_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "STAGGER_S", 10)
 
-    async def attempt() -> str:
+    async def attempt(reached: Callable[[], None]) -> str:
         raise ConnectionRefusedError("nobody here")
 
     with pytest.raises(ConnectionRefusedError, match="nobody here"):

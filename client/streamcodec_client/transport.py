@@ -31,6 +31,7 @@ FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.1, 5.0
 EAGER_BACKOFF_S, EAGER_S = 0.6, 60.0  # the longest in the first minute without a relay: somebody is waiting in mid-sentence
 # A lost SYN is repeated after 1, 3, 7 s: another attempt beside it finds a network that is back sooner.
 STAGGER_S, MOST_ATTEMPTS = 0.1, 20
+REACHED_S = 1.0  # one that has reached a relay, which is slow to answer, is left so long alone: a crowd would make it slower
 STEADY_S = 5.0  # a connection that held for so long earns a quick reconnect
 OPEN_TIMEOUT_S, CLOSE_TIMEOUT_S = 5.0, 1.0
 # A connection that says nothing for SUSPECT_S gets a rival: after an outage TCP repeats what it holds only when its doubled
@@ -222,19 +223,27 @@ class RelayTransport:
             await asyncio.sleep(STAGGER_S)  # a relay that refuses does so quickly
 
     @staticmethod
-    async def _first_of(attempt: Callable[[], Coroutine[Any, Any, ClientConnection]]) -> ClientConnection:
-        """The first connection to come about, out of attempts begun STAGGER_S apart. Raises what the last of them raised where none
-        is left: refusals are quick, and then it is the back-off's turn.
+    async def _first_of(attempt: Callable[[Callable[[], None]], Coroutine[Any, Any, ClientConnection]]) -> ClientConnection:
+        """The first connection to come about, out of attempts begun STAGGER_S apart, REACHED_S where one has got through to the
+        other side: it calls what it is given. Raises what the last of them raised where none is left: refusals are quick, and then
+        it is the back-off's turn.
         """
         pending: set[asyncio.Task[ClientConnection]] = set()
         begun = asyncio.get_running_loop().time() - STAGGER_S
+        apart_s = STAGGER_S
+
+        def reached() -> None:
+            nonlocal apart_s
+            apart_s = REACHED_S
+
         try:
             while True:
-                wait_s = begun + STAGGER_S - asyncio.get_running_loop().time()
-                if wait_s <= 0 and len(pending) < MOST_ATTEMPTS:
-                    pending.add(asyncio.ensure_future(attempt()))
-                    begun, wait_s = asyncio.get_running_loop().time(), STAGGER_S
-                done, pending = await asyncio.wait(pending, timeout=max(0.0, wait_s), return_when=asyncio.FIRST_COMPLETED)
+                wait_s = begun + apart_s - asyncio.get_running_loop().time()
+                if wait_s <= 0:
+                    if len(pending) < MOST_ATTEMPTS:
+                        pending.add(asyncio.ensure_future(attempt(reached)))
+                    begun, wait_s, apart_s = asyncio.get_running_loop().time(), STAGGER_S, STAGGER_S
+                done, pending = await asyncio.wait(pending, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
                 opened = [task for task in done if task.exception() is None]
                 pending |= set(opened[1:])  # two at once: one is enough
                 if opened:
@@ -247,7 +256,11 @@ class RelayTransport:
                 task.add_done_callback(_discard)
                 task.cancel()
 
-    async def _open(self) -> ClientConnection:
+    async def _open(self, reached: Callable[[], None]) -> ClientConnection:
+        def connection(*args: Any, **settings: Any) -> ClientConnection:
+            reached()  # TCP is through; TLS and HTTP follow
+            return ClientConnection(*args, **settings)
+
         try:
             return await connect(
                 self._url,
@@ -259,6 +272,7 @@ class RelayTransport:
                 open_timeout=OPEN_TIMEOUT_S,
                 close_timeout=CLOSE_TIMEOUT_S,
                 ping_interval=None,  # see Heartbeat
+                create_connection=connection,  # type: ignore[arg-type]
             )
         except InvalidURI as error:
             raise ConfigError(str(error)) from error
