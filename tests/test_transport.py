@@ -261,11 +261,25 @@ async def forwarder(relay: StandInRelay) -> AsyncIterator[Forwarder]:
     await between.stop()
 
 
-async def test_a_connection_that_hangs_is_left_for_another(
-    relay: StandInRelay, forwarder: Forwarder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def soon_suspected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence of a tenth of a second is suspect."""
     monkeypatch.setattr(heartbeat, "INTERVAL_S", 0.01)
     monkeypatch.setattr(transport, "SUSPECT_S", 0.1)
+
+
+class HangingAttempts:
+    """In place of RelayTransport._open: no other connection comes about."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+
+    async def open(self, reached: Callable[[], None]) -> None:
+        self.begun.set()
+        await asyncio.Event().wait()
+
+
+async def test_a_connection_that_hangs_is_left_for_another(relay: StandInRelay, forwarder: Forwarder, soon_suspected: None) -> None:
     client = Client(forwarder)
     assert await client.diary.next() == ("connected", 1)
     await relay.received.get()
@@ -280,21 +294,14 @@ async def test_a_connection_that_hangs_is_left_for_another(
 
 
 async def test_a_connection_that_speaks_again_is_kept(
-    relay: StandInRelay, forwarder: Forwarder, monkeypatch: pytest.MonkeyPatch
+    relay: StandInRelay, forwarder: Forwarder, soon_suspected: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeat, "INTERVAL_S", 0.01)
-    monkeypatch.setattr(transport, "SUSPECT_S", 0.1)
-    searching = asyncio.Event()
-
-    async def hanging_attempt(self: RelayTransport, reached: Callable[[], None]) -> None:
-        searching.set()
-        await asyncio.Event().wait()
-
+    others = HangingAttempts()
     client = Client(forwarder)
     assert await client.diary.next() == ("connected", 1)
-    monkeypatch.setattr(RelayTransport, "_open", hanging_attempt)
+    monkeypatch.setattr(client.transport, "_open", others.open)
     forwarder.hang()
-    await searching.wait()
+    await others.begun.wait()
     forwarder.release()
     assert relay.connection is not None
     await relay.connection.send(b"still here")
@@ -305,18 +312,12 @@ async def test_a_connection_that_speaks_again_is_kept(
 
 
 async def test_a_connection_that_stays_silent_is_given_up(
-    relay: StandInRelay, forwarder: Forwarder, monkeypatch: pytest.MonkeyPatch
+    relay: StandInRelay, forwarder: Forwarder, soon_suspected: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeat, "INTERVAL_S", 0.01)
-    monkeypatch.setattr(transport, "SUSPECT_S", 0.1)
     monkeypatch.setattr(transport, "DEAD_S", 0.3)
-
-    async def hanging_attempt(self: RelayTransport, reached: Callable[[], None]) -> None:
-        await asyncio.Event().wait()
-
     client = Client(forwarder)
     await client.diary.next()
-    monkeypatch.setattr(RelayTransport, "_open", hanging_attempt)
+    monkeypatch.setattr(client.transport, "_open", HangingAttempts().open)
     forwarder.hang()
     assert await client.diary.next() == ("disconnected", "the connection broke")
     client.transport.close()

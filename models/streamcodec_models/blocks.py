@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -44,11 +45,16 @@ class CausalBlock(nn.Module):
         return x + self.scale * self.down(F.gelu(self.up(self.norm(y)))), past[:, frames:]
 
 
+class Block(Protocol):
+    """What a stack is made of."""
+
+    def initial_state(self, batch: int) -> Tensor: ...
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
 class BlockStack(nn.ModuleList):
     """Blocks in a row; their state is a tuple with one tensor a block."""
-
-    def __init__(self, count: int, dim: int, kernel: int, expansion: int) -> None:
-        super().__init__(CausalBlock(dim, kernel, expansion) for _ in range(count))
 
     def initial_state(self, batch: int) -> tuple[Tensor, ...]:
         return tuple(block.initial_state(batch) for block in self._blocks())
@@ -60,8 +66,8 @@ class BlockStack(nn.ModuleList):
             after.append(new)
         return x, tuple(after)
 
-    def _blocks(self) -> list[CausalBlock]:
-        return [block for block in self if isinstance(block, CausalBlock)]
+    def _blocks(self) -> list[Block]:
+        return cast(list[Block], list(self))
 
 
 def sine_slopes(length: int, overlap: int) -> Tensor:

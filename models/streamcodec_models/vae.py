@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .blocks import BlockStack, analysis_slopes, noise_spectra, overlap_add, sine_slopes
+from .blocks import BlockStack, CausalBlock, analysis_slopes, noise_spectra, overlap_add, sine_slopes
 from .comb import CombState, PitchComb
 from .config import VaeConfig
 from .entropy import GAIN_COUNT, GAIN_MIN, GAIN_STEPS_PER_OCTAVE, Prior, interpolate
@@ -57,7 +57,10 @@ class VoiceVae(nn.Module):
         super().__init__()
         self.config = config
         c, enc, dec, latent = config, config.encoder_dim, config.decoder_dim, config.latent_dim
-        stack = (c.kernel, c.expansion)
+
+        def stack(count: int, dim: int) -> BlockStack:
+            return BlockStack(CausalBlock(dim, c.kernel, c.expansion) for _ in range(count))
+
         analysis_bins = c.analysis_window // 2 + 1
         self.register_buffer("analysis_slopes", analysis_slopes(c.analysis_window), persistent=False)
         self.register_buffer("frame_slopes", sine_slopes(c.frame, c.overlap), persistent=False)
@@ -66,18 +69,18 @@ class VoiceVae(nn.Module):
         self.register_buffer("noise", noise_spectra(torch.randn(c.noise_frames * c.hop), c.frame, c.hop))
 
         self.encoder_in = nn.Linear(3 * analysis_bins, enc)
-        self.encoder_frames = BlockStack(c.encoder_blocks[0], enc, *stack)
+        self.encoder_frames = stack(c.encoder_blocks[0], enc)
         self.encoder_down = nn.Linear(c.frames_per_packet * enc, enc)
         self.encoder_condition = nn.Linear(3, enc)
-        self.encoder_packets = BlockStack(c.encoder_blocks[1], enc, *stack)
+        self.encoder_packets = stack(c.encoder_blocks[1], enc)
         self.encoder_norm = nn.LayerNorm(enc)
         self.to_latent = nn.Linear(enc, latent)
 
         self.from_latent = nn.Linear(latent, dec)
         self.decoder_condition = nn.Linear(4, dec)
-        self.decoder_packets = BlockStack(c.decoder_blocks[0], dec, *stack)
+        self.decoder_packets = stack(c.decoder_blocks[0], dec)
         self.decoder_up = nn.Linear(dec, c.frames_per_packet * dec)
-        self.decoder_frames = BlockStack(c.decoder_blocks[1], dec, *stack)
+        self.decoder_frames = stack(c.decoder_blocks[1], dec)
         self.decoder_norm = nn.LayerNorm(dec)
         self.head = nn.Linear(dec, 3 * c.bins)  # log magnitude, phase, log magnitude of noise
         self.comb = PitchComb(c.sample_rate, c.hop, dec)

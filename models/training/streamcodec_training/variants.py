@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from streamcodec_models.blocks import BlockStack
 from streamcodec_models.config import VaeConfig
 from streamcodec_models.entropy import GAIN_STEPS_PER_OCTAVE
 from streamcodec_models.vae import VoiceVae
@@ -23,6 +24,9 @@ class RecurrentBlock(nn.Module):
         self.gru = nn.GRU(dim, dim, batch_first=True)
         self.scale = nn.Parameter(torch.full((dim,), 0.2))
 
+    def initial_state(self, batch: int) -> Tensor:
+        return self.scale.new_zeros(batch, len(self.scale))
+
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, F, C], state [B, C] -> the same shapes."""
         with torch.autocast(x.device.type, enabled=False):
@@ -30,33 +34,13 @@ class RecurrentBlock(nn.Module):
         return x + self.scale * y, after[0]
 
 
-class RecurrentStack(nn.ModuleList):
-    """Stands in for a BlockStack."""
-
-    def __init__(self, count: int, dim: int) -> None:
-        super().__init__(RecurrentBlock(dim) for _ in range(count))
-
-    def initial_state(self, batch: int) -> tuple[Tensor, ...]:
-        return tuple(block.scale.new_zeros(batch, len(block.scale)) for block in self._blocks())
-
-    def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        after = []
-        for block, before in zip(self._blocks(), state, strict=True):
-            x, new = block.step(x, before)
-            after.append(new)
-        return x, tuple(after)
-
-    def _blocks(self) -> list[RecurrentBlock]:
-        return [block for block in self if isinstance(block, RecurrentBlock)]
-
-
 class RecurrentVae(VoiceVae):
     """GRUs in place of the convolutions at the packet rate, in encoder and decoder."""
 
     def __init__(self, config: VaeConfig) -> None:
         super().__init__(config)
-        self.encoder_packets = RecurrentStack(config.encoder_blocks[1], config.encoder_dim)  # type: ignore[assignment]
-        self.decoder_packets = RecurrentStack(config.decoder_blocks[0], config.decoder_dim)  # type: ignore[assignment]
+        self.encoder_packets = BlockStack(RecurrentBlock(config.encoder_dim) for _ in range(config.encoder_blocks[1]))
+        self.decoder_packets = BlockStack(RecurrentBlock(config.decoder_dim) for _ in range(config.decoder_blocks[0]))
 
 
 class UnsplitVae(VoiceVae):
