@@ -53,7 +53,7 @@ class CopyHistory:
         return carried
 
 
-def join(copies: Sequence[bytes] | deque[bytes], payload: bytes) -> bytes:
+def join(copies: Sequence[bytes], payload: bytes) -> bytes:
     """Newest first -> number of copies, length of each (0: none of that packet), the copies, the payload."""
     return bytes([len(copies), *map(len, copies)]) + b"".join(copies) + payload
 

@@ -152,9 +152,14 @@ def send(
     with ExitStack() as opened:
         origin = _open(opened, pick_source(source, clock, device=device, rate=rate, channels=channels))
         encoding = _encoding(
-            origin, rates, mono=mono, channels=_sent_channels(source, channels), capped=capped, packet_ms=packet_ms
+            origin,
+            rates,
+            mono=mono,
+            channels=_sent_channels(source, channels),
+            capped=capped,
+            packet_ms=packet_ms,
+            redundancy=redundancy,
         )
-        encoding = dataclasses.replace(encoding, redundancy=redundancy)
         trace_file = _open_trace(opened, trace)
         codec = load_codec(model, codec_device)
         sender = Sender(codec, origin, encoding, clock, duration_s=duration, dtx=dtx, trace=trace_file)
@@ -256,9 +261,14 @@ def talk(
         origin = _open(opened, pick_source(source, clock, device=device, rate=rate, channels=channels))
         target = _open(opened, pick_sink(sink, clock, device=output_device or device, rate=rate, channels=channels))
         encoding = _encoding(
-            origin, rates, mono=mono, channels=_sent_channels(source, channels), capped=capped, packet_ms=packet_ms
+            origin,
+            rates,
+            mono=mono,
+            channels=_sent_channels(source, channels),
+            capped=capped,
+            packet_ms=packet_ms,
+            redundancy=redundancy,
         )
-        encoding = dataclasses.replace(encoding, redundancy=redundancy)
         traces = [_open_trace(opened, trace), _open_trace(opened, listen_trace)]
         reporter = Reporter(clock, as_json=as_json, quiet=quiet)
         sender = Sender(codec, origin, encoding, clock, duration_s=duration, dtx=dtx, trace=traces[0])
@@ -302,7 +312,14 @@ def _sent_channels(source: str, channels: int | None) -> int | None:
 
 
 def _encoding(
-    source: Source, rates: tuple[float | None, float | None], *, mono: bool, channels: int | None, capped: bool, packet_ms: str
+    source: Source,
+    rates: tuple[float | None, float | None],
+    *,
+    mono: bool,
+    channels: int | None,
+    capped: bool,
+    packet_ms: str,
+    redundancy: int,
 ) -> EncodingSettings:
     return EncodingSettings(
         bitrate_bps=rates[0],
@@ -310,6 +327,7 @@ def _encoding(
         capped=capped,
         channels=1 if mono else channels or source.channels,
         latents_per_payload=int(packet_ms) // LATENT_MS,
+        redundancy=redundancy,
     )
 
 

@@ -212,8 +212,9 @@ class RelayTransport:
             alive, dead = ends
             try:
                 await asyncio.wait({opening, *ends}, return_when=asyncio.FIRST_COMPLETED)
-                if dead.done() or (opening.done() and opening.exception() is None and not alive.done()):
-                    self._successor = opening.result() if opening.done() and opening.exception() is None else None
+                opened = opening.done() and opening.exception() is None
+                if dead.done() or (opened and not alive.done()):
+                    self._successor = opening.result() if opened else None
                     socket_.transport.abort()
                     return
             finally:
@@ -224,9 +225,8 @@ class RelayTransport:
 
     @staticmethod
     async def _first_of(attempt: Callable[[Callable[[], None]], Coroutine[Any, Any, ClientConnection]]) -> ClientConnection:
-        """The first connection to come about, out of attempts begun STAGGER_S apart, REACHED_S where one has got through to the
-        other side: it calls what it is given. Raises what the last of them raised where none is left: refusals are quick, and then
-        it is the back-off's turn.
+        """The first connection to come about, out of attempts begun STAGGER_S apart, REACHED_S where one has got through: it calls
+        what it is given. Where none is left, raises what the last raised: refusals are quick, and it is the back-off's turn.
         """
         pending: set[asyncio.Task[ClientConnection]] = set()
         begun = asyncio.get_running_loop().time() - STAGGER_S

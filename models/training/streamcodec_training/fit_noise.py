@@ -25,7 +25,7 @@ from streamcodec_models.vae import VoiceVae
 
 from .corpus import audio_files, read_mono
 from .parameters import final_weights
-from .revive_noise import EDGE_HZ
+from .revive_noise import noisy_bins
 
 CLIPS, SECONDS = 110, 5
 LEVELS_DB = (-12.0, 6.0)  # by which clips are turned down or up
@@ -64,7 +64,7 @@ def fit(hidden: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def fitted(vae: VoiceVae, clips: list[NDArray[np.float32]], share: float, rng: np.random.Generator) -> dict[str, Tensor]:
-    """The weights of `vae` with its noise moved so far towards the fit, above EDGE_HZ."""
+    """The weights of `vae` with its noise moved so far towards the fit, where noise belongs."""
     c = vae.config
     pairs = []
     for clip in clips:
@@ -73,7 +73,7 @@ def fitted(vae: VoiceVae, clips: list[NDArray[np.float32]], share: float, rng: n
         pairs.append(frames_and_levels(vae, pcm, rng.uniform()))
     weight, bias = fit(torch.cat([h for h, _ in pairs]), torch.cat([t for _, t in pairs]))
     model = {name: tensor.clone() for name, tensor in vae.state_dict().items()}
-    above = torch.arange(c.bins) * c.sample_rate / c.frame >= EDGE_HZ
+    above = noisy_bins(c)
     for name, wanted in (("head.weight", weight), ("head.bias", bias)):
         noise = model[name][2 * c.bins :]
         noise[above] = torch.lerp(noise[above], wanted[above], share)

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 import torch
+from torch import Tensor
 
 from streamcodec_models.blocks import noise_spectra
 from streamcodec_models.config import VaeConfig
@@ -25,13 +26,18 @@ PARTS = -math.log(2) / 2  # noise has unit variance in each of two parts, a magn
 FAINT, DOWN = -3.0, -4.0
 
 
+def noisy_bins(config: VaeConfig) -> Tensor:
+    """[bins] bool: those which the noise branch is to fill."""
+    return torch.arange(config.bins) * config.sample_rate / config.frame >= EDGE_HZ
+
+
 def revive(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """A checkpoint with the final weights of the given one, changed."""
     c = VaeConfig.from_dict(checkpoint["model_config"])
     model = {name: tensor.clone() for name, tensor in final_weights(checkpoint).items()}
     model["noise"] = noise_spectra(steady_noise(c.noise_frames * c.hop), c.frame, c.hop)
     weight, bias = model["head.weight"], model["head.bias"]
-    above = torch.arange(c.bins) * c.sample_rate / c.frame >= EDGE_HZ
+    above = noisy_bins(c)
     weight[2 * c.bins :] = weight[: c.bins]
     bias[2 * c.bins :] = bias[: c.bins] + torch.where(above, PARTS, FAINT)
     bias[: c.bins] += torch.where(above, DOWN, 0.0)

@@ -304,13 +304,12 @@ class Trainer:
             raise ModelError(f"{path} is no checkpoint of a training: {str(error).splitlines()[0]}") from error
         if VaeConfig.from_dict(state["model_config"]) != self.model.config:
             raise ModelError(f"{path} holds a model of another shape; train it with its own configuration or choose another --out")
-        self.model.load_state_dict(final_weights(state))
         return state
 
     def _read_weights(self, path: Path) -> None:
         """From a checkpoint, or from a folder with an exported model. Raises ModelError."""
         if path.is_file():
-            self._read(path)
+            self.model.load_state_dict(final_weights(self._read(path)))
             return
         try:
             vae = weights.load(path).vae
