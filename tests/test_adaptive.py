@@ -237,6 +237,14 @@ def test_after_a_freeze_speech_is_back_soon_and_live(name: str) -> None:
     assert max(excess(h) for h in live[:100]) <= 60 + 20  # the delay that there is without a freeze
 
 
+def test_what_comes_twice_is_heard_once() -> None:
+    twice = next(s for s in SCENARIOS if s.duplicated)
+    playout = adaptive()
+    played = [h.number for h in listen(playout, twice) if h.waited_ms is not None]
+    assert len(played) == len(set(played))
+    assert playout.statistics().duplicate > 200
+
+
 def test_a_route_that_changes_costs_three_packets_and_no_delay() -> None:
     _, log = heard("route +60 ms, then -60 ms")
     assert sum(h.delay_ms is None for h in log if h.at_ms > 1_000) <= 3

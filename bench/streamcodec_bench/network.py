@@ -54,6 +54,7 @@ class Scenario:
     sink_ppm: float = 0.0
     settled_s: float = 5.0  # from here on it counts
     copies: int = 0  # that a packet carries of those before it
+    duplicated: float = 0.0  # share of packets that come once more, a packet's time later
 
     def arrivals(self, seed: int = 0) -> list[Arrival]:
         rng = np.random.default_rng(seed)
@@ -64,6 +65,8 @@ class Scenario:
             finite = np.isfinite(at)
             at[finite] = np.maximum.accumulate(at[finite])
         came = [Arrival(float(a), n, float(c)) for n, (a, c) in enumerate(zip(at, captured, strict=True)) if np.isfinite(a)]
+        again = rng.random(len(came)) < self.duplicated
+        came += [dataclasses.replace(a, at_ms=a.at_ms + PACKET_MS) for a, twice in zip(came, again, strict=True) if twice]
         return sorted(came, key=lambda arrival: arrival.at_ms)
 
 
@@ -217,6 +220,8 @@ SCENARIOS = (
     Scenario("drift 25 ms/s and freeze 5 s", 40, _freeze(20_000, 5_000, drift=25.0)),
     Scenario("drift -25 ms/s and freeze 5 s", 40, _freeze(20_000, 5_000, drift=-25.0)),
     Scenario("route +60 ms, then -60 ms", 60, _steps([(20_000, 60), (40_000, -60)])),
+    Scenario("loss 5 %, uniform", 120, lambda rng, sent: np.where(rng.random(len(sent)) < 0.05, np.inf, 0.0)),
+    Scenario("5 % twice, jitter N(0, 10 ms)", 120, lambda rng, sent: rng.normal(0, 10, len(sent)), in_order=False, duplicated=0.05),
     Scenario("loss 5 %, bursts of 3", 120, _bursts),
     Scenario("loss 5 %, bursts of 3, with 3 copies", 120, _bursts, copies=3),
 )
