@@ -84,7 +84,7 @@ class AdaptivePlayout(JitterBuffer):
         if number < self._first_playable:
             return self._too_late()
         if self._keep(number, Waiting(payload, flags, now_ms, media_ms, capture_time)):
-            self._next, self._stalled = None, 0  # whose turn it was may be gone: begin anew with what is due
+            self._rebuffer()
         return Arrival.BUFFERED
 
     def poll(self, now_ms: float) -> Play | Conceal | None:
@@ -100,7 +100,7 @@ class AdaptivePlayout(JitterBuffer):
                 return self._conceal(advance=True)
             if not self._ended and self._stalled * self._packet_ms < STALL_LIMIT_MS:
                 return self._conceal(advance=False)
-            self._next, self._stalled = None, 0
+            self._rebuffer()
         return self._begin(now_ms)
 
     def _copied(self, copy: Copy, now_ms: float) -> Waiting:
@@ -114,11 +114,15 @@ class AdaptivePlayout(JitterBuffer):
         turns = [turn for turn in (self._next, None if self._polled is None else self._polled + 1) if turn is not None]
         return max(turns, default=-math.inf)
 
+    def _rebuffer(self) -> None:
+        self._next, self._stalled = None, 0
+
     def _drop_overdue(self, now_ms: float) -> None:
         """After an outage TCP delivers at last what was said when it began: later than any delay that is played, however short it
         has waited here.
         """
-        overdue = [n for n in self._packets if now_ms - self._due_ms(n) > self._max_ms]
+        latest_ms = self._max_ms - self._target.ms
+        overdue = [n for n in self._packets if now_ms - self._due_ms(n) > latest_ms]
         if not overdue:
             return
         for number in overdue:
@@ -151,6 +155,7 @@ class AdaptivePlayout(JitterBuffer):
         assert self._next is not None
         if self._stalled and self._packets and self._next not in self._packets:
             self._next = min(self._next + self._stalled, min(self._packets))
+            self._polled = self._next - 1  # what the decoder continued with stands for it: it need not begin anew
         if self._packets:
             self._stalled = 0
 

@@ -13,6 +13,8 @@ from collections import deque
 BIN_MS = 5.0
 BINS = 160  # up to 800 ms: beyond any delay that is played
 LONGEST_GAP_MS = 100.0
+SLOWER_MS = 300.0  # so long must a network have been slower than any delay that we play before that is what it is now
+DRAINING = 0.3  # ms that lateness falls by in a ms while an outage's backlog is delivered: that is no slower network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +73,7 @@ class DelayTarget:
         self._quickest: deque[tuple[float, float]] = deque()  # live time and transit; transits rise from left to right
         self._live_ms = 0.0
         self._last_ms: float | None = None
+        self._slower_since: tuple[float, float] | None = None  # when, and with which transit, packets began to be hopelessly late
         self._block_began_ms: float | None = None
         self._block_worst_ms = 0.0
         self._recent: deque[float] | None = None
@@ -82,14 +85,22 @@ class DelayTarget:
     def arrived(self, media_ms: float, now_ms: float) -> None:
         """`media_ms`: time of capture by the sender's clock, from any origin."""
         transit_ms = now_ms - media_ms
+        hopeless = bool(self._quickest) and transit_ms - self._quickest[0][1] > self._max_ms
         while self._quickest and self._quickest[-1][1] >= transit_ms:
             self._quickest.pop()
-        # By a clock that hardly moves while nothing comes: after a freeze what was normal before it is still known.
-        self._live_ms += min(now_ms - self._last_ms, LONGEST_GAP_MS) if self._last_ms is not None else 0.0
+        # By a clock that hardly moves while nothing comes, or nothing but a backlog: after it what was normal before is still known.
+        if self._last_ms is not None and not hopeless:
+            self._live_ms += min(now_ms - self._last_ms, LONGEST_GAP_MS)
         self._last_ms = now_ms
         self._quickest.append((self._live_ms, transit_ms))
+        before_ms = self._quickest[0][1]
         while self._live_ms - self._quickest[0][0] > self._rule.baseline_ms:
             self._quickest.popleft()
+        self._baseline_rose(self._quickest[0][1] - before_ms)
+        if hopeless:
+            self._notice_a_slower_network(transit_ms, now_ms)
+        else:
+            self._slower_since = None
         if self._block_began_ms is None:
             self._block_began_ms, self._changed_ms = now_ms, now_ms
         if now_ms - self._block_began_ms >= self._rule.block_ms:
@@ -120,6 +131,29 @@ class DelayTarget:
     def forget(self) -> None:
         """A stream that begins anew has another origin of time; how the network behaves is still known."""
         self._quickest.clear()
+        self._slower_since = None
+
+    def _baseline_rose(self, by_ms: float) -> None:
+        """What was late by the quickest packet of before is less late by that of now: the delay that is played stays as it is."""
+        if by_ms <= 0 or self._recent is None:
+            return
+        self._target_ms = max(self._min_ms, self._target_ms - by_ms)
+        self._block_worst_ms = max(0.0, self._block_worst_ms - by_ms)
+        for index, worst_ms in enumerate(self._recent):
+            self._recent[index] = max(0.0, worst_ms - by_ms)
+
+    def _notice_a_slower_network(self, transit_ms: float, now_ms: float) -> None:
+        """A network that has become slower by more than any delay that is played would be silence until the baseline has slid."""
+        if self._slower_since is None:
+            self._slower_since = now_ms, transit_ms
+        since_ms, first_ms = self._slower_since
+        if now_ms - since_ms < SLOWER_MS:
+            return
+        if first_ms - transit_ms < DRAINING * (now_ms - since_ms):
+            self._quickest.clear()
+            self._quickest.append((self._live_ms, transit_ms))
+            self._block_worst_ms = 0.0
+        self._slower_since = None
 
     def _follow(self, now_ms: float) -> None:
         wanted = self._histogram.quantile_ms(self._rule.quantile)

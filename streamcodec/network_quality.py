@@ -44,13 +44,13 @@ class ArrivalStatistics:
         """How much slower the talker's clock runs than ours; None before there is half a minute to judge by. A change of route
         looks like drift for five minutes.
         """
-        if len(self._blocks) < LEAST_BLOCKS:
+        blocks = tuple(self._blocks)  # another thread may be adding
+        if len(blocks) < LEAST_BLOCKS:
             return None
-        count = len(self._blocks)
-        mean_t = sum(at for _, at in self._blocks) / count
-        mean_y = sum(transit for transit, _ in self._blocks) / count
-        spread = sum((at - mean_t) ** 2 for _, at in self._blocks)
-        slope = sum((at - mean_t) * (transit - mean_y) for transit, at in self._blocks) / spread
+        mean_t = sum(at for _, at in blocks) / len(blocks)
+        mean_y = sum(transit for transit, _ in blocks) / len(blocks)
+        spread = sum((at - mean_t) ** 2 for _, at in blocks)
+        slope = sum((at - mean_t) * (transit - mean_y) for transit, at in blocks) / spread
         return 1e6 * slope
 
 

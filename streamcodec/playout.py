@@ -188,6 +188,10 @@ class JitterBuffer(abc.ABC):
         """The first number whose turn is not over."""
 
     @abc.abstractmethod
+    def _rebuffer(self) -> None:
+        """Whose turn it was may never come: nothing plays until what waits is due."""
+
+    @abc.abstractmethod
     def _due_ms(self, number: int) -> float:
         """When a waiting packet should be played."""
 
@@ -215,6 +219,8 @@ class JitterBuffer(abc.ABC):
         number, verdict = self._ledger.enter(sequence, flags)
         if verdict is Verdict.RESTART:
             self._restart()
+        if verdict is Verdict.GAP:
+            self._rebuffer()
         if verdict is Verdict.DUPLICATE:
             return number, Arrival.DUPLICATE
         return number, self._too_late() if verdict is Verdict.STRAY else None

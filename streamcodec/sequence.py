@@ -6,6 +6,8 @@ import enum
 
 from .packet import Flags, sequence_distance
 
+LONGEST_LOSS = 1 << 16  # packets in a row; a sequence that goes on further ahead is another
+
 
 class Verdict(enum.Enum):
     """What a sequence number means."""
@@ -13,6 +15,7 @@ class Verdict(enum.Enum):
     NEW = "new"
     DUPLICATE = "duplicate"
     STRAY = "stray"  # far behind: an old packet that lost its way
+    GAP = "gap"  # new, and further ahead than is waited for: what lies between is lost
     RESTART = "restart"  # new, and the first of a sequence that begins anew
 
 
@@ -52,7 +55,7 @@ class SequenceLedger:
         else:
             number = self._highest + sequence_distance(sequence, self._highest)
         jump = number - self._highest
-        if jump > self._capacity or (jump < -self._capacity and self._begins_anew(number, flags)):
+        if self._begins_anew(jump, number, flags):
             self._restart(number)
             self._note(number)
             return number, Verdict.RESTART
@@ -63,7 +66,7 @@ class SequenceLedger:
             self.duplicates += 1
             return number, Verdict.DUPLICATE
         self._note(number)
-        return number, Verdict.NEW
+        return number, Verdict.GAP if jump > self._capacity else Verdict.NEW
 
     def missing(self, sequence: int) -> int | None:
         """The unwrapped number of a packet that others overtook and that has not come; None where it is not missed."""
@@ -79,9 +82,13 @@ class SequenceLedger:
         missing = 0 if self._highest is None else self._highest - self._lowest + 1 - self._unique
         return self._lost_before + missing
 
-    def _begins_anew(self, number: int, flags: Flags) -> bool:
-        """A far step back is a stray old packet, unless it says RESET or its successor comes too (RFC 3550, appendix A.1)."""
-        return Flags.RESET in flags or number == self._expected_restart
+    def _begins_anew(self, jump: int, number: int, flags: Flags) -> bool:
+        """A far step ahead is an outage, and what lies between is lost; a far step back is a stray old packet. Unless they say RESET,
+        or the successor comes too (RFC 3550, appendix A.1).
+        """
+        if abs(jump) <= self._capacity:
+            return False
+        return Flags.RESET in flags or jump > LONGEST_LOSS or (jump < 0 and number == self._expected_restart)
 
     def _restart(self, number: int) -> None:
         self._lost_before = self.lost

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +15,19 @@ from streamcodec.delay import DelayTarget
 from streamcodec.errors import ConfigError
 from streamcodec.packet import Flags
 from streamcodec.playout import Arrival, Conceal, Play
-from streamcodec_bench.network import ONE_WAY_MS, PACKET_MS, PLAYOUTS, SAMPLES_PER_MS, SCENARIOS, Heard, Scenario, listen, summarise
+from streamcodec_bench.network import (
+    DRIFTS_PPM,
+    ONE_WAY_MS,
+    PACKET_MS,
+    PLAYOUTS,
+    SAMPLES_PER_MS,
+    SCENARIOS,
+    Heard,
+    Scenario,
+    _steps,
+    listen,
+    summarise,
+)
 
 NONE = Flags(0)
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
@@ -64,7 +78,7 @@ def test_what_is_lost_after_a_stall_is_not_concealed_twice() -> None:
     event = playout.poll(100)
     assert isinstance(event, Play)
     assert event.payload == b"2"
-    assert not event.follows
+    assert event.follows  # what the decoder made up stands for packet 1
 
 
 def test_a_hole_between_packets_is_concealed_and_passed() -> None:
@@ -187,11 +201,13 @@ def test_whatever_comes_everything_is_accounted_for(packets: list[tuple[int, int
     assert counts.received == counts.played + counts.late + counts.duplicate + counts.skipped + buffered
 
 
-@pytest.mark.parametrize("ppm", [50, -50, 100, -100, 300, -300])
-def test_clocks_that_drift_are_followed(ppm: float) -> None:
-    """Half an hour; issue 4 asks for a day, which is still to be run."""
-    scenario = Scenario("drift", 1_800, BY_NAME["clean"].delay_ms, drift_ppm=ppm)
-    played = [h for h in listen(adaptive(), scenario) if 30_000 < h.at_ms < 1_795_000]
+@pytest.mark.parametrize("hours", [0.5, pytest.param(24, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("ppm", DRIFTS_PPM)
+def test_clocks_that_drift_are_followed(ppm: float, hours: float) -> None:
+    """The day is two minutes of computing and 3 GB for each drift: `pytest -m slow`."""
+    scenario = Scenario("drift", 3_600 * hours, BY_NAME["clean"].delay_ms, drift_ppm=ppm)
+    played = [h for h in listen(adaptive(), scenario) if 30_000 < h.at_ms < 3_600_000 * hours - 30_000]
+    assert len(played) > 170_000 * hours
     assert all(h.delay_ms is not None for h in played)
     delays = [h.delay_ms for h in played if h.delay_ms is not None]
     assert max(delays) - min(delays) <= 5
@@ -234,7 +250,8 @@ def test_after_a_freeze_speech_is_back_soon_and_live(name: str) -> None:
         return h.delay_ms - ONE_WAY_MS - drift * (h.at_ms - h.delay_ms)
 
     live = [h for h in log if h.delay_ms is not None and h.at_ms >= thaw + 300]
-    assert max(excess(h) for h in live[:100]) <= 60 + 20  # the delay that there is without a freeze
+    assert len(live) > 600
+    assert max(excess(h) for h in live) <= 60
 
 
 def test_what_comes_twice_is_heard_once() -> None:
@@ -248,9 +265,48 @@ def test_what_comes_twice_is_heard_once() -> None:
 def test_a_route_that_changes_costs_three_packets_and_no_delay() -> None:
     _, log = heard("route +60 ms, then -60 ms")
     assert sum(h.delay_ms is None for h in log if h.at_ms > 1_000) <= 3
-    after = [h.delay_ms for h in log if h.at_ms > 50_000 and h.delay_ms is not None]
-    before = [h.delay_ms for h in log if 15_000 < h.at_ms < 20_000 and h.delay_ms is not None]
-    assert max(after) <= max(before) + 5
+
+    def longest_ms(after_ms: float, until_ms: float) -> float:
+        return max(h.delay_ms for h in log if after_ms < h.at_ms < until_ms and h.delay_ms is not None)
+
+    before = longest_ms(15_000, 20_000)
+    assert longest_ms(30_100, 40_000) <= before + 60 + 5  # ten seconds after the step of 20 s
+    assert longest_ms(50_100, 60_000) <= before + 5
+
+
+@pytest.mark.parametrize("step_ms", [100, 300, 380, 420, 600, 1_000, 3_000])
+def test_a_network_that_stays_slower_is_followed(step_ms: float) -> None:
+    scenario = Scenario("slower", 40, _steps([(20_000, step_ms)]))
+    log = [h for h in listen(adaptive(), scenario) if h.delay_ms is not None]
+    heard_again = next(h.at_ms for h in log if h.at_ms - (h.delay_ms or 0) >= 20_000)
+    holes = [after.at_ms - before.at_ms for before, after in itertools.pairwise(log)]
+    assert max(holes) <= step_ms + 400
+    assert heard_again <= 20_000 + ONE_WAY_MS + step_ms + 500
+    later = [h.delay_ms for h in log if h.at_ms > 32_000 and h.delay_ms is not None]
+    assert max(later) <= ONE_WAY_MS + step_ms + 40
+    assert len(later) > 350
+
+
+@pytest.mark.parametrize("speed", [1.5, 3.0, 20.0])
+def test_a_backlog_is_no_slower_network(speed: float) -> None:
+    """Ten seconds of speech that come at last, however slowly: nothing is played that is older than the bound."""
+
+    def drained(rng: np.random.Generator, sent: np.ndarray) -> np.ndarray:
+        begin, thaw = 20_000.0, 30_000.0
+        return np.where(sent < begin, 0.0, np.maximum(0.0, thaw + (sent - begin) / speed - sent))
+
+    scenario = Scenario("backlog", 60, drained)
+    after = [h.delay_ms for h in listen(adaptive(), scenario) if h.at_ms > 20_500 and h.delay_ms is not None]
+    assert max(after) <= ONE_WAY_MS + 400 + PACKET_MS
+
+
+def test_losses_do_not_make_the_decoder_begin_anew() -> None:
+    """Whatever the phase of arrivals: what it made up stands for what was lost."""
+    scenario = dataclasses.replace(BY_NAME["loss 5 %, bursts of 3"], drift_ppm=100)
+    log = listen(adaptive(), scenario)
+    lost = sum(h.waited_ms is None and after.waited_ms is not None for h, after in itertools.pairwise(log))
+    assert lost > 50
+    assert sum(not h.follows for h in log[10:]) <= lost / 10
 
 
 @pytest.mark.parametrize("scenario", [s for s in SCENARIOS if s.seconds <= 120], ids=lambda s: s.name)

@@ -164,10 +164,27 @@ def test_one_stray_old_packet_is_no_restart_and_two_in_a_row_are() -> None:
     assert playout.statistics().restarts == 1
 
 
-def test_a_far_jump_ahead_is_a_restart() -> None:
+def test_a_far_jump_ahead_is_not_waited_for() -> None:
     playout = fixed()
     log = listen(playout, steady(0, 2) + [(100 + PACKET_MS * n, 9_000 + n) for n in range(3)], 210)
     assert log == ["60 play 0", "80 play 1", "160 play 9000", "180 play 9001", "200 play 9002"]
+    assert (playout.statistics().lost, playout.statistics().restarts) == (8_997, 0)
+
+
+@pytest.mark.parametrize("missing", [1, 19, 20, 21, 50, 3_000])
+def test_all_that_an_outage_took_is_counted(missing: int) -> None:
+    playout = fixed()
+    for sequence in (0, 1, 2 + missing, 3 + missing):
+        receive(playout, sequence, PACKET_MS * sequence)
+    assert (playout.statistics().lost, playout.statistics().restarts) == (missing, 0)
+
+
+def test_what_is_far_ahead_and_says_so_begins_anew() -> None:
+    playout = fixed()
+    receive(playout, 0, 0)
+    receive(playout, 9_000, 20, Flags.RESET)
+    receive(playout, 9_000 + (1 << 20), 40)
+    assert (playout.statistics().lost, playout.statistics().restarts) == (0, 2)
 
 
 def test_nothing_is_played_that_waited_too_long() -> None:

@@ -323,6 +323,42 @@ async def test_packets_of_another_size_are_refused(room: Room) -> None:
     assert "480 samples" in room.notices[0]
 
 
+async def test_a_line_that_is_dead_is_reported_as_one(room: Room) -> None:
+    room.receiver.relay_offset_ms = lambda: 0.0
+    room.joins(1)
+    room.receiver.message(Capture(0, room.clock.now_ns() / 1e6, stream=1))
+    await speak(room, 50, lambda: room.says(1, 0.5))
+    alive = room.receiver.statistics().streams[0]
+    assert alive.mos is not None
+    assert alive.concealed_percent < 5
+    await room.hears(100)  # a second
+    assert room.receiver.statistics().streams[0].concealed_percent > 40
+    await room.hears(1_000)
+    dead = room.receiver.statistics().streams[0]
+    assert dead.concealed_percent > 99
+    assert (dead.mouth_to_ear_ms, dead.mos) == (None, None)
+
+
+async def test_who_found_no_place_is_heard_when_somebody_leaves(room: Room) -> None:
+    for stream in range(1, MAX_TALKERS + 2):
+        room.joins(stream)
+    late = MAX_TALKERS + 1
+    assert (await speak(room, 4, lambda: room.says(late, 0.5)))[-1] == 0
+    room.leaves(3)
+    assert (await speak(room, 6, lambda: room.says(late, 0.5)))[-1] == 0.5
+    assert len(room.notices) == 1
+
+
+async def test_many_marks_of_captures_push_out_no_goodbye(room: Room) -> None:
+    room.joins(1)
+    await speak(room, 4, lambda: room.says(1, 0.5))
+    room.leaves(1)
+    for i in range(2_000):
+        room.receiver.message(Capture(i, 0.0, stream=1))
+    await room.hears(60)
+    assert room.receiver.everybody_left
+
+
 async def test_the_number_of_voices_is_bounded(room: Room) -> None:
     for stream in range(MAX_TALKERS + 2):
         room.joins(stream)

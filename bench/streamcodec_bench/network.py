@@ -90,6 +90,7 @@ class Heard:
     delay_ms: float | None
     speed: float
     is_copy: bool = False
+    follows: bool = True  # what the decoder heard or made up before
 
 
 def listen(playout: PlayoutBuffer, scenario: Scenario, seed: int = 0) -> list[Heard]:
@@ -115,7 +116,8 @@ def listen(playout: PlayoutBuffer, scenario: Scenario, seed: int = 0) -> list[He
             continue
         if isinstance(event, Play):
             sent = captured[event.sequence] * (1 + scenario.drift_ppm * 1e-6)
-            heard.append(Heard(now, event.sequence, event.waited_ms, now - sent, event.speed, event.payload == COPY))
+            is_copy = event.payload == COPY
+            heard.append(Heard(now, event.sequence, event.waited_ms, now - sent, event.speed, is_copy, event.follows))
             now += PACKET_MS / event.speed * stretch
         else:
             heard.append(Heard(now, event.sequence, None, None, 1.0))

@@ -57,16 +57,14 @@ class Speech:
         decoder, scaler = StreamDecoder(self._model, self._config), TimeScaler(SAMPLE_RATE)
         last = judged[-1]
         out = np.zeros(round((last.at_ms - begin_ms + 2 * PACKET_MS) * PER_MS), np.float32)
-        before: int | None = None
         for h, following in zip(judged, [*judged[1:], None], strict=True):
             if h.waited_ms is None:
                 pcm = decoder.decode(None)
             else:
-                if before is not None and h.number != before + 1:
+                if not h.follows:
                     decoder.reset()
                 payloads = self._copies if h.is_copy else self._payloads
                 pcm = decoder.decode(payloads[h.number % len(payloads)])
-            before = h.number
             scaled = scaler.scale(pcm, 1.0 if abs(h.speed - 1) < FINE_SPEED else h.speed)[:, 0]
             start = round((h.at_ms - begin_ms) * PER_MS)
             if following is not None:

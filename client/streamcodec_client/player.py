@@ -86,6 +86,7 @@ class StreamPlayer:
         self._comfort = ComfortNoise(info.sample_rate, info.channels)
         self._paused = False  # the talker said that nothing follows for now
         self._lost_ms = 0.0  # since the last packet that was there
+        self._judged_ms = 0.0  # of it, in whole packets that count as substitutes already
         self._noise_share = 0.0  # how much of what is heard is background in place of what was lost
         self._rest = np.zeros((0, info.channels), np.float32)
         self._last_sample = np.zeros(info.channels, np.float32)  # of what was decoded; zero after silence
@@ -182,7 +183,8 @@ class StreamPlayer:
 
     def statistics(self) -> StreamStatistics:
         playout = self._playout.statistics()
-        share = sum(self._substitutes) / len(self._substitutes) if self._substitutes else 0.0
+        judged = tuple(self._substitutes)  # another thread may be adding
+        share = sum(judged) / len(judged) if judged else 0.0
         delay_ms = self._mouth_to_ear_ms
         return StreamStatistics(
             stream=self.stream,
@@ -230,7 +232,10 @@ class StreamPlayer:
             received_ns, speed = None, 1.0
             pcm, concealed = self._decoder.decode(None), True
         pcm = self._with_background(pcm, concealed=concealed)
-        self._substitutes.append(concealed)
+        if concealed:
+            self._note_loss()
+        else:
+            self._substitutes.append(False)
         if self._stretcher is not None:
             pcm = self._stretcher.play(pcm, speed)
         if self._trace is not None:
@@ -268,19 +273,32 @@ class StreamPlayer:
             if self._noise_share < 1:
                 pcm, self._noise_share = self._spliced(pcm), 1.0
             self._lost_ms = max(self._lost_ms, BACKGROUND_MS) + samples * 1000 / self.info.sample_rate
+            self._note_loss()
             pcm = pcm * np.float32(min(1.0, max(0.0, 1 - (self._lost_ms - DEAD_MS) / DYING_MS)))
         self._last_sample = pcm[-1]
         return pcm
 
     def _continued(self) -> Pcm:
         pcm = self._with_background(self._decoder.decode(None), concealed=True)
+        self._note_loss()
         self._last_sample = pcm[-1]
         return pcm if self._stretcher is None else self._stretcher.play(pcm, 1.0)
+
+    def _note_loss(self) -> None:
+        """What lasts beyond the buffer's patience is loss as much as what it concealed, and a dead line has no delay."""
+        packet_ms = self.info.packet_samples * 1000 / self.info.sample_rate
+        while self._judged_ms + packet_ms <= self._lost_ms:
+            self._judged_ms += packet_ms
+            self._substitutes.append(True)
+        if self._lost_ms > DEAD_MS:
+            self._mouth_to_ear_ms = None
 
     def _with_background(self, pcm: Pcm, *, concealed: bool) -> Pcm:
         """A loss that lasts fades into the background, and what comes after it out of it."""
         packet_ms = self.info.packet_samples * 1000 / self.info.sample_rate
         self._lost_ms = self._lost_ms + packet_ms if concealed else 0.0
+        if not concealed:
+            self._judged_ms = 0.0
         before = self._noise_share
         after = self._noise_share = min(1.0, max(0.0, (self._lost_ms - CONTINUED_MS) / (BACKGROUND_MS - CONTINUED_MS)))
         if not before and not after:

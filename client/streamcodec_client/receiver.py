@@ -29,6 +29,7 @@ from .worker import run_worker
 INBOX_LIMIT_MS = 400.0  # what waits longer for a worker that is stuck would not be played anyway
 MAX_EVENTS = 1024
 MAX_TALKERS = 16  # decoded at once; later ones are not heard until somebody leaves
+MAX_MARKS = 4 * MAX_TALKERS  # of captures: each makes the one before it useless
 RESUME_GRACE_S = 5.0  # a talker that left without a word may come back over another connection
 WAIT_S = 0.05
 
@@ -114,13 +115,15 @@ class Receiver:
             self._playout(codec.packet_samples(latents))
         # Filled by the event loop, emptied by the worker.
         self._inbox: deque[_Media] = deque()
-        self._events: deque[_Joined | _Left | _Muted | _Clocked] = deque(maxlen=MAX_EVENTS)
+        self._events: deque[_Joined | _Left | _Muted] = deque(maxlen=MAX_EVENTS)
+        self._marks: deque[_Clocked] = deque(maxlen=MAX_MARKS)
         self._connection = 0
         self._own_stream: int | None = None
         self._stopping = threading.Event()
         # The worker's own; others only count.
         self._players: dict[tuple[int, int], StreamPlayer] = {}
-        self._unheard: set[tuple[int, int]] = set()  # streams that cannot be decoded
+        # Streams that are not decoded: those that cannot be, and those that wait for somebody to leave.
+        self._unheard: dict[tuple[int, int], _Joined | None] = {}
         self._met_somebody = self._lost_somebody = False
         self._broke_off_ns: int | None = None  # when a talker was last cut off in mid-stream
         self._malformed = self._overflow = 0
@@ -182,7 +185,7 @@ class Receiver:
         elif isinstance(message, Mute):
             self._events.append(_Muted(self._connection, message.stream, message.muted))
         elif isinstance(message, Capture):
-            self._events.append(_Clocked(self._connection, message.stream, message))
+            self._marks.append(_Clocked(self._connection, message.stream, message))
 
     def _work(self) -> None:
         try:
@@ -220,13 +223,14 @@ class Receiver:
                 self._add(event)
             elif isinstance(event, _Left):
                 self._end(event)
-            elif isinstance(event, _Clocked):
-                if (player := self._players.get((event.connection, event.stream))) is not None:
-                    player.capture_clock(event.mark)
             elif (player := self._players.get((event.connection, event.stream))) is not None:
                 player.mute(event.muted)
             elif event.muted:
-                self._unheard.discard((event.connection, event.stream))
+                self._unheard.pop((event.connection, event.stream), None)
+        while self._marks:
+            clocked = self._marks.popleft()
+            if (player := self._players.get((clocked.connection, clocked.stream))) is not None:
+                player.capture_clock(clocked.mark)
         while self._inbox:
             media = self._inbox.popleft()
             try:
@@ -252,13 +256,16 @@ class Receiver:
                 return
             self._ended = self._ended.plus(self._players.pop(key).statistics())
         self._lost_somebody, self._broke_off_ns = False, None
+        full = len(self._players) >= MAX_TALKERS
         try:
             self._check(info)
+            if full:
+                raise StreamcodecError(f"{MAX_TALKERS} talkers are heard already; it will be when one of them leaves")
             decoder = self._codec.decoder(info)
             playout = self._playout(info.packet_samples)
         except StreamcodecError as error:
             self._notify(f"{joined.name} (stream {joined.stream}) cannot be heard: {error}")
-            self._unheard.add(key)
+            self._unheard[key] = joined if full else None
             self._met_somebody = True
             return
         stretcher = Stretcher(info.sample_rate, info.channels) if isinstance(self._delay, DelayBounds) else None
@@ -274,7 +281,7 @@ class Receiver:
             self.relay_offset_ms,
             self._codec.overlap_samples,
         )
-        self._unheard.discard(key)
+        self._unheard.pop(key, None)
         # Last: the event loop may look at any moment, and to have met somebody who is in neither list is to have seen them leave.
         self._met_somebody = True
 
@@ -288,8 +295,6 @@ class Receiver:
                 f"its packets have {info.packet_samples} samples at {info.sample_rate} Hz, "
                 f"the model's {expected[1]} at {expected[0]}"
             )
-        if len(self._players) >= MAX_TALKERS:
-            raise StreamcodecError(f"{MAX_TALKERS} talkers are heard already")
 
     def _playout(self, packet_samples: int) -> PlayoutBuffer:
         samples_per_ms = self._codec.sample_rate / 1000
@@ -306,11 +311,16 @@ class Receiver:
                     self._broke_off_ns = self._clock.now_ns()
                 player.end()
                 self._lost_somebody = self._lost_somebody or left.stream is None
-        self._unheard = {(c, s) for c, s in self._unheard if c != left.connection or left.stream not in (None, s)}
+        for connection, stream in list(self._unheard):
+            if connection == left.connection and left.stream in (None, stream):
+                del self._unheard[connection, stream]
 
     def _forget_finished(self) -> None:
         for key in [key for key, player in self._players.items() if player.finished]:
             self._ended = self._ended.plus(self._players.pop(key).statistics())
+        for waiting in list(self._unheard.values()):
+            if waiting is not None and len(self._players) < MAX_TALKERS:
+                self._add(waiting)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
