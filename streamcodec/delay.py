@@ -88,7 +88,7 @@ class DelayTarget:
         hopeless = bool(self._quickest) and transit_ms - self._quickest[0][1] > self._max_ms
         while self._quickest and self._quickest[-1][1] >= transit_ms:
             self._quickest.pop()
-        # By a clock that hardly moves while nothing comes, or nothing but a backlog: after it what was normal before is still known.
+        # By a clock that hardly moves while nothing comes, or nothing but a backlog: what was normal before it is still known then.
         if self._last_ms is not None and not hopeless:
             self._live_ms += min(now_ms - self._last_ms, LONGEST_GAP_MS)
         self._last_ms = now_ms

@@ -83,8 +83,8 @@ class SequenceLedger:
         return self._lost_before + missing
 
     def _begins_anew(self, jump: int, number: int, flags: Flags) -> bool:
-        """A far step ahead is an outage, and what lies between is lost; a far step back is a stray old packet. Unless they say RESET,
-        or the successor comes too (RFC 3550, appendix A.1).
+        """A far step ahead is an outage, and what lies between is lost; a far step back is a stray old packet. Unless they say
+        RESET, or the successor comes too (RFC 3550, appendix A.1).
         """
         if abs(jump) <= self._capacity:
             return False

@@ -33,7 +33,8 @@ from streamcodec.session import (
 )
 from streamcodec_client import heartbeat, transport
 from streamcodec_client.clock import MonotonicClock
-from streamcodec_client.transport import RelayTransport, check_url, wire_bytes
+from streamcodec_client.relay_url import check_url
+from streamcodec_client.transport import RelayTransport, wire_bytes
 
 HELLO = Hello(Role.TALK, "lobby", "anna", fake_info())
 WELCOME = Welcome("session", "lobby", 1, (StreamStart(2, "bert", fake_info()),), 2, 0)
@@ -47,6 +48,7 @@ class StandInRelay:
         self.received: asyncio.Queue[str | bytes] = asyncio.Queue()
         self.endings: asyncio.Queue[int] = asyncio.Queue()
         self.refusals: list[tuple[Error | None, int]] = []
+        self.silences = 0  # so many of those who come next are not answered
         self.connection: ServerConnection | None = None
         self._subprotocols = [Subprotocol(subprotocol)] if subprotocol else None
         self._server: Server | None = None
@@ -66,6 +68,10 @@ class StandInRelay:
     async def _meet(self, connection: ServerConnection) -> None:
         try:
             self.received.put_nowait(await connection.recv())
+            if self.silences:
+                self.silences -= 1
+                await connection.wait_closed()
+                return
             if self.refusals:
                 message, code = self.refusals.pop(0)
                 if message is not None:
@@ -397,6 +403,49 @@ async def test_as_many_attempts_as_may_hang_are_waited_for_in_peace(monkeypatch:
     await asyncio.sleep(0.2)
     search.cancel()
     assert 2 <= looks <= 12
+
+
+async def test_a_search_that_nobody_answers_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then it is the back-off's turn, and that of whoever gives up."""
+    monkeypatch.setattr(transport, "STAGGER_S", 0.01)
+    began = 0
+
+    async def attempt(reached: Callable[[], None]) -> str:
+        nonlocal began
+        began += 1
+        await asyncio.sleep(0.05)
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        await RelayTransport._first_of(attempt)  # type: ignore[arg-type]
+    assert began <= 7
+
+
+async def test_a_host_that_never_answers_is_named(relay: StandInRelay, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client(relay, first_connection_s=0.05)
+
+    async def silent(reached: Callable[[], None]) -> None:
+        await asyncio.sleep(0.03)
+        raise TimeoutError
+
+    monkeypatch.setattr(client.transport, "_open", silent)
+    with pytest.raises(ConnectionRefused, match="no relay at .*: no answer"):
+        await client.ends()
+
+
+async def test_a_relay_that_lets_us_in_no_more_is_left_soon(relay: StandInRelay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path broke between the handshake and the welcome."""
+    monkeypatch.setattr(transport, "WELCOME_AGAIN_S", 0.05)
+    client = Client(relay)
+    assert (await client.diary.next())[0] == "connected"
+    assert relay.connection is not None
+    relay.silences = 2
+    relay.connection.transport.abort()
+    assert (await client.diary.next())[0] == "disconnected"
+    assert await client.diary.next() == ("connected", 2)
+    assert relay.silences == 0
+    client.transport.close()
+    await client.ends()
 
 
 async def test_a_connection_that_opens_as_the_search_is_called_off_is_closed() -> None:

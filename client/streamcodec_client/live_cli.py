@@ -24,10 +24,10 @@ from .live import LiveSettings, run_live
 from .options import bitrate_or_quality, codec_options, dtx_option, rate_options, redundancy_option
 from .ports import Codec, EncodingSettings, load_codec
 from .receiver import Receiver
+from .relay_url import check_url
 from .report import WIRE_NOTE, Reporter
 from .sender import Sender
 from .trace import Trace
-from .transport import check_url
 
 LATENT_MS = 20
 MAX_PLAYOUT_MS = 280  # what a buffer of 400 ms can hold back of packets of 60 ms

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import ipaddress
 import secrets
 import socket
 import ssl
@@ -22,6 +21,7 @@ from streamcodec.session import SUBPROTOCOL, CloseCode, Error, Hello, Message, W
 
 from .clock import Clock
 from .heartbeat import Heartbeat
+from .relay_url import check_url, is_loopback
 
 MAX_MESSAGE_BYTES = 1 << 20  # media and most messages stay far below; a welcome lists all talkers of a room
 # Behind a stalled link the kernel would take minutes of audio before a sender noticed (79,025 packets of 50 B, measured).
@@ -34,6 +34,7 @@ STAGGER_S, MOST_ATTEMPTS = 0.1, 20
 REACHED_S = 1.0  # one that has reached a relay, which is slow to answer, is left so long alone: a crowd would make it slower
 STEADY_S = 5.0  # a connection that held for so long earns a quick reconnect
 OPEN_TIMEOUT_S, CLOSE_TIMEOUT_S = 5.0, 1.0
+WELCOME_AGAIN_S = 1.5  # a relay that has let us in before does so at once, or the path has broken again
 # A connection that says nothing for SUSPECT_S gets a rival: after an outage TCP repeats what it holds only when its doubled
 # time-out is over, and a new connection is there at once. After DEAD_S it is given up, rival or not.
 SUSPECT_S, DEAD_S = 0.9, 4.5
@@ -55,19 +56,6 @@ def wire_bytes(payload_bytes: int, *, to_relay: bool, tls: bool) -> int:
     message = HEADER_BYTES + payload_bytes
     frame = (2 if message < 126 else 4) + (MASK_BYTES if to_relay else 0)
     return TCP_IP_BYTES + (TLS_BYTES if tls else 0) + frame + message
-
-
-def check_url(url: str) -> str:
-    """The URL as it is; raises ConfigError for one that names no relay."""
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
-        (parts.hostname or "").encode("idna")  # what connecting would do with it
-    except ValueError:
-        valid = False
-    if not valid:
-        raise ConfigError(f"relay URL must be ws://HOST:PORT or wss://HOST:PORT, got {url!r}")
-    return url
 
 
 class TransportListener(Protocol):
@@ -119,7 +107,7 @@ class RelayTransport:
         parts = urlsplit(check_url(url))
         self._url, self._hello, self._listeners, self._clock = url, hello, listeners, clock
         self._first_connection_s, self._jitter = first_connection_s, jitter
-        self._proxy: Literal[True] | None = None if _is_loopback(parts.hostname or "") else True
+        self._proxy: Literal[True] | None = None if is_loopback(parts.hostname or "") else True
         self._closing = asyncio.Event()
         self._socket: ClientConnection | None = None
         self._successor: ClientConnection | None = None  # open, and has not said hello
@@ -226,7 +214,7 @@ class RelayTransport:
     @staticmethod
     async def _first_of(attempt: Callable[[Callable[[], None]], Coroutine[Any, Any, ClientConnection]]) -> ClientConnection:
         """The first connection to come about, out of attempts begun STAGGER_S apart, REACHED_S where one has got through: it calls
-        what it is given. Where none is left, raises what the last raised: refusals are quick, and it is the back-off's turn.
+        what it is given. Where none is left, or one has had all of its time, raises what it raised: it is the back-off's turn.
         """
         pending: set[asyncio.Task[ClientConnection]] = set()
         begun = asyncio.get_running_loop().time() - STAGGER_S
@@ -248,7 +236,7 @@ class RelayTransport:
                 pending |= set(opened[1:])  # two at once: one is enough
                 if opened:
                     return opened[0].result()
-                if done and not pending:
+                if done and (not pending or any(isinstance(task.exception(), TimeoutError) for task in done)):
                     done.pop().result()
         finally:
             # Nothing is awaited here: a cancellation that came in between would lose the one that opened.
@@ -286,7 +274,7 @@ class RelayTransport:
             if socket_.subprotocol != SUBPROTOCOL:
                 raise ConnectionRefused(f"{self._url} does not speak {SUBPROTOCOL}", 1002)
             await socket_.send(serialize_message(self._hello))
-            async with asyncio.timeout(OPEN_TIMEOUT_S):
+            async with asyncio.timeout(WELCOME_AGAIN_S if self._connections else OPEN_TIMEOUT_S):
                 while self._socket is None:
                     self._expect_welcome(socket_, await socket_.recv())
             await self._listen(socket_)
@@ -391,10 +379,3 @@ def _why_not(error: Exception, url: str) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     return str(error) or type(error).__name__
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,0 +1,28 @@
+"""What names a relay."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from streamcodec.errors import ConfigError
+
+
+def check_url(url: str) -> str:
+    """The URL as it is; raises ConfigError for one that names no relay."""
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+        (parts.hostname or "").encode("idna")  # what connecting would do with it
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ConfigError(f"relay URL must be ws://HOST:PORT or wss://HOST:PORT, got {url!r}")
+    return url
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
