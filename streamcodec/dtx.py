@@ -1,7 +1,8 @@
 """Discontinuous transmission: which packets of a talker who falls silent are sent. Sans-I/O; counts packets, knows no clock.
 
 What comes out keeps the order in which it came in. A pause is announced by a packet with the DTX flag, which is what the
-background sounds like; another follows every DESCRIPTION_MS, and nothing else until somebody speaks.
+background sounds like, and by the next one, in case that is lost; another follows every DESCRIPTION_MS, and nothing else until
+somebody speaks.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from .packet import Flags
 HANGOVER_MS = 240.0  # sent after the last active packet: the ends of words are faint
 PRE_ROLL_MS = 60.0  # sent before the first active packet: so are their beginnings
 DESCRIPTION_MS = 400.0
+ANNOUNCEMENTS = 2  # of a pause: one that is lost would make it a loss
 T = TypeVar("T")
 
 
@@ -42,7 +44,8 @@ class DtxGate(Generic[T]):
         if not self.silent:
             return [(packet, Flags(0))]
         self._since_description += 1
-        if self._quiet == self._hangover + 1 or self._since_description >= self._description:
+        begins = self._quiet <= self._hangover + ANNOUNCEMENTS
+        if begins or self._since_description >= self._description:
             self._held.clear()  # what is older than a description has been described
             self._since_description = 0
             return [(packet, Flags.DTX)]

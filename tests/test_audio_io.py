@@ -219,6 +219,24 @@ def test_an_empty_pipe_is_no_end(clock: ManualClock, pipe: tuple[int, int]) -> N
     assert not source.ended
 
 
+def test_time_goes_on_while_a_pipe_is_empty(clock: ManualClock, pipe: tuple[int, int]) -> None:
+    """Otherwise whatever a speech synthesiser says next would be as late as its pause was long, and nobody would play it."""
+    readable, writable = pipe
+    source = StdinSource(clock, 16_000, 1, readable)
+    source.start()
+    blocks = []
+    for pause_ms in (0, 0, 40, 2_000, 0):
+        clock.advance(pause_ms)
+        os.write(writable, bytes(320))
+        block = source.read(1)
+        assert block is not None
+        blocks.append(block)
+    assert [b.after_pause for b in blocks] == [False, False, False, True, False]
+    assert [b.position for b in blocks[:3]] == [0, 160, 320]
+    assert blocks[3].position == pytest.approx(480 + 32_000, abs=160)
+    assert blocks[4].position == blocks[3].position + 160
+
+
 def test_raw_pcm_to_a_pipe(clock: ManualClock, pipe: tuple[int, int]) -> None:
     readable, writable = pipe
     sink = StdoutSink(clock, 16_000, 1, writable)

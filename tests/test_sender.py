@@ -11,11 +11,12 @@ import pytest
 from fakes import WAIT_S, FakeEncoder, FakeModel, ManualClock, MemoryTransport, ScriptedSource, fake_info, fake_payload
 from streamcodec.errors import AudioError
 from streamcodec.packet import Flags, Packet, parse
-from streamcodec.session import Welcome
+from streamcodec.session import Report, Welcome
 from streamcodec_client.audio_io import Block
 from streamcodec_client.packetizer import Outgoing, Packetizer
 from streamcodec_client.ports import EncodingSettings
-from streamcodec_client.sender import Sender, SendQueue
+from streamcodec_client.report import Reporter
+from streamcodec_client.sender import MAX_REPORTS, Sender, SendQueue
 
 MS = 1_000_000
 BLOCK = 160
@@ -65,6 +66,15 @@ def test_a_capture_gap_is_marked_and_moves_the_time() -> None:
     assert [(o.packet.sequence, o.packet.capture_time) for o in out] == [(0, 0), (1, 320), (2, 1600)]
     assert out[2].packet.flags == Flags.DISCONTINUITY
     assert target.lost_samples == 6 * BLOCK
+
+
+def test_a_pause_of_the_source_moves_the_time_and_loses_nothing() -> None:
+    target = packetizer()
+    push(target, range(4))
+    block = Block(np.zeros((2 * BLOCK, 1), np.float32), 10 * BLOCK, 120 * MS, after_pause=True)
+    (out,) = target.push(block, 1)
+    assert (out.packet.capture_time, out.packet.flags) == (10 * BLOCK, Flags.DISCONTINUITY)
+    assert target.lost_samples == 0
 
 
 def test_a_new_connection_begins_with_a_fresh_encoder() -> None:
@@ -171,6 +181,26 @@ async def test_a_file_does_not_begin_before_somebody_can_hear_it() -> None:
     sender.connected(WELCOME, 1)
     await running
     assert len(transport.datagrams) == 1
+
+
+def test_what_listeners_report_is_shown_while_it_is_fresh(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = ManualClock()
+    sender = Sender(FakeModel(), ScriptedSource(), SETTINGS, clock)
+    reporter = Reporter(clock, as_json=False)
+    sender.message(Report(1, {"concealed_percent": 0.0, "mouth_to_ear_ms": 80.0, "mos": 4.4}, "Bob"))
+    sender.message(Report(1, {"concealed_percent": 100.0}, "Eve"))  # a dead line has no delay
+    sender.message(Report(1, {"concealed_percent": 7.5, "mouth_to_ear_ms": 210.0, "mos": 3.1}, "Ann"))
+    assert [report.name for report in sender.statistics().listeners] == ["Eve", "Ann", "Bob"]
+    clock.advance(2_000)
+    sender.message(Report(1, {"concealed_percent": 5.0, "mouth_to_ear_ms": 205.0, "mos": 3.4}, "Ann"))
+    clock.advance(2_000)
+    reporter.second(True, sender, None, rtt_ms=38.0)
+    said = capsys.readouterr().err
+    assert "heard by 1 (worst Ann: concealed 5.0 %, mouth to ear 205 ms, MOS 3.4)" in said
+    assert "round trip 38 ms" in said
+    for number in range(1_000):
+        sender.message(Report(1, {}, f"listener {number}"))
+    assert len(sender.statistics().listeners) == MAX_REPORTS
 
 
 async def test_a_duration_is_kept_to_the_sample() -> None:

@@ -221,6 +221,7 @@ SCENARIOS = (
     Scenario("freeze 10 s", 40, _freeze(15_000, 10_000)),
     Scenario("drift 25 ms/s and freeze 5 s", 40, _freeze(20_000, 5_000, drift=25.0)),
     Scenario("drift -25 ms/s and freeze 5 s", 40, _freeze(20_000, 5_000, drift=-25.0)),
+    Scenario("network 600 ms slower from 20 s on", 60, _steps([(20_000, 600)])),
     Scenario("route +60 ms, then -60 ms", 60, _steps([(20_000, 60), (40_000, -60)])),
     Scenario("loss 5 %, uniform", 120, lambda rng, sent: np.where(rng.random(len(sent)) < 0.05, np.inf, 0.0)),
     Scenario("5 % twice, jitter N(0, 10 ms)", 120, lambda rng, sent: rng.normal(0, 10, len(sent)), in_order=False, duplicated=0.05),

@@ -24,11 +24,14 @@ SINK_FORMS = "speaker, null, - (raw PCM, s16le, to standard output) or a .wav fi
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Block:
-    """Samples as they were captured. A position beyond the end of the last block says how many were lost between the two."""
+    """Samples as they were captured. A position beyond the end of the last block says how many were lost between the two, or how
+    long there were none.
+    """
 
     pcm: Pcm  # [T, C], full scale 1
     position: int  # of the first sample, counted from the start of the source
     captured_ns: int  # monotonic time at which the last sample was captured
+    after_pause: bool = False  # there was nothing to capture before it
 
 
 class Source(Protocol):

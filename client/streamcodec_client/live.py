@@ -95,7 +95,7 @@ async def run_live(
         if sender is not None:
             reporting.append(asyncio.ensure_future(_tell_listeners(transport, sync, sender)))
         if receiver is not None:
-            reporting.append(asyncio.ensure_future(_tell_talkers(transport, receiver)))
+            reporting.append(asyncio.ensure_future(_tell_talkers(transport, sync, receiver)))
         timer = asyncio.ensure_future(_duration(settings.duration_s if receiver is not None else None, announcer.met))
         try:
             while not (
@@ -162,12 +162,13 @@ async def _show(
                 await asyncio.to_thread(trace.flush)
 
 
-async def _tell_talkers(transport: RelayTransport, receiver: Receiver) -> None:
+async def _tell_talkers(transport: RelayTransport, sync: ClockSync, receiver: Receiver) -> None:
     while True:
         await asyncio.sleep(RECEIVER_REPORT_INTERVAL_S)
+        round_trip = {} if sync.rtt_ms is None else {"rtt_ms": sync.rtt_ms}
         for stream in receiver.statistics().streams:
             fields = dataclasses.asdict(stream)
-            numbers = {name: v for name, v in (fields | fields["playout"]).items() if isinstance(v, int | float)}
+            numbers = {name: v for name, v in (fields | fields["playout"] | round_trip).items() if isinstance(v, int | float)}
             await transport.send_message(Report(stream.stream, numbers))
 
 

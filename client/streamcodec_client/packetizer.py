@@ -138,7 +138,8 @@ class Packetizer:
         self._expected = block.position + len(block.pcm)
         if lost <= 0:
             return
-        self.lost_samples += lost
+        if not block.after_pause:
+            self.lost_samples += lost
         gap = lost * self._info.sample_rate // self._source_rate
         self._captured += gap
         self._packet_start += gap

@@ -18,6 +18,7 @@ from .paced_io import NS, PacedSink
 PIPE_BYTES = 4096  # the smallest that Linux allows: 128 ms at 16 kHz mono; the default of 64 KiB is 2 s of delay
 STDOUT_LIMIT_MS = 100
 FULL_SCALE = 32_768
+PAUSE_MS = 100  # a writer that is so late had nothing to say: time went on meanwhile
 
 
 class StdinSource:
@@ -33,6 +34,7 @@ class StdinSource:
         self._partial = b""
         self._position = 0
         self._not_before_ns = 0
+        self._captured_ns: int | None = None  # of what was read last
 
     def start(self) -> None:
         shrink_pipe(self._descriptor)
@@ -63,8 +65,11 @@ class StdinSource:
         now_ns = self._clock.now_ns()
         # A pipe that ran dry does not earn the right to hurry afterwards, beyond one block.
         self._not_before_ns = max(self._not_before_ns + len(pcm) * NS // self.sample_rate, now_ns - size * NS // self.sample_rate)
-        first, self._position = self._position, self._position + len(pcm)
-        return Block(pcm, first, now_ns)
+        idle_ns = 0 if self._captured_ns is None else now_ns - self._captured_ns - len(pcm) * NS // self.sample_rate
+        paused = idle_ns > PAUSE_MS * NS // 1000
+        first = self._position + (idle_ns * self.sample_rate // NS if paused else 0)
+        self._position, self._captured_ns = first + len(pcm), now_ns
+        return Block(pcm, first, now_ns, after_pause=paused)
 
     def close(self) -> None:
         self.ended = True

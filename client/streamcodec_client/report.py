@@ -12,7 +12,7 @@ import click
 
 from .clock import Clock
 from .receiver import Receiver, ReceiverStatistics
-from .sender import Sender, SenderStatistics
+from .sender import ListenerReport, Sender, SenderStatistics
 
 WIRE_NOTE = "wire: payload + header 12 B + websocket frame 2-8 B + TCP/IP 52 B (+ TLS 22 B) a packet"
 
@@ -42,7 +42,7 @@ class Reporter:
         seconds = (now_ns - self._last_ns) / 1e9
         self._last_ns = now_ns
         report: dict[str, Any] = {"type": "statistics", "time_s": self._elapsed_s, "connected": connected, "rtt_ms": rtt_ms}
-        words = ["" if connected else "no connection"]
+        words = ["" if connected else "no connection", f"round trip {rtt_ms:.0f} ms" if connected and rtt_ms is not None else ""]
         if sender is not None:
             sent = sender.statistics()
             rates = _rates(sent, self._sent_before, seconds)
@@ -116,18 +116,30 @@ def _sent_text(sent: SenderStatistics, rates: dict[str, float]) -> str:
         text += f", capture lost {sent.lost_ms:.0f} ms"
     if sent.invalid_samples:
         text += f", {sent.invalid_samples} invalid samples silenced"
+    if sent.listeners:
+        text += f", heard by {len(sent.listeners)}{_heard_text(sent.listeners[0])}"
     return text
 
 
+def _heard_text(worst: ListenerReport) -> str:
+    said = [] if worst.concealed_percent is None else [f"concealed {worst.concealed_percent:.1f} %"]
+    if worst.mouth_to_ear_ms is not None:
+        said.append(f"mouth to ear {worst.mouth_to_ear_ms:.0f} ms")
+    if worst.mos is not None:
+        said.append(f"MOS {worst.mos:.1f}")
+    return f" (worst {worst.name}: {', '.join(said)})" if said else ""
+
+
 def _received_text(heard: ReceiverStatistics, rates: dict[str, float]) -> str:
+    worst = min(heard.streams, key=lambda s: (-s.concealed_percent, s.mos or 5.0), default=None)
+    lately = f" (lately {worst.concealed_percent:.1f} %)" if worst is not None else ""
     text = (
         f"{len(heard.streams)} talking, {_kilobits(rates)}, playout delay {heard.delay_ms:.0f} ms, "
-        f"buffer {heard.buffer_ms:.0f} ms, {heard.packets} packets, lost {heard.lost} late {heard.late} concealed {heard.concealed}"
+        f"buffer {heard.buffer_ms:.0f} ms, {heard.packets} packets, lost {heard.lost} late {heard.late} concealed {heard.concealed}{lately}"
     )
     if heard.recovered:
         text += f", recovered {heard.recovered}"
-    if heard.streams:
-        worst = min(heard.streams, key=lambda s: s.mos or 5.0)
+    if worst is not None:
         text += f", jitter {worst.jitter_ms:.0f} ms"
         if worst.mouth_to_ear_ms is not None and worst.mos is not None:
             text += f", mouth to ear {worst.mouth_to_ear_ms:.0f} ms, MOS {worst.mos:.1f}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from streamcodec.config import CodecConfig
 from streamcodec.packet import SEQUENCE_MODULUS, Flags, serialize
-from streamcodec.session import Capture, Message, Mute, StreamInfo, Welcome
+from streamcodec.session import Capture, Message, Mute, Report, StreamInfo, Welcome
 
 from .audio_io import Block, Source
 from .clock import Clock, milliseconds
@@ -30,6 +30,17 @@ DRAIN_LIMIT_S = 2.0
 READ_TIMEOUT_S = 0.1
 WARM_UP_PACKETS = 3  # the first inference of a thread takes ten times as long as the rest
 CARRIED_FLAGS = Flags.RESET | Flags.DISCONTINUITY
+FRESH_REPORT_S, MAX_REPORTS = 3.0, 64  # listeners report each second
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ListenerReport:
+    """How a listener hears us, in its own words. None: it does not know yet."""
+
+    name: str
+    concealed_percent: float | None
+    mouth_to_ear_ms: float | None
+    mos: float | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,6 +56,7 @@ class SenderStatistics:
     lost_ms: float  # the source lost it, because we read too slowly
     invalid_samples: int  # not finite: replaced with silence
     captured_ms: float
+    listeners: tuple[ListenerReport, ...] = ()  # who has reported of late, worst first
 
 
 def stream_info(model_hash: str, config: CodecConfig, bitrate_bps: float | None, redundancy: int = 0) -> StreamInfo:
@@ -135,6 +147,7 @@ class Sender:
         self._position = 0
         self._packets = self._payload_bytes = self._wire_bytes = self._unsent = 0
         self._sending = False
+        self._reports: dict[str, tuple[int, dict[str, float]]] = {}  # by listener: when it came, and what it said
         self._mark: tuple[int, int] | None = None  # capture time of a sample that was sent, and when it was captured, ns
 
     async def run(self, transport: Transport) -> None:
@@ -185,7 +198,15 @@ class Sender:
             lost_ms=self._packetizer.lost_samples / per_ms,
             invalid_samples=self._packetizer.invalid_samples,
             captured_ms=self._position / per_ms,
+            listeners=self._listeners,
         )
+
+    @property
+    def _listeners(self) -> tuple[ListenerReport, ...]:
+        oldest_ns = self._clock.now_ns() - round(FRESH_REPORT_S * NS)
+        fresh = [(name, said.get) for name, (at_ns, said) in self._reports.items() if at_ns >= oldest_ns]
+        reports = [ListenerReport(name, get("concealed_percent"), get("mouth_to_ear_ms"), get("mos")) for name, get in fresh]
+        return tuple(sorted(reports, key=lambda r: (-(r.concealed_percent or 0.0), r.mos or 5.0)))
 
     def connected(self, welcome: Welcome, connection: int) -> None:
         self._connection = connection
@@ -198,7 +219,12 @@ class Sender:
         """A talker hears nothing."""
 
     def message(self, message: Message) -> None:
-        """Receivers' reports will steer the bit rate one day."""
+        """What listeners report is shown. It will steer the bit rate one day."""
+        if isinstance(message, Report):
+            self._reports.pop(message.name, None)
+            self._reports[message.name] = self._clock.now_ns(), message.statistics
+            if len(self._reports) > MAX_REPORTS:
+                del self._reports[next(iter(self._reports))]  # the one that was heard of longest ago
 
     def _work(self, post: Callable[[Outgoing], None]) -> None:
         try:
@@ -231,7 +257,7 @@ class Sender:
         wanted = self._wanted
         if wanted is not None and wanted < len(block.pcm):
             surplus_ns = (len(block.pcm) - wanted) * NS // self._source.sample_rate
-            block = Block(block.pcm[:wanted], block.position, block.captured_ns - surplus_ns)
+            block = dataclasses.replace(block, pcm=block.pcm[:wanted], captured_ns=block.captured_ns - surplus_ns)
         self._position = block.position + len(block.pcm)
         for outgoing in self._packetizer.push(block, self._connection):
             post(outgoing)
