@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import deque
 from pathlib import Path
 
 from streamcodec.errors import ConfigError, MalformedPacket
@@ -11,6 +12,7 @@ from streamcodec.packet import AUDIO_TYPES, parse
 from streamcodec.session import Message, StreamStart, Welcome
 
 from .clock import milliseconds
+from .trace import MAX_WAITING_LINES
 
 COLUMNS = ("stream", "sequence", "capture_ms", "arrival_ms", "packet_ms", "flags")
 
@@ -30,7 +32,7 @@ class ArrivalRecorder:
             raise ConfigError(f"cannot write the trace {path}: {error.strerror}") from error
         self._file.write(",".join(COLUMNS) + "\n")
         self._rates: dict[int, tuple[int, int]] = {}  # sample rate in Hz, samples a packet
-        self._rows: list[tuple[int, int, float, float, float, int]] = []
+        self._rows: deque[tuple[int, int, float, float, float, int]] = deque(maxlen=MAX_WAITING_LINES)
 
     def connected(self, welcome: Welcome, connection: int) -> None:
         self._rates.clear()
@@ -64,7 +66,7 @@ class ArrivalRecorder:
         self._rows.append(row)
 
     def flush(self) -> None:
-        rows, self._rows = self._rows, []
+        rows, self._rows = self._rows, deque(maxlen=MAX_WAITING_LINES)
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
         self._file.write(text.getvalue())

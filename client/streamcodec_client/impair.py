@@ -46,7 +46,9 @@ class Impairment:
 
 
 class ImpairedListener:
-    """A TransportListener before another one: media come late or not at all, the rest comes in order with them. Event loop only."""
+    """A TransportListener before another one: media come late or not at all, the rest as late as they do in the mean. Event loop
+    only.
+    """
 
     def __init__(
         self,

@@ -135,7 +135,8 @@ def _received_text(heard: ReceiverStatistics, rates: dict[str, float]) -> str:
     lately = f" (lately {worst.concealed_percent:.1f} %)" if worst is not None else ""
     text = (
         f"{len(heard.streams)} talking, {_kilobits(rates)}, playout delay {heard.delay_ms:.0f} ms, "
-        f"buffer {heard.buffer_ms:.0f} ms, {heard.packets} packets, lost {heard.lost} late {heard.late} concealed {heard.concealed}{lately}"
+        f"buffer {heard.buffer_ms:.0f} ms, {heard.packets} packets, lost {heard.lost} late {heard.late} "
+        f"concealed {heard.concealed}{lately}"
     )
     if heard.recovered:
         text += f", recovered {heard.recovered}"
