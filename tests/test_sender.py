@@ -17,6 +17,7 @@ from streamcodec_client.packetizer import Outgoing, Packetizer
 from streamcodec_client.ports import EncodingSettings
 from streamcodec_client.report import Reporter
 from streamcodec_client.sender import MAX_REPORTS, Sender, SendQueue
+from streamcodec_client.voice_activity import VoiceActivity
 
 MS = 1_000_000
 BLOCK = 160
@@ -75,6 +76,24 @@ def test_a_pause_of_the_source_moves_the_time_and_loses_nothing() -> None:
     (out,) = target.push(block, 1)
     assert (out.packet.capture_time, out.packet.flags) == (10 * BLOCK, Flags.DISCONTINUITY)
     assert target.lost_samples == 0
+
+
+@pytest.mark.parametrize("spoken", [4, 5])
+@pytest.mark.parametrize("dtx", [False, True])
+def test_a_source_that_has_nothing_to_say_says_so(spoken: int, dtx: bool) -> None:
+    """What it had said is sent to the end, and what it says next has the time that it was said at."""
+    activity = VoiceActivity(16_000) if dtx else None
+    target = Packetizer(FakeEncoder(), fake_info(), 16_000, 1, ManualClock(), activity)
+    said = [out for n in range(spoken) for out in target.push(block(n, level=0.5), 1)]
+    announced = target.pause()
+    assert [o.packet.flags for o in announced] == [Flags(0), Flags.DTX, Flags.DTX]
+    assert announced[0].packet.payload == fake_payload(0.25 if spoken % 2 else 0.0)
+    back = target.push(block(100, level=0.5, samples=2 * BLOCK), 1)
+    packets = [o.packet for o in said + announced + back]
+    assert [p.sequence for p in packets] == list(range(len(packets)))
+    # Half a packet of silence may still be waiting in the encoder.
+    assert back[0].packet.capture_time in (100 * BLOCK, 99 * BLOCK)
+    assert Flags.DISCONTINUITY in back[0].packet.flags
 
 
 def test_a_new_connection_begins_with_a_fresh_encoder() -> None:
@@ -168,6 +187,27 @@ async def test_encoding_happens_in_a_thread_of_its_own() -> None:
     await sender.run(MemoryTransport())
     assert len(model.threads) == 1
     assert model.threads.pop().startswith("encoder")
+
+
+async def test_a_pipe_that_pauses_is_announced_once() -> None:
+    clock, source, transport = ManualClock(), ScriptedSource(), MemoryTransport()
+    sender = Sender(FakeModel(), source, SETTINGS, clock)
+    sender.connected(WELCOME, 1)
+    running = asyncio.ensure_future(sender.run(transport))
+    source.put(block(0, samples=2 * BLOCK))
+    await until(lambda: len(transport.datagrams) == 1)
+    clock.advance(150)
+    await asyncio.sleep(0.25)
+    assert len(transport.datagrams) == 1
+    clock.advance(5_000)
+    await until(lambda: len(transport.datagrams) == 4)
+    clock.advance(5_000)
+    await asyncio.sleep(0.25)
+    source.end()
+    await running
+    flags = [parse(d).flags for d in transport.datagrams]
+    assert flags[:4] == [Flags.RESET, Flags(0), Flags.DTX, Flags.DTX]
+    assert len(flags) <= 5
 
 
 async def test_a_file_does_not_begin_before_somebody_can_hear_it() -> None:

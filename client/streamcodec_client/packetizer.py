@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 
-from streamcodec.dtx import DtxGate
+from streamcodec.dtx import ANNOUNCEMENTS, DtxGate
 from streamcodec.packet import SEQUENCE_MODULUS, Flags, Packet
 from streamcodec.redundancy import CopyHistory
 from streamcodec.session import StreamInfo
@@ -58,6 +58,7 @@ class Packetizer:
         self._sequence = 0
         self._expected = 0  # position of the next block if nothing is lost
         self._captured = 0  # samples at the stream's rate since the start, lost ones included
+        self._filled = 0  # of them, silence that stands for the beginning of a pause
         self._packet_start = 0  # capture time of the packet that is being filled
         self._captured_ns = 0
         self.lost_samples = self.unconnected_samples = self.invalid_samples = 0  # at the source's rate
@@ -87,6 +88,23 @@ class Packetizer:
             self._unjudged = np.concatenate([self._unjudged, resampled])
         return self._packets(self._encoder.encode(resampled), self._encoder.copies, start_ns)
 
+    def pause(self) -> list[Outgoing]:
+        """The source has nothing to give for now. The packet that waits is filled up with silence, and those behind it say that
+        nothing follows; otherwise listeners would conceal what is only late.
+        """
+        if self._connection is None:
+            return []
+        start_ns = self._clock.now_ns()
+        silence = np.zeros(((1 + ANNOUNCEMENTS) * self._info.packet_samples, self._channels), np.float32)
+        self._captured += len(silence)
+        self._filled += len(silence)
+        if self._activity is not None:
+            self._unjudged = np.concatenate([self._unjudged, silence])
+        outgoing = self._packets(self._encoder.encode(silence), self._encoder.copies, start_ns, judged=False)
+        self._gate.reset()
+        said, announcing = outgoing[:1], outgoing[1:]
+        return said + [_with_flags(o, Flags.DTX) for o in announcing]
+
     def flush(self) -> list[Outgoing]:
         """The end of the source: what the resampler and the encoder still hold."""
         if self._connection is None:
@@ -96,7 +114,8 @@ class Packetizer:
         outgoing = self._packets(self._encoder.encode(self._resampler.convert(tail)), self._encoder.copies, start_ns)
         return outgoing + self._packets(self._encoder.flush(), self._encoder.copies, start_ns)
 
-    def _packets(self, payloads: list[bytes], copies: list[bytes], start_ns: int) -> list[Outgoing]:
+    def _packets(self, payloads: list[bytes], copies: list[bytes], start_ns: int, *, judged: bool = True) -> list[Outgoing]:
+        """Not `judged`: all are sent, whether somebody speaks or not."""
         assert self._connection is not None
         encoded_ns = self._clock.now_ns()
         outgoing = []
@@ -111,13 +130,13 @@ class Packetizer:
             self._packet_start += self._info.packet_samples
             captured_ns = min(self._time_of(self._packet_start), start_ns)
             made = Outgoing(packet, self._connection, captured_ns, start_ns, encoded_ns, copy)
-            outgoing += [self._numbered(o, flags) for o, flags in self._worth_sending(made)]
+            outgoing += [self._numbered(o, flags) for o, flags in self._worth_sending(made, judged)]
         return outgoing
 
-    def _worth_sending(self, made: Outgoing) -> list[tuple[Outgoing, Flags]]:
-        if self._activity is None:
-            return [(made, Flags(0))]
+    def _worth_sending(self, made: Outgoing, judged: bool) -> list[tuple[Outgoing, Flags]]:
         heard, self._unjudged = np.split(self._unjudged, [self._info.packet_samples])
+        if self._activity is None or not judged:
+            return [(made, Flags(0))]
         sent = self._gate.push(made, self._activity.active(heard))
         self.silent += 1 - len(sent)
         return sent
@@ -136,11 +155,12 @@ class Packetizer:
     def _note_gap(self, block: Block) -> None:
         lost = block.position - self._expected
         self._expected = block.position + len(block.pcm)
+        filled, self._filled = self._filled, 0
         if lost <= 0:
             return
         if not block.after_pause:
             self.lost_samples += lost
-        gap = lost * self._info.sample_rate // self._source_rate
+        gap = max(0, lost * self._info.sample_rate // self._source_rate - filled)
         self._captured += gap
         self._packet_start += gap
         self._flags |= Flags.DISCONTINUITY
@@ -152,3 +172,7 @@ class Packetizer:
             return pcm
         self.invalid_samples += int(len(pcm) - finite.all(1).sum())
         return np.where(finite, pcm, np.float32(0))
+
+
+def _with_flags(outgoing: Outgoing, flags: Flags) -> Outgoing:
+    return dataclasses.replace(outgoing, packet=dataclasses.replace(outgoing.packet, flags=outgoing.packet.flags | flags))

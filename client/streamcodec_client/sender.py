@@ -28,6 +28,7 @@ from .worker import run_worker
 QUEUE_LIMIT_MS = 200.0  # what waits longer for the socket would be heard too late
 DRAIN_LIMIT_S = 2.0
 READ_TIMEOUT_S = 0.1
+PAUSE_S = 0.2  # a source that gives nothing for so long is not late: it pauses
 WARM_UP_PACKETS = 3  # the first inference of a thread takes ten times as long as the rest
 CARRIED_FLAGS = Flags.RESET | Flags.DISCONTINUITY
 FRESH_REPORT_S, MAX_REPORTS = 3.0, 64  # listeners report each second
@@ -237,10 +238,16 @@ class Sender:
                 if self._stopping.is_set():
                     return
             self._source.start()
+            read_ns, paused = self._clock.now_ns(), False
             while not self._stopping.is_set() and not self._source.ended and self._wanted != 0:
                 block = self._source.read(READ_TIMEOUT_S)
                 if block is not None:
                     self._encode(block, post)
+                    read_ns, paused = self._clock.now_ns(), False
+                elif not paused and self._clock.now_ns() - read_ns > PAUSE_S * NS:
+                    paused = True
+                    for outgoing in self._packetizer.pause():
+                        post(outgoing)
             for outgoing in self._packetizer.flush():
                 post(outgoing)
         finally:
