@@ -204,6 +204,16 @@ def test_a_run_learns_is_resumed_and_becomes_a_model_that_codes(corpus: Path, tm
     assert np.isfinite(StreamDecoder(loaded, encoder.config).decode(payloads[0])).all()
 
 
+def test_of_several_processes_one_exports(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = tmp_path / "shape.json"
+    shape.write_text(SMALL.to_json())
+    monkeypatch.setenv("RANK", "1")
+    arguments = ["--data", corpus, "--out", tmp_path / "run", "--config", shape, "--steps", "1", "--batch", "2", "--device", "cpu"]
+    ended = CliRunner().invoke(train_command, [*map(str, arguments), "--export", str(tmp_path / "model")], catch_exceptions=False)
+    assert (ended.exit_code, ended.output) == (0, "")
+    assert not (tmp_path / "model").exists()
+
+
 def test_the_loss_falls(corpus: Path, tmp_path: Path) -> None:
     """Two runs of one seed: 60 steps on the same audio end lower than 2 do."""
     from streamcodec_training.train import Trainer
@@ -299,7 +309,7 @@ def test_revived_noise_takes_the_place_of_what_was_above_its_edge() -> None:
     start = torch.zeros(1, dtype=torch.long)
     with torch.no_grad():
         before.head.bias[2 * SMALL.bins :] = -30.0  # a branch that had died
-        power = [torch.fft.rfft(vae.synthesis_frames(hidden, start)).abs().square().mean((0, 1)) for vae in (before, after)]
+        power = [torch.fft.rfft(vae.synthesis_frames(hidden, start).sum(0)).abs().square().mean((0, 1)) for vae in (before, after)]
     above = torch.arange(SMALL.bins) * SMALL.sample_rate / SMALL.frame >= 2_000
     assert power[1][above].sum() / power[0][above].sum() == pytest.approx(1.0, abs=0.1)
 

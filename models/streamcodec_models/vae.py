@@ -15,6 +15,7 @@ from .blocks import BlockStack, CausalBlock, analysis_slopes, noise_spectra, ove
 from .comb import CombState, PitchComb
 from .config import VaeConfig
 from .entropy import GAIN_COUNT, GAIN_MIN, GAIN_STEPS_PER_OCTAVE, Prior, interpolate
+from .noise_envelope import NoiseEnvelope, NoiseEnvelopeState
 
 HELD_GAIN_DECAY = 2  # steps a missing packet: 3 dB, so that concealment has faded by 30 dB after 200 ms
 LOG_MAGNITUDE_LIMIT = 5.0
@@ -29,15 +30,23 @@ class EncoderState(NamedTuple):
     packet_blocks: tuple[Tensor, ...]
 
 
+class SynthesisTails(NamedTuple):
+    """The second slopes of the last frames, [B, overlap] samples each, which the next ones overlap."""
+
+    voice: Tensor
+    noise: Tensor
+    linear: Tensor
+
+
 class DecoderState(NamedTuple):
     """What the decoder remembers between packets."""
 
     gain_index: Tensor  # [B] of the packet before, held and fading where it was missing
     noise_position: Tensor  # [B] row of the noise table
-    frame_tail: Tensor  # [B, overlap] samples
-    packet_tail: Tensor  # [B, overlap] samples
+    tails: SynthesisTails
     packet_blocks: tuple[Tensor, ...]
     frame_blocks: tuple[Tensor, ...]
+    noise_envelope: NoiseEnvelopeState
     comb: CombState
 
 
@@ -83,6 +92,7 @@ class VoiceVae(nn.Module):
         self.decoder_frames = stack(c.decoder_blocks[1], dec)
         self.decoder_norm = nn.LayerNorm(dec)
         self.head = nn.Linear(dec, 3 * c.bins)  # log magnitude, phase, log magnitude of noise
+        self.noise_envelope = NoiseEnvelope(c.sample_rate, c.hop, c.frames_per_packet, dec)
         self.comb = PitchComb(c.sample_rate, c.hop, dec)
 
         self.skip_in = nn.Linear(c.packet + c.overlap, latent, bias=False)
@@ -120,10 +130,10 @@ class VoiceVae(nn.Module):
         return DecoderState(
             gain_index=self.noise.new_full((batch,), GAIN_MIN),
             noise_position=torch.zeros(batch, dtype=torch.long, device=self.noise.device),
-            frame_tail=tail,
-            packet_tail=tail,
+            tails=SynthesisTails(tail, tail, tail),
             packet_blocks=self.decoder_packets.initial_state(batch),
             frame_blocks=self.decoder_frames.initial_state(batch),
+            noise_envelope=self.noise_envelope.initial_state(batch),
             comb=self.comb.initial_state(batch),
         )
 
@@ -163,12 +173,12 @@ class VoiceVae(nn.Module):
         read.
         """
         hidden, z, gain_index, packet_blocks, frame_blocks = self._hidden(y, gain_index, quality, lost, state)
-        tails = (state.frame_tail, state.packet_tail)
-        x, (frame_tail, packet_tail) = self._synthesise(hidden, z, gain_index, state.noise_position, tails)
-        with torch.autocast(x.device.type, enabled=False):
-            x, comb = self.comb.step(x, hidden.float(), state.comb)
+        voice, noise, tails = self._synthesise(hidden, z, gain_index, state.noise_position, state.tails)
+        with torch.autocast(y.device.type, enabled=False):
+            x, noise_envelope, comb = self._join(voice, noise, hidden.float(), state)
         position = (state.noise_position + hidden.shape[1]) % self.config.noise_frames
-        return x, DecoderState(gain_index[:, -1], position, frame_tail, packet_tail, packet_blocks, frame_blocks, comb)
+        after = DecoderState(gain_index[:, -1], position, tails, packet_blocks, frame_blocks, noise_envelope, comb)
+        return x, after
 
     def forward(self, x: Tensor, quality: Tensor, lost: Tensor, hard_share: Tensor, draws: int = 1) -> tuple[Tensor, Tensor]:
         """Training pass. x [B, P * packet], quality [B], lost [B, P], hard_share scalar in 0..1 -> reconstructions
@@ -189,11 +199,10 @@ class VoiceVae(nn.Module):
         state = self.initial_decoder_state(batch)
         y = torch.where(hard, rounded, sampled)
         hidden, z, held_gain, _, _ = self._hidden(y, gain_index, quality, lost, state)
-        tails = (state.frame_tail, state.packet_tail)
         start = torch.randint(self.config.noise_frames, (draws, batch), device=x.device)
-        outputs = [self._synthesise(hidden, z, held_gain, position, tails)[0] for position in start]
+        parts = [self._synthesise(hidden, z, held_gain, position, state.tails) for position in start]
         with torch.autocast(x.device.type, enabled=False):
-            outputs = [self.comb.step(x, hidden.float(), state.comb)[0] for x in outputs]
+            outputs = [self._join(voice, noise, hidden.float(), state)[0] for voice, noise, _ in parts]
             bits = self.prior.bits(sampled, gain_index, quality, chosen)
         return torch.stack(outputs), bits
 
@@ -219,20 +228,25 @@ class VoiceVae(nn.Module):
         return self.decoder_norm(h), z.float(), gain_index, packet_blocks, frame_blocks
 
     def _synthesise(
-        self, hidden: Tensor, z: Tensor, gain_index: Tensor, noise_position: Tensor, tails: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Hidden frames and latents -> x [B, P * packet] with the noise that begins at `noise_position` [B], new tails."""
+        self, hidden: Tensor, z: Tensor, gain_index: Tensor, noise_position: Tensor, tails: SynthesisTails
+    ) -> tuple[Tensor, Tensor, SynthesisTails]:
+        """Hidden frames and latents -> voice and noise [B, P * packet] each, where the noise begins at `noise_position` [B], and
+        new tails.
+        """
         c = self.config
         gain = torch.exp2(gain_index / GAIN_STEPS_PER_OCTAVE)[..., None]
         frames = self.synthesis_frames(hidden, noise_position)
         with torch.autocast(hidden.device.type, enabled=False):
-            frames = frames * self.frame_slopes * gain.repeat_interleave(c.frames_per_packet, 1)
-            network, frame_tail = overlap_add(frames, tails[0])
-            linear, packet_tail = overlap_add(self.skip_out(z) * self.packet_slopes * gain, tails[1])
-        return network + linear, (frame_tail, packet_tail)
+            frames = frames * (self.frame_slopes * gain.repeat_interleave(c.frames_per_packet, 1))
+            voice, voice_tail = overlap_add(frames[0], tails.voice)
+            noise, noise_tail = overlap_add(frames[1], tails.noise)
+            linear, linear_tail = overlap_add(self.skip_out(z) * self.packet_slopes * gain, tails.linear)
+        return voice + linear, noise, SynthesisTails(voice_tail, noise_tail, linear_tail)
 
     def synthesis_frames(self, hidden: Tensor, noise_position: Tensor) -> Tensor:
-        """Hidden frames [B, F, decoder_dim] -> [B, F, frame] at unit gain, before their slopes."""
+        """Hidden frames [B, F, decoder_dim] -> those of the voice and those of the noise [2, B, F, frame], at unit gain, before
+        their slopes.
+        """
         c = self.config
         head = self.head(hidden).float()
         rows = (noise_position[:, None] + torch.arange(head.shape[1], device=head.device)) % c.noise_frames
@@ -240,11 +254,18 @@ class VoiceVae(nn.Module):
             magnitude = torch.exp(head[..., : c.bins].clamp(max=LOG_MAGNITUDE_LIMIT))
             phase = head[..., c.bins : 2 * c.bins]
             breath = torch.exp(head[..., 2 * c.bins :].clamp(max=LOG_MAGNITUDE_LIMIT))
-            spectrum = torch.cat([magnitude * torch.cos(phase), magnitude * torch.sin(phase)], -1)
-            spectrum = spectrum + self.noise[rows] * breath.repeat(1, 1, 2)
-            real, imag = spectrum.chunk(2, -1)
-            frames: Tensor = torch.fft.irfft(torch.complex(real, imag), n=c.frame)
+            voice = torch.complex(magnitude * torch.cos(phase), magnitude * torch.sin(phase))
+            real, imag = self.noise[rows].chunk(2, -1)
+            frames: Tensor = torch.fft.irfft(torch.stack([voice, torch.complex(real * breath, imag * breath)]), n=c.frame)
         return frames
+
+    def _join(
+        self, voice: Tensor, noise: Tensor, hidden: Tensor, state: DecoderState
+    ) -> tuple[Tensor, NoiseEnvelopeState, CombState]:
+        """Voice and noise [B, P * packet] -> x [B, P * packet], new states."""
+        swell, noise_envelope = self.noise_envelope.step(voice, hidden, state.noise_envelope)
+        x, comb = self.comb.step(voice + swell * noise, hidden, state.comb)
+        return x, noise_envelope, comb
 
 
 def _condition(quality: Tensor, gain_index: Tensor, gain_before: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from .vae import VoiceVae
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT_NAME = "voice-16k"
-FORMAT = 2  # 2: levels priced around a stream's base level, gains by class
+FORMAT = 3  # 2: levels priced around a stream's base level, gains by class; 3: noise that swings with the voice
 _TABLE_PREFIX = "tables."
 
 

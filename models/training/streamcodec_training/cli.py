@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -83,6 +84,8 @@ def train(
         ),
         _shape(config),
     )
+    if int(os.environ.get("RANK", 0)) != 0:
+        return  # under torchrun the first process speaks and writes for all
     click.echo(f"checkpoint: {checkpoint}")
     if export_to is not None:
         from .export import export

@@ -168,7 +168,8 @@ class Distortion(nn.Module):
 
 
 class Buzz(nn.Module):
-    """How far the swings of high bands' envelopes at the rate of our packets and its multiples are from those of the original.
+    """How far the swings of high bands' envelopes are from those of the original: those of a voice's pitch, and at the rate of our
+    packets and its multiples.
 
     Where few bits are left, a decoder answers noise with a pattern that repeats with every packet: each window of a spectral
     distortion forgives it, the ear hears a buzz. Batches are judged as a whole: one segment of noise says nothing.
@@ -191,7 +192,9 @@ class Buzz(nn.Module):
         return difference
 
     def _swing(self, x: Tensor) -> Tensor:
-        """[B, T] -> log of the envelopes' power at each multiple of the packet rate, relative to all of it, [bands, multiples]."""
+        """[B, T] -> log of the power of the envelopes' swings relative to their means, at all of SWINGS_HZ together and at each
+        multiple of the packet rate, [bands, 1 + multiples].
+        """
         window = self.get_buffer("window")
         power = real_fft(x.unfold(-1, len(window), self.hop) * window).square().sum(-1)
         hz = torch.arange(power.shape[-1], device=x.device) * (ENVELOPE_RATE / 2)
@@ -201,11 +204,11 @@ class Buzz(nn.Module):
         envelope = (envelope - envelope.mean(2, keepdim=True))[..., : envelope.shape[2] // 2 * 2]
         swing = real_fft(envelope * unit_window(envelope.shape[2]).to(x)).square().sum(-1).mean(0)
         rate = torch.arange(swing.shape[-1], device=x.device) * (ENVELOPE_RATE / envelope.shape[2])
-        around = swing[:, (rate > SWINGS_HZ[0]) & (rate < SWINGS_HZ[1])].mean(1)
+        everywhere = swing[:, (rate > SWINGS_HZ[0]) & (rate < SWINGS_HZ[1])].mean(1, keepdim=True)
         multiples = torch.arange(1, int(SWINGS_HZ[1] / self.packet_hz) + 1, device=x.device) * self.packet_hz
         near = ((rate - multiples[:, None]).abs() <= SWING_WIDTH_HZ).to(x)
         at = swing @ (near / near.sum(1, keepdim=True)).T
-        return torch.log(at + 1e-6) - torch.log(around[:, None] + 1e-6)
+        return torch.log(torch.cat([everywhere, at], 1) + 1e-6)
 
 
 class Repetition(nn.Module):

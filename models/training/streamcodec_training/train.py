@@ -60,9 +60,10 @@ class TrainingConfig:
     matrix_rate: float = 1e-2
     vector_rate: float = 1e-3
     linear_rate: float = 1e-4
-    beta_low: float = 4.0e-4  # at quality 0 and 1 of voice-16k: a warm start from it stays on its axis
-    beta_high: float = 1.7e-6
+    beta_low: float = 4.7e-4  # at quality 0 and 1 of voice-16k: a warm start from it stays on its axis
+    beta_high: float = 1.9e-6
     draws: int = 1
+    loudness_weight: float = 0.6
     buzz_weight: float = 0.1
     repetition_weight: float = 0.5
     low_rates: float = 1.4
@@ -157,7 +158,9 @@ class Trainer:
             self.model.noise.copy_(noise_spectra(noise, model_config.frame, model_config.hop))
         self.model.to(self.device)
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=has_fast_bfloat16(self.device))
-        self.distortion = Distortion(model_config.sample_rate, drawn=DRAWN_WINDOWS).to(self.device)
+        self.distortion = Distortion(model_config.sample_rate, loudness_weight=config.loudness_weight, drawn=DRAWN_WINDOWS).to(
+            self.device
+        )
         self.buzz = Buzz(model_config.sample_rate, model_config.packet).to(self.device)
         self.repetition = Repetition(model_config.sample_rate, model_config.packet).to(self.device)
         self.stage = AdversarialStage(self.device) if config.adversarial else None

@@ -61,5 +61,5 @@ class LinearHeadVae(VoiceVae):
             self.head.bias.zero_()
 
     def synthesis_frames(self, hidden: Tensor, noise_position: Tensor) -> Tensor:
-        frames: Tensor = self.head(hidden)
-        return frames.float()
+        frames: Tensor = self.head(hidden).float()
+        return torch.stack([frames, torch.zeros_like(frames)])
