@@ -55,7 +55,7 @@ def test_another_format_says_which(model_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(model_folder, copy)
     description = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**description, "format": 99}))
-    with pytest.raises(ModelError, match="format 99, this program reads 2"):
+    with pytest.raises(ModelError, match="format 99, this program reads 3"):
         load_model(copy, "cpu")
 
 
