@@ -21,7 +21,7 @@ from streamcodec.errors import AudioError
 from streamcodec_client.audio_io import BLOCK_MS, OUTPUT_LEAD_MS, SOURCE_LAG_LIMIT_MS, Pcm, pick_sink, pick_source, with_channels
 from streamcodec_client.file_io import FileSource, WavSink
 from streamcodec_client.paced_io import NullSink, ToneSource
-from streamcodec_client.pipe_io import StdinSource, StdoutSink
+from streamcodec_client.pipe_io import PIPE_BYTES, StdinSource, StdoutSink
 from streamcodec_client.player import SOFT_CLIP_KNEE, mix, soft_clip
 from streamcodec_client.resample import LiveResampler
 from streamcodec_client.ring import SampleRing
@@ -217,6 +217,21 @@ def test_an_empty_pipe_is_no_end(clock: ManualClock, pipe: tuple[int, int]) -> N
     source.start()
     assert source.read(0.01) is None
     assert not source.ended
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can change the size of a pipe")
+def test_what_hides_in_a_pipe_shrinks_as_it_is_read(clock: ManualClock, pipe: tuple[int, int]) -> None:
+    """A recorder fills the pipe while we start: that much delay would stay for good."""
+    import fcntl
+
+    readable, writable = pipe
+    os.write(writable, bytes(10_000))
+    source = StdinSource(clock, 16_000, 1, readable)
+    assert fcntl.fcntl(readable, fcntl.F_GETPIPE_SZ) == 16_384
+    source.start()
+    for _ in range(30):
+        assert source.read(1) is not None
+    assert fcntl.fcntl(readable, fcntl.F_GETPIPE_SZ) == PIPE_BYTES
 
 
 def test_time_goes_on_while_a_pipe_is_empty(clock: ManualClock, pipe: tuple[int, int]) -> None:

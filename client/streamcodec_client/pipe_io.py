@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
@@ -35,9 +36,9 @@ class StdinSource:
         self._position = 0
         self._not_before_ns = 0
         self._captured_ns: int | None = None  # of what was read last
+        self._shrunk = shrink_pipe(self._descriptor)  # now: its writer may be filling it while a model is loaded
 
     def start(self) -> None:
-        shrink_pipe(self._descriptor)
         self._not_before_ns = self._clock.now_ns()
 
     def read(self, timeout_s: float) -> Block | None:
@@ -56,6 +57,7 @@ class StdinSource:
                 self.ended = True
                 break
             self._partial += piece
+            self._shrunk = self._shrunk or shrink_pipe(self._descriptor)
         whole = len(self._partial) // frame_bytes * frame_bytes
         if not whole:
             return None
@@ -111,13 +113,22 @@ def unread_bytes(descriptor: int) -> int:
     return int.from_bytes(waiting, sys.byteorder) if stat.S_ISFIFO(os.fstat(descriptor).st_mode) else 0
 
 
-def shrink_pipe(descriptor: int) -> None:
-    """Delay that hides in a pipe is delay all the same. Only Linux can, and only pipes: elsewhere things stay as they are."""
+def shrink_pipe(descriptor: int) -> bool:
+    """Delay that hides in a pipe is delay all the same. True where nothing is left to do; False while too much waits in it. Only
+    Linux can, and only pipes: elsewhere things stay as they are.
+    """
     if sys.platform != "linux":
-        return
+        return True
     import fcntl
 
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    except OSError:  # a file, a terminal, or more than PIPE_BYTES waiting already
-        return
+    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        return True
+    size = PIPE_BYTES
+    while size < fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ):
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, size)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                return True
+            size *= 2
+    return size == PIPE_BYTES
