@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -83,17 +84,23 @@ def test_a_pause_of_the_source_moves_the_time_and_loses_nothing() -> None:
 def test_a_source_that_has_nothing_to_say_says_so(spoken: int, dtx: bool) -> None:
     """What it had said is sent to the end, and what it says next has the time that it was said at."""
     activity = VoiceActivity(16_000) if dtx else None
-    target = Packetizer(FakeEncoder(), fake_info(), 16_000, 1, ManualClock(), activity)
+    clock = ManualClock(10 * spoken)
+    target = Packetizer(FakeEncoder(), fake_info(), 16_000, 1, clock, activity)
     said = [out for n in range(spoken) for out in target.push(block(n, level=0.5), 1)]
+    clock.advance(300)
     announced = target.pause()
-    assert [o.packet.flags for o in announced] == [Flags(0), Flags.DTX, Flags.DTX]
-    assert announced[0].packet.payload == fake_payload(0.25 if spoken % 2 else 0.0)
-    back = target.push(block(100, level=0.5, samples=2 * BLOCK), 1)
+    assert [o.packet.flags for o in announced] == [Flags.DISCONTINUITY, Flags.DTX, Flags.DTX]
+    assert [o.packet.payload for o in announced] == [fake_payload(0.25 if spoken % 2 else 0.0), b"", b""]
+    # As old as their sending: 60 ms of silence before now, or 10 ms more with what waited.
+    lateness = (10 * spoken + 300) * 16 - announced[0].packet.capture_time
+    assert lateness == 960 + (BLOCK if spoken % 2 else 0)
+    back = target.push(dataclasses.replace(block(100, level=0.5, samples=2 * BLOCK), after_pause=True), 1)
     packets = [o.packet for o in said + announced + back]
     assert [p.sequence for p in packets] == list(range(len(packets)))
     # Half a packet of silence may still be waiting in the encoder.
-    assert back[0].packet.capture_time in (100 * BLOCK, 99 * BLOCK)
+    assert back[0].packet.capture_time == 100 * BLOCK - (BLOCK if spoken % 2 else 0)
     assert Flags.DISCONTINUITY in back[0].packet.flags
+    assert target.lost_samples == 0
 
 
 def test_a_new_connection_begins_with_a_fresh_encoder() -> None:
@@ -206,7 +213,7 @@ async def test_a_pipe_that_pauses_is_announced_once() -> None:
     source.end()
     await running
     flags = [parse(d).flags for d in transport.datagrams]
-    assert flags[:4] == [Flags.RESET, Flags(0), Flags.DTX, Flags.DTX]
+    assert flags[:4] == [Flags.RESET, Flags.DISCONTINUITY, Flags.DTX, Flags.DTX]
     assert len(flags) <= 5
 
 

@@ -58,7 +58,7 @@ class Packetizer:
         self._sequence = 0
         self._expected = 0  # position of the next block if nothing is lost
         self._captured = 0  # samples at the stream's rate since the start, lost ones included
-        self._filled = 0  # of them, silence that stands for the beginning of a pause
+        self._filled = 0  # of them, those of a pause that no block has told of yet
         self._packet_start = 0  # capture time of the packet that is being filled
         self._captured_ns = 0
         self.lost_samples = self.unconnected_samples = self.invalid_samples = 0  # at the source's rate
@@ -86,24 +86,27 @@ class Packetizer:
         start_ns = self._clock.now_ns()
         if self._activity is not None:
             self._unjudged = np.concatenate([self._unjudged, resampled])
-        return self._packets(self._encoder.encode(resampled), self._encoder.copies, start_ns)
+        return self._worth_sending(self._packets(self._encoder.encode(resampled), start_ns))
 
     def pause(self) -> list[Outgoing]:
         """The source has nothing to give for now. The packet that waits is filled up with silence, and those behind it say that
-        nothing follows; otherwise listeners would conceal what is only late.
+        nothing follows, not even a background; otherwise listeners would conceal what is only late.
         """
         if self._connection is None:
             return []
-        start_ns = self._clock.now_ns()
-        silence = np.zeros(((1 + ANNOUNCEMENTS) * self._info.packet_samples, self._channels), np.float32)
-        self._captured += len(silence)
-        self._filled += len(silence)
-        if self._activity is not None:
-            self._unjudged = np.concatenate([self._unjudged, silence])
-        outgoing = self._packets(self._encoder.encode(silence), self._encoder.copies, start_ns, judged=False)
+        start_ns, size = self._clock.now_ns(), self._info.packet_samples
+        said = size * (1 + ANNOUNCEMENTS)
+        # They are of now: as old as the source's last word they would look like a slow network, and raise everybody's delay.
+        idle = (start_ns - self._time_of(self._captured)) * self._info.sample_rate // NS - said
+        self._pass_over(max(0, idle))
+        self._filled = max(0, idle) + said
+        self._captured, self._captured_ns = self._captured + said, start_ns
+        self._unjudged = np.zeros_like(self._unjudged)  # as much as before waits in the encoder, and it is silence
         self._gate.reset()
-        said, announcing = outgoing[:1], outgoing[1:]
-        return said + [_with_flags(o, Flags.DTX) for o in announcing]
+        last = self._encoder.encode(np.zeros((size, self._channels), np.float32))
+        packets = self._packets([*last, *[b""] * ANNOUNCEMENTS], start_ns)
+        flags = [Flags(0), *[Flags.DTX] * ANNOUNCEMENTS]
+        return [self._numbered(packet, flag) for packet, flag in zip(packets, flags, strict=True)]
 
     def flush(self) -> list[Outgoing]:
         """The end of the source: what the resampler and the encoder still hold."""
@@ -111,15 +114,15 @@ class Packetizer:
             return []
         start_ns = self._clock.now_ns()
         tail = np.zeros((round(self._resampler.delay_s * self._source_rate), self._channels), np.float32)
-        outgoing = self._packets(self._encoder.encode(self._resampler.convert(tail)), self._encoder.copies, start_ns)
-        return outgoing + self._packets(self._encoder.flush(), self._encoder.copies, start_ns)
+        packets = self._packets(self._encoder.encode(self._resampler.convert(tail)), start_ns)
+        return self._worth_sending(packets + self._packets(self._encoder.flush(), start_ns))
 
-    def _packets(self, payloads: list[bytes], copies: list[bytes], start_ns: int, *, judged: bool = True) -> list[Outgoing]:
-        """Not `judged`: all are sent, whether somebody speaks or not."""
+    def _packets(self, payloads: list[bytes], start_ns: int) -> list[Outgoing]:
+        """What the encoder has just given, without numbers."""
         assert self._connection is not None
         encoded_ns = self._clock.now_ns()
-        outgoing = []
-        for payload, copy in itertools.zip_longest(payloads, copies, fillvalue=b""):
+        packets = []
+        for payload, copy in itertools.zip_longest(payloads, self._encoder.copies, fillvalue=b""):
             packet = Packet(
                 flags=Flags(0),
                 stream=0,  # the relay says which
@@ -129,17 +132,19 @@ class Packetizer:
             )
             self._packet_start += self._info.packet_samples
             captured_ns = min(self._time_of(self._packet_start), start_ns)
-            made = Outgoing(packet, self._connection, captured_ns, start_ns, encoded_ns, copy)
-            outgoing += [self._numbered(o, flags) for o, flags in self._worth_sending(made, judged)]
-        return outgoing
+            packets.append(Outgoing(packet, self._connection, captured_ns, start_ns, encoded_ns, copy))
+        return packets
 
-    def _worth_sending(self, made: Outgoing, judged: bool) -> list[tuple[Outgoing, Flags]]:
-        heard, self._unjudged = np.split(self._unjudged, [self._info.packet_samples])
-        if self._activity is None or not judged:
-            return [(made, Flags(0))]
-        sent = self._gate.push(made, self._activity.active(heard))
-        self.silent += 1 - len(sent)
-        return sent
+    def _worth_sending(self, packets: list[Outgoing]) -> list[Outgoing]:
+        if self._activity is None:
+            return [self._numbered(packet, Flags(0)) for packet in packets]
+        outgoing = []
+        for packet in packets:
+            heard, self._unjudged = np.split(self._unjudged, [self._info.packet_samples])
+            sent = self._gate.push(packet, self._activity.active(heard))
+            self.silent += 1 - len(sent)
+            outgoing += [self._numbered(o, flags) for o, flags in sent]
+        return outgoing
 
     def _numbered(self, outgoing: Outgoing, flags: Flags) -> Outgoing:
         flags, self._flags = flags | self._flags, Flags(0)
@@ -160,9 +165,12 @@ class Packetizer:
             return
         if not block.after_pause:
             self.lost_samples += lost
-        gap = max(0, lost * self._info.sample_rate // self._source_rate - filled)
-        self._captured += gap
-        self._packet_start += gap
+        self._pass_over(max(0, lost * self._info.sample_rate // self._source_rate - filled))
+
+    def _pass_over(self, samples: int) -> None:
+        """So many that there are not, at the stream's rate."""
+        self._captured += samples
+        self._packet_start += samples
         self._flags |= Flags.DISCONTINUITY
 
     def _finite(self, pcm: Pcm) -> Pcm:
@@ -172,7 +180,3 @@ class Packetizer:
             return pcm
         self.invalid_samples += int(len(pcm) - finite.all(1).sum())
         return np.where(finite, pcm, np.float32(0))
-
-
-def _with_flags(outgoing: Outgoing, flags: Flags) -> Outgoing:
-    return dataclasses.replace(outgoing, packet=dataclasses.replace(outgoing.packet, flags=outgoing.packet.flags | flags))
