@@ -194,7 +194,6 @@ class AdaptivePlayout(JitterBuffer):
         super()._restart()
         self._target.forget()
         self._captures.restart()
-        self._stalled = 0
 
 
 def _speed(error_ms: float, before: float) -> float:

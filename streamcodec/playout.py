@@ -232,8 +232,9 @@ class JitterBuffer(abc.ABC):
     def _restart(self) -> None:
         for waiting in list(self._packets):
             self._drop(waiting)
-        self._next = self._polled = None
+        self._polled = None
         self._paused = False
+        self._rebuffer()
 
     def _take(self, number: int, now_ms: float) -> tuple[Waiting, float, bool]:
         """The packet that is played now -> it, how long it waited, and whether it follows what was polled before."""
@@ -320,7 +321,6 @@ class FixedPlayout(JitterBuffer):
     def _restart(self) -> None:
         super()._restart()
         self._played_to = None
-        self._rebuffer()
 
     @property
     def _first_playable(self) -> float:

@@ -232,10 +232,6 @@ class StreamPlayer:
             received_ns, speed = None, 1.0
             pcm, concealed = self._decoder.decode(None), True
         pcm = self._with_background(pcm, concealed=concealed)
-        if concealed:
-            self._note_loss()
-        else:
-            self._substitutes.append(False)
         if self._stretcher is not None:
             pcm = self._stretcher.play(pcm, speed)
         if self._trace is not None:
@@ -280,7 +276,6 @@ class StreamPlayer:
 
     def _continued(self) -> Pcm:
         pcm = self._with_background(self._decoder.decode(None), concealed=True)
-        self._note_loss()
         self._last_sample = pcm[-1]
         return pcm if self._stretcher is None else self._stretcher.play(pcm, 1.0)
 
@@ -296,9 +291,12 @@ class StreamPlayer:
     def _with_background(self, pcm: Pcm, *, concealed: bool) -> Pcm:
         """A loss that lasts fades into the background, and what comes after it out of it."""
         packet_ms = self.info.packet_samples * 1000 / self.info.sample_rate
-        self._lost_ms = self._lost_ms + packet_ms if concealed else 0.0
-        if not concealed:
-            self._judged_ms = 0.0
+        if concealed:
+            self._lost_ms += packet_ms
+            self._note_loss()
+        else:
+            self._lost_ms = self._judged_ms = 0.0
+            self._substitutes.append(False)
         before = self._noise_share
         after = self._noise_share = min(1.0, max(0.0, (self._lost_ms - CONTINUED_MS) / (BACKGROUND_MS - CONTINUED_MS)))
         if not before and not after:

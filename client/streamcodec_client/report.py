@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from .clock import Clock
+from .player import StreamStatistics
 from .receiver import Receiver, ReceiverStatistics
 from .sender import ListenerReport, Sender, SenderStatistics
 
@@ -122,12 +123,15 @@ def _sent_text(sent: SenderStatistics, rates: dict[str, float]) -> str:
 
 
 def _heard_text(worst: ListenerReport) -> str:
-    said = [] if worst.concealed_percent is None else [f"concealed {worst.concealed_percent:.1f} %"]
-    if worst.mouth_to_ear_ms is not None:
-        said.append(f"mouth to ear {worst.mouth_to_ear_ms:.0f} ms")
-    if worst.mos is not None:
-        said.append(f"MOS {worst.mos:.1f}")
-    return f" (worst {worst.name}: {', '.join(said)})" if said else ""
+    concealed = "" if worst.concealed_percent is None else f", concealed {worst.concealed_percent:.1f} %"
+    said = concealed + _delay_text(worst)
+    return f" (worst {worst.name}: {said.removeprefix(', ')})" if said else ""
+
+
+def _delay_text(call: ListenerReport | StreamStatistics) -> str:
+    if call.mouth_to_ear_ms is None or call.mos is None:
+        return ""
+    return f", mouth to ear {call.mouth_to_ear_ms:.0f} ms, MOS {call.mos:.1f}"
 
 
 def _received_text(heard: ReceiverStatistics, rates: dict[str, float]) -> str:
@@ -141,9 +145,7 @@ def _received_text(heard: ReceiverStatistics, rates: dict[str, float]) -> str:
     if heard.recovered:
         text += f", recovered {heard.recovered}"
     if worst is not None:
-        text += f", jitter {worst.jitter_ms:.0f} ms"
-        if worst.mouth_to_ear_ms is not None and worst.mos is not None:
-            text += f", mouth to ear {worst.mouth_to_ear_ms:.0f} ms, MOS {worst.mos:.1f}"
+        text += f", jitter {worst.jitter_ms:.0f} ms{_delay_text(worst)}"
         if worst.drift_ppm is not None:
             text += f", drift {worst.drift_ppm:+.0f} ppm"
     if heard.underruns:

@@ -57,7 +57,7 @@ class SenderStatistics:
     lost_ms: float  # the source lost it, because we read too slowly
     invalid_samples: int  # not finite: replaced with silence
     captured_ms: float
-    listeners: tuple[ListenerReport, ...] = ()  # who has reported of late, worst first
+    listeners: tuple[ListenerReport, ...]  # who has reported of late, worst first
 
 
 def stream_info(model_hash: str, config: CodecConfig, bitrate_bps: float | None, redundancy: int = 0) -> StreamInfo:
