@@ -28,8 +28,8 @@ class StreamEncoder:
 
     Exactly one of `bitrate_bps` (mean payload rate of the whole stream; with `capped`, a limit that no payload exceeds) and
     `quality` (0..1) is given. `sample_rate` (Hz) and `channels` describe the PCM; with `downmix` two channels are averaged into
-    one. With `copies`, each payload has a coarser one beside it, of COPY_BPS or less, for a later packet to carry. Raises
-    ConfigError for settings outside their range.
+    one. With `copies`, each payload has a coarser one beside it, of COPY_BPS or less, for a later packet to carry; `copying` says
+    whether they are made for now. Raises ConfigError for settings outside their range.
     """
 
     def __init__(
@@ -55,7 +55,8 @@ class StreamEncoder:
         self._engine = TorchEngine(model.vae, model.bitstream.levels)
         self._resampler = Resampler(self._source_rate, self.config.sample_rate, self.config.channels)
         coarsest = max(0, bisect.bisect_right(model.level_bitrates_bps, COPY_BPS) - 1)
-        self._copy_level = min(coarsest, self.config.base_level) if copies else None
+        self._copy_level = min(coarsest, self.config.base_level)
+        self.copying = copies
         self.copies: list[bytes] = []  # of the payloads that were given last
         self.reset()
 
@@ -108,7 +109,7 @@ class StreamEncoder:
             latents, payload, after = self._at_level(pcm, level)
         if len(payload) > limit:
             payload = self._truncate(latents, limit)
-        if self._copy_level is not None:
+        if self.copying:
             self.copies.append(payload if level <= self._copy_level else self._at_level(pcm, self._copy_level)[1])
         self._state = after
         self._rate.spent(len(payload), level)

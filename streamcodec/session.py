@@ -67,7 +67,7 @@ class Role(enum.StrEnum):
 class StreamInfo:
     """What a decoder must know. model: 16 hex digits. sample_rate in Hz; packet_samples of each payload at that rate;
     base_level: quality level that payloads are cheapest near; bitrate_bps 0 where the talker sends constant quality; redundancy:
-    of how many packets before it a packet may carry copies.
+    of how many packets before it a packet may carry copies, for listeners that take them.
     """
 
     model: str
@@ -83,7 +83,7 @@ class StreamInfo:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hello:
     """Client to relay, first message of a connection. A talker brings its stream_info. resume: the session of the connection
-    before, whose stream goes on.
+    before, whose stream goes on. copies: of how many packets before one a listener takes copies; the relay leaves the others out.
     """
 
     role: Role
@@ -92,6 +92,7 @@ class Hello:
     stream_info: StreamInfo | None = None
     version: int = VERSION
     resume: str = ""
+    copies: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -168,6 +169,13 @@ class Capture:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class CopiesWanted:
+    """Relay to talker: the most copies that any of its listeners takes, 0 until it has said otherwise."""
+
+    copies: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Error:
     """Relay to client, last message before it closes with `code`."""
 
@@ -175,7 +183,9 @@ class Error:
     message: str
 
 
-Message: TypeAlias = Hello | Welcome | StreamStart | StreamEnd | StreamUpdate | Report | Mute | Time | Capture | Error
+Message: TypeAlias = (
+    Hello | Welcome | StreamStart | StreamEnd | StreamUpdate | Report | Mute | Time | Capture | CopiesWanted | Error
+)
 
 
 def serialize_message(message: Message) -> str:
@@ -297,7 +307,8 @@ def _parse_hello(fields: _Fields) -> Hello:
     info = _parse_info(fields.section("stream_info")) if fields.has("stream_info") else None
     if info is None and Role(role).talks:
         raise MalformedMessage(f"hello lacks stream_info: role {role} sends audio")
-    return Hello(Role(role), fields.name("room"), fields.text("name", ""), info, version, fields.text("resume", ""))
+    resume, copies = fields.text("resume", ""), fields.integer("copies", 0, MAX_COPIES, 0)
+    return Hello(Role(role), fields.name("room"), fields.text("name", ""), info, version, resume, copies)
 
 
 def _parse_welcome(fields: _Fields) -> Welcome:
@@ -323,6 +334,7 @@ _PARSERS: dict[str, Callable[[_Fields], Message]] = {
     "capture": lambda f: Capture(
         f.integer("capture_time", 0, SEQUENCE_MODULUS - 1), f.number("relay_ms"), f.integer("stream", 0, 0xFFFF, 0)
     ),
+    "copies_wanted": lambda f: CopiesWanted(f.integer("copies", 0, MAX_COPIES)),
     "error": lambda f: Error(f.integer("code", 1000, 4999), f.text("message", most=MAX_MESSAGE_BYTES)),
 }
 _TYPE_NAMES: dict[type, str] = {
@@ -335,5 +347,6 @@ _TYPE_NAMES: dict[type, str] = {
     Mute: "mute",
     Time: "time",
     Capture: "capture",
+    CopiesWanted: "copies_wanted",
     Error: "error",
 }

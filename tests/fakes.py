@@ -42,7 +42,7 @@ class FakeEncoder:
 
     def __init__(self, channels: int = 1, latents_per_payload: int = 1) -> None:
         self.resets = 0
-        self.copies: list[bytes] = []
+        self.copying, self.copies = False, list[bytes]()
         self.config = CodecConfig(SAMPLE_RATE, LATENT_SAMPLES // 2, 80, 2, channels, latents_per_payload)
         self._size, self._waiting = LATENT_SAMPLES * latents_per_payload, np.zeros((0, channels), np.float32)
 
@@ -50,7 +50,9 @@ class FakeEncoder:
         waiting = np.concatenate([self._waiting, pcm])
         whole = len(waiting) // self._size * self._size
         self._waiting = waiting[whole:]
-        return [fake_payload(*waiting[i : i + self._size].mean(0)) for i in range(0, whole, self._size)]
+        means = [waiting[i : i + self._size].mean(0) for i in range(0, whole, self._size)]
+        self.copies = [fake_payload(*(mean / 2)) for mean in means] if self.copying else []
+        return [fake_payload(*mean) for mean in means]
 
     def flush(self) -> list[bytes]:
         missing = -len(self._waiting) % self._size

@@ -50,16 +50,17 @@ async def relay(port: int = 0, rooms: frozenset[str] | None = None) -> AsyncIter
 
 
 def session(
-    port: int, sender: Sender | None = None, receiver: Receiver | None = None, *, as_json: bool = False
+    port: int, sender: Sender | None = None, receiver: Receiver | None = None, *, as_json: bool = False, take_copies: int = 0
 ) -> asyncio.Future[None]:
     name = "talker" if sender else "listener"
-    settings = LiveSettings(f"ws://127.0.0.1:{port}", "lobby", name, None, exit_when_done=True)
+    settings = LiveSettings(f"ws://127.0.0.1:{port}", "lobby", name, None, exit_when_done=True, take_copies=take_copies)
     reporter = Reporter(CLOCK, as_json=as_json)
     return asyncio.ensure_future(run_live(settings, CLOCK, reporter, sender, receiver, []))
 
 
-def sending(source: Source, duration_s: float | None = None) -> Sender:
-    return Sender(FakeModel(), source, EncodingSettings(bitrate_bps=6_000), CLOCK, duration_s=duration_s)
+def sending(source: Source, duration_s: float | None = None, redundancy: int = 0) -> Sender:
+    settings = EncodingSettings(bitrate_bps=6_000, redundancy=redundancy)
+    return Sender(FakeModel(), source, settings, CLOCK, duration_s=duration_s)
 
 
 def listening(sink: Sink) -> Receiver:
@@ -127,6 +128,30 @@ async def test_two_who_talk_hear_each_other() -> None:
             sender.stop()
         async with asyncio.timeout(WAIT_S):  # neither waits for the other to leave first
             await asyncio.gather(*talkers)
+
+
+async def test_copies_go_to_those_who_take_them_and_are_made_for_nobody_else() -> None:
+    """Sizes tell: a fake payload has 3 bytes, a copy in front of it adds 5."""
+    sender = sending(ToneSource(CLOCK, 16_000, 1), redundancy=1)
+    plain, mending = (listening(NullSink(CLOCK, 16_000, 1)) for _ in range(2))
+
+    def mean_bytes(receiver: Receiver, since: tuple[int, int]) -> float:
+        now = receiver.statistics()
+        return (now.payload_bytes - since[1]) / max(1, now.packets - since[0])
+
+    async with relay() as port:
+        sessions = [session(port, receiver=plain)]
+        await connected(plain)
+        sessions.append(session(port, sender))
+        await until(lambda: plain.statistics().packets > 10)
+        assert mean_bytes(plain, (0, 0)) == 3
+        sessions.append(session(port, receiver=mending, take_copies=4))
+        await until(lambda: mending.statistics().packets > 20)
+        assert mean_bytes(mending, (0, 0)) > 7
+        assert mean_bytes(plain, (0, 0)) == 3  # the relay takes them out
+        sender.stop()
+        async with asyncio.timeout(WAIT_S):
+            await asyncio.gather(*sessions)
 
 
 async def test_ctrl_c_says_goodbye(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from streamcodec.adaptive import AdaptivePlayout
 from streamcodec.errors import ConfigError, MalformedPacket
 from streamcodec.packet import SEQUENCE_MODULUS, Flags, Packet, PacketType, parse, serialize
 from streamcodec.playout import Arrival, Conceal, FixedPlayout, Play, PlayoutBuffer
-from streamcodec.redundancy import MAX_COPIES, CopyHistory, separate
+from streamcodec.redundancy import MAX_COPIES, CopyHistory, limited, separate
 from streamcodec.session import StreamStart
 from streamcodec_client.arrivals import ArrivalRecorder
 from test_receiver import Room
@@ -82,6 +82,18 @@ def test_whatever_bytes_come_they_are_split_or_refused(payload: bytes) -> None:
         return
     assert own.payload
     assert len(own.payload) + sum(len(c.payload) for c in copies) < len(payload)
+
+
+@given(st.binary(max_size=60), st.integers(0, MAX_COPIES))
+def test_a_relay_that_takes_copies_out_leaves_the_rest_as_it_was(payload: bytes, most: int) -> None:
+    coming = dataclasses.replace(packet(9), type=PacketType.AUDIO_WITH_COPIES, payload=payload)
+    try:
+        own, copies = separate(coming, SAMPLES)
+    except MalformedPacket:
+        with pytest.raises(MalformedPacket):
+            limited(serialize(coming), most)
+        return
+    assert separate(parse(limited(serialize(coming), most)), SAMPLES) == (own, [c for c in copies if c.sequence >= 9 - most])
 
 
 def adaptive() -> PlayoutBuffer:

@@ -1,10 +1,13 @@
 import pytest
 
-from streamcodec.packet import Flags, Packet, parse, serialize
+from streamcodec.errors import MalformedPacket
+from streamcodec.packet import Flags, Packet, PacketType, parse, serialize
+from streamcodec.redundancy import MAX_COPIES, join
 from streamcodec.session import (
     MAX_MESSAGE_BYTES,
     Capture,
     CloseCode,
+    CopiesWanted,
     Hello,
     Mute,
     Report,
@@ -334,3 +337,67 @@ def test_an_empty_room_is_forgotten_and_leaving_twice_is_leaving_once() -> None:
     rooms.leave(member)
     assert rooms.leave(member) == []
     assert rooms.rooms == {}
+
+
+def ear(rooms: Rooms, copies: int, name: str = "Lis") -> Member:
+    return rooms.join(Hello(Role.LISTEN, "a", name, copies=copies))[0]
+
+
+def wanted(member: Member) -> list[int]:
+    return [m.copies for m in drain(member) if isinstance(m, CopiesWanted)]
+
+
+def test_a_talker_learns_how_many_copies_its_listeners_take() -> None:
+    rooms = Rooms()
+    ada = talker(rooms)
+    assert wanted(ada) == []
+    modest, told = rooms.join(Hello(Role.LISTEN, "a", "Lis", copies=1))
+    assert ada in told
+    greedy = ear(rooms, 3)
+    ear(rooms, 0)
+    ear(rooms, 2)
+    assert wanted(ada) == [1, 3]
+    assert ada in rooms.leave(greedy)
+    assert rooms.leave(modest) == []  # another still takes as many
+    assert wanted(ada) == [2]
+    late = talker(rooms, name="Eve")
+    assert wanted(late) == [2]
+
+
+def test_nobody_sends_copies_for_itself() -> None:
+    rooms = Rooms()
+    ada = rooms.join(Hello(Role.BOTH, "a", "Ada", INFO, copies=4))[0]
+    assert wanted(ada) == []
+    bob = rooms.join(Hello(Role.BOTH, "a", "Bob", INFO, copies=2))[0]
+    assert (wanted(ada), wanted(bob)) == ([2], [4])
+    back, _ = rooms.join(Hello(Role.BOTH, "a", "Bob", INFO, resume=bob.session, copies=2))
+    assert (wanted(ada), wanted(back)) == ([], [4])
+
+
+def with_copies(copies: list[bytes]) -> bytes:
+    return serialize(Packet(Flags.VOICE, 9, 7, 2_240, join(copies, b"fine"), PacketType.AUDIO_WITH_COPIES))
+
+
+def test_each_listener_gets_the_copies_that_it_takes() -> None:
+    rooms = Rooms()
+    ada = talker(rooms)
+    ears = [ear(rooms, copies) for copies in range(MAX_COPIES + 1)]
+    for member in ears:
+        drain(member)
+    rooms.publish(ada, with_copies([b"", b"older", b"oldest"]), 0.0)
+    heard = [drain(member) for member in ears]
+    packets = [p for taken in heard for p in taken if isinstance(p, Packet)]
+    assert [p.type for p in packets] == [0, 0, 1, 1, 1]  # one that takes a single copy finds that this one is missing
+    assert {(p.sequence, p.capture_time, p.flags, p.stream) for p in packets} == {(7, 2_240, Flags.VOICE, ada.stream)}
+    assert [p.payload for p in packets[:3]] == [b"fine", b"fine", join([b"", b"older"], b"fine")]
+    assert packets[3].payload == packets[4].payload == join([b"", b"older", b"oldest"], b"fine")
+
+
+def test_copies_that_are_none_are_refused() -> None:
+    rooms = Rooms()
+    ada, lis = talker(rooms), listener(rooms)
+    drain(lis)
+    with pytest.raises(MalformedPacket, match="9 copies"):
+        rooms.publish(ada, serialize(Packet(Flags(0), 0, 0, 0, b"\x09lots", PacketType.AUDIO_WITH_COPIES)), 0.0)
+    assert drain(lis) == []
+    assert rooms.counters.packets_in == 0

@@ -12,7 +12,8 @@ import pytest
 from fakes import WAIT_S, FakeEncoder, FakeModel, ManualClock, MemoryTransport, ScriptedSource, fake_info, fake_payload
 from streamcodec.errors import AudioError
 from streamcodec.packet import Flags, Packet, parse
-from streamcodec.session import Report, Welcome
+from streamcodec.redundancy import separate
+from streamcodec.session import CopiesWanted, Report, Welcome
 from streamcodec_client.audio_io import Block
 from streamcodec_client.packetizer import Outgoing, Packetizer
 from streamcodec_client.ports import EncodingSettings
@@ -345,3 +346,40 @@ class StallingTransport(MemoryTransport):
         self.waiting = True
         await self.free.wait()
         return await super().send(datagram)
+
+
+def test_copies_are_made_while_somebody_takes_them() -> None:
+    encoder = FakeEncoder()
+    target = Packetizer(encoder, dataclasses.replace(fake_info(), redundancy=2), 16_000, 1, ManualClock())
+    made: list[bool] = []
+
+    def carried(numbers: range, wanted: int) -> list[int]:
+        target.want_copies(wanted)
+        out = push(target, numbers)
+        made.append(bool(encoder.copies))
+        return [len(separate(o.packet, 320)[1]) for o in out]
+
+    assert carried(range(6), 0) == [0, 0, 0]
+    assert carried(range(6, 14), 4) == [0, 1, 2, 2]  # never more than were announced
+    assert carried(range(14, 20), 1) == [1, 1, 1]
+    assert carried(range(20, 26), 0) == [0, 0, 0]
+    assert made == [False, True, True, False]
+
+
+async def test_a_talker_heeds_what_is_wanted_of_it() -> None:
+    encoder = FakeEncoder()
+    model = FakeModel()
+    model.encoder = lambda settings: encoder  # type: ignore[method-assign,assignment]
+    settings = dataclasses.replace(SETTINGS, redundancy=2)
+    sender = Sender(model, ScriptedSource([]), settings, ManualClock())
+    assert sender.info.redundancy == 2
+    sender.connected(WELCOME, 1)
+    assert not encoder.copying
+    sender.message(CopiesWanted(1))
+    assert encoder.copying
+    sender.connected(WELCOME, 2)  # whoever listens now has not been counted yet
+    assert not encoder.copying
+    plain = Sender(model, ScriptedSource([]), SETTINGS, ManualClock())
+    plain.connected(WELCOME, 1)
+    plain.message(CopiesWanted(4))
+    assert not encoder.copying

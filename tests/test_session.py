@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from streamcodec.errors import MalformedMessage
 from streamcodec.session import (
     Capture,
+    CopiesWanted,
     Error,
     Hello,
     Mute,
@@ -28,6 +29,7 @@ PROTOCOL = Path(__file__).parents[1] / "docs" / "protocol.md"
 INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 5, 6_000)
 MESSAGES = [
     Hello(Role.LISTEN, "lobby"),
+    Hello(Role.LISTEN, "lobby", copies=4),
     Hello(Role.BOTH, "lobby", "Ada", INFO),
     Welcome("s1", "lobby", 3, (StreamStart(2, "Bob", INFO),), 2, 1),
     Welcome("s1", "lobby", None, (), 0, 1),
@@ -36,6 +38,7 @@ MESSAGES = [
     StreamUpdate(INFO),
     Report(2, {"lost": 1, "buffer_ms": 61.5}, "Bob"),
     Time(5_120.25, 88_042.5),
+    CopiesWanted(2),
     Capture(320, 88_040.0, 3),
     Mute(True, 4),
     Error(4404, "no room cellar"),

@@ -39,6 +39,7 @@ class LiveSettings:
     duration_s: float | None  # of listening; a sender counts its source's samples
     exit_when_done: bool
     impairment: Impairment | None = None
+    take_copies: int = 0  # of how many packets before one, where talkers offer them
 
 
 class _Announcer:
@@ -130,7 +131,8 @@ async def run_live(
 
 def _hello(settings: LiveSettings, sender: Sender | None, receiver: Receiver | None) -> Hello:
     role = Role.BOTH if sender and receiver else Role.TALK if sender else Role.LISTEN
-    return Hello(role=role, room=settings.room, name=settings.name, stream_info=sender.info if sender else None)
+    info = sender.info if sender else None
+    return Hello(role=role, room=settings.room, name=settings.name, stream_info=info, copies=settings.take_copies)
 
 
 def _all_said(settings: LiveSettings, sending: asyncio.Future[None] | None, receiver: Receiver | None) -> bool:

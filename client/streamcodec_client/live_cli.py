@@ -21,7 +21,7 @@ from .audio_io import SINK_FORMS, SOURCE_FORMS, Sink, Source, pick_sink, pick_so
 from .clock import MonotonicClock
 from .impair import from_options
 from .live import LiveSettings, run_live
-from .options import bitrate_or_quality, codec_options, dtx_option, rate_options, redundancy_option
+from .options import bitrate_or_quality, codec_options, dtx_option, rate_options, redundancy_option, take_copies_option
 from .ports import Codec, EncodingSettings, load_codec
 from .receiver import Receiver
 from .relay_url import check_url
@@ -171,6 +171,7 @@ def send(
 @_session_options
 @_sink_options
 @_audio_options
+@take_copies_option
 @click.option("--record-trace", type=TRACE_PATH, metavar="FILE", help="When packets arrived, CSV, for `bench network --trace`.")
 @click.option("--sim-loss", default=0.0, metavar="PERCENT", help="Lose so many packets, in bursts of three.")
 @click.option("--sim-jitter", default=0.0, metavar="MS", help="Delay packets by a normal jitter of this standard deviation.")
@@ -190,6 +191,7 @@ def listen(
     device: str | None,
     rate: int | None,
     channels: int | None,
+    take_copies: int,
     record_trace: Path | None,
     sim_loss: float,
     sim_jitter: float,
@@ -200,7 +202,8 @@ def listen(
     """Play, or record, what is said in a room. Several talkers are mixed."""
     clock = MonotonicClock()
     settings = _settings(url, room, name, duration, exit_when_done)
-    settings = dataclasses.replace(settings, impairment=from_options(sim_loss, sim_jitter, sim_drift))
+    impairment = from_options(sim_loss, sim_jitter, sim_drift)
+    settings = dataclasses.replace(settings, impairment=impairment, take_copies=take_copies)
     _check_stdout(sink, as_json)
     with ExitStack() as opened:
         codec = load_codec(model, codec_device)  # first: a wrong name must not cost the recording that the sink overwrites
@@ -222,6 +225,7 @@ def listen(
 @rate_options
 @dtx_option
 @redundancy_option
+@take_copies_option
 @codec_options
 def talk(
     url: str,
@@ -247,12 +251,13 @@ def talk(
     bitrate: float | None,
     dtx: bool,
     redundancy: int,
+    take_copies: int,
     model: str | None,
     codec_device: str,
 ) -> None:
     """Send and listen at once, over one connection."""
     clock = MonotonicClock()
-    settings = _settings(url, room, name, duration, exit_when_done)
+    settings = dataclasses.replace(_settings(url, room, name, duration, exit_when_done), take_copies=take_copies)
     rates = bitrate_or_quality(bitrate, quality)
     _check_stdout(sink, as_json)
     _check_not_same(source, sink)

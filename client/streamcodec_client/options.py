@@ -61,7 +61,20 @@ def redundancy_option(command: Callable[..., Any]) -> Callable[..., Any]:
         default=0,
         show_default=True,
         metavar="N",
-        help=f"Packets carry coarser copies (3 kbit/s) of the N before them, up to {MAX_COPIES}: for networks that lose packets.",
+        help=f"Offer coarser copies (3 kbit/s) of the N packets before each, up to {MAX_COPIES}: for networks that lose packets. "
+        "They are sent while somebody in the room takes them.",
+    )(command)
+
+
+def take_copies_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--take-copies: how many of those that talkers offer."""
+    return click.option(
+        "--take-copies",
+        type=click.IntRange(0, MAX_COPIES),
+        default=MAX_COPIES,
+        show_default=True,
+        metavar="N",
+        help="Of the copies of earlier packets that a talker offers (its --redundancy) take so many; 0: none.",
     )(command)
 
 

@@ -48,6 +48,7 @@ class Packetizer:
         self._encoder, self._info, self._clock, self._activity = encoder, info, clock, activity
         self._gate: DtxGate[Outgoing] = DtxGate(info.packet_samples * 1000 / info.sample_rate)
         self._history = CopyHistory(info.redundancy, info.packet_samples)
+        self.want_copies(0)
         self._unjudged = np.zeros((0, info.channels), np.float32)  # what the encoder has and has made no packet of
         self.silent = 0  # packets left out
         self._source_rate = source_rate
@@ -62,6 +63,11 @@ class Packetizer:
         self._packet_start = 0  # capture time of the packet that is being filled
         self._captured_ns = 0
         self.lost_samples = self.unconnected_samples = self.invalid_samples = 0  # at the source's rate
+
+    def want_copies(self, copies: int) -> None:
+        """Packets carry so many from now on, as far as the stream's info announced them. May be called from any thread."""
+        self._history.wanted = copies
+        self._encoder.copying = copies > 0 and self._info.redundancy > 0
 
     def push(self, block: Block, connection: int | None) -> list[Outgoing]:
         """Without a connection the block is dropped. A new connection begins with a fresh encoder: what was said in between, and

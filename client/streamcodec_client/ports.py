@@ -23,7 +23,7 @@ class EncodingSettings:
     capped: bool = False
     channels: int = 1
     latents_per_payload: int = 1
-    redundancy: int = 0  # of how many packets before it each carries a coarser copy
+    redundancy: int = 0  # of how many packets before it each carries a coarser copy, where listeners take them
 
 
 class Encoder(Protocol):
@@ -32,9 +32,12 @@ class Encoder(Protocol):
     @property
     def config(self) -> CodecConfig: ...
 
+    copying: bool
+    """Whether coarser payloads are made beside the others. They cost another run of the network."""
+
     @property
     def copies(self) -> list[bytes]:
-        """Coarser payloads of what `encode` or `flush` gave last; empty without redundancy."""
+        """Coarser payloads of what `encode` or `flush` gave last."""
         ...
 
     def encode(self, pcm: Pcm) -> list[bytes]: ...

@@ -13,7 +13,7 @@ import numpy as np
 
 from streamcodec.config import CodecConfig
 from streamcodec.packet import SEQUENCE_MODULUS, Flags, serialize
-from streamcodec.session import Capture, Message, Mute, Report, StreamInfo, Welcome
+from streamcodec.session import Capture, CopiesWanted, Message, Mute, Report, StreamInfo, Welcome
 
 from .audio_io import Block, Source
 from .clock import Clock, milliseconds
@@ -210,6 +210,7 @@ class Sender:
         return tuple(sorted(reports, key=lambda r: (-(r.concealed_percent or 0.0), r.mos or 5.0)))
 
     def connected(self, welcome: Welcome, connection: int) -> None:
+        self._packetizer.want_copies(0)  # until the relay has said for how many there are takers
         self._connection = connection
         self._met_relay.set()
 
@@ -220,7 +221,9 @@ class Sender:
         """A talker hears nothing."""
 
     def message(self, message: Message) -> None:
-        """What listeners report is shown. It will steer the bit rate one day."""
+        """What listeners report is shown, and will steer the bit rate one day; copies go to those who take them."""
+        if isinstance(message, CopiesWanted):
+            self._packetizer.want_copies(message.copies)
         if isinstance(message, Report):
             self._reports.pop(message.name, None)
             self._reports[message.name] = self._clock.now_ns(), message.statistics

@@ -197,11 +197,12 @@ class Relay:
     def _relay(self, member: Member, datagram: bytes) -> None:
         try:
             check(datagram)
+            woken = self.rooms.publish(member, datagram, _now_ms())
         except UnsupportedVersion as error:
             raise Refused(CloseCode.VERSION, str(error)) from error
         except MalformedPacket as error:
             raise Refused(CloseCode.MALFORMED, str(error)) from error
-        self._wake(self.rooms.publish(member, datagram, _now_ms()))
+        self._wake(woken)
 
     async def _write(self, member: Member, connection: ServerConnection) -> None:
         """Alone with one connection: a listener that reads nothing holds up this task and no other."""

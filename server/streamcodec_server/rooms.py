@@ -9,9 +9,11 @@ from collections.abc import Iterable
 
 from streamcodec.errors import MalformedMessage, StreamcodecError
 from streamcodec.packet import restamp
+from streamcodec.redundancy import MAX_COPIES, limited
 from streamcodec.session import (
     Capture,
     CloseCode,
+    CopiesWanted,
     Hello,
     Message,
     Mute,
@@ -130,6 +132,8 @@ class Member:
         self.stream: int | None = None
         self.info: StreamInfo | None = None
         self.muted = False
+        self.copies = 0  # of how many packets before one it takes copies
+        self.copies_wanted = 0  # of its own packets, as it has been told
         self.reports, self.reports_since_ms = 0, 0.0
         self.room: Room | None = None
 
@@ -140,6 +144,20 @@ class Room:
     def __init__(self, name: str) -> None:
         self.name = name
         self.members: dict[Member, None] = {}  # an ordered set: who came first is told first
+        self._takers = [0] * (MAX_COPIES + 1)  # listeners by the number of copies that they take
+
+    def add(self, member: Member) -> None:
+        self.members[member] = None
+        self._takers[member.copies] += member.role.listens
+
+    def remove(self, member: Member) -> None:
+        del self.members[member]
+        self._takers[member.copies] -= member.role.listens
+
+    def copies_wanted(self, talker: Member) -> int:
+        """The most copies that any of its listeners takes."""
+        own = talker.copies if talker.role.listens else None
+        return max((n for n, takers in enumerate(self._takers) if takers > (n == own)), default=0)
 
     def listeners(self, but: Member | None = None) -> Iterable[Member]:
         return (m for m in self.members if m.role.listens and m is not but)
@@ -182,7 +200,7 @@ class Rooms:
         if hello.role.listens and listeners >= self.limits.max_listeners:
             raise self._refusal(CloseCode.TRY_AGAIN_LATER, f"room {hello.room} has {listeners} listeners: that is all it takes")
         member = Member(hello.role, hello.name, Mailbox(self.limits, self.counters))
-        member.room = room
+        member.room, member.copies = room, hello.copies if hello.role.listens else 0
         streams = [StreamStart(t.stream, t.name, t.info) for t in talkers if t.stream is not None and t.info is not None]
         told: list[Member] = [member]
         if hello.role.talks:
@@ -191,7 +209,7 @@ class Rooms:
             self._streams.add(member.stream)
             self._talking[member.session] = member
         self._rooms[room.name] = room
-        room.members[member] = None
+        room.add(member)
         talking, listening = len(talkers) + hello.role.talks, listeners + hello.role.listens
         welcome = Welcome(member.session, room.name, member.stream, (), talking, listening)
         for text in _introduce(welcome, streams):
@@ -201,7 +219,7 @@ class Rooms:
                 member.mailbox.put_control(serialize_message(Mute(muted=True, stream=talker.stream)))
         if member.stream is not None and member.info is not None:
             told += self._tell(room.listeners(but=member), StreamStart(member.stream, member.name, member.info))
-        return member, told
+        return member, told + self._tell_wanted(room)
 
     def leave(self, member: Member) -> list[Member]:
         """Leaving twice is leaving once."""
@@ -209,27 +227,31 @@ class Rooms:
         self.overflowed.discard(member)
         if room is None:
             return []
-        del room.members[member]
+        room.remove(member)
         if not room.members:
             del self._rooms[room.name]
+        told = self._tell_wanted(room)
         if member.stream is None:
-            return []
+            return told
         self._forget(member)
         self._departed[member.session] = room.name, member.stream
         if len(self._departed) > MAX_DEPARTED:
             del self._departed[next(iter(self._departed))]
-        return self._tell(room.listeners(), StreamEnd(member.stream))
+        return told + self._tell(room.listeners(), StreamEnd(member.stream))
 
     def publish(self, member: Member, datagram: bytes, now_ms: float) -> list[Member]:
-        """A checked media datagram from a talker -> listeners to wake. Raises Refused for a member that only listens."""
+        """A checked media datagram from a talker -> listeners to wake. Raises Refused for a member that only listens, and
+        MalformedPacket for copies that are none.
+        """
         if member.stream is None or member.room is None:
             raise self._refusal(CloseCode.POLICY_VIOLATION, "this connection listens: it may not send media")
+        stamped = restamp(datagram, member.stream)
+        forms = [limited(stamped, most) for most in range(MAX_COPIES + 1)]  # by the number of copies that a listener takes
         self.counters.packets_in += 1
         self.counters.bytes_in += len(datagram)
-        stamped = restamp(datagram, member.stream)
         woken = []
         for listener in member.room.listeners(but=member):
-            if not listener.mailbox.put_media(stamped, now_ms):
+            if not listener.mailbox.put_media(forms[listener.copies], now_ms):
                 self.overflowed.add(listener)
             woken.append(listener)
         return woken
@@ -265,7 +287,7 @@ class Rooms:
     def _replace(self, before: Member) -> int | None:
         """Takes a member out without a goodbye -> the number of its stream."""
         assert before.room is not None
-        del before.room.members[before]
+        before.room.remove(before)
         before.room = None  # leaving later, it leaves nothing
         self.overflowed.discard(before)
         self.replaced.add(before)
@@ -304,6 +326,16 @@ class Rooms:
                 self._streams.add(self._next_stream)
                 return self._next_stream
         raise self._refusal(CloseCode.TRY_AGAIN_LATER, f"all {STREAM_NUMBERS} stream numbers are taken")
+
+    def _tell_wanted(self, room: Room) -> list[Member]:
+        """Each talker, where the number of copies that its listeners take has changed."""
+        told = []
+        for talker in room.talkers():
+            wanted = room.copies_wanted(talker)
+            if wanted != talker.copies_wanted:
+                talker.copies_wanted = wanted
+                told += self._tell([talker], CopiesWanted(wanted))
+        return told
 
     def _tell(self, members: Iterable[Member], message: Message) -> list[Member]:
         text, told = serialize_message(message), []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -70,7 +71,7 @@ def load_corpus(folder: Path, sample_rate: int, cache: Path, progress: bool = Tr
         good = [r for r in results if not isinstance(r, AudioError)]
         if not good:
             raise AudioError(f"none of the {len(files)} files below {folder} could be read")
-        partial = path.with_suffix(".partial.npy")
+        partial = path.with_suffix(f".{os.getpid()}.partial.npy")  # two runs may share a cache
         np.save(partial, np.concatenate(good))
         partial.rename(path)
     pcm: NDArray[np.int16] = np.load(path, mmap_mode="r")
