@@ -317,9 +317,9 @@ def test_a_listener_may_not_talk() -> None:
 def test_limits_say_what_is_full() -> None:
     rooms = Rooms(RoomLimits(max_talkers=1, max_listeners=1, max_rooms=1))
     talker(rooms), listener(rooms)
-    for join in (lambda: talker(rooms), lambda: listener(rooms), lambda: listener(rooms, "b")):
+    for enter in (lambda: talker(rooms), lambda: listener(rooms), lambda: listener(rooms, "b")):
         with pytest.raises(Refused, match="that is all it takes"):
-            join()
+            enter()
     assert rooms.counters.refused == 3
 
 

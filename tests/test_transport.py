@@ -215,6 +215,29 @@ async def test_a_relay_that_dies_is_reconnected_to_and_nothing_is_replayed(relay
     await client.ends()
 
 
+async def test_a_session_that_goes_on_sends_at_once(relay: StandInRelay) -> None:
+    """The welcome would be a round trip more of silence."""
+    client = Client(relay)
+    assert await client.diary.next() == ("connected", 1)
+    await relay.received.get()
+    relay.silences = 1
+    assert relay.connection is not None
+    relay.connection.transport.abort()
+    assert (await client.diary.next())[0] == "disconnected"
+    hello = await relay.received.get()
+    assert isinstance(hello, str)
+    assert parse_message(hello) == dataclasses.replace(HELLO, resume="session")
+    async with asyncio.timeout(WAIT_S):
+        while client.transport.connection is None:
+            await asyncio.sleep(0.001)
+    assert client.transport.connection == 2
+    assert await client.transport.send(b"before the welcome")
+    # That relay says nothing: the next connection has a number of its own, so that encoders begin anew with it.
+    assert await client.diary.next() == ("connected", 3)
+    client.transport.close()
+    await client.ends()
+
+
 class Forwarder:
     """Between client and relay: while it hangs, its connections pass nothing on, and new ones are let through."""
 
@@ -442,7 +465,7 @@ async def test_a_relay_that_lets_us_in_no_more_is_left_soon(relay: StandInRelay,
     relay.silences = 2
     relay.connection.transport.abort()
     assert (await client.diary.next())[0] == "disconnected"
-    assert await client.diary.next() == ("connected", 2)
+    assert await client.diary.next() == ("connected", 4)  # those of no welcome have numbers too
     assert relay.silences == 0
     client.transport.close()
     await client.ends()

@@ -142,7 +142,7 @@ class Sender:
         self._packetizer = Packetizer(self._encoder, self.info, source.sample_rate, source.channels, clock, activity)
         self._queue = SendQueue()
         self._wake = asyncio.Event()
-        self._connection: int | None = None  # written by the event loop, read by the worker
+        self._transport: Transport | None = None
         self._met_relay = threading.Event()
         self._stopping = threading.Event()
         self._position = 0
@@ -156,6 +156,7 @@ class Sender:
 
         Raises AudioError when the source fails, and whatever makes sending impossible.
         """
+        self._transport = transport
         loop = asyncio.get_running_loop()
 
         def post(outgoing: Outgoing) -> None:
@@ -211,11 +212,10 @@ class Sender:
 
     def connected(self, welcome: Welcome, connection: int) -> None:
         self._packetizer.want_copies(0)  # until the relay has said for how many there are takers
-        self._connection = connection
         self._met_relay.set()
 
     def disconnected(self, reason: str) -> None:
-        self._connection = None
+        """The transport says so as well, to whoever asks for its connection."""
 
     def media(self, datagram: bytes, received_ns: int) -> None:
         """A talker hears nothing."""
@@ -269,7 +269,8 @@ class Sender:
             surplus_ns = (len(block.pcm) - wanted) * NS // self._source.sample_rate
             block = dataclasses.replace(block, pcm=block.pcm[:wanted], captured_ns=block.captured_ns - surplus_ns)
         self._position = block.position + len(block.pcm)
-        for outgoing in self._packetizer.push(block, self._connection):
+        assert self._transport is not None
+        for outgoing in self._packetizer.push(block, self._transport.connection):
             post(outgoing)
 
     def _accept(self, outgoing: Outgoing) -> None:

@@ -30,7 +30,7 @@ WRITE_LIMIT_BYTES = 256
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.1, 5.0
 EAGER_BACKOFF_S, EAGER_S = 0.6, 60.0  # the longest in the first minute without a relay: somebody is waiting in mid-sentence
 # A lost SYN is repeated after 1, 3, 7 s: another attempt beside it finds a network that is back sooner.
-STAGGER_S, MOST_ATTEMPTS = 0.1, 20
+STAGGER_S, MOST_ATTEMPTS = 0.05, 40
 REACHED_S = 1.0  # one that has reached a relay, which is slow to answer, is left so long alone: a crowd would make it slower
 STEADY_S = 5.0  # a connection that held for so long earns a quick reconnect
 OPEN_TIMEOUT_S, CLOSE_TIMEOUT_S = 5.0, 1.0
@@ -62,7 +62,7 @@ class TransportListener(Protocol):
     """Called on the event loop: must return at once."""
 
     def connected(self, welcome: Welcome, connection: int) -> None:
-        """`connection` counts from 1."""
+        """`connection` is 1 at first, and higher each time."""
         ...
 
     def disconnected(self, reason: str) -> None: ...
@@ -77,7 +77,9 @@ class Transport(Protocol):
 
     @property
     def connection(self) -> int | None:
-        """Number of the connection that is up; None while there is none."""
+        """Number of the connection that takes what is sent; None while there is none. Where a session goes on, it takes so before
+        the relay has welcomed us again: that would be a round trip more of silence.
+        """
         ...
 
     @property
@@ -110,14 +112,15 @@ class RelayTransport:
         self._proxy: Literal[True] | None = None if is_loopback(parts.hostname or "") else True
         self._closing = asyncio.Event()
         self._socket: ClientConnection | None = None
+        self._resuming: ClientConnection | None = None  # has said hello for a session that goes on, and not been welcomed yet
         self._successor: ClientConnection | None = None  # open, and has not said hello
-        self._connections = 0
+        self._connections = self._welcomes = 0
         self._complaint = ""  # what the relay said before it closed
         self.tls = parts.scheme == "wss"
 
     @property
     def connection(self) -> int | None:
-        return self._connections if self._socket is not None else None
+        return self._connections if (self._socket or self._resuming) is not None else None
 
     async def run(self) -> None:
         """Returns after `close`, or when the relay ends the session with 1000. Raises ConnectionRefused where trying again is
@@ -150,10 +153,11 @@ class RelayTransport:
         return await self._write(serialize_message(message))
 
     async def _write(self, frame: bytes | str) -> bool:
-        if self._socket is None:
+        socket_ = self._socket or self._resuming
+        if socket_ is None:
             return False
         try:
-            await self._socket.send(frame)
+            await socket_.send(frame)
         except ConnectionClosed:
             return False
         return True
@@ -162,7 +166,7 @@ class RelayTransport:
         failures = 0
         began_ns = alone_since_ns = self._clock.now_ns()
         while not self._closing.is_set():
-            attempt_ns, connections = self._clock.now_ns(), self._connections
+            attempt_ns, welcomes = self._clock.now_ns(), self._welcomes
             try:
                 reason = await self._one_connection()
             except (OSError, TimeoutError, InvalidHandshake, InvalidProxy) as error:
@@ -170,15 +174,15 @@ class RelayTransport:
             if reason is None:
                 return
             now_ns = self._clock.now_ns()
-            if self._connections != connections:
+            if self._welcomes != welcomes:
                 alone_since_ns = now_ns
             if self._successor is not None:
                 failures = 0
                 continue
-            if not self._connections and now_ns - began_ns >= self._first_connection_s * 1e9:
+            if not self._welcomes and now_ns - began_ns >= self._first_connection_s * 1e9:
                 what = f"not let in at {self._url}" if self._complaint else f"no relay at {self._url}"
                 raise ConnectionRefused(f"{what}: {reason} (tried for {self._first_connection_s:g} s)")
-            failures = 0 if self._connections and now_ns - attempt_ns >= STEADY_S * 1e9 else failures + 1
+            failures = 0 if self._welcomes and now_ns - attempt_ns >= STEADY_S * 1e9 else failures + 1
             most_s = EAGER_BACKOFF_S if now_ns - alone_since_ns < EAGER_S * 1e9 else LONGEST_BACKOFF_S
             longest_s = min(most_s, FIRST_BACKOFF_S * 2 ** min(failures, 10))
             await asyncio.sleep(longest_s * (0.5 + 0.5 * self._jitter()))
@@ -274,7 +278,10 @@ class RelayTransport:
             if socket_.subprotocol != SUBPROTOCOL:
                 raise ConnectionRefused(f"{self._url} does not speak {SUBPROTOCOL}", 1002)
             await socket_.send(serialize_message(self._hello))
-            async with asyncio.timeout(WELCOME_AGAIN_S if self._connections else OPEN_TIMEOUT_S):
+            if self._welcomes:
+                self._connections += 1
+                self._resuming = socket_
+            async with asyncio.timeout(WELCOME_AGAIN_S if self._welcomes else OPEN_TIMEOUT_S):
                 while self._socket is None:
                     self._expect_welcome(socket_, await socket_.recv())
             await self._listen(socket_)
@@ -283,6 +290,7 @@ class RelayTransport:
         except ConnectionClosed as closed:
             reason = self._ending(closed)
         finally:
+            self._resuming = None
             if self._socket is not None:
                 self._socket = None
                 ending = "we said goodbye" if self._closing.is_set() else reason or "the relay ended the session"
@@ -308,8 +316,9 @@ class RelayTransport:
             self._complaint = message.message
         if not isinstance(message, Welcome):
             return
-        self._socket = socket_
-        self._connections += 1
+        self._connections += self._resuming is None
+        self._welcomes += 1
+        self._socket, self._resuming = socket_, None
         self._hello = dataclasses.replace(self._hello, resume=message.session)
         for listener in self._listeners:
             listener.connected(message, self._connections)
