@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import secrets
 import socket
 import ssl
@@ -221,8 +222,7 @@ class RelayTransport:
         what it is given. Where none is left, or one has had all of its time, raises what it raised: it is the back-off's turn.
         """
         pending: set[asyncio.Task[ClientConnection]] = set()
-        begun = asyncio.get_running_loop().time() - STAGGER_S
-        apart_s = STAGGER_S
+        begun, apart_s = -math.inf, STAGGER_S
 
         def reached() -> None:
             nonlocal apart_s

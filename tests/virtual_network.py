@@ -1,0 +1,174 @@
+"""An event loop whose time is simulated, and whose TCP connections lead over one link that delays and breaks. What waits, waits no
+real time, and every run is the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Callable, Sequence
+from typing import Any
+
+FIRST_RTO_S = 0.2  # Linux's least; doubled with every repetition
+SYN_REPEATS_S = (0.0, 1.0, 3.0, 7.0, 15.0, 31.0)
+MOST_REPEATS = 12
+TURN_S = 1e-7  # what a turn of the loop takes at least: a wait that is too short to count must end all the same
+
+Outage = tuple[float, float]  # s: from, to
+
+
+class _Selector(selectors.SelectSelector):
+    """Nothing ever comes from outside: instead of waiting, time passes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if not ready:
+            if timeout is None:
+                raise RuntimeError("nothing is left that could happen: the test would hang")
+            self.now_s += max(TURN_S, timeout)
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """`delay_s` one way; within `outages` nothing gets through, and TCP repeats what it holds."""
+
+    def __init__(self, delay_s: float, outages: Sequence[Outage] = ()) -> None:
+        self._virtual = _Selector()
+        super().__init__(self._virtual)
+        self.delay_s, self.outages = delay_s, outages
+        self._servers: dict[int, Callable[[], asyncio.Protocol]] = {}
+
+    def time(self) -> float:
+        return self._virtual.now_s
+
+    def up(self, at_s: float) -> bool:
+        return not any(start <= at_s < end for start, end in self.outages)
+
+    async def create_server(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
+        self._servers[port] = factory
+        return _Server(lambda: self._servers.pop(port, None))
+
+    async def create_connection(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
+        """As TCP does: a SYN that gets lost is repeated after 1, 3, 7 s."""
+        began = self.time()
+        for after_s in SYN_REPEATS_S:
+            await asyncio.sleep(began + after_s - self.time())
+            if not self.up(self.time()):
+                continue
+            await asyncio.sleep(2 * self.delay_s)
+            if (accept := self._servers.get(port)) is None:
+                raise ConnectionRefusedError(111, "connection refused")
+            near, far = factory(), accept()
+            here, there = _Transport(self, near), _Transport(self, far)
+            here.peer, there.peer = there, here
+            far.connection_made(there)
+            near.connection_made(here)
+            return here, near
+        raise TimeoutError
+
+
+class _Server:
+    """What websockets asks of an asyncio.Server."""
+
+    sockets: tuple[Any, ...] = ()
+
+    def __init__(self, stop: Callable[[], Any]) -> None:
+        self.close = stop
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    def is_serving(self) -> bool:
+        return True
+
+    async def start_serving(self) -> None:
+        """It does."""
+
+    async def wait_closed(self) -> None:
+        """It is."""
+
+
+class _Socket:
+    def setsockopt(self, *_: Any) -> None:
+        """Buffers are as long as they need to be."""
+
+
+class _Transport(asyncio.Transport):
+    """One end of a connection. Bytes arrive in order; what is written while the link is down waits for a repetition, with all that
+    is written after it.
+    """
+
+    def __init__(self, loop: VirtualLoop, protocol: asyncio.Protocol) -> None:
+        super().__init__({"socket": _Socket(), "peername": ("virtual", 0), "sockname": ("virtual", 0)})
+        self._loop, self._protocol = loop, protocol
+        self.peer: _Transport
+        self._closing = self._lost = False
+        self._sent_by = 0.0  # when the last of what was written got onto the link
+
+    def write(self, data: Any) -> None:
+        if not self._lost and self._closing is False:
+            self._carry(self.peer.receive, bytes(data))
+
+    def _carry(self, deliver: Callable[..., None], *arguments: Any) -> None:
+        sent = max(self._loop.time(), self._sent_by + TURN_S)  # timers of one time have no order
+        wait = FIRST_RTO_S + 2 * self._loop.delay_s
+        for _ in range(MOST_REPEATS):
+            if self._loop.up(sent):
+                break
+            sent, wait = sent + wait, 2 * wait
+        self._sent_by = sent
+        self._loop.call_at(sent + self._loop.delay_s, deliver, *arguments)
+
+    def receive(self, data: bytes) -> None:
+        if not self._lost:
+            self._protocol.data_received(data)
+
+    def finished(self) -> None:
+        """The other end has nothing more to say."""
+        if not self._lost:
+            self._protocol.eof_received()
+            self.close()
+
+    def reset(self) -> None:
+        """The other end is gone."""
+        self._lose()
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            self._carry(self.peer.finished)
+            self._loop.call_soon(self._lose)
+
+    def abort(self) -> None:
+        if not self._lost:
+            self._closing = True
+            if self._loop.up(self._loop.time()):  # a reset is sent once
+                self._loop.call_later(self._loop.delay_s, self.peer.reset)
+            self._loop.call_soon(self._lose)
+
+    def _lose(self) -> None:
+        if not self._lost:
+            self._lost = self._closing = True
+            self._protocol.connection_lost(None)
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        """Nobody here reads slowly."""
+
+    def resume_reading(self) -> None:
+        """Nor was paused."""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """There is room for everything."""
+
+    def get_write_buffer_size(self) -> int:
+        return 0
