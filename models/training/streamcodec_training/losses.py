@@ -15,6 +15,9 @@ ALWAYS_JUDGED = 512
 BARK_STEP = 0.5
 ZWICKER = 0.23  # loudness grows with this power of the sound's power
 LISTENING_LEVEL = 10**7.9  # 79 dB SPL: what a whole segment is played at
+SPLIT_SECOND_S = 0.32  # what P.862 hears as one, by its worst frames
+WORST_FRAMES = 6  # the power of its mean over them
+LEAST_DISTURBANCE = 1e-3
 SILENCE = 1e-6  # mean power below which a segment is not turned up
 MASKED_SHARE = 0.25
 ENVELOPE_RATE = 1_000
@@ -23,6 +26,7 @@ REPETITION_BANDS_HZ = ((1_500, 3_000), (3_000, 5_000), (5_000, 8_001))
 QUIET = 1e-8  # mean power of a band in a window below which nothing is heard to repeat itself
 SWINGS_HZ = (30.0, 220.0)
 SWING_WIDTH_HZ = 1.5
+JUDGED_MULTIPLES = 2  # of the packet rate: the frame rate is the second
 COMPRESSION = -0.35  # |X|^2 to this power times X is X compressed to |X|^0.3
 
 
@@ -69,7 +73,8 @@ class LoudnessDisturbance(nn.Module):
     the ear, and PESQ, hear in loudness.
 
     Source: the psychoacoustic model of ITU-T P.862 (Rix et al. 2001) without its alignment and level tracking: Bark bands,
-    threshold in quiet (Terhardt 1979), Zwicker's loudness, a dead zone for what is masked, and extra weight for what was added.
+    threshold in quiet (Terhardt 1979), Zwicker's loudness, a dead zone for what is masked, extra weight for what was added, and
+    means of sixth powers over a third of a second: its worst frames are what is remembered.
     """
 
     def __init__(self, sample_rate: int, length: int) -> None:
@@ -81,6 +86,7 @@ class LoudnessDisturbance(nn.Module):
         bands = bands[:, bands.sum(0) > 0]
         centre = (hz[:, None] * bands).sum(0) / bands.sum(0) / 1000
         quiet_db = 3.64 * centre**-0.8 - 6.5 * torch.exp(-0.6 * (centre - 3.3) ** 2) + 1e-3 * centre**4
+        self.frames = round(SPLIT_SECOND_S * sample_rate * 4 / length)  # windows are a quarter of their length apart
         self.register_buffer("bands", bands * 2 / length, persistent=False)
         self.register_buffer("quiet", 10 ** (quiet_db / 10), persistent=False)
 
@@ -96,7 +102,10 @@ class LoudnessDisturbance(nn.Module):
         added = ((got.detach() + 50) / (wanted + 50)) ** 1.2
         added = torch.where(added < 3, 0, added.clamp(max=12))
         frames = 0.277 * ((error.square().mean(-1) + 1e-4).sqrt() - 1e-2) + 0.121 * (error.abs() * added).mean(-1)
-        return frames.mean((0, 2))
+        frames = frames.clamp_min(LEAST_DISTURBANCE)
+        seconds = frames.unfold(-1, self.frames, self.frames // 2) if frames.shape[-1] > self.frames else frames[..., None, :]
+        worst = seconds.pow(WORST_FRAMES).mean(-1).pow(1 / WORST_FRAMES)
+        return worst.mean((0, 2)) - LEAST_DISTURBANCE
 
     @staticmethod
     def _loudness(power: Tensor, quiet: Tensor) -> Tensor:
@@ -192,8 +201,8 @@ class Buzz(nn.Module):
         return difference
 
     def _swing(self, x: Tensor) -> Tensor:
-        """[B, T] -> log of the power of the envelopes' swings relative to their means, at all of SWINGS_HZ together and at each
-        multiple of the packet rate, [bands, 1 + multiples].
+        """[B, T] -> log of the power of the envelopes' swings relative to their means, at all of SWINGS_HZ together and at the
+        packet rate and the frame rate, [bands, 3].
         """
         window = self.get_buffer("window")
         power = real_fft(x.unfold(-1, len(window), self.hop) * window).square().sum(-1)
@@ -205,7 +214,7 @@ class Buzz(nn.Module):
         swing = real_fft(envelope * unit_window(envelope.shape[2]).to(x)).square().sum(-1).mean(0)
         rate = torch.arange(swing.shape[-1], device=x.device) * (ENVELOPE_RATE / envelope.shape[2])
         everywhere = swing[:, (rate > SWINGS_HZ[0]) & (rate < SWINGS_HZ[1])].mean(1, keepdim=True)
-        multiples = torch.arange(1, int(SWINGS_HZ[1] / self.packet_hz) + 1, device=x.device) * self.packet_hz
+        multiples = torch.arange(1, JUDGED_MULTIPLES + 1, device=x.device) * self.packet_hz
         near = ((rate - multiples[:, None]).abs() <= SWING_WIDTH_HZ).to(x)
         at = swing @ (near / near.sum(1, keepdim=True)).T
         return torch.log(torch.cat([everywhere, at], 1) + 1e-6)

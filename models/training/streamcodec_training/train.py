@@ -63,7 +63,7 @@ class TrainingConfig:
     beta_low: float = 4.7e-4  # at quality 0 and 1 of voice-16k: a warm start from it stays on its axis
     beta_high: float = 1.9e-6
     draws: int = 1
-    loudness_weight: float = 0.6
+    loudness_weight: float = 0.35
     buzz_weight: float = 0.1
     repetition_weight: float = 0.5
     low_rates: float = 1.4
@@ -253,7 +253,10 @@ class Trainer:
         ramp = 1.0 if self.config.warm_start else min(1.0, 0.1 + self.clock.step / self.config.rate_ramp_steps)
         lagrangian = (distortion + ramp * beta * rate).mean()
         heard, meant = outputs[0].float()[:, overlap:], x[:, :-overlap]
-        buzz, repetition = self.buzz(heard, meant), self.repetition(heard, meant)
+        # Low qualities buzz more than high ones: judged together, the one half's excess would make up for the other's lack.
+        halves = quality.argsort().chunk(2)
+        buzz = torch.stack([self.buzz(heard[half], meant[half]) for half in halves]).mean()
+        repetition = self.repetition(heard, meant)
         loss = lagrangian + self.config.buzz_weight * buzz + self.config.repetition_weight * repetition
         judged: dict[str, Tensor] = {}
         if self.stage is not None:
