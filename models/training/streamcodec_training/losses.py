@@ -27,6 +27,7 @@ QUIET = 1e-8  # mean power of a band in a window below which nothing is heard to
 SWINGS_HZ = (30.0, 220.0)
 SWING_WIDTH_HZ = 1.5
 JUDGED_MULTIPLES = 2  # of the packet rate: the frame rate is the second
+FRAME_RATES_COUNT = 4.0  # times as much as all swings together
 COMPRESSION = -0.35  # |X|^2 to this power times X is X compressed to |X|^0.3
 
 
@@ -189,6 +190,8 @@ class Buzz(nn.Module):
         self.hop = sample_rate // ENVELOPE_RATE
         self.packet_hz = sample_rate / packet
         self.register_buffer("window", unit_window(2 * self.hop), persistent=False)
+        weights = torch.tensor([1.0, *[FRAME_RATES_COUNT] * JUDGED_MULTIPLES])
+        self.register_buffer("weights", weights / weights.sum(), persistent=False)
 
     def forward(self, output: Tensor, reference: Tensor) -> Tensor:
         """output and reference [B, T], aligned -> scalar: mean square of the difference in nepers of power.
@@ -197,8 +200,9 @@ class Buzz(nn.Module):
         """
         with torch.no_grad():
             meant = self._swing(reference)
-        difference: Tensor = (self._swing(output) - meant).square().mean()
-        return difference
+        difference = (self._swing(output) - meant).square().mean(0)
+        cost: Tensor = (difference * self.get_buffer("weights")).sum()
+        return cost
 
     def _swing(self, x: Tensor) -> Tensor:
         """[B, T] -> log of the power of the envelopes' swings relative to their means, at all of SWINGS_HZ together and at the
