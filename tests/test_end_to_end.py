@@ -9,7 +9,9 @@ import soundfile
 from click.testing import CliRunner
 
 from conftest import SPEECH
-from streamcodec.errors import AudioError
+from streamcodec.adaptive import DelayBounds
+from streamcodec.errors import AudioError, ConfigError
+from streamcodec_bench import outage
 from streamcodec_bench.cli import bench
 from streamcodec_bench.demo import demo
 from streamcodec_bench.live_session import SessionFailed, SessionPlan, run_session
@@ -61,3 +63,20 @@ def test_what_is_no_recording_is_refused_before_anything_starts(tmp_path: Path) 
         run_session(SessionPlan(tmp_path / "text.wav", tmp_path / "out"), lambda line: None)
     done = CliRunner().invoke(bench, ["latency", "--source", str(tmp_path / "text.wav")])
     assert isinstance(done.exception, AudioError)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("loss", "outage_s"), [(0.01, 0.0), (0.0, 3.0)])
+def test_a_session_over_a_link_that_loses_and_breaks(model_folder: Path, loss: float, outage_s: float) -> None:
+    """Real sockets over TUN devices, each IP packet delayed by 20 ms. How long it takes is for `bench link` to say."""
+    try:
+        report = outage.measure(SPEECH, 20.0, loss, outage_s, str(model_folder), 20_000)
+    except ConfigError as refused:
+        pytest.skip(str(refused))
+    # Talking goes on in an outage, to nobody.
+    assert report.packets >= (outage.BEFORE_S + outage.AFTER_S - 2) * 50
+    assert report.wanted.p50 >= 2 * 20.0  # each packet has crossed the link twice
+    assert report.concealed_percent < 5
+    assert (report.back_ms is not None) == (outage_s > 0)
+    assert report.stale_ms is None or report.stale_ms <= DelayBounds().max_ms + 100  # packet, codec and link
+    assert report.after is None or abs(report.after.p50 - report.before.p50) < 60
