@@ -16,7 +16,7 @@ from streamcodec.errors import AudioError, ConfigError
 from streamcodec.packet import Flags, Packet, serialize
 from streamcodec.session import Capture, Mute, StreamEnd, StreamInfo, StreamStart, Welcome
 from streamcodec_client.audio_io import Pcm
-from streamcodec_client.receiver import INBOX_LIMIT_MS, MAX_TALKERS, RESUME_GRACE_S, Receiver
+from streamcodec_client.receiver import INBOX_LIMIT_MS, MAX_AWAITED, MAX_TALKERS, RESUME_GRACE_S, Receiver
 from streamcodec_client.trace import Trace
 
 TARGET_MS = 40
@@ -443,6 +443,51 @@ async def test_a_broken_connection_is_no_goodbye(room: Room) -> None:
     room.leaves(1)
     await room.hears(8)
     assert room.receiver.everybody_left
+
+
+async def test_after_our_connection_broke_a_backlog_is_not_played() -> None:
+    """What TCP delivers at last comes first over the new connection; what the network was like before it is still known."""
+    room = Room(playout=DelayBounds())
+    room.welcome()
+    room.joins(1)
+    await speak(room, 50, lambda: room.says(1, 0.5))
+    room.receiver.disconnected("broken")
+    await room.hears(100)
+    room.welcome(StreamStart(1, "talker 1", fake_info()), connection=2)
+    for _ in range(25):
+        room.says(1, 0.3)  # of half a second to a second ago
+    for _ in range(30):
+        room.loses(1)
+    heard = await room.hears(10) + await speak(room, 30, lambda: room.says(1, 0.7))
+    assert 0.3 not in heard
+    assert heard[-1] == 0.7
+    assert room.receiver.statistics().packets == 50 + 25 + 30  # one stream, one account
+    assert len(room.receiver.statistics().streams) == 1
+    await room.close()
+
+
+async def test_another_talker_under_an_old_number_is_another_talker(room: Room) -> None:
+    room.joins(1)
+    await speak(room, 10, lambda: room.says(1, 0.5))
+    room.receiver.disconnected("broken")
+    await room.hears(20)
+    room.welcome(StreamStart(1, "somebody else", fake_info()), connection=2)
+    heard = await speak(room, 10, lambda: room.says(1, 0.7))
+    assert heard[-1] == 0.7
+    statistics = room.receiver.statistics()
+    assert [(s.name, s.playout.received) for s in statistics.streams] == [("somebody else", 10)]
+    assert statistics.packets == 20
+
+
+async def test_streams_that_broke_off_are_not_remembered_for_ever(room: Room) -> None:
+    for stream in range(2 * MAX_AWAITED):
+        room.joins(stream)
+        await speak(room, 2, lambda number=stream: room.says(number, 0.5))  # type: ignore[misc]
+        room.leaves(stream)
+        await room.hears(12)
+    assert len(room.receiver._awaited) == MAX_AWAITED
+    assert room.receiver.statistics().packets == 4 * MAX_AWAITED
+    assert not room.receiver.statistics().streams
 
 
 async def test_a_stuck_sink_costs_the_oldest_packets(room: Room) -> None:

@@ -9,7 +9,7 @@ import selectors
 from collections.abc import Callable, Sequence
 from typing import Any
 
-FIRST_RTO_S = 0.2  # Linux's least; doubled with every repetition
+FIRST_RTO_S = 0.2, 0.15  # towards the server and back; doubled with every repetition
 SYN_REPEATS_S = (0.0, 1.0, 3.0, 7.0, 15.0, 31.0)
 MOST_REPEATS = 12
 TURN_S = 1e-7  # what a turn of the loop takes at least: a wait that is too short to count must end all the same
@@ -63,7 +63,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             if (accept := self._servers.get(port)) is None:
                 raise ConnectionRefusedError(111, "connection refused")
             near, far = factory(), accept()
-            here, there = _Transport(self, near), _Transport(self, far)
+            here, there = (_Transport(self, end, rto_s) for end, rto_s in zip((near, far), FIRST_RTO_S, strict=True))
             here.peer, there.peer = there, here
             far.connection_made(there)
             near.connection_made(here)
@@ -102,26 +102,30 @@ class _Transport(asyncio.Transport):
     is written after it.
     """
 
-    def __init__(self, loop: VirtualLoop, protocol: asyncio.Protocol) -> None:
+    def __init__(self, loop: VirtualLoop, protocol: asyncio.Protocol, rto_s: float) -> None:
         super().__init__({"socket": _Socket(), "peername": ("virtual", 0), "sockname": ("virtual", 0)})
-        self._loop, self._protocol = loop, protocol
+        self._loop, self._protocol, self._rto_s = loop, protocol, rto_s
         self.peer: _Transport
-        self._closing = self._lost = False
+        self._closing = self._lost = self._aborted = False
         self._sent_by = 0.0  # when the last of what was written got onto the link
 
     def write(self, data: Any) -> None:
-        if not self._lost and self._closing is False:
+        if not self._closing:
             self._carry(self.peer.receive, bytes(data))
 
     def _carry(self, deliver: Callable[..., None], *arguments: Any) -> None:
         sent = max(self._loop.time(), self._sent_by + TURN_S)  # timers of one time have no order
-        wait = FIRST_RTO_S + 2 * self._loop.delay_s
+        wait = self._rto_s + 2 * self._loop.delay_s
         for _ in range(MOST_REPEATS):
-            if self._loop.up(sent):
+            if self._loop.up(sent) and self._loop.up(sent + self._loop.delay_s):
                 break
             sent, wait = sent + wait, 2 * wait
         self._sent_by = sent
-        self._loop.call_at(sent + self._loop.delay_s, deliver, *arguments)
+        self._loop.call_at(sent, self._onto_link, sent, deliver, *arguments)
+
+    def _onto_link(self, sent: float, deliver: Callable[..., None], *arguments: Any) -> None:
+        if not self._aborted:
+            self._loop.call_at(sent + self._loop.delay_s, deliver, *arguments)
 
     def receive(self, data: bytes) -> None:
         if not self._lost:
@@ -145,7 +149,7 @@ class _Transport(asyncio.Transport):
 
     def abort(self) -> None:
         if not self._lost:
-            self._closing = True
+            self._closing = self._aborted = True
             if self._loop.up(self._loop.time()):  # a reset is sent once
                 self._loop.call_later(self._loop.delay_s, self.peer.reset)
             self._loop.call_soon(self._lose)

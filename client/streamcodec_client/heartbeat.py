@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
 INTERVAL_S = 0.4
 
@@ -39,6 +40,16 @@ class Heartbeat:
         """Returns when something comes."""
         self._pulse.clear()
         await self._pulse.wait()
+
+    async def answer(self) -> None:
+        """Returns when what is sent from now on gets through: after an outage the way there may hang for a second after the way
+        back has spoken, as each end of TCP repeats what it holds in its own time. Never, if the connection closes.
+        """
+        try:
+            pong = await self._socket.ping()
+            await pong
+        except ConnectionClosed:
+            await asyncio.Event().wait()
 
     def _answered(self, pong: asyncio.Future[float]) -> None:
         if not pong.cancelled() and pong.exception() is None:

@@ -31,6 +31,7 @@ MAX_EVENTS = 1024
 MAX_TALKERS = 16  # decoded at once; later ones are not heard until somebody leaves
 MAX_MARKS = 4 * MAX_TALKERS  # of captures: each makes the one before it useless
 RESUME_GRACE_S = 5.0  # a talker that left without a word may come back over another connection
+MAX_AWAITED = MAX_TALKERS  # streams that broke off and are remembered
 WAIT_S = 0.05
 
 
@@ -122,6 +123,9 @@ class Receiver:
         self._stopping = threading.Event()
         # The worker's own; others only count.
         self._players: dict[tuple[int, int], StreamPlayer] = {}
+        # Those that broke off and are played out, by stream. What the network was like is still known when they go on: a
+        # new player would take the backlog of an outage, which comes first, for the delay of the network, and play it.
+        self._awaited: dict[int, StreamPlayer] = {}
         # Streams that are not decoded: those that cannot be, and those that wait for somebody to leave.
         self._unheard: dict[tuple[int, int], _Joined | None] = {}
         self._met_somebody = self._lost_somebody = False
@@ -150,7 +154,7 @@ class Receiver:
     def statistics(self) -> ReceiverStatistics:
         streams = tuple(player.statistics() for player in tuple(self._players.values()))
         totals = self._ended
-        for stream in streams:
+        for stream in (*streams, *(player.statistics() for player in tuple(self._awaited.values()))):
             totals = totals.plus(stream)
         return ReceiverStatistics(
             **dataclasses.asdict(totals),
@@ -250,12 +254,16 @@ class Receiver:
         key, info = (joined.connection, joined.stream), joined.info
         known = self._players.get(key)
         if known is not None:
-            if dataclasses.replace(known.info, bitrate_bps=info.bitrate_bps) == info:
+            if _same_stream(known.info, info):
                 self._broke_off_ns = None
                 known.resume()  # only the rate is another, or the talker's connection: decoding goes on
                 return
             self._ended = self._ended.plus(self._players.pop(key).statistics())
         self._lost_somebody, self._broke_off_ns = False, None
+        if (player := self._broken_off(joined)) is not None:
+            self._players[key] = player
+            player.resume()
+            return
         full = len(self._players) >= MAX_TALKERS
         try:
             self._check(info)
@@ -284,6 +292,19 @@ class Receiver:
         self._unheard.pop(key, None)
         # Last: the event loop may look at any moment, and to have met somebody who is in neither list is to have seen them leave.
         self._met_somebody = True
+
+    def _broken_off(self, joined: _Joined) -> StreamPlayer | None:
+        """The player of the same stream before our connection, or the talker's, broke; taken from where it was."""
+        earlier = [key for key in self._players if key[0] < joined.connection and key[1] == joined.stream]
+        player = None
+        if earlier:
+            player = self._players.pop(earlier[-1])
+        elif len(self._players) < MAX_TALKERS:
+            player = self._awaited.pop(joined.stream, None)
+        if player is None or (player.name == joined.name and _same_stream(player.info, joined.info)):
+            return player
+        self._ended = self._ended.plus(player.statistics())
+        return None
 
     def _check(self, info: StreamInfo) -> None:
         """Raises StreamcodecError for a stream that this model cannot decode."""
@@ -315,12 +336,24 @@ class Receiver:
             if connection == left.connection and left.stream in (None, stream):
                 del self._unheard[connection, stream]
 
+    def _forget(self, stream: int) -> None:
+        if (player := self._awaited.pop(stream, None)) is not None:
+            self._ended = self._ended.plus(player.statistics())
+
     def _forget_finished(self) -> None:
         for key in [key for key, player in self._players.items() if player.finished]:
-            self._ended = self._ended.plus(self._players.pop(key).statistics())
+            self._forget(key[1])
+            self._awaited[key[1]] = self._players.pop(key)
+        while len(self._awaited) > MAX_AWAITED:
+            self._forget(next(iter(self._awaited)))
         for waiting in list(self._unheard.values()):
             if waiting is not None and len(self._players) < MAX_TALKERS:
                 self._add(waiting)
+
+
+def _same_stream(one: StreamInfo, other: StreamInfo) -> bool:
+    """Whether one decoder and one playout buffer do for both."""
+    return dataclasses.replace(one, bitrate_bps=other.bitrate_bps) == other
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -197,11 +197,14 @@ class RelayTransport:
             await socket_.close()
 
     async def _watch(self, socket_: ClientConnection, heartbeat: Heartbeat) -> None:
-        """Ends a connection that has fallen silent, as soon as there is another to go on with. One that speaks again is kept."""
+        """Ends a connection that has fallen silent, as soon as another has come about. One that speaks again before is kept,
+        a talker's if it hears as well.
+        """
         while True:
             await heartbeat.silence(SUSPECT_S)
             opening = asyncio.ensure_future(self._first_of(self._open))
-            ends = [asyncio.ensure_future(end) for end in (heartbeat.sign_of_life(), heartbeat.silence(DEAD_S))]
+            life = heartbeat.answer() if self._hello.role.talks else heartbeat.sign_of_life()
+            ends = [asyncio.ensure_future(end) for end in (life, heartbeat.silence(DEAD_S))]
             alive, dead = ends
             try:
                 await asyncio.wait({opening, *ends}, return_when=asyncio.FIRST_COMPLETED)
