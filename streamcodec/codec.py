@@ -57,7 +57,7 @@ class StreamEncoder:
         coarsest = max(0, bisect.bisect_right(model.level_bitrates_bps, COPY_BPS) - 1)
         self._copy_level = min(coarsest, self.config.base_level)
         self.copying = copies
-        self.copies: list[bytes] = []  # of the payloads that were given last
+        self.copies: list[bytes] = []  # of the payloads that were given last, one each; empty where none was made
         self.reset()
 
     def reset(self) -> None:
@@ -109,11 +109,13 @@ class StreamEncoder:
             latents, payload, after = self._at_level(pcm, level)
         if len(payload) > limit:
             payload = self._truncate(latents, limit)
-        if self.copying:
-            self.copies.append(payload if level <= self._copy_level else self._at_level(pcm, self._copy_level)[1])
+        self.copies.append(self._copy(pcm, payload, level) if self.copying else b"")
         self._state = after
         self._rate.spent(len(payload), level)
         return payload
+
+    def _copy(self, pcm: Pcm, payload: bytes, level: int) -> bytes:
+        return payload if level <= self._copy_level else self._at_level(pcm, self._copy_level)[1]
 
     def _at_level(self, pcm: Pcm, level: int) -> tuple[Latents, bytes, EncoderState]:
         means, after = self._engine.encode(pcm, level, self._state)

@@ -51,7 +51,7 @@ class FakeEncoder:
         whole = len(waiting) // self._size * self._size
         self._waiting = waiting[whole:]
         means = [waiting[i : i + self._size].mean(0) for i in range(0, whole, self._size)]
-        self.copies = [fake_payload(*(mean / 2)) for mean in means] if self.copying else []
+        self.copies = [fake_payload(*(mean / 2)) if self.copying else b"" for mean in means]
         return [fake_payload(*mean) for mean in means]
 
     def flush(self) -> list[bytes]:

@@ -15,12 +15,13 @@ from streamcodec_client.transport import RelayTransport
 from streamcodec_server import relay as relay_module
 from streamcodec_server.relay import Relay, RelayConfig
 from streamcodec_server.rooms import RoomLimits
-from virtual_network import VirtualLoop
+from virtual_network import Outage, VirtualLoop
 
 PACKET_S = 0.02
 DELAY_S = 0.02  # of the link, one way
 BREAKS_S, AFTER_S = 5.0, 5.0
 BACK_S = 0.3  # after the network's return
+RESUMED_S = 1.0  # after that of one that broke again at the worst of moments
 CODEC_S = 0.035  # a packet must be full before it is coded, is coded, and comes out 5 ms later
 SHORT_S = 1.0  # what is shorter is left to TCP, which takes up to twice as long
 QUEUE_S = 0.4
@@ -94,20 +95,20 @@ async def session(until_s: float) -> Ear:
     return ear
 
 
-def run(monkeypatch: pytest.MonkeyPatch, outage_s: float, begins_s: float = BREAKS_S) -> Ear:
-    loop = VirtualLoop(DELAY_S, [(begins_s, begins_s + outage_s)])
+def run(monkeypatch: pytest.MonkeyPatch, *outages: Outage) -> Ear:
+    loop = VirtualLoop(DELAY_S, outages)
     monkeypatch.setattr(relay_module, "_now_ms", lambda: loop.time() * 1e3)
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        return runner.run(session(begins_s + outage_s + AFTER_S))
+        return runner.run(session(max((end for _, end in outages), default=BREAKS_S) + AFTER_S))
 
 
 @pytest.mark.parametrize("begins_s", [5.0, 5.07, 5.13, 5.2, 5.27, 5.34])
-@pytest.mark.parametrize("outage_s", [0.2, 1.0, 1.3, 2.8, 3.0, 5.4, 10.0, 30.0])
+@pytest.mark.parametrize("outage_s", [0.2, 0.4, 0.7, 1.0, 1.3, 1.6, 2.8, 3.0, 3.6, 4.3, 5.4, 10.0, 30.0])
 def test_after_an_outage_speech_is_back_at_once_and_nothing_old(
     monkeypatch: pytest.MonkeyPatch, outage_s: float, begins_s: float
 ) -> None:
-    ear = run(monkeypatch, outage_s, begins_s)
     returned = begins_s + outage_s
+    ear = run(monkeypatch, (begins_s, returned))
     back = min(played for captured, played in ear.played if captured > returned)
     old = [played - captured for captured, played in ear.played if played > returned]
     before = [played - captured for captured, played in ear.played if 3 < played < begins_s]
@@ -119,8 +120,22 @@ def test_after_an_outage_speech_is_back_at_once_and_nothing_old(
     assert sum(after) / len(after) - sum(before) / len(before) <= PACKET_S  # at the delay of before
 
 
+@pytest.mark.parametrize("window_s", [0.06, 0.1, 0.14, 0.2, 0.4])
+@pytest.mark.parametrize("second_s", [1.0, 4.0])
+def test_a_path_that_breaks_again_leaves_one_stream_and_nothing_old(
+    monkeypatch: pytest.MonkeyPatch, window_s: float, second_s: float
+) -> None:
+    """Long enough for a hello, and not for its welcome; or for both, and for no word."""
+    breaks_s = 8.0 + window_s
+    returned = breaks_s + second_s
+    ear = run(monkeypatch, (5.0, 8.0), (breaks_s, returned))
+    assert min(played for captured, played in ear.played if captured > returned) - returned <= RESUMED_S
+    assert max(played - captured for captured, played in ear.played) <= QUEUE_S + CODEC_S + 4 * DELAY_S
+    assert len(ear.streams) == 1
+
+
 def test_without_an_outage_one_connection_carries_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    ear = run(monkeypatch, 0.0)
+    ear = run(monkeypatch)
     assert len(ear.connections) == 1
     assert len(ear.played) >= (BREAKS_S + AFTER_S) / PACKET_S - 20
     assert max(played - captured for captured, played in ear.played) <= 0.2

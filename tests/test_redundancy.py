@@ -179,7 +179,7 @@ def test_an_encoder_makes_a_copy_of_each_payload(model: CodecModel) -> None:
     encoder = StreamEncoder(model, bitrate_bps=9_000, copies=True)
     payloads = encoder.encode(pcm)
     assert payloads == plain.encode(pcm)
-    assert plain.copies == []
+    assert not any(plain.copies)
     assert len(encoder.copies) == len(payloads)
     assert sum(map(len, encoder.copies)) < 0.7 * sum(map(len, payloads))
     heard = np.concatenate([StreamDecoder(model, encoder.config).decode(c) for c in encoder.copies])

@@ -75,7 +75,10 @@ def test_a_talker_whose_connection_broke_goes_on_under_its_number() -> None:
     assert back.stream == number
     assert ear in told
     assert drain(ear) == [StreamStart(number or 0, "Ada", INFO)]
-    assert rooms.join(again(ada.session))[0].stream != number  # a session is resumed once
+    drain(back)
+    assert rooms.join(again(ada.session))[0].stream == number  # its welcome was lost: it names the session before once more
+    assert back in rooms.replaced
+    assert back.room is None
 
 
 def test_a_connection_that_the_relay_still_believes_in_is_replaced() -> None:

@@ -356,7 +356,7 @@ def test_copies_are_made_while_somebody_takes_them() -> None:
     def carried(numbers: range, wanted: int) -> list[int]:
         target.want_copies(wanted)
         out = push(target, numbers)
-        made.append(bool(encoder.copies))
+        made.append(any(encoder.copies))
         return [len(separate(o.packet, 320)[1]) for o in out]
 
     assert carried(range(6), 0) == [0, 0, 0]
@@ -377,7 +377,7 @@ async def test_a_talker_heeds_what_is_wanted_of_it() -> None:
     assert not encoder.copying
     sender.message(CopiesWanted(1))
     assert encoder.copying
-    sender.connected(WELCOME, 2)  # whoever listens now has not been counted yet
+    sender.disconnected("broken")  # whoever listens next has not been counted yet, and is sent to before we are welcomed
     assert not encoder.copying
     plain = Sender(model, ScriptedSource([]), SETTINGS, ManualClock())
     plain.connected(WELCOME, 1)

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from streamcodec.session import (
     parse_message,
     serialize_message,
 )
-from streamcodec_client import heartbeat, transport
+from streamcodec_client import attempts, heartbeat, transport
 from streamcodec_client.clock import MonotonicClock
 from streamcodec_client.relay_url import check_url
 from streamcodec_client.transport import RelayTransport, wire_bytes
@@ -354,7 +355,7 @@ async def test_a_connection_that_stays_silent_is_given_up(
 
 
 async def test_an_attempt_that_hangs_does_not_hold_up_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "STAGGER_S", 0.01)
+    monkeypatch.setattr(attempts, "STAGGER_S", 0.01)
     began: list[asyncio.Event] = []
     cancelled = asyncio.Event()
 
@@ -367,13 +368,13 @@ async def test_an_attempt_that_hangs_does_not_hold_up_the_next(monkeypatch: pyte
                 cancelled.set()
         return f"attempt {len(began)}"
 
-    assert await RelayTransport._first_of(attempt) == "attempt 3"  # type: ignore[arg-type, comparison-overlap]
+    assert await attempts.first_of(attempt) == "attempt 3"  # type: ignore[arg-type, comparison-overlap]
     await asyncio.sleep(0)
     assert cancelled.is_set()
 
 
 async def test_refusals_beside_attempts_that_hang_do_not_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "STAGGER_S", 0.05)
+    monkeypatch.setattr(attempts, "STAGGER_S", 0.05)
     began: list[float] = []
 
     async def attempt(reached: Callable[[], None]) -> str:
@@ -384,13 +385,13 @@ async def test_refusals_beside_attempts_that_hang_do_not_hurry(monkeypatch: pyte
             raise ConnectionRefusedError("not yet")
         return "open"
 
-    assert await RelayTransport._first_of(attempt) == "open"  # type: ignore[arg-type, comparison-overlap]
+    assert await attempts.first_of(attempt) == "open"  # type: ignore[arg-type, comparison-overlap]
     assert np.diff(began).min() > 0.03
 
 
 async def test_a_relay_that_is_reached_and_slow_is_not_crowded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "STAGGER_S", 0.01)
-    monkeypatch.setattr(transport, "REACHED_S", 0.2)
+    monkeypatch.setattr(attempts, "STAGGER_S", 0.01)
+    monkeypatch.setattr(attempts, "REACHED_S", 0.2)
     began: list[float] = []
 
     async def attempt(reached: Callable[[], None]) -> str:
@@ -401,14 +402,14 @@ async def test_a_relay_that_is_reached_and_slow_is_not_crowded(monkeypatch: pyte
             await asyncio.Event().wait()
         return "open"
 
-    assert await RelayTransport._first_of(attempt) == "open"  # type: ignore[arg-type, comparison-overlap]
+    assert await attempts.first_of(attempt) == "open"  # type: ignore[arg-type, comparison-overlap]
     apart = np.diff(began)
     assert apart[1] > 0.15 > 0.1 > max(apart[0], apart[2])
 
 
 async def test_as_many_attempts_as_may_hang_are_waited_for_in_peace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "STAGGER_S", 0.02)
-    monkeypatch.setattr(transport, "MOST_ATTEMPTS", 2)
+    monkeypatch.setattr(attempts, "STAGGER_S", 0.02)
+    monkeypatch.setattr(attempts, "MOST_ATTEMPTS", 2)
     looks = 0
     wait = asyncio.wait
 
@@ -422,7 +423,7 @@ async def test_as_many_attempts_as_may_hang_are_waited_for_in_peace(monkeypatch:
         return "never"
 
     monkeypatch.setattr(asyncio, "wait", counted)
-    search = asyncio.ensure_future(RelayTransport._first_of(attempt))  # type: ignore[arg-type]
+    search = asyncio.ensure_future(attempts.first_of(attempt))  # type: ignore[arg-type]
     await asyncio.sleep(0.2)
     search.cancel()
     assert 2 <= looks <= 12
@@ -430,7 +431,7 @@ async def test_as_many_attempts_as_may_hang_are_waited_for_in_peace(monkeypatch:
 
 async def test_a_search_that_nobody_answers_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then it is the back-off's turn, and that of whoever gives up."""
-    monkeypatch.setattr(transport, "STAGGER_S", 0.01)
+    monkeypatch.setattr(attempts, "STAGGER_S", 0.01)
     began = 0
 
     async def attempt(reached: Callable[[], None]) -> str:
@@ -440,7 +441,7 @@ async def test_a_search_that_nobody_answers_ends(monkeypatch: pytest.MonkeyPatch
         raise TimeoutError
 
     with pytest.raises(TimeoutError):
-        await RelayTransport._first_of(attempt)  # type: ignore[arg-type]
+        await attempts.first_of(attempt)  # type: ignore[arg-type]
     assert began <= 7
 
 
@@ -484,7 +485,7 @@ async def test_a_connection_that_opens_as_the_search_is_called_off_is_closed() -
             await opened.wait()
         return Opened()
 
-    search = asyncio.ensure_future(RelayTransport._first_of(attempt))  # type: ignore[arg-type]
+    search = asyncio.ensure_future(attempts.first_of(attempt))  # type: ignore[arg-type]
     await asyncio.sleep(0.01)
     search.cancel()
     async with asyncio.timeout(WAIT_S):
@@ -493,13 +494,13 @@ async def test_a_connection_that_opens_as_the_search_is_called_off_is_closed() -
 
 
 async def test_a_refusal_is_told_when_no_attempt_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "STAGGER_S", 10)
+    monkeypatch.setattr(attempts, "STAGGER_S", 10)
 
     async def attempt(reached: Callable[[], None]) -> str:
         raise ConnectionRefusedError("nobody here")
 
     with pytest.raises(ConnectionRefusedError, match="nobody here"):
-        await RelayTransport._first_of(attempt)  # type: ignore[arg-type]
+        await attempts.first_of(attempt)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -587,3 +588,22 @@ def test_wire_bytes() -> None:
     assert wire_bytes(15, to_relay=False, tls=False) == 52 + 2 + 12 + 15
     assert wire_bytes(113, to_relay=False, tls=False) == 52 + 2 + 125
     assert wire_bytes(114, to_relay=False, tls=True) == 52 + 22 + 4 + 126
+
+
+async def test_what_a_dropped_connection_held_is_not_repeated() -> None:
+    """After a mere abort the kernel would deliver a second of old words once the network is back: a reset takes them away."""
+    endings: asyncio.Queue[BaseException | bytes] = asyncio.Queue()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            endings.put_nowait(await reader.read())
+        except OSError as error:
+            endings.put_nowait(error)
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        opened, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, "127.0.0.1", port)
+        attempts.drop(SimpleNamespace(transport=opened))  # type: ignore[arg-type]
+        async with asyncio.timeout(WAIT_S):
+            assert isinstance(await endings.get(), ConnectionResetError)

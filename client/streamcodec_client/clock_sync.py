@@ -41,10 +41,10 @@ class ClockSync:
             await self._wake.wait()
 
     def connected(self, welcome: Welcome, connection: int) -> None:
-        self._samples.clear()  # it may be another relay
         self._wake.set()
 
     def disconnected(self, reason: str) -> None:
+        self._samples.clear()  # the next may be another relay
         self.rtt_ms = None
 
     def media(self, datagram: bytes, received_ns: int) -> None:

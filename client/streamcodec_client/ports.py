@@ -37,7 +37,7 @@ class Encoder(Protocol):
 
     @property
     def copies(self) -> list[bytes]:
-        """Coarser payloads of what `encode` or `flush` gave last."""
+        """A coarser payload of each that `encode` or `flush` gave last; empty where none was made."""
         ...
 
     def encode(self, pcm: Pcm) -> list[bytes]: ...

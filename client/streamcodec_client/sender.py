@@ -84,7 +84,7 @@ class SendQueue:
         self._limit_ns = round(limit_ms * 1e6)
         self._waiting: deque[Outgoing] = deque()
         self._carried = Flags(0)
-        self._connection = 0
+        self._connection = 0  # of what was dropped last
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -96,15 +96,14 @@ class SendQueue:
 
     def take(self, now_ns: int, connection: int | None) -> Outgoing | None:
         """The oldest packet that is worth sending over `connection`."""
-        if connection != self._connection:
-            self._connection, self._carried = connection or 0, Flags(0)
         self._drop_old(now_ns)
         while self._waiting:
             outgoing = self._waiting.popleft()
             if outgoing.connection != connection:
                 self.dropped += 1
                 continue
-            flags, self._carried = outgoing.packet.flags | self._carried, Flags(0)
+            flags = outgoing.packet.flags | (self._carried if connection == self._connection else Flags(0))
+            self._carried = Flags(0)
             return dataclasses.replace(outgoing, packet=dataclasses.replace(outgoing.packet, flags=flags))
         return None
 
@@ -112,8 +111,9 @@ class SendQueue:
         while self._waiting and now_ns - self._waiting[0].encoded_ns > self._limit_ns:
             outgoing = self._waiting.popleft()
             self.dropped += 1
-            if outgoing.connection == self._connection:
-                self._carried |= outgoing.packet.flags & CARRIED_FLAGS
+            if outgoing.connection != self._connection:
+                self._connection, self._carried = outgoing.connection, Flags(0)
+            self._carried |= outgoing.packet.flags & CARRIED_FLAGS
 
 
 class Sender:
@@ -211,11 +211,11 @@ class Sender:
         return tuple(sorted(reports, key=lambda r: (-(r.concealed_percent or 0.0), r.mos or 5.0)))
 
     def connected(self, welcome: Welcome, connection: int) -> None:
-        self._packetizer.want_copies(0)  # until the relay has said for how many there are takers
         self._met_relay.set()
 
     def disconnected(self, reason: str) -> None:
-        """The transport says so as well, to whoever asks for its connection."""
+        """Which connection there is, the transport says."""
+        self._packetizer.want_copies(0)  # until the next relay has said for how many there are takers
 
     def media(self, datagram: bytes, received_ns: int) -> None:
         """A talker hears nothing."""

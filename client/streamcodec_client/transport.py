@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import math
 import secrets
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -20,6 +19,7 @@ from streamcodec.errors import ConfigError, ConnectionRefused, MalformedMessage
 from streamcodec.packet import HEADER_BYTES
 from streamcodec.session import SUBPROTOCOL, CloseCode, Error, Hello, Message, Welcome, parse_message, serialize_message
 
+from .attempts import STAGGER_S, drop, first_of
 from .clock import Clock
 from .heartbeat import Heartbeat
 from .relay_url import check_url, is_loopback
@@ -30,9 +30,6 @@ SEND_BUFFER_BYTES = 8192
 WRITE_LIMIT_BYTES = 256
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.1, 5.0
 EAGER_BACKOFF_S, EAGER_S = 0.6, 60.0  # the longest in the first minute without a relay: somebody is waiting in mid-sentence
-# A lost SYN is repeated after 1, 3, 7 s: another attempt beside it finds a network that is back sooner.
-STAGGER_S, MOST_ATTEMPTS = 0.05, 40
-REACHED_S = 1.0  # one that has reached a relay, which is slow to answer, is left so long alone: a crowd would make it slower
 STEADY_S = 5.0  # a connection that held for so long earns a quick reconnect
 OPEN_TIMEOUT_S, CLOSE_TIMEOUT_S = 5.0, 1.0
 WELCOME_AGAIN_S = 1.5  # a relay that has let us in before does so at once, or the path has broken again
@@ -79,7 +76,7 @@ class Transport(Protocol):
     @property
     def connection(self) -> int | None:
         """Number of the connection that takes what is sent; None while there is none. Where a session goes on, it takes so before
-        the relay has welcomed us again: that would be a round trip more of silence.
+        the relay has welcomed us again: that would be a round trip more of silence. May be read from any thread.
         """
         ...
 
@@ -183,18 +180,22 @@ class RelayTransport:
             if not self._welcomes and now_ns - began_ns >= self._first_connection_s * 1e9:
                 what = f"not let in at {self._url}" if self._complaint else f"no relay at {self._url}"
                 raise ConnectionRefused(f"{what}: {reason} (tried for {self._first_connection_s:g} s)")
-            failures = 0 if self._welcomes and now_ns - attempt_ns >= STEADY_S * 1e9 else failures + 1
-            most_s = EAGER_BACKOFF_S if now_ns - alone_since_ns < EAGER_S * 1e9 else LONGEST_BACKOFF_S
+            lasted_s = (now_ns - attempt_ns) / 1e9
+            failures = 0 if self._welcomes != welcomes and lasted_s >= STEADY_S else failures + 1
+            most_s = LONGEST_BACKOFF_S
+            if now_ns - alone_since_ns < EAGER_S * 1e9:
+                # Attempts on a silent network have waited long enough, and are few; a relay that refuses does so at once.
+                most_s = FIRST_BACKOFF_S if lasted_s >= OPEN_TIMEOUT_S else EAGER_BACKOFF_S
             longest_s = min(most_s, FIRST_BACKOFF_S * 2 ** min(failures, 10))
             await asyncio.sleep(longest_s * (0.5 + 0.5 * self._jitter()))
 
     async def _one_connection(self) -> str | None:
         """-> why it ended; None where the relay has nothing more to say."""
-        socket_, self._successor = self._successor or await self._first_of(self._open), None
+        socket_, self._successor = self._successor or await first_of(self._open), None
         try:
             return await self._converse(socket_)
         finally:
-            await socket_.close()
+            await socket_.close()  # of one that was dropped nothing is left to close
 
     async def _watch(self, socket_: ClientConnection, heartbeat: Heartbeat) -> None:
         """Ends a connection that has fallen silent, as soon as another has come about. One that speaks again before is kept,
@@ -202,7 +203,7 @@ class RelayTransport:
         """
         while True:
             await heartbeat.silence(SUSPECT_S)
-            opening = asyncio.ensure_future(self._first_of(self._open))
+            opening = asyncio.ensure_future(first_of(self._open))
             life = heartbeat.answer() if self._hello.role.talks else heartbeat.sign_of_life()
             ends = [asyncio.ensure_future(end) for end in (life, heartbeat.silence(DEAD_S))]
             alive, dead = ends
@@ -211,45 +212,13 @@ class RelayTransport:
                 opened = opening.done() and opening.exception() is None
                 if dead.done() or (opened and not alive.done()):
                     self._successor = opening.result() if opened else None
-                    socket_.transport.abort()
+                    drop(socket_)
                     return
             finally:
                 for left in await _abandon(opening, *ends):
                     if isinstance(left, ClientConnection) and left is not self._successor:
                         left.transport.abort()
             await asyncio.sleep(STAGGER_S)  # a relay that refuses does so quickly
-
-    @staticmethod
-    async def _first_of(attempt: Callable[[Callable[[], None]], Coroutine[Any, Any, ClientConnection]]) -> ClientConnection:
-        """The first connection to come about, out of attempts begun STAGGER_S apart, REACHED_S where one has got through: it calls
-        what it is given. Where none is left, or one has had all of its time, raises what it raised: it is the back-off's turn.
-        """
-        pending: set[asyncio.Task[ClientConnection]] = set()
-        begun, apart_s = -math.inf, STAGGER_S
-
-        def reached() -> None:
-            nonlocal apart_s
-            apart_s = REACHED_S
-
-        try:
-            while True:
-                wait_s = begun + apart_s - asyncio.get_running_loop().time()
-                if wait_s <= 0:
-                    if len(pending) < MOST_ATTEMPTS:
-                        pending.add(asyncio.ensure_future(attempt(reached)))
-                    begun, wait_s, apart_s = asyncio.get_running_loop().time(), STAGGER_S, STAGGER_S
-                done, pending = await asyncio.wait(pending, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
-                opened = [task for task in done if task.exception() is None]
-                pending |= set(opened[1:])  # two at once: one is enough
-                if opened:
-                    return opened[0].result()
-                if done and (not pending or any(isinstance(task.exception(), TimeoutError) for task in done)):
-                    done.pop().result()
-        finally:
-            # Nothing is awaited here: a cancellation that came in between would lose the one that opened.
-            for task in pending:
-                task.add_done_callback(_discard)
-                task.cancel()
 
     async def _open(self, reached: Callable[[], None]) -> ClientConnection:
         def connection(*args: Any, **settings: Any) -> ClientConnection:
@@ -290,6 +259,7 @@ class RelayTransport:
             await self._listen(socket_)
         except TimeoutError:
             reason = "the relay accepted the connection and said nothing"
+            drop(socket_)
         except ConnectionClosed as closed:
             reason = self._ending(closed)
         finally:
@@ -349,11 +319,6 @@ class RelayTransport:
         if closed.rcvd.code == 1000:
             return None
         return f"the relay closed with {closed.rcvd.code}" + (f": {said}" if said else "")
-
-
-def _discard(task: asyncio.Task[ClientConnection]) -> None:
-    if not task.cancelled() and task.exception() is None:
-        task.result().transport.abort()
 
 
 async def _abandon(*tasks: asyncio.Future[Any]) -> list[Any]:

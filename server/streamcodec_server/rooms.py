@@ -129,6 +129,7 @@ class Member:
     def __init__(self, role: Role, name: str, mailbox: Mailbox) -> None:
         self.role, self.name, self.mailbox = role, name, mailbox
         self.session = secrets.token_hex(8)  # who knows it may resume the stream
+        self.resumed = ""  # the session before, whose stream goes on
         self.stream: int | None = None
         self.info: StreamInfo | None = None
         self.muted = False
@@ -144,15 +145,24 @@ class Room:
     def __init__(self, name: str) -> None:
         self.name = name
         self.members: dict[Member, None] = {}  # an ordered set: who came first is told first
+        self._talkers: dict[Member, None] = {}
         self._takers = [0] * (MAX_COPIES + 1)  # listeners by the number of copies that they take
 
     def add(self, member: Member) -> None:
         self.members[member] = None
+        if member.role.talks:
+            self._talkers[member] = None
         self._takers[member.copies] += member.role.listens
 
     def remove(self, member: Member) -> None:
         del self.members[member]
+        self._talkers.pop(member, None)
         self._takers[member.copies] -= member.role.listens
+
+    @property
+    def listening(self) -> int:
+        """How many listen."""
+        return sum(self._takers)
 
     def copies_wanted(self, talker: Member) -> int:
         """The most copies that any of its listeners takes."""
@@ -163,7 +173,7 @@ class Room:
         return (m for m in self.members if m.role.listens and m is not but)
 
     def talkers(self) -> Iterable[Member]:
-        return (m for m in self.members if m.role.talks)
+        return tuple(self._talkers)
 
 
 class Rooms:
@@ -177,6 +187,7 @@ class Rooms:
         self.overflowed: set[Member] = set()
         self.replaced: set[Member] = set()
         self._talking: dict[str, Member] = {}  # by session
+        self._resumed: dict[str, Member] = {}  # of those, by the session before
         self._departed: dict[str, tuple[str, int]] = {}  # session -> room and stream, oldest first
         self._rooms: dict[str, Room] = {}
         self._next_stream = 0
@@ -194,7 +205,7 @@ class Rooms:
         room = self._room_for(hello)
         before = self._earlier_connection(hello)
         talkers = [t for t in room.talkers() if t is not before]
-        listeners = sum(1 for _ in room.listeners(but=before))
+        listeners = room.listening - (before is not None and before.role.listens)
         if hello.role.talks and len(talkers) >= self.limits.max_talkers:
             raise self._refusal(CloseCode.TRY_AGAIN_LATER, f"room {hello.room} has {len(talkers)} talkers: that is all it takes")
         if hello.role.listens and listeners >= self.limits.max_listeners:
@@ -208,6 +219,9 @@ class Rooms:
             member.stream, member.info = self._new_stream() if resumed is None else resumed, hello.stream_info
             self._streams.add(member.stream)
             self._talking[member.session] = member
+            member.resumed = hello.resume if resumed is not None else ""
+            if member.resumed:
+                self._resumed[member.resumed] = member
         self._rooms[room.name] = room
         room.add(member)
         talking, listening = len(talkers) + hello.role.talks, listeners + hello.role.listens
@@ -234,8 +248,9 @@ class Rooms:
         if member.stream is None:
             return told
         self._forget(member)
-        self._departed[member.session] = room.name, member.stream
-        if len(self._departed) > MAX_DEPARTED:
+        for session in filter(None, (member.session, member.resumed)):
+            self._departed[session] = room.name, member.stream
+        while len(self._departed) > MAX_DEPARTED:
             del self._departed[next(iter(self._departed))]
         return told + self._tell(room.listeners(), StreamEnd(member.stream))
 
@@ -279,8 +294,10 @@ class Rooms:
         raise self._refusal(CloseCode.POLICY_VIOLATION, f"a {member.role} connection may not send {type(message).__name__} now")
 
     def _earlier_connection(self, hello: Hello) -> Member | None:
-        """The member whose stream goes on, where we have not seen its connection break."""
-        before = self._talking.get(hello.resume)
+        """The member whose stream goes on, where we have not seen its connection break. The welcome of a connection may get lost
+        with it: then the client names the session before once more.
+        """
+        before = self._talking.get(hello.resume) or self._resumed.get(hello.resume)
         known = before is not None and before.room is not None and before.room.name == hello.room and hello.role.talks
         return before if known else None
 
@@ -306,6 +323,8 @@ class Rooms:
         if member.stream is not None:
             self._streams.discard(member.stream)
         self._talking.pop(member.session, None)
+        if self._resumed.get(member.resumed) is member:
+            del self._resumed[member.resumed]
 
     def _room_for(self, hello: Hello) -> Room:
         if self.limits.rooms is not None and hello.room not in self.limits.rooms:
