@@ -17,6 +17,7 @@ SUBPROTOCOL = "streamcodec.v1"
 MAX_MESSAGE_BYTES = 4096
 MAX_NAME_CHARACTERS = 64
 MAX_REPORT_FIELDS = 32
+MAX_LISTENER = (1 << 53) - 1  # what every JSON reader takes for an integer
 MAX_REPORT_NUMBER = 1e18  # JSON has no infinity; Python would read and write one all the same
 T = TypeVar("T")
 
@@ -134,11 +135,14 @@ class StreamUpdate:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Report:
-    """Listener to relay to talkers: what the receiver sees of one stream, in numbers by name. `name` is the listener's."""
+    """Listener to relay to talkers: what the receiver sees of one stream, in numbers by name. `name` is the listener's, and
+    `listener` a number that tells it from others of that name; both are set by the relay.
+    """
 
     stream: int
     statistics: dict[str, float]
     name: str = ""
+    listener: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -328,7 +332,9 @@ _PARSERS: dict[str, Callable[[_Fields], Message]] = {
     "stream_start": _parse_stream,
     "stream_end": lambda f: StreamEnd(f.integer("stream", 0, 0xFFFF)),
     "stream_info": lambda f: StreamUpdate(_parse_info(f.section("info"))),
-    "report": lambda f: Report(f.integer("stream", 0, 0xFFFF), f.numbers("statistics"), f.text("name", "")),
+    "report": lambda f: Report(
+        f.integer("stream", 0, 0xFFFF), f.numbers("statistics"), f.text("name", ""), f.integer("listener", 0, MAX_LISTENER, 0)
+    ),
     "mute": lambda f: Mute(f.boolean("muted"), f.integer("stream", 0, 0xFFFF, 0)),
     "time": lambda f: Time(f.number("sent_ms"), f.number("relay_ms", 0.0)),
     "capture": lambda f: Capture(

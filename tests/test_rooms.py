@@ -279,8 +279,11 @@ def test_reports_reach_the_talker_they_are_about() -> None:
     ada, bob, lis = talker(rooms), talker(rooms, name="Bob"), listener(rooms)
     for member in (ada, bob, lis):
         drain(member)
-    rooms.control(lis, Report(ada.stream or 0, {"lost": 2}, "forged"), 0)
-    assert drain(ada) == [Report(ada.stream or 0, {"lost": 2}, "Lis")]
+    rooms.control(lis, Report(ada.stream or 0, {"lost": 2}, "forged", 99), 0)
+    (told,) = drain(ada)
+    assert told == Report(ada.stream or 0, {"lost": 2}, "Lis", lis.number)
+    other = listener(rooms)
+    assert (other.name, other.number) != (lis.name, lis.number)
     assert drain(bob) == []
 
 

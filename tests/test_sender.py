@@ -247,7 +247,7 @@ def test_what_listeners_report_is_shown_while_it_is_fresh(capsys: pytest.Capture
     assert "heard by 1 (worst Ann: concealed 5.0 %, mouth to ear 205 ms, MOS 3.4)" in said
     assert "round trip 38 ms" in said
     for number in range(1_000):
-        sender.message(Report(1, {}, f"listener {number}"))
+        sender.message(Report(1, {}, "one of many", number))
     assert len(sender.statistics().listeners) == MAX_REPORTS
 
 

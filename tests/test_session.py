@@ -36,7 +36,7 @@ MESSAGES = [
     StreamStart(2, "Bob", INFO),
     StreamEnd(2),
     StreamUpdate(INFO),
-    Report(2, {"lost": 1, "buffer_ms": 61.5}, "Bob"),
+    Report(2, {"lost": 1, "buffer_ms": 61.5}, "Bob", 7),
     Time(5_120.25, 88_042.5),
     CopiesWanted(2),
     Capture(320, 88_040.0, 3),

@@ -148,7 +148,7 @@ class Sender:
         self._position = 0
         self._packets = self._payload_bytes = self._wire_bytes = self._unsent = 0
         self._sending = False
-        self._reports: dict[str, tuple[int, dict[str, float]]] = {}  # by listener: when it came, and what it said
+        self._reports: dict[tuple[int, str], tuple[int, dict[str, float]]] = {}  # by listener: when it came, and what it said
         self._mark: tuple[int, int] | None = None  # capture time of a sample that was sent, and when it was captured, ns
 
     async def run(self, transport: Transport) -> None:
@@ -206,7 +206,7 @@ class Sender:
     @property
     def _listeners(self) -> tuple[ListenerReport, ...]:
         oldest_ns = self._clock.now_ns() - round(FRESH_REPORT_S * NS)
-        fresh = [(name, said.get) for name, (at_ns, said) in self._reports.items() if at_ns >= oldest_ns]
+        fresh = [(name, said.get) for (_, name), (at_ns, said) in self._reports.items() if at_ns >= oldest_ns]
         reports = [ListenerReport(name, get("concealed_percent"), get("mouth_to_ear_ms"), get("mos")) for name, get in fresh]
         return tuple(sorted(reports, key=lambda r: (-(r.concealed_percent or 0.0), r.mos or 5.0)))
 
@@ -225,8 +225,9 @@ class Sender:
         if isinstance(message, CopiesWanted):
             self._packetizer.want_copies(message.copies)
         if isinstance(message, Report):
-            self._reports.pop(message.name, None)
-            self._reports[message.name] = self._clock.now_ns(), message.statistics
+            listener = message.listener, message.name  # an old relay says the name alone
+            self._reports.pop(listener, None)
+            self._reports[listener] = self._clock.now_ns(), message.statistics
             if len(self._reports) > MAX_REPORTS:
                 del self._reports[next(iter(self._reports))]  # the one that was heard of longest ago
 

@@ -126,8 +126,8 @@ class Mailbox:
 class Member:
     """One connection in a room. Identity is the object: two members may bear the same name."""
 
-    def __init__(self, role: Role, name: str, mailbox: Mailbox) -> None:
-        self.role, self.name, self.mailbox = role, name, mailbox
+    def __init__(self, role: Role, name: str, mailbox: Mailbox, number: int) -> None:
+        self.role, self.name, self.mailbox, self.number = role, name, mailbox, number
         self.session = secrets.token_hex(8)  # who knows it may resume the stream
         self.resumed = ""  # the session before, whose stream goes on
         self.stream: int | None = None
@@ -190,7 +190,7 @@ class Rooms:
         self._resumed: dict[str, Member] = {}  # of those, by the session before
         self._departed: dict[str, tuple[str, int]] = {}  # session -> room and stream, oldest first
         self._rooms: dict[str, Room] = {}
-        self._next_stream = 0
+        self._next_stream = self._joined = 0
         self._streams: set[int] = set()
 
     @property
@@ -210,7 +210,8 @@ class Rooms:
             raise self._refusal(CloseCode.TRY_AGAIN_LATER, f"room {hello.room} has {len(talkers)} talkers: that is all it takes")
         if hello.role.listens and listeners >= self.limits.max_listeners:
             raise self._refusal(CloseCode.TRY_AGAIN_LATER, f"room {hello.room} has {listeners} listeners: that is all it takes")
-        member = Member(hello.role, hello.name, Mailbox(self.limits, self.counters))
+        self._joined += 1
+        member = Member(hello.role, hello.name, Mailbox(self.limits, self.counters), self._joined)
         member.room, member.copies = room, hello.copies if hello.role.listens else 0
         streams = [StreamStart(t.stream, t.name, t.info) for t in talkers if t.stream is not None and t.info is not None]
         told: list[Member] = [member]
@@ -280,7 +281,7 @@ class Rooms:
             return []
         if isinstance(message, Report) and member.role.listens:
             talkers = [t for t in room.talkers() if t.stream == message.stream and t is not member and _takes_report(t, now_ms)]
-            return self._tell(talkers, Report(message.stream, message.statistics, member.name))
+            return self._tell(talkers, Report(message.stream, message.statistics, member.name, member.number))
         if isinstance(message, Time):
             return self._tell([member], Time(message.sent_ms, now_ms))
         if isinstance(message, Capture) and member.stream is not None:
