@@ -9,13 +9,16 @@ import pytest
 import soundfile
 import torch
 from click.testing import CliRunner
+from numpy.typing import NDArray
 
 from conftest import SMALL, small_vae, voice
-from streamcodec import StreamDecoder, StreamEncoder, load_model
+from streamcodec import CodecModel, StreamDecoder, StreamEncoder, load_model
 from streamcodec.bitstream import Bitstream, Means
 from streamcodec.engine import TorchEngine
 from streamcodec.errors import AudioError, ConfigError, ModelError
 from streamcodec_models.config import VaeConfig
+from streamcodec_models.vae import VoiceVae
+from streamcodec_training import fit_swell
 from streamcodec_training.adversary import AdversarialStage
 from streamcodec_training.cli import train as train_command
 from streamcodec_training.corpus import AUGMENTATION, NO_AUGMENTATION, SegmentSampler, load_corpus, transform_start
@@ -437,3 +440,45 @@ def test_steady_noise_does_not_flicker_and_does_not_repeat() -> None:
     assert noise.square().mean() == pytest.approx(1.0, abs=1e-3)
     alike = torch.fft.irfft(torch.fft.rfft(noise).abs().square())[1:-1] / len(noise)
     assert alike[:8_000].abs().max() < 0.05
+
+
+def test_the_noise_swells_as_deep_as_each_quality_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    vae = small_vae()
+    pcm = [voice(4.0, seed=seed) for seed in range(3)]
+
+    def buzz_db(vae: VoiceVae, pcm: torch.Tensor, stream: tuple[torch.Tensor, ...], shift: float) -> float:
+        return 2.0 * (shift - 4 * (float(stream[2].mean()) - 0.5)) + fit_swell.WANTED_DB
+
+    monkeypatch.setattr(fit_swell, "buzz_db", buzz_db)
+    depth = vae.noise_envelope.depth
+    before = depth.weight.clone(), depth.bias.clone()
+    wanted = [min(fit_swell.MOST, max(fit_swell.LEAST, 4 * (q - 0.5))) for q in fit_swell.QUALITIES]
+    assert fit_swell.fit(vae, pcm) == pytest.approx(wanted, abs=0.05)
+    batch = torch.from_numpy(np.stack(pcm))
+    moved = []
+    for quality in fit_swell.QUALITIES:
+        y, gain_index, q = fit_swell.coded(vae, batch, quality)
+        lost = torch.zeros_like(q, dtype=torch.bool)
+        hidden, _ = vae.hidden(y, gain_index, q, lost, vae.initial_decoder_state(len(batch)))
+        moved.append((depth(hidden) - torch.nn.functional.linear(hidden, *before)).mean().item())
+    assert moved == sorted(moved)  # an untrained network hardly says which quality it was
+    assert moved[-1] > moved[0] + 0.2
+
+
+def test_a_deeper_swell_buzzes_more(shipped: CodecModel, speech: NDArray[np.float32]) -> None:
+    batch = torch.from_numpy(speech[:96_000].reshape(2, -1))
+    stream = fit_swell.coded(shipped.vae, batch, 0.4)
+    depths = [fit_swell.buzz_db(shipped.vae, batch, stream, shift) for shift in (-3.0, 0.0, 2.0)]
+    assert depths == sorted(depths)
+    assert depths[-1] > depths[0] + 2
+
+
+def test_swings_are_those_of_the_envelope_at_packet_and_frame_rate() -> None:
+    torch.manual_seed(0)
+    time_s = torch.arange(64_000) / 16_000
+    noise = torch.randn(2, 64_000)
+    plain = fit_swell.swings_db(noise, VaeConfig())
+    for column, rate in enumerate((50, 100)):
+        more = fit_swell.swings_db(noise * (1 + 0.5 * torch.cos(2 * math.pi * rate * time_s)), VaeConfig()) - plain
+        assert more[:, column].min() > 10
+        assert more[:, 1 - column].max() < 6
