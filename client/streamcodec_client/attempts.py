@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import socket
 import struct
@@ -52,8 +53,9 @@ def drop(socket_: ClientConnection) -> None:
     """Ends a connection and takes back what the kernel has not got through yet, which it would go on repeating: seconds later the
     relay would hear an old hello, and listeners old words.
     """
-    raw = socket_.transport.get_extra_info("socket")
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with contextlib.suppress(OSError):  # it may have broken by itself
+        raw = socket_.transport.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     socket_.transport.abort()
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 BLOCK_S = 0.000_5
 SMOOTHED_BLOCKS = 4  # a pulse, and not the wave itself
-LARGEST_DEPTH = 1.2
+LARGEST_DEPTH = 1.5
 FAINTEST = 1e-4  # amplitude below which nothing swings
 LEAST_POWER = 1e-2
 
