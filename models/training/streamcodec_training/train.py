@@ -60,11 +60,11 @@ class TrainingConfig:
     matrix_rate: float = 1e-2
     vector_rate: float = 1e-3
     linear_rate: float = 1e-4
-    beta_low: float = 4.7e-4  # at quality 0 and 1 of voice-16k: a warm start from it stays on its axis
-    beta_high: float = 1.9e-6
+    beta_low: float = 5.2e-4  # at quality 0 and 1 of voice-16k: a warm start from it stays on its axis
+    beta_high: float = 2.1e-6
     draws: int = 1
-    loudness_weight: float = 0.35
-    buzz_weight: float = 0.1
+    loudness_weight: float = 0.5
+    buzz_weight: float = 0.05
     repetition_weight: float = 0.5
     low_rates: float = 1.4
     rate_ramp_steps: int = 1_000  # over which bits come to cost what they will; a warm start has that behind it
