@@ -255,8 +255,8 @@ def test_our_codec_and_opus_conceal_what_the_trace_loses(model_folder: str) -> N
 
 @pytest.mark.slow
 def test_what_is_lost_costs_no_more_than_with_opus(speech: NDArray[np.float32]) -> None:
-    """5 % of packets in bursts of 60 ms, the same for both: PESQ falls by at most 0.15 more than with libopus' own concealment. So it
-    is at 12 kbit/s; at 9 we are at the edge (0.15 and 0.19 more on two sets of clips), at 6 it costs us more (docs/playout.md).
+    """5 % of packets in bursts of 60 ms, the same for both: PESQ falls by at most 0.15 more than with libopus' own concealment. So
+    it is at 12 kbit/s; at 9 we are at the edge (0.15 and 0.19 more on two sets of clips), at 6 it costs us more (docs/playout.md).
     """
     for package in ("av", "pesq"):
         pytest.importorskip(package, reason=f"{package} is not installed: extra quality")
