@@ -72,7 +72,6 @@ class Ear:
 async def speak(transport: RelayTransport, until_s: float) -> None:
     """A packet each 20 ms, numbered by its time: what nobody could take is lost."""
     loop = asyncio.get_running_loop()
-    number = 0
     while loop.time() < until_s:
         await asyncio.sleep(PACKET_S)
         number = round(loop.time() / PACKET_S)

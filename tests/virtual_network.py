@@ -137,24 +137,21 @@ class _Transport(asyncio.Transport):
             self._protocol.eof_received()
             self.close()
 
-    def reset(self) -> None:
-        """The other end is gone."""
-        self._lose()
-
     def close(self) -> None:
         if not self._closing:
             self._closing = True
             self._carry(self.peer.finished)
-            self._loop.call_soon(self._lose)
+            self._loop.call_soon(self.lose)
 
     def abort(self) -> None:
         if not self._lost:
             self._closing = self._aborted = True
             if self._loop.up(self._loop.time()):  # a reset is sent once
-                self._loop.call_later(self._loop.delay_s, self.peer.reset)
-            self._loop.call_soon(self._lose)
+                self._loop.call_later(self._loop.delay_s, self.peer.lose)
+            self._loop.call_soon(self.lose)
 
-    def _lose(self) -> None:
+    def lose(self) -> None:
+        """This end is gone, or learns that the other is."""
         if not self._lost:
             self._lost = self._closing = True
             self._protocol.connection_lost(None)

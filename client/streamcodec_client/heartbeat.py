@@ -46,8 +46,7 @@ class Heartbeat:
         back has spoken, as each end of TCP repeats what it holds in its own time. Never, if the connection closes.
         """
         try:
-            pong = await self._socket.ping()
-            await pong
+            await (await self._socket.ping())
         except ConnectionClosed:
             await asyncio.Event().wait()
 

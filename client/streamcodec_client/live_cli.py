@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import getpass
 import math
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from streamcodec.errors import ConfigError
 from .arrivals import ArrivalRecorder
 from .audio_io import SINK_FORMS, SOURCE_FORMS, Sink, Source, pick_sink, pick_source
 from .clock import MonotonicClock
-from .impair import from_options
+from .impair import Impairment, from_options
 from .live import LiveSettings, run_live
 from .options import bitrate_or_quality, codec_options, dtx_option, rate_options, redundancy_option, take_copies_option
 from .ports import Codec, EncodingSettings, load_codec
@@ -201,9 +200,8 @@ def listen(
 ) -> None:
     """Play, or record, what is said in a room. Several talkers are mixed."""
     clock = MonotonicClock()
-    settings = _settings(url, room, name, duration, exit_when_done)
     impairment = from_options(sim_loss, sim_jitter, sim_drift)
-    settings = dataclasses.replace(settings, impairment=impairment, take_copies=take_copies)
+    settings = _settings(url, room, name, duration, exit_when_done=exit_when_done, take_copies=take_copies, impairment=impairment)
     _check_stdout(sink, as_json)
     with ExitStack() as opened:
         codec = load_codec(model, codec_device)  # first: a wrong name must not cost the recording that the sink overwrites
@@ -257,7 +255,7 @@ def talk(
 ) -> None:
     """Send and listen at once, over one connection."""
     clock = MonotonicClock()
-    settings = dataclasses.replace(_settings(url, room, name, duration, exit_when_done), take_copies=take_copies)
+    settings = _settings(url, room, name, duration, exit_when_done=exit_when_done, take_copies=take_copies)
     rates = bitrate_or_quality(bitrate, quality)
     _check_stdout(sink, as_json)
     _check_not_same(source, sink)
@@ -281,8 +279,18 @@ def talk(
         asyncio.run(run_live(settings, clock, reporter, sender, receiver, traces))
 
 
-def _settings(url: str, room: str, name: str | None, duration: float | None, exit_when_done: bool) -> LiveSettings:
-    return LiveSettings(check_url(url), room, _user_name() if name is None else name, duration, exit_when_done)
+def _settings(
+    url: str,
+    room: str,
+    name: str | None,
+    duration: float | None,
+    *,
+    exit_when_done: bool,
+    take_copies: int = 0,
+    impairment: Impairment | None = None,
+) -> LiveSettings:
+    who = _user_name() if name is None else name
+    return LiveSettings(check_url(url), room, who, duration, exit_when_done, impairment, take_copies)
 
 
 def _user_name() -> str:

@@ -127,12 +127,12 @@ class Relay:
 
     def health(self) -> dict[str, object]:
         """What /healthz says."""
-        members = [m for room in self.rooms.rooms.values() for m in room.members]
+        rooms = self.rooms.rooms.values()
         return {
             "status": "ok",
-            "rooms": len(self.rooms.rooms),
-            "talkers": sum(m.role.talks for m in members),
-            "listeners": sum(m.role.listens for m in members),
+            "rooms": len(rooms),
+            "talkers": sum(len(room.talkers()) for room in rooms),
+            "listeners": sum(room.listening for room in rooms),
             **dataclasses.asdict(self.rooms.counters),
         }
 

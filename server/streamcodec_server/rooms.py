@@ -172,7 +172,7 @@ class Room:
     def listeners(self, but: Member | None = None) -> Iterable[Member]:
         return (m for m in self.members if m.role.listens and m is not but)
 
-    def talkers(self) -> Iterable[Member]:
+    def talkers(self) -> tuple[Member, ...]:
         return tuple(self._talkers)
 
 

@@ -35,14 +35,20 @@ RIDGE = 1e-4
 
 
 @torch.no_grad()
+def coded(vae: VoiceVae, pcm: Tensor, quality: float) -> tuple[Tensor, Tensor, Tensor]:
+    """pcm [B, T], T a multiple of the packet -> latents [B, P, D], gain index and quality [B, P], as a decoder gets them."""
+    q = torch.full((len(pcm), pcm.shape[1] // vae.config.packet), quality)
+    mean, gain_index, _ = vae.encode(pcm, q, vae.initial_encoder_state(len(pcm)))
+    return vae.prior.quantise(mean, q, vae.prior.choose(torch.round(mean), q)), gain_index, q
+
+
+@torch.no_grad()
 def frames_and_levels(vae: VoiceVae, pcm: Tensor, quality: float) -> tuple[Tensor, Tensor]:
     """pcm [T], T a multiple of the packet -> hidden frames [F, decoder_dim], and for each the logarithm of the magnitude that noise
     should have there, [F, bins].
     """
     c = vae.config
-    q = torch.full((1, len(pcm) // c.packet), quality)
-    mean, gain_index, _ = vae.encode(pcm[None], q, vae.initial_encoder_state(1))
-    y = vae.prior.quantise(mean, q, vae.prior.choose(torch.round(mean), q))
+    y, gain_index, q = coded(vae, pcm[None], quality)
     hidden, held = vae.hidden(y, gain_index, q, torch.zeros_like(q, dtype=torch.bool), vae.initial_decoder_state(1))
     steps = held[0].repeat_interleave(c.frames_per_packet)
     window = sine_slopes(c.frame, c.overlap)
@@ -55,11 +61,11 @@ def frames_and_levels(vae: VoiceVae, pcm: Tensor, quality: float) -> tuple[Tenso
     return hidden[0][heard], levels[heard]
 
 
-def fit(hidden: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
-    """[F, decoder_dim] and [F, bins] -> weight [bins, decoder_dim] and bias [bins] of least squared error."""
+def least_squares(hidden: Tensor, wanted: Tensor, ridge: float = RIDGE) -> tuple[Tensor, Tensor]:
+    """[F, decoder_dim] and [F, N] -> weight [N, decoder_dim] and bias [N] of least squared error."""
     inputs = F.pad(hidden.double(), (0, 1), value=1.0)
-    gram = inputs.T @ inputs + RIDGE * len(inputs) * torch.eye(inputs.shape[1], dtype=torch.float64)
-    solution = torch.linalg.solve(gram, inputs.T @ levels.double()).float()
+    gram = inputs.T @ inputs + ridge * len(inputs) * torch.eye(inputs.shape[1], dtype=torch.float64)
+    solution = torch.linalg.solve(gram, inputs.T @ wanted.double()).float()
     return solution[:-1].T, solution[-1]
 
 
@@ -71,7 +77,7 @@ def fitted(vae: VoiceVae, clips: list[NDArray[np.float32]], share: float, rng: n
         level = 10 ** (rng.uniform(*LEVELS_DB) / 20)
         pcm = torch.from_numpy(clip[: len(clip) // c.packet * c.packet] * np.float32(level)).clamp(-1, 1)
         pairs.append(frames_and_levels(vae, pcm, rng.uniform()))
-    weight, bias = fit(torch.cat([h for h, _ in pairs]), torch.cat([t for _, t in pairs]))
+    weight, bias = least_squares(torch.cat([h for h, _ in pairs]), torch.cat([t for _, t in pairs]))
     model = {name: tensor.clone() for name, tensor in vae.state_dict().items()}
     above = noisy_bins(c)
     for name, wanted in (("head.weight", weight), ("head.bias", bias)):

@@ -7,12 +7,12 @@ WANTED_DB: how much more the envelope swings at the rate of packets or of frames
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,6 +20,7 @@ from streamcodec_models.config import VaeConfig
 from streamcodec_models.vae import VoiceVae
 
 from .corpus import audio_files, read_mono
+from .fit_noise import coded, least_squares
 from .parameters import final_weights
 
 CLIPS, SECONDS = 24, 6
@@ -28,14 +29,6 @@ EDGE_HZ, ENVELOPE_RATE = 3_000.0, 1_000  # above it there is little but noise
 QUALITIES = (0.15, 0.3, 0.45, 0.8)
 LEAST, MOST, HALVINGS = -3.0, 2.0, 7  # of the logit of the depth
 RIDGE = 1e-3
-
-
-@torch.no_grad()
-def coded(vae: VoiceVae, pcm: Tensor, quality: float) -> tuple[Tensor, Tensor, Tensor]:
-    """pcm [B, T] -> latents [B, P, D], gain index and quality [B, P], as a decoder gets them."""
-    q = torch.full((len(pcm), pcm.shape[1] // vae.config.packet), quality)
-    mean, gain_index, _ = vae.encode(pcm, q, vae.initial_encoder_state(len(pcm)))
-    return vae.prior.quantise(mean, q, vae.prior.choose(torch.round(mean), q)), gain_index, q
 
 
 @torch.no_grad()
@@ -79,19 +72,16 @@ def wanted_shift(vae: VoiceVae, pcm: Tensor, quality: float) -> float:
 
 @torch.no_grad()
 def shift_in(vae: VoiceVae, pcm: Tensor, shifts: list[float]) -> tuple[Tensor, Tensor]:
-    """Weight [decoder_dim] and bias of the linear function of hidden frames that tells the shift which their quality wants."""
+    """Weight [1, decoder_dim] and bias [1] of the linear function of hidden frames that tells the shift their quality wants."""
     frames, wishes = [], []
     for quality in np.linspace(0, 1, 11):
         y, gain_index, q = coded(vae, pcm, float(quality))
         lost = torch.zeros_like(q, dtype=torch.bool)
         hidden, _ = vae.hidden(y, gain_index, q, lost, vae.initial_decoder_state(len(pcm)))
-        frames.append(hidden.flatten(0, 1).double())
+        frames.append(hidden.flatten(0, 1))
         wish = float(np.interp(quality, QUALITIES, shifts))
-        wishes.append(torch.full((len(frames[-1]),), wish, dtype=torch.float64))
-    inputs, wanted = F.pad(torch.cat(frames), (0, 1), value=1.0), torch.cat(wishes)
-    gram = inputs.T @ inputs + RIDGE * len(inputs) * torch.eye(inputs.shape[1], dtype=torch.float64)
-    solution = torch.linalg.solve(gram, inputs.T @ wanted).float()
-    return solution[:-1], solution[-1]
+        wishes.append(torch.full((len(frames[-1]), 1), wish, dtype=torch.float64))
+    return least_squares(torch.cat(frames), torch.cat(wishes), RIDGE)
 
 
 @torch.no_grad()
@@ -119,12 +109,7 @@ def main(source: Path, target: Path, data: Path, seed: int) -> None:
     length = SECONDS * rate // vae.config.packet * vae.config.packet
     files = audio_files(data)
     chosen = (read_mono(files[i], rate)[:length] for i in np.random.default_rng(seed).permutation(len(files)))
-    clips: list[NDArray[np.float32]] = []
-    for clip in chosen:
-        if len(clip) == length:
-            clips.append(clip)
-        if len(clips) == CLIPS:
-            break
+    clips = list(itertools.islice((clip for clip in chosen if len(clip) == length), CLIPS))
     for quality, shift in zip(QUALITIES, fit(vae.eval(), clips), strict=True):
         click.echo(f"quality {quality:g}: logit of the depth moved by {shift:.2f}")
     torch.save({"model_config": checkpoint["model_config"], "model": vae.state_dict()}, target)

@@ -178,8 +178,8 @@ class Distortion(nn.Module):
 
 
 class Buzz(nn.Module):
-    """How far the swings of high bands' envelopes are from those of the original: those of a voice's pitch, and at the rate of our
-    packets and its multiples.
+    """How far the swings of high bands' envelopes are from those of the original: those of a voice's pitch, and above all at the
+    rates of our packets and frames.
 
     Where few bits are left, a decoder answers noise with a pattern that repeats with every packet: each window of a spectral
     distortion forgives it, the ear hears a buzz. Batches are judged as a whole: one segment of noise says nothing.
