@@ -14,26 +14,36 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .codec import StreamDecoder, StreamEncoder, decode, encode
+    from .coding.model import CodecModel, load_model
+    from .coding.stream import StreamDecoder, StreamEncoder, decode, encode
     from .config import CodecConfig
-    from .model import CodecModel, load_model
 
 __version__ = "0.1.0"
-__all__ = ["CodecConfig", "CodecModel", "StreamDecoder", "StreamEncoder", "decode", "encode", "load_model"]
+__all__ = [
+    "CodecConfig",
+    "CodecModel",
+    "StreamDecoder",
+    "StreamEncoder",
+    "decode",
+    "encode",
+    "load_model",
+]
 
 _HOMES = {
     "CodecConfig": "config",
-    "CodecModel": "model",
-    "StreamDecoder": "codec",
-    "StreamEncoder": "codec",
-    "decode": "codec",
-    "encode": "codec",
-    "load_model": "model",
+    "CodecModel": "coding.model",
+    "StreamDecoder": "coding.stream",
+    "StreamEncoder": "coding.stream",
+    "decode": "coding.stream",
+    "encode": "coding.stream",
+    "load_model": "coding.model",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Names are imported when first used: a relay imports `streamcodec.packet` and must not load PyTorch with it."""
+    """Names are imported when first used: a relay imports `streamcodec.wire.packet` and must not
+    load PyTorch with it.
+    """
     if name in _HOMES:
         return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,10 +1,14 @@
-"""Errors that a caller may want to tell apart. Everything this project raises for bad input derives from StreamcodecError."""
+"""Errors that a caller may want to tell apart. Everything this project raises for bad input derives
+from StreamcodecError.
+"""
 
 from __future__ import annotations
 
 
 class StreamcodecError(Exception):
-    """Bad input, stated in one line: what was wrong and what is allowed. The command line prints it and exits with status 2."""
+    """Bad input, stated in one line: what was wrong and what is allowed. The command line prints it
+    and exits with status 2.
+    """
 
 
 class MalformedPacket(StreamcodecError):

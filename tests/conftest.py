@@ -1,4 +1,6 @@
-"""Fixtures that several tests share: a small untrained model, the shipped one, and speech-like PCM that needs no file."""
+"""Fixtures that several tests share: a small untrained model, the shipped one, and speech-like PCM
+that needs no file.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
-from streamcodec.model import CodecModel, load_model
+from streamcodec.coding.model import CodecModel, load_model
 from streamcodec_models import weights
 from streamcodec_models.config import VaeConfig
 from streamcodec_models.vae import VoiceVae
@@ -22,7 +24,13 @@ settings.load_profile("shared")
 
 SPEECH = Path(__file__).parents[1] / "bench" / "streamcodec_bench" / "speech" / "librispeech.flac"
 SMALL = VaeConfig(
-    encoder_dim=24, decoder_dim=24, latent_dim=32, classes=4, quality_knots=3, encoder_blocks=(1, 1), decoder_blocks=(1, 1)
+    encoder_dim=24,
+    decoder_dim=24,
+    latent_dim=32,
+    classes=4,
+    quality_knots=3,
+    encoder_blocks=(1, 1),
+    decoder_blocks=(1, 1),
 )
 
 
@@ -32,7 +40,9 @@ def _one_thread() -> None:
 
 
 def small_vae(seed: int = 0) -> VoiceVae:
-    """A lapped cosine transform with an untrained network beside it: it passes speech well enough to test what surrounds it."""
+    """A lapped cosine transform with an untrained network beside it: it passes speech well enough
+    to test what surrounds it.
+    """
     torch.manual_seed(seed)
     vae = VoiceVae(SMALL)
     length = SMALL.packet + SMALL.overlap
@@ -49,7 +59,12 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small model as a folder on disk."""
     folder = tmp_path_factory.mktemp("model")
     vae = small_vae()
-    weights.save(folder, vae, vae.prior.tables(), [3000.0 * 1.15**level for level in range(SMALL.quality_levels)])
+    weights.save(
+        folder,
+        vae,
+        vae.prior.tables(),
+        [3000.0 * 1.15**level for level in range(SMALL.quality_levels)],
+    )
     return folder
 
 

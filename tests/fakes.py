@@ -1,4 +1,6 @@
-"""Doubles for what the live path stands on: time, a codec, a connection, a sound device. None needs PyTorch or a network."""
+"""Doubles for what the live path stands on: time, a codec, a connection, a sound device. None needs
+PyTorch or a network.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ import numpy as np
 
 from streamcodec.config import CodecConfig
 from streamcodec.errors import PayloadError
-from streamcodec.session import Message, StreamInfo
-from streamcodec_client.audio_io import Block, Pcm
-from streamcodec_client.ports import EncodingSettings
+from streamcodec.wire.session import Message, StreamInfo
+from streamcodec_client.audio.blocks import Block, Pcm
+from streamcodec_client.live.codec import EncodingSettings
 
 SAMPLE_RATE = 16_000
 LATENT_SAMPLES = 320
@@ -43,8 +45,13 @@ class FakeEncoder:
     def __init__(self, channels: int = 1, latents_per_payload: int = 1) -> None:
         self.resets = 0
         self.copying, self.copies = False, list[bytes]()
-        self.config = CodecConfig(SAMPLE_RATE, LATENT_SAMPLES // 2, 80, 2, channels, latents_per_payload)
-        self._size, self._waiting = LATENT_SAMPLES * latents_per_payload, np.zeros((0, channels), np.float32)
+        self.config = CodecConfig(
+            SAMPLE_RATE, LATENT_SAMPLES // 2, 80, 2, channels, latents_per_payload
+        )
+        self._size, self._waiting = (
+            LATENT_SAMPLES * latents_per_payload,
+            np.zeros((0, channels), np.float32),
+        )
 
     def encode(self, pcm: Pcm) -> list[bytes]:
         waiting = np.concatenate([self._waiting, pcm])
@@ -90,7 +97,9 @@ class FakeDecoder:
 
 def fake_payload(*levels: float) -> bytes:
     """What FakeDecoder plays as this level (full scale 1) in each channel."""
-    return PAYLOAD_MARK + b"".join(round(float(level) * 1000).to_bytes(2, "big", signed=True) for level in levels)
+    return PAYLOAD_MARK + b"".join(
+        round(float(level) * 1000).to_bytes(2, "big", signed=True) for level in levels
+    )
 
 
 class FakeModel:
@@ -120,8 +129,12 @@ class FakeModel:
         self.threads.add(threading.current_thread().name)
 
 
-def fake_info(channels: int = 1, latents_per_payload: int = 1, model: str = MODEL_HASH) -> StreamInfo:
-    return StreamInfo(model, SAMPLE_RATE, channels, LATENT_SAMPLES * latents_per_payload, latents_per_payload, 0)
+def fake_info(
+    channels: int = 1, latents_per_payload: int = 1, model: str = MODEL_HASH
+) -> StreamInfo:
+    return StreamInfo(
+        model, SAMPLE_RATE, channels, LATENT_SAMPLES * latents_per_payload, latents_per_payload, 0
+    )
 
 
 class MemoryTransport:
@@ -148,7 +161,9 @@ class MemoryTransport:
 class ScriptedSource:
     """Gives the blocks that the test puts in; `end` ends it."""
 
-    def __init__(self, blocks: Iterable[Block] = (), sample_rate: int = SAMPLE_RATE, channels: int = 1) -> None:
+    def __init__(
+        self, blocks: Iterable[Block] = (), sample_rate: int = SAMPLE_RATE, channels: int = 1
+    ) -> None:
         self.sample_rate, self.channels = sample_rate, channels
         self.ended = self.closed = self.started = False
         self._blocks: queue.SimpleQueue[Block | None] = queue.SimpleQueue()
@@ -177,9 +192,13 @@ class ScriptedSource:
 
 
 class SteppedSink:
-    """Plays a block when the test says so: `step` returns once the receiver has written it. The clock moves with each block."""
+    """Plays a block when the test says so: `step` returns once the receiver has written it. The
+    clock moves with each block.
+    """
 
-    def __init__(self, clock: ManualClock, sample_rate: int = SAMPLE_RATE, channels: int = 1) -> None:
+    def __init__(
+        self, clock: ManualClock, sample_rate: int = SAMPLE_RATE, channels: int = 1
+    ) -> None:
         self.sample_rate, self.channels = sample_rate, channels
         self.underruns = 0
         self.closed = False

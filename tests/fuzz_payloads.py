@@ -1,4 +1,5 @@
-"""Coverage-guided fuzzing of everything that reads foreign bytes: `make fuzz` (needs atheris, which is no dependency of ours).
+"""Coverage-guided fuzzing of everything that reads foreign bytes: `make fuzz` (needs atheris, which
+is no dependency of ours).
 
 A finding is any exception but the one documented error.
 """
@@ -13,11 +14,11 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / folder) for folder in (".", "models", "tests", "tests/golden")]
 
 with atheris.instrument_imports(include=["streamcodec"]):
-    from streamcodec.bitstream import Bitstream
-    from streamcodec.container import read_container
+    from streamcodec.coding.bitstream import Bitstream
+    from streamcodec.coding.container import read_container
     from streamcodec.errors import ContainerError, MalformedMessage, MalformedPacket, PayloadError
-    from streamcodec.packet import parse
-    from streamcodec.session import parse_message
+    from streamcodec.wire.packet import parse
+    from streamcodec.wire.session import parse_message
 
 from regenerate import hand_made_tables  # noqa: E402
 
@@ -31,7 +32,12 @@ def one_input(foreign: bytes) -> None:
     reader, rest = foreign[0] % 4, foreign[1:]
     try:
         if reader == 0:
-            BITSTREAM.parse(rest, 1 + foreign[0] // 4 % 3, 1 + foreign[0] // 16 % 2, foreign[0] // 4 % BITSTREAM.levels)
+            BITSTREAM.parse(
+                rest,
+                1 + foreign[0] // 4 % 3,
+                1 + foreign[0] // 16 % 2,
+                foreign[0] // 4 % BITSTREAM.levels,
+            )
         elif reader == 1:
             parse(rest)
         elif reader == 2:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamcodec.adaptive import AdaptivePlayout, DelayBounds
-from streamcodec.delay import DelayTarget
 from streamcodec.errors import ConfigError
-from streamcodec.packet import Flags
-from streamcodec.playout import Arrival, Conceal, Play
+from streamcodec.live.adaptive import AdaptivePlayout, DelayBounds
+from streamcodec.live.delay import DelayTarget
+from streamcodec.live.playout import Arrival, Conceal, Play
+from streamcodec.wire.packet import Flags
 from streamcodec_bench.network import (
     DRIFTS_PPM,
     ONE_WAY_MS,
@@ -34,11 +34,15 @@ BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 
 def adaptive(min_ms: float = 20.0, max_ms: float = 400.0) -> AdaptivePlayout:
-    return AdaptivePlayout(packet_ms=PACKET_MS, samples_per_ms=SAMPLES_PER_MS, bounds=DelayBounds(min_ms, max_ms))
+    return AdaptivePlayout(
+        packet_ms=PACKET_MS, samples_per_ms=SAMPLES_PER_MS, bounds=DelayBounds(min_ms, max_ms)
+    )
 
 
 def receive(playout: AdaptivePlayout, number: int, now_ms: float, flags: Flags = NONE) -> Arrival:
-    return playout.receive(number % (1 << 32), number * 320 % (1 << 32), b"%d" % number, flags, now_ms)
+    return playout.receive(
+        number % (1 << 32), number * 320 % (1 << 32), b"%d" % number, flags, now_ms
+    )
 
 
 def heard(name: str, playout: str = "adaptive") -> tuple[Scenario, list[Heard]]:
@@ -109,7 +113,9 @@ def test_a_stream_that_begins_anew_is_followed() -> None:
 
 
 def test_a_pause_in_capture_is_no_delay() -> None:
-    """Sequence numbers go on where capture times have moved: the packets after a mute are no later than those before it."""
+    """Sequence numbers go on where capture times have moved: the packets after a mute are no later
+    than those before it.
+    """
     playout = adaptive()
     for number in range(100):
         playout.receive(number, number * 320, b"x", NONE, 20.0 * number)
@@ -135,7 +141,10 @@ def test_ended_streams_are_drained_and_conceal_nothing() -> None:
     assert not playout.drained
 
 
-@pytest.mark.parametrize("wrong", [(-1.0, 400.0), (300.0, 400.0), (20.0, 5_000.0), (float("nan"), 400.0), (0.0, float("nan"))])
+@pytest.mark.parametrize(
+    "wrong",
+    [(-1.0, 400.0), (300.0, 400.0), (20.0, 5_000.0), (float("nan"), 400.0), (0.0, float("nan"))],
+)
 def test_impossible_bounds_are_named(wrong: tuple[float, float]) -> None:
     with pytest.raises(ConfigError, match="must lie within 0..2000 ms"):
         DelayBounds(*wrong)
@@ -178,10 +187,17 @@ def test_an_outage_teaches_nothing() -> None:
     assert target.ms <= settled
 
 
-@given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 1500)), max_size=80), st.sampled_from([0.0, 20.0, 100.0]))
+@given(
+    st.lists(st.tuples(st.integers(0, 19), st.integers(0, 1500)), max_size=80),
+    st.sampled_from([0.0, 20.0, 100.0]),
+)
 @settings(deadline=None)
-def test_whatever_comes_everything_is_accounted_for(packets: list[tuple[int, int]], min_ms: float) -> None:
-    """received = played + late + duplicate + skipped + buffered; nothing is played twice, backwards, or older than the bound."""
+def test_whatever_comes_everything_is_accounted_for(
+    packets: list[tuple[int, int]], min_ms: float
+) -> None:
+    """received = played + late + duplicate + skipped + buffered; nothing is played twice,
+    backwards, or older than the bound.
+    """
     playout, waiting, played = adaptive(min_ms), sorted((at, n) for n, at in packets), []
     now = 0.0
     while now < 3_000:
@@ -198,7 +214,10 @@ def test_whatever_comes_everything_is_accounted_for(packets: list[tuple[int, int
     assert played == sorted(set(played))
     counts = playout.statistics()
     buffered = round(counts.buffer_ms / PACKET_MS)
-    assert counts.received == counts.played + counts.late + counts.duplicate + counts.skipped + buffered
+    assert (
+        counts.received
+        == counts.played + counts.late + counts.duplicate + counts.skipped + buffered
+    )
 
 
 @pytest.mark.parametrize("hours", [0.5, pytest.param(24, marks=pytest.mark.slow)])
@@ -206,7 +225,9 @@ def test_whatever_comes_everything_is_accounted_for(packets: list[tuple[int, int
 def test_clocks_that_drift_are_followed(ppm: float, hours: float) -> None:
     """The day is two minutes of computing and 3 GB for each drift: `pytest -m slow`."""
     scenario = Scenario("drift", 3_600 * hours, BY_NAME["clean"].delay_ms, drift_ppm=ppm)
-    played = [h for h in listen(adaptive(), scenario) if 30_000 < h.at_ms < 3_600_000 * hours - 30_000]
+    played = [
+        h for h in listen(adaptive(), scenario) if 30_000 < h.at_ms < 3_600_000 * hours - 30_000
+    ]
     assert len(played) > 170_000 * hours
     assert all(h.delay_ms is not None for h in played)
     delays = [h.delay_ms for h in played if h.delay_ms is not None]
@@ -237,7 +258,10 @@ def test_wifi_stalls_are_bridged_and_forgotten() -> None:
     assert summarise(log, scenario).excess <= undisturbed.excess + 20
 
 
-@pytest.mark.parametrize("name", ["drift 25 ms/s and freeze 5 s", "drift -25 ms/s and freeze 5 s", "freeze 5 s", "freeze 10 s"])
+@pytest.mark.parametrize(
+    "name",
+    ["drift 25 ms/s and freeze 5 s", "drift -25 ms/s and freeze 5 s", "freeze 5 s", "freeze 10 s"],
+)
 def test_after_a_freeze_speech_is_back_soon_and_live(name: str) -> None:
     _, log = heard(name)
     drift = {"drift 25": 0.025, "drift -2": -0.025}.get(name[:8], 0.0)
@@ -267,7 +291,9 @@ def test_a_route_that_changes_costs_three_packets_and_no_delay() -> None:
     assert sum(h.delay_ms is None for h in log if h.at_ms > 1_000) <= 3
 
     def longest_ms(after_ms: float, until_ms: float) -> float:
-        return max(h.delay_ms for h in log if after_ms < h.at_ms < until_ms and h.delay_ms is not None)
+        return max(
+            h.delay_ms for h in log if after_ms < h.at_ms < until_ms and h.delay_ms is not None
+        )
 
     before = longest_ms(15_000, 20_000)
     assert longest_ms(30_100, 40_000) <= before + 60 + 5  # ten seconds after the step of 20 s
@@ -289,14 +315,20 @@ def test_a_network_that_stays_slower_is_followed(step_ms: float) -> None:
 
 @pytest.mark.parametrize("speed", [1.5, 3.0, 20.0])
 def test_a_backlog_is_no_slower_network(speed: float) -> None:
-    """Ten seconds of speech that come at last, however slowly: nothing is played that is older than the bound."""
+    """Ten seconds of speech that come at last, however slowly: nothing is played that is older than
+    the bound.
+    """
 
     def drained(rng: np.random.Generator, sent: np.ndarray) -> np.ndarray:
         begin, thaw = 20_000.0, 30_000.0
         return np.where(sent < begin, 0.0, np.maximum(0.0, thaw + (sent - begin) / speed - sent))
 
     scenario = Scenario("backlog", 60, drained)
-    after = [h.delay_ms for h in listen(adaptive(), scenario) if h.at_ms > 20_500 and h.delay_ms is not None]
+    after = [
+        h.delay_ms
+        for h in listen(adaptive(), scenario)
+        if h.at_ms > 20_500 and h.delay_ms is not None
+    ]
     assert max(after) <= ONE_WAY_MS + 400 + PACKET_MS
 
 
@@ -304,12 +336,16 @@ def test_losses_do_not_make_the_decoder_begin_anew() -> None:
     """Whatever the phase of arrivals: what it made up stands for what was lost."""
     scenario = dataclasses.replace(BY_NAME["loss 5 %, bursts of 3"], drift_ppm=100)
     log = listen(adaptive(), scenario)
-    lost = sum(h.waited_ms is None and after.waited_ms is not None for h, after in itertools.pairwise(log))
+    lost = sum(
+        h.waited_ms is None and after.waited_ms is not None for h, after in itertools.pairwise(log)
+    )
     assert lost > 50
     assert sum(not h.follows for h in log[10:]) <= lost / 10
 
 
-@pytest.mark.parametrize("scenario", [s for s in SCENARIOS if s.seconds <= 120], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "scenario", [s for s in SCENARIOS if s.seconds <= 120], ids=lambda s: s.name
+)
 def test_memory_is_bounded_in_every_scenario(scenario: Scenario) -> None:
     playout = adaptive()
     listen(playout, scenario)
@@ -319,7 +355,9 @@ def test_memory_is_bounded_in_every_scenario(scenario: Scenario) -> None:
 
 
 def test_what_was_said_before_an_outage_is_not_played_after_it() -> None:
-    """TCP delivers what was sent into a dead network when that is back, one packet first and then the rest."""
+    """TCP delivers what was sent into a dead network when that is back, one packet first and then
+    the rest.
+    """
     buffer = AdaptivePlayout(packet_ms=PACKET_MS, samples_per_ms=SAMPLES_PER_MS)
     played = []
 

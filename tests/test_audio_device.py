@@ -1,4 +1,6 @@
-"""A real full-duplex PortAudio device: pulseaudio with a null sink, whose monitor hears what is played into it."""
+"""A real full-duplex PortAudio device: pulseaudio with a null sink, whose monitor hears what is
+played into it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ SCRIPT_LIMIT_S = 60.0
 ALSA_CONFIG = Path("/usr/share/alsa/alsa.conf")
 PULSE_PLUGIN = "alsa-lib/libasound_module_pcm_pulse.so"
 
-# PortAudio looks for devices when it is loaded: a process of its own sees those of this test and no others.
+# PortAudio looks for devices when it is loaded: a process of its own sees those of this test and no
+# others.
 DUPLEX = """
 import json, threading
 import numpy as np
@@ -73,7 +76,12 @@ class Pulse:
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, *arguments], env=self.environment, capture_output=True, text=True, timeout=SCRIPT_LIMIT_S, check=False
+            [sys.executable, *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=SCRIPT_LIMIT_S,
+            check=False,
         )
 
 
@@ -84,7 +92,9 @@ def pulse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pulse]:
     runtime = tmp_path_factory.mktemp("pulse")
     runtime.chmod(0o700)
     configuration = runtime / "asoundrc"
-    configuration.write_text(f"<{ALSA_CONFIG}>\npcm.!default {{ type pulse }}\nctl.!default {{ type pulse }}\n")
+    configuration.write_text(
+        f"<{ALSA_CONFIG}>\npcm.!default {{ type pulse }}\nctl.!default {{ type pulse }}\n"
+    )
     address = runtime / "native"
     environment = os.environ | {
         "HOME": str(runtime),
@@ -93,8 +103,18 @@ def pulse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pulse]:
         "ALSA_CONFIG_PATH": str(configuration),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
-    options = ["-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--disable-shm=yes", "--realtime=no"]
-    modules = ["module-null-sink sink_name=loop", f"module-native-protocol-unix auth-anonymous=1 socket={address}"]
+    options = [
+        "-n",
+        "--daemonize=no",
+        "--exit-idle-time=-1",
+        "--use-pid-file=no",
+        "--disable-shm=yes",
+        "--realtime=no",
+    ]
+    modules = [
+        "module-null-sink sink_name=loop",
+        f"module-native-protocol-unix auth-anonymous=1 socket={address}",
+    ]
     with (runtime / "pulse.log").open("w") as log:
         server = subprocess.Popen(
             ["pulseaudio", *options, *(part for module in modules for part in ("-L", module))],
@@ -106,7 +126,9 @@ def pulse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pulse]:
             deadline = time.monotonic() + START_LIMIT_S
             while not address.exists():
                 if server.poll() is not None or time.monotonic() > deadline:
-                    pytest.skip(f"pulseaudio does not start here: {(runtime / 'pulse.log').read_text()[-300:]}")
+                    pytest.skip(
+                        f"pulseaudio does not start here: {(runtime / 'pulse.log').read_text()[-300:]}"
+                    )
                 time.sleep(0.05)
             yield Pulse(environment)
         finally:
@@ -120,7 +142,9 @@ def _missing() -> str | None:
     if ctypes.util.find_library("portaudio") is None:
         return "apt install libportaudio2"
     libraries = [Path("/usr/lib"), *Path("/usr/lib").glob("*-linux-gnu")]
-    if not ALSA_CONFIG.exists() or not any((folder / PULSE_PLUGIN).exists() for folder in libraries):
+    if not ALSA_CONFIG.exists() or not any(
+        (folder / PULSE_PLUGIN).exists() for folder in libraries
+    ):
         return "apt install libasound2-plugins"
     return None
 
@@ -150,7 +174,10 @@ def test_devices_are_listed(pulse: Pulse) -> None:
 def test_a_device_that_is_not_there_is_named(pulse: Pulse, device: str) -> None:
     result = pulse.python("-m", "streamcodec_client", "listen", "--device", device)
     assert result.returncode == 2
-    assert result.stderr == f"streamcodec: no output device {device!r}; `streamcodec devices` lists what is there\n"
+    assert (
+        result.stderr
+        == f"streamcodec: no output device {device!r}; `streamcodec devices` lists what is there\n"
+    )
 
 
 def test_listing_devices_needs_no_pytorch(pulse: Pulse) -> None:

@@ -18,13 +18,20 @@ from hypothesis import strategies as st
 
 from fakes import ManualClock
 from streamcodec.errors import AudioError
-from streamcodec_client.audio_io import BLOCK_MS, OUTPUT_LEAD_MS, SOURCE_LAG_LIMIT_MS, Pcm, pick_sink, pick_source, with_channels
-from streamcodec_client.file_io import FileSource, WavSink
-from streamcodec_client.paced_io import NullSink, ToneSource
-from streamcodec_client.pipe_io import PIPE_BYTES, StdinSource, StdoutSink
-from streamcodec_client.player import SOFT_CLIP_KNEE, mix, soft_clip
-from streamcodec_client.resample import LiveResampler
-from streamcodec_client.ring import SampleRing
+from streamcodec_client.audio.blocks import (
+    BLOCK_MS,
+    OUTPUT_LEAD_MS,
+    SOURCE_LAG_LIMIT_MS,
+    Pcm,
+    with_channels,
+)
+from streamcodec_client.audio.files import FileSource, WavSink
+from streamcodec_client.audio.paced import NullSink, ToneSource
+from streamcodec_client.audio.pick import pick_sink, pick_source
+from streamcodec_client.audio.pipes import PIPE_BYTES, StdinSource, StdoutSink
+from streamcodec_client.audio.resample import LiveResampler
+from streamcodec_client.audio.ring import SampleRing
+from streamcodec_client.live.player import SOFT_CLIP_KNEE, mix, soft_clip
 
 MS = 1_000_000
 
@@ -117,7 +124,9 @@ def test_stereo_files_keep_their_channels(clock: ManualClock, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"not a wave file at all" * 100])
-def test_a_file_that_holds_no_audio_is_named(clock: ManualClock, tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_holds_no_audio_is_named(
+    clock: ManualClock, tmp_path: Path, content: bytes
+) -> None:
     path = tmp_path / "broken.wav"
     path.write_bytes(content)
     with pytest.raises(AudioError, match="cannot read .*broken.wav"):
@@ -220,7 +229,9 @@ def test_an_empty_pipe_is_no_end(clock: ManualClock, pipe: tuple[int, int]) -> N
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can change the size of a pipe")
-def test_what_hides_in_a_pipe_shrinks_as_it_is_read(clock: ManualClock, pipe: tuple[int, int]) -> None:
+def test_what_hides_in_a_pipe_shrinks_as_it_is_read(
+    clock: ManualClock, pipe: tuple[int, int]
+) -> None:
     """A recorder fills the pipe while we start: that much delay would stay for good."""
     import fcntl
 
@@ -235,7 +246,9 @@ def test_what_hides_in_a_pipe_shrinks_as_it_is_read(clock: ManualClock, pipe: tu
 
 
 def test_time_goes_on_while_a_pipe_is_empty(clock: ManualClock, pipe: tuple[int, int]) -> None:
-    """Otherwise whatever a speech synthesiser says next would be as late as its pause was long, and nobody would play it."""
+    """Otherwise whatever a speech synthesiser says next would be as late as its pause was long, and
+    nobody would play it.
+    """
     readable, writable = pipe
     source = StdinSource(clock, 16_000, 1, readable)
     source.start()
@@ -260,7 +273,9 @@ def test_raw_pcm_to_a_pipe(clock: ManualClock, pipe: tuple[int, int]) -> None:
     assert np.frombuffer(os.read(readable, 100), "<i2").tolist() == [16_384, -32_768, 32_767]
 
 
-def test_a_reader_that_does_not_read_loses_blocks_and_stops_nobody(clock: ManualClock, pipe: tuple[int, int]) -> None:
+def test_a_reader_that_does_not_read_loses_blocks_and_stops_nobody(
+    clock: ManualClock, pipe: tuple[int, int]
+) -> None:
     readable, writable = pipe
     sink = StdoutSink(clock, 16_000, 1, writable)
     sink.start()
@@ -329,7 +344,8 @@ def test_resampling_adds_no_more_than_its_delay(rate: int) -> None:
 
 
 @given(
-    st.sampled_from([(44_100, 16_000), (48_000, 16_000), (16_000, 22_050)]), st.lists(st.integers(1, 2_000), min_size=1, max_size=8)
+    st.sampled_from([(44_100, 16_000), (48_000, 16_000), (16_000, 22_050)]),
+    st.lists(st.integers(1, 2_000), min_size=1, max_size=8),
 )
 def test_resampling_does_not_depend_on_the_cuts(rates: tuple[int, int], sizes: list[int]) -> None:
     pcm = np.random.default_rng(0).standard_normal((sum(sizes), 2)).astype(np.float32)
@@ -372,7 +388,9 @@ def test_soft_clip_keeps_order_and_full_scale(values: list[float]) -> None:
     clipped = soft_clip(np.sort(np.array(values, np.float32))[:, None])[:, 0]
     assert np.abs(clipped).max() <= 1
     assert (np.diff(clipped) >= 0).all()
-    assert soft_clip(np.full((1, 1), SOFT_CLIP_KNEE / 2, np.float32)).item() == np.float32(SOFT_CLIP_KNEE / 2)
+    assert soft_clip(np.full((1, 1), SOFT_CLIP_KNEE / 2, np.float32)).item() == np.float32(
+        SOFT_CLIP_KNEE / 2
+    )
 
 
 class _Broken(importlib.abc.MetaPathFinder):
@@ -384,7 +402,9 @@ class _Broken(importlib.abc.MetaPathFinder):
 
 
 @pytest.mark.parametrize("spec", ["mic", "speaker"])
-def test_without_portaudio_the_user_is_told_what_to_install(clock: ManualClock, monkeypatch: pytest.MonkeyPatch, spec: str) -> None:
+def test_without_portaudio_the_user_is_told_what_to_install(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch, spec: str
+) -> None:
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
     monkeypatch.setattr(sys, "meta_path", [_Broken(), *sys.meta_path])
     with pytest.raises(AudioError, match="apt install libportaudio2"):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from conftest import SPEECH, voice
 from streamcodec.errors import AudioError, ConfigError
-from streamcodec.playout import FixedPlayout
+from streamcodec.live.playout import FixedPlayout
 from streamcodec_bench import loss, metrics, played
 from streamcodec_bench.bdrate import bd_rate
 from streamcodec_bench.cli import bench
@@ -53,7 +53,12 @@ def test_metrics_prefer_less_noise(speech: np.ndarray) -> None:
     noise = np.random.default_rng(0).standard_normal(len(speech)).astype(np.float32)
     little, much = speech + 0.002 * noise, speech + 0.02 * noise
     assert estoi(speech, speech) > estoi(speech, little) > estoi(speech, much)
-    assert log_spectral_distance(speech, speech) == 0 < log_spectral_distance(speech, little) < log_spectral_distance(speech, much)
+    assert (
+        log_spectral_distance(speech, speech)
+        == 0
+        < log_spectral_distance(speech, little)
+        < log_spectral_distance(speech, much)
+    )
 
 
 def test_noise_that_is_one_wave_over_and_over_repeats_itself(speech: np.ndarray) -> None:
@@ -79,7 +84,9 @@ def test_the_low_pass_row_lacks_the_upper_band(speech: np.ndarray) -> None:
 
 def test_every_class_of_content_is_made_the_same_each_time() -> None:
     clips = [Clip("a", "clean", voice(2)), Clip("b", "clean", voice(3, seed=1))]
-    noise = [Clip("n", "clean", np.random.default_rng(0).standard_normal(16_000).astype(np.float32))]
+    noise = [
+        Clip("n", "clean", np.random.default_rng(0).standard_normal(16_000).astype(np.float32))
+    ]
     first, second = (derived(clips, list(CLASSES), noise) for _ in range(2))
     assert {c.content for c in first} == set(CLASSES)
     for one, other in zip(first, second, strict=True):
@@ -97,7 +104,10 @@ def test_subfolders_are_classes_and_an_empty_folder_is_named(tmp_path: Path) -> 
     soundfile.write(tmp_path / "da" / "x.wav", voice(2), 16_000)
     soundfile.write(tmp_path / "y.wav", voice(2), 16_000)
     soundfile.write(tmp_path / "short.wav", voice(0.5), 16_000)
-    assert {(c.name, c.content) for c in read_clips(tmp_path, None)} == {("x", "da"), ("y", "clean")}
+    assert {(c.name, c.content) for c in read_clips(tmp_path, None)} == {
+        ("x", "da"),
+        ("y", "clean"),
+    }
     (tmp_path / "empty").mkdir()
     with pytest.raises(AudioError, match="no audio below"):
         read_clips(tmp_path / "empty", None)
@@ -114,7 +124,10 @@ def test_a_mean_leaves_out_what_has_no_figure() -> None:
 
 
 def test_the_worst_clip_is_the_one_with_most_errors() -> None:
-    scores = [Score("x", 6000, "clean", clip, 6000, {"wer": wer}, 0.1, 0.1) for clip, wer in (("a", 2.0), ("b", 30.0))]
+    scores = [
+        Score("x", 6000, "clean", clip, 6000, {"wer": wer}, 0.1, 0.1)
+        for clip, wer in (("a", 2.0), ("b", 30.0))
+    ]
     assert summarise(scores)[0].worst["wer"] == ("b", 30.0)
 
 
@@ -130,11 +143,17 @@ def test_what_the_laboratory_plays_is_what_was_said_when_it_was_due(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_folder: Path
 ) -> None:
     soundfile.write(tmp_path / "a.wav", voice(3), 16_000)
-    monkeypatch.setattr(played, "pesq", lambda reference, output: float(np.corrcoef(reference[:-400], output[80:-320])[0, 1]))
+    monkeypatch.setattr(
+        played,
+        "pesq",
+        lambda reference, output: float(np.corrcoef(reference[:-400], output[80:-320])[0, 1]),
+    )
     talker = played.Speech(tmp_path, str(model_folder))
     whole = Scenario("whole", 16, lambda rng, sent: np.zeros(len(sent)))
     holes = Scenario("holes", 16, lambda rng, sent: np.where(sent % 200 < 60, np.inf, 0.0))
-    heard = [listen(FixedPlayout(packet_ms=20, target_ms=60), scenario) for scenario in (whole, holes)]
+    heard = [
+        listen(FixedPlayout(packet_ms=20, target_ms=60), scenario) for scenario in (whole, holes)
+    ]
     good, bad = (talker.pesq(h, s) for h, s in zip(heard, (whole, holes), strict=True))
     assert good > 0.6
     assert bad < good - 0.05
@@ -163,8 +182,20 @@ def test_peers_are_measured_only_at_rates_they_have() -> None:
 def test_the_command_writes_table_json_and_picture(tmp_path: Path, model_folder: Path) -> None:
     soundfile.write(tmp_path / "a.wav", voice(2), 16_000)
     out = tmp_path / "out"
-    arguments = ["quality", "--data", str(tmp_path), "--rates", "6", "--model", str(model_folder), "--metrics", "lsd"]
-    done = CliRunner().invoke(bench, [*arguments, "--codecs", "streamcodec,reference", "--jobs", "1", "--out", str(out)])
+    arguments = [
+        "quality",
+        "--data",
+        str(tmp_path),
+        "--rates",
+        "6",
+        "--model",
+        str(model_folder),
+        "--metrics",
+        "lsd",
+    ]
+    done = CliRunner().invoke(
+        bench, [*arguments, "--codecs", "streamcodec,reference", "--jobs", "1", "--out", str(out)]
+    )
     assert done.exit_code == 0, done.output
     report = json.loads((out / "quality.json").read_text())
     assert [row["codec"] for row in report["rows"]] == ["streamcodec", "reference"]
@@ -180,9 +211,13 @@ def test_unknown_names_are_refused_with_those_that_are_known(tmp_path: Path) -> 
     assert "no metric 'loudness': pesq" in done.output
 
 
-def test_a_figure_whose_library_is_missing_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_figure_whose_library_is_missing_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(metrics.NEEDS, "lsd", "no_such_library")
-    done = CliRunner().invoke(bench, ["quality", "--data", str(tmp_path), "--codecs", "reference", "--metrics", "lsd"])
+    done = CliRunner().invoke(
+        bench, ["quality", "--data", str(tmp_path), "--codecs", "reference", "--metrics", "lsd"]
+    )
     assert done.exit_code == 2
     assert "need no_such_library" in done.output
 
@@ -200,17 +235,24 @@ def test_an_unknown_scenario_is_named() -> None:
     assert "no scenario holds 'moon'" in done.output
 
 
-def test_what_loss_costs_is_measured_on_one_trace_for_all_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_loss_costs_is_measured_on_one_trace_for_all_codecs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     seen: dict[str, list[NDArray[np.bool_]]] = {"a": [], "b": []}
 
-    def holed(pcm: Pcm, rate: float, lost: NDArray[np.bool_], name: str, fill: float) -> tuple[Pcm, int]:
+    def holed(
+        pcm: Pcm, rate: float, lost: NDArray[np.bool_], name: str, fill: float
+    ) -> tuple[Pcm, int]:
         seen[name].append(lost)
         out = pcm.copy()
         for packet in np.flatnonzero(lost):
             out[packet * loss.FRAME : (packet + 1) * loss.FRAME] *= np.float32(fill)
         return out, round(rate * len(pcm) / loss.SAMPLE_RATE)
 
-    fakes = {"a": functools.partial(holed, name="a", fill=0.0), "b": functools.partial(holed, name="b", fill=0.5)}
+    fakes = {
+        "a": functools.partial(holed, name="a", fill=0.0),
+        "b": functools.partial(holed, name="b", fill=0.5),
+    }
     monkeypatch.setattr(loss, "_codecs", lambda model: fakes)
     clips = [Clip(str(i), "clean", voice(4.0, seed=i)) for i in range(3)]
     rows = loss.measure(clips, [6_000.0], 0.1, 60, ["lsd"], None, 0)
@@ -250,17 +292,29 @@ def test_our_codec_and_opus_conceal_what_the_trace_loses(model_folder: str) -> N
         holed, _ = codec(pcm, 12_000.0, lost)
         assert bits > 0
         assert np.array_equal(whole[: 39 * loss.FRAME], holed[: 39 * loss.FRAME])
-        assert not np.allclose(whole[41 * loss.FRAME : 42 * loss.FRAME], holed[41 * loss.FRAME : 42 * loss.FRAME], atol=1e-3)
+        assert not np.allclose(
+            whole[41 * loss.FRAME : 42 * loss.FRAME],
+            holed[41 * loss.FRAME : 42 * loss.FRAME],
+            atol=1e-3,
+        )
 
 
 @pytest.mark.slow
 def test_what_is_lost_costs_no_more_than_with_opus(speech: NDArray[np.float32]) -> None:
-    """5 % of packets in bursts of 60 ms, the same for both: PESQ falls by at most 0.15 more than with libopus' own concealment. So
-    it is at 12 kbit/s; at 9 we are at the edge (0.15 and 0.19 more on two sets of clips), at 6 it costs us more (docs/playout.md).
+    """5 % of packets in bursts of 60 ms, the same for both: PESQ falls by at most 0.15 more than
+    with libopus' own concealment. So it is at 12 kbit/s; at 9 we are at the edge (0.15 and 0.19
+    more on two sets of clips), at 6 it costs us more (docs/playout.md).
     """
     for package in ("av", "pesq"):
         pytest.importorskip(package, reason=f"{package} is not installed: extra quality")
     clips = [Clip(str(i), "clean", part) for i, part in enumerate(np.array_split(speech, 3))]
-    rows = [row for seed in range(3) for row in loss.measure(clips, [12_000.0], 0.05, 60, ["pesq"], None, seed)]
-    cost = {name: np.mean([r.clean["pesq"] - r.lossy["pesq"] for r in rows if r.codec == name]) for name in ("streamcodec", "opus")}
+    rows = [
+        row
+        for seed in range(3)
+        for row in loss.measure(clips, [12_000.0], 0.05, 60, ["pesq"], None, seed)
+    ]
+    cost = {
+        name: np.mean([r.clean["pesq"] - r.lossy["pesq"] for r in rows if r.codec == name])
+        for name in ("streamcodec", "opus")
+    }
     assert cost["streamcodec"] <= cost["opus"] + 0.15

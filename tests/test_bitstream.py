@@ -7,9 +7,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from conftest import SMALL, small_vae
-from streamcodec.bitstream import BIT_WORTH, LATENT_LIMIT, MAX_PAYLOAD_BYTES, Bitstream, Latents, Means
+from streamcodec.coding.bitstream import LATENT_LIMIT, Bitstream
+from streamcodec.config import MAX_PAYLOAD_BYTES
+from streamcodec.engines.api import Latents, Means
 from streamcodec.errors import PayloadError
-from streamcodec_models.entropy import GAIN_COUNT, GAIN_MIN, integer_frequencies, level_frequencies
+from streamcodec.tables import (
+    BIT_WORTH,
+    GAIN_COUNT,
+    GAIN_MIN,
+    integer_frequencies,
+    level_frequencies,
+)
 
 BITSTREAM = Bitstream(small_vae().prior.tables())
 D = SMALL.latent_dim
@@ -26,8 +34,17 @@ def latents(level: int, packets: int, channels: int, scale: float, seed: int = 0
 LEVELS = st.integers(0, 15)
 
 
-@given(LEVELS, LEVELS, st.integers(1, 3), st.integers(1, 2), st.sampled_from([0.0, 0.3, 3.0, 200.0]), st.integers(0, 99))
-def test_round_trip(level: int, base: int, packets: int, channels: int, scale: float, seed: int) -> None:
+@given(
+    LEVELS,
+    LEVELS,
+    st.integers(1, 3),
+    st.integers(1, 2),
+    st.sampled_from([0.0, 0.3, 3.0, 200.0]),
+    st.integers(0, 99),
+)
+def test_round_trip(
+    level: int, base: int, packets: int, channels: int, scale: float, seed: int
+) -> None:
     before = latents(level, packets, channels, scale, seed)
     after = BITSTREAM.parse(BITSTREAM.serialize(before, base), packets, channels, base)
     assert after.level == level
@@ -38,7 +55,9 @@ def test_round_trip(level: int, base: int, packets: int, channels: int, scale: f
 def test_the_largest_latents_round_trip() -> None:
     before = Latents(3, np.full((1, 1), -10, np.int32), np.full((1, 1, D), LATENT_LIMIT, np.int32))
     before.y[0, 0, ::2] *= -1
-    assert np.array_equal(BITSTREAM.parse(BITSTREAM.serialize(before, BASE), 1, 1, BASE).y, before.y)
+    assert np.array_equal(
+        BITSTREAM.parse(BITSTREAM.serialize(before, BASE), 1, 1, BASE).y, before.y
+    )
 
 
 def test_a_silent_packet_carries_no_latents() -> None:
@@ -51,7 +70,9 @@ def test_a_silent_packet_carries_no_latents() -> None:
 @settings(max_examples=400)
 @given(st.binary(max_size=200), st.integers(1, 3), st.integers(1, 2))
 @example(b"\xffZ\x0b", 1, 1)  # an escape of the longest kind
-def test_any_bytes_give_latents_in_bounds_or_one_error(payload: bytes, packets: int, channels: int) -> None:
+def test_any_bytes_give_latents_in_bounds_or_one_error(
+    payload: bytes, packets: int, channels: int
+) -> None:
     try:
         parsed = BITSTREAM.parse(payload, packets, channels, BASE)
     except PayloadError:
@@ -106,7 +127,9 @@ def test_rounding_takes_the_integer_whose_error_and_bits_cost_least() -> None:
 
     def cost(latents: Latents) -> float:
         bounded = mean.clip(-LATENT_LIMIT, LATENT_LIMIT)
-        return float(np.square(latents.y - bounded).sum()) + BIT_WORTH * 8 * len(BITSTREAM.serialize(latents, BASE))
+        return float(np.square(latents.y - bounded).sum()) + BIT_WORTH * 8 * len(
+            BITSTREAM.serialize(latents, BASE)
+        )
 
     assert cost(chosen) < cost(plain)
     assert len(BITSTREAM.serialize(chosen, BASE)) < len(BITSTREAM.serialize(plain, BASE))
@@ -148,10 +171,15 @@ def test_encode_fills_bytes_no_worse_than_one_rounding() -> None:
 
     gains = []
     for _ in range(20):
-        means = Means(9, np.full((1, 1), -20, np.int32), rng.normal(0, 1, (1, 1, D)).astype(np.float32))
+        means = Means(
+            9, np.full((1, 1), -20, np.int32), rng.normal(0, 1, (1, 1, D)).astype(np.float32)
+        )
         latents, payload = BITSTREAM.encode(means, 9)
         assert np.array_equal(BITSTREAM.parse(payload, 1, 1, 9).y, latents.y)
         plain = BITSTREAM.quantise(means)
-        gains.append(loss(means.mean, plain, BITSTREAM.serialize(plain, 9)) - loss(means.mean, latents, payload))
+        gains.append(
+            loss(means.mean, plain, BITSTREAM.serialize(plain, 9))
+            - loss(means.mean, latents, payload)
+        )
     assert min(gains) >= 0
     assert max(gains) > 0

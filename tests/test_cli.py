@@ -24,10 +24,15 @@ def test_an_unknown_command_is_one_line_and_status_2(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_extra_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(COMMANDS, "train", ("no_such_module.cli:train", "train", ""))
     assert main(["train"]) == 2
-    assert capsys.readouterr().err == "streamcodec: train needs no_such_module: install it with pip install 'streamcodec[train]'\n"
+    assert (
+        capsys.readouterr().err
+        == "streamcodec: train needs no_such_module: install it with pip install 'streamcodec[train]'\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,11 +41,17 @@ def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch, c
         (["send", "--bitrate", "nan"], "'nan' is no bit rate"),
         (["send", "--bitrate", "inf"], "'inf' is no bit rate"),
         (["send", "--duration", "nan"], "no number of seconds"),
-        (["train", "--data", ".", "--out", "x", "--steps", "1", "--config", "README.md"], "no shape of a network"),
+        (
+            ["train", "--data", ".", "--out", "x", "--steps", "1", "--config", "README.md"],
+            "no shape of a network",
+        ),
     ],
 )
 def test_numbers_and_files_that_are_none_are_one_line_and_status_2(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(Path(__file__).parents[1])
     assert main(arguments) == 2
@@ -58,7 +69,9 @@ def test_a_disk_that_refuses_is_one_line_and_status_2(
     assert capsys.readouterr().err.startswith("streamcodec: [Errno 2]")
 
 
-def test_a_wrong_model_name_costs_no_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_model_name_costs_no_recording(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     target = tmp_path / "yesterday.wav"
     soundfile.write(target, voice(0.2), 16_000)
     before = target.read_bytes()
@@ -92,7 +105,7 @@ def test_settings_that_nobody_reads_are_refused(
 def test_settings_are_named_after_flags_in_the_file_and_in_the_environment(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamcodec_client.device_cli.list_devices", list)
+    monkeypatch.setattr("streamcodec_client.commands.devices.list_devices", list)
     assert main(["devices"]) == 0
     assert capsys.readouterr().out == ""
     file = tmp_path / "settings.toml"

@@ -21,7 +21,9 @@ def test_config_states_25_ms(model: CodecModel) -> None:
 
 
 def test_an_impulse_is_heard_no_later_than_the_config_states(model: CodecModel) -> None:
-    """Through the real stream: sample n goes in, and what comes out by n + latency_samples must hold it."""
+    """Through the real stream: sample n goes in, and what comes out by n + latency_samples must
+    hold it.
+    """
     latency = model.config.latency_samples
     packet = model.config.packet_samples
     for offset in (0, 1, packet // 2, packet - 1):
@@ -53,11 +55,17 @@ def test_speech_comes_out_later_by_the_overlap_and_nothing_else(model: CodecMode
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, len(SECOND)), max_size=12), st.integers(1, 3))
-def test_chunking_never_changes_a_byte(model: CodecModel, cuts: list[int], latents_per_payload: int) -> None:
-    whole = streamcodec.encode(SECOND, StreamEncoder(model, bitrate_bps=6000, latents_per_payload=latents_per_payload))
+def test_chunking_never_changes_a_byte(
+    model: CodecModel, cuts: list[int], latents_per_payload: int
+) -> None:
+    whole = streamcodec.encode(
+        SECOND, StreamEncoder(model, bitrate_bps=6000, latents_per_payload=latents_per_payload)
+    )
     encoder = StreamEncoder(model, bitrate_bps=6000, latents_per_payload=latents_per_payload)
     edges = [0, *sorted(cuts), len(SECOND)]
-    payloads = [p for a, b in pairwise(edges) for p in encoder.encode(SECOND[a:b])] + encoder.flush()
+    payloads = [
+        p for a, b in pairwise(edges) for p in encoder.encode(SECOND[a:b])
+    ] + encoder.flush()
     assert payloads == whole
 
 
@@ -72,8 +80,12 @@ def test_streaming_equals_the_offline_pass(model: CodecModel) -> None:
     gain = torch.from_numpy(np.concatenate([p.gain_index[:, 0] for p in parsed])).float()[None]
     quality = torch.tensor([[p.level / (model.bitstream.levels - 1) for p in parsed]])
     with torch.inference_mode():
-        offline, _ = model.vae.decode(
-            y, gain, quality, torch.zeros_like(gain, dtype=torch.bool), model.vae.initial_decoder_state(1)
+        offline, _ = model.engine.vae.decode(
+            y,
+            gain,
+            quality,
+            torch.zeros_like(gain, dtype=torch.bool),
+            model.engine.vae.initial_decoder_state(1),
         )
     assert np.abs(streamed - offline[0].clamp(-1, 1).numpy()).max() < 1e-4
 
@@ -81,13 +93,17 @@ def test_streaming_equals_the_offline_pass(model: CodecModel) -> None:
 @pytest.mark.parametrize("sample_rate", [8_000, 16_000, 22_050, 24_000, 44_100, 48_000])
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("kind", [np.int16, np.float32])
-def test_sources_of_every_kind_come_back_aligned(model: CodecModel, sample_rate: int, channels: int, kind: type) -> None:
+def test_sources_of_every_kind_come_back_aligned(
+    model: CodecModel, sample_rate: int, channels: int, kind: type
+) -> None:
     mono = voice(0.6, sample_rate)
     pcm = np.stack([mono, -0.5 * mono], 1)[:, :channels]
     source = (pcm * 32767).astype(np.int16) if kind is np.int16 else pcm
     encoder = StreamEncoder(model, quality=1.0, sample_rate=sample_rate, channels=channels)
     payloads = streamcodec.encode(source, encoder)
-    back = streamcodec.decode(payloads, StreamDecoder(model, encoder.config, sample_rate=sample_rate), len(source))
+    back = streamcodec.decode(
+        payloads, StreamDecoder(model, encoder.config, sample_rate=sample_rate), len(source)
+    )
     assert back.shape == pcm.shape
     for channel in range(channels):
         a, b = pcm[:, channel], back[:, channel]
@@ -100,7 +116,9 @@ def test_sources_of_every_kind_come_back_aligned(model: CodecModel, sample_rate:
 def test_every_length_keeps_its_length(model: CodecModel, samples: int) -> None:
     encoder = StreamEncoder(model, quality=0.5)
     payloads = streamcodec.encode(SECOND[:samples], encoder)
-    assert len(streamcodec.decode(payloads, StreamDecoder(model, encoder.config), samples)) == samples
+    assert (
+        len(streamcodec.decode(payloads, StreamDecoder(model, encoder.config), samples)) == samples
+    )
     assert bool(payloads) == bool(samples)
 
 
@@ -205,7 +223,10 @@ def test_floats_beyond_full_scale_are_clipped(model: CodecModel) -> None:
         ({"bitrate_bps": 10}, "bit/s for 1 channel of this model, got 10"),
         ({"bitrate_bps": 1e6}, "for 1 channel of this model, got 1e"),
         ({"bitrate_bps": 10, "capped": True}, "1000 to 32000 bit/s for 1 channel, got 10"),
-        ({"bitrate_bps": 1500, "channels": 2, "capped": True}, "2000 to 64000 bit/s for 2 channels"),
+        (
+            {"bitrate_bps": 1500, "channels": 2, "capped": True},
+            "2000 to 64000 bit/s for 2 channels",
+        ),
         ({"quality": 1.5}, "0 to 1, got 1.5"),
         ({"quality": 0.5, "capped": True}, "needs a bit rate"),
         ({"quality": 0.5, "channels": 3}, "channels must be 1 to 2"),
@@ -213,7 +234,9 @@ def test_floats_beyond_full_scale_are_clipped(model: CodecModel) -> None:
         ({"quality": 0.5, "latents_per_payload": 9}, "latents per payload"),
     ],
 )
-def test_settings_out_of_range_are_named(model: CodecModel, settings_: dict[str, object], complaint: str) -> None:
+def test_settings_out_of_range_are_named(
+    model: CodecModel, settings_: dict[str, object], complaint: str
+) -> None:
     with pytest.raises(ConfigError, match=complaint):
         StreamEncoder(model, **settings_)  # type: ignore[arg-type]
 
@@ -229,7 +252,10 @@ def test_cuda_decodes_what_the_cpu_encoded_and_back(model_folder: str, model: Co
         pytest.skip("no GPU here: PyTorch finds no CUDA device")
     on_gpu = streamcodec.load_model(model_folder, "cuda")
     config = StreamEncoder(model, quality=0.7).config
-    payloads = {m.device.type: streamcodec.encode(SECOND, StreamEncoder(m, quality=0.7)) for m in (model, on_gpu)}
+    payloads = {
+        m.device.type: streamcodec.encode(SECOND, StreamEncoder(m, quality=0.7))
+        for m in (model, on_gpu)
+    }
     for made in payloads.values():
         played = [streamcodec.decode(made, StreamDecoder(m, config)) for m in (model, on_gpu)]
         assert np.abs(played[0] - played[1]).max() < 1e-3

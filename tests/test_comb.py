@@ -1,4 +1,6 @@
-"""The pitch comb: finds periods, removes what does not repeat, looks only at the past, and streams."""
+"""The pitch comb: finds periods, removes what does not repeat, looks only at the past, and
+streams.
+"""
 
 import math
 
@@ -20,7 +22,10 @@ def comb() -> PitchComb:
 def buzz(hz: float, seconds: float = 1.0) -> Tensor:
     """A harmonic sound up to 3 kHz, [1, T]."""
     t = torch.arange(int(seconds * RATE)) / RATE
-    return 0.05 * sum(torch.sin(2 * math.pi * hz * k * t + k * k) for k in range(1, int(3000 / hz)))[None]
+    return (
+        0.05
+        * sum(torch.sin(2 * math.pi * hz * k * t + k * k) for k in range(1, int(3000 / hz)))[None]
+    )
 
 
 def hidden(x: Tensor) -> Tensor:
@@ -29,14 +34,20 @@ def hidden(x: Tensor) -> Tensor:
 
 def snr_db(x: Tensor, wanted: Tensor) -> float:
     half = x.shape[1] // 2  # the first periods have nothing before them
-    return float(10 * torch.log10(wanted[:, half:].square().mean() / (x - wanted)[:, half:].detach().square().mean()))
+    return float(
+        10
+        * torch.log10(
+            wanted[:, half:].square().mean() / (x - wanted)[:, half:].detach().square().mean()
+        )
+    )
 
 
 @pytest.mark.parametrize("hz", [62.0, 97.3, 150.0, 233.3, 380.0])
 def test_it_finds_the_period(hz: float) -> None:
     module, x = comb(), buzz(hz)
     period, coarse, fine = module._pitch(torch.cat([torch.zeros(1, module.history), x], 1))
-    # Two or three periods repeat as well as one: a multiple is no mistake where a fraction of a sample is what sets them apart.
+    # Two or three periods repeat as well as one: a multiple is no mistake where a fraction of a
+    # sample is what sets them apart.
     periods = period[0, 20:] / (RATE / hz)
     assert (periods - periods.round()).abs().max() * RATE / hz <= 0.4
     assert periods.max() < 3.1
@@ -67,7 +78,9 @@ def test_streaming_is_the_offline_pass() -> None:
     state, parts = module.initial_state(1), []
     for start in range(0, RATE, 2 * HOP):
         frame = start // HOP
-        part, state = module.step(x[:, start : start + 2 * HOP], features[:, frame : frame + 2], state)
+        part, state = module.step(
+            x[:, start : start + 2 * HOP], features[:, frame : frame + 2], state
+        )
         parts.append(part)
     assert torch.allclose(torch.cat(parts, 1), whole, atol=1e-6)
 
@@ -88,5 +101,7 @@ def test_every_parameter_has_a_gradient() -> None:
 
 
 def test_a_hop_that_blocks_do_not_fill_is_refused() -> None:
-    with pytest.raises(ValueError, match="hop must be a multiple of 80 samples at 16000 Hz, got 100"):
+    with pytest.raises(
+        ValueError, match="hop must be a multiple of 80 samples at 16000 Hz, got 100"
+    ):
         PitchComb(RATE, 100, DIM)

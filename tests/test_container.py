@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcodec.container import StreamHeader, read_container, write_container
+from streamcodec.coding.container import StreamHeader, read_container, write_container
 from streamcodec.errors import ContainerError
 
 HEADER = StreamHeader("0123456789abcdef", 16_000, 320, 48_000, 1, 1, 5, samples=4_800, payloads=3)
@@ -65,7 +65,14 @@ def test_a_changed_header_is_noticed(position: int, change: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("channels", 9), ("sample_rate", 0), ("samples", -1), ("latents_per_payload", 1.5), ("model", 7)]
+    ("field", "value"),
+    [
+        ("channels", 9),
+        ("sample_rate", 0),
+        ("samples", -1),
+        ("latents_per_payload", 1.5),
+        ("model", 7),
+    ],
 )
 def test_a_header_out_of_range_names_the_field(field: str, value: object) -> None:
     header = StreamHeader(**{**HEADER.__dict__, field: value})  # type: ignore[arg-type]

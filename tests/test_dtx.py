@@ -1,4 +1,6 @@
-"""Silence is not sent, a pause is no loss, and what is heard meanwhile sounds like what was there before."""
+"""Silence is not sent, a pause is no loss, and what is heard meanwhile sounds like what was there
+before.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +9,14 @@ import pytest
 
 from conftest import voice
 from fakes import FakeEncoder, ManualClock, fake_info, fake_payload
-from streamcodec.adaptive import AdaptivePlayout
-from streamcodec.comfort_noise import ComfortNoise
-from streamcodec.dtx import DESCRIPTION_MS, HANGOVER_MS, PRE_ROLL_MS, DtxGate
-from streamcodec.packet import Flags
-from streamcodec.playout import Conceal, FixedPlayout, Play, PlayoutBuffer
-from streamcodec_client.audio_io import Block
-from streamcodec_client.packetizer import Outgoing, Packetizer
-from streamcodec_client.voice_activity import VoiceActivity
+from streamcodec.live.adaptive import AdaptivePlayout
+from streamcodec.live.comfort_noise import ComfortNoise
+from streamcodec.live.dtx import DESCRIPTION_MS, HANGOVER_MS, PRE_ROLL_MS, DtxGate
+from streamcodec.live.playout import Conceal, FixedPlayout, Play, PlayoutBuffer
+from streamcodec.wire.packet import Flags
+from streamcodec_client.audio.blocks import Block
+from streamcodec_client.audio.voice_activity import VoiceActivity
+from streamcodec_client.live.packetizer import Outgoing, Packetizer
 
 PACKET_MS = 20
 RATE = 16_000
@@ -57,11 +59,15 @@ def test_a_short_pause_is_none() -> None:
 @pytest.mark.parametrize("lost", [False, True])
 @pytest.mark.parametrize("one_way_jitter_ms", [0.0, 15.0])
 @pytest.mark.parametrize("adaptive", [True, False])
-def test_a_pause_is_never_taken_for_loss(adaptive: bool, one_way_jitter_ms: float, lost: bool) -> None:
-    """Two seconds of speech and three of silence, again and again, over a network that loses nothing, or the packet that announces
-    each pause.
+def test_a_pause_is_never_taken_for_loss(
+    adaptive: bool, one_way_jitter_ms: float, lost: bool
+) -> None:
+    """Two seconds of speech and three of silence, again and again, over a network that loses
+    nothing, or the packet that announces each pause.
     """
-    buffer: PlayoutBuffer = AdaptivePlayout(packet_ms=20, samples_per_ms=16) if adaptive else FixedPlayout(packet_ms=20)
+    buffer: PlayoutBuffer = (
+        AdaptivePlayout(packet_ms=20, samples_per_ms=16) if adaptive else FixedPlayout(packet_ms=20)
+    )
     rng = np.random.default_rng(1)
     gate, waiting = DtxGate[int](PACKET_MS), list[tuple[float, int, int, Flags]]()
     sequence, before, pauses = 0, Flags(0), 0
@@ -144,7 +150,10 @@ def test_the_detector_hears_a_voice_and_not_a_faint_noise() -> None:
     rng = np.random.default_rng(0)
     noise = (0.001 * rng.standard_normal((RATE, 1))).astype(np.float32)
     speech = voice(1.0)[:, None] if voice(1.0).ndim == 1 else voice(1.0)
-    blocks = [detector.active(pcm) for pcm in np.split(np.concatenate([noise, speech.astype(np.float32)]), 100)]
+    blocks = [
+        detector.active(pcm)
+        for pcm in np.split(np.concatenate([noise, speech.astype(np.float32)]), 100)
+    ]
     assert sum(blocks[10:50]) <= 4
     assert sum(blocks[50:]) >= 35
 
@@ -152,7 +161,9 @@ def test_the_detector_hears_a_voice_and_not_a_faint_noise() -> None:
 def test_comfort_noise_has_the_level_and_the_colour_of_the_background() -> None:
     rng = np.random.default_rng(0)
     white = rng.standard_normal((RATE, 2)).astype(np.float32)
-    dark = np.apply_along_axis(lambda x: np.convolve(x, np.ones(8) / 8, "same"), 0, white) * np.array([0.02, 0.005])
+    dark = np.apply_along_axis(
+        lambda x: np.convolve(x, np.ones(8) / 8, "same"), 0, white
+    ) * np.array([0.02, 0.005])
     comfort = ComfortNoise(RATE, 2, np.random.default_rng(1))
     assert not comfort.make(100).any()
     for part in np.split(dark.astype(np.float32), 50):

@@ -1,4 +1,6 @@
-"""Relay, listener and sender as processes of their own over loopback, as `make demo` and `bench latency` run them."""
+"""Relay, listener and sender as processes of their own over loopback, as `make demo` and `bench
+latency` run them.
+"""
 
 import json
 from pathlib import Path
@@ -9,8 +11,8 @@ import soundfile
 from click.testing import CliRunner
 
 from conftest import SPEECH
-from streamcodec.adaptive import DelayBounds
 from streamcodec.errors import AudioError, ConfigError
+from streamcodec.live.adaptive import DelayBounds
 from streamcodec_bench import outage
 from streamcodec_bench.cli import bench
 from streamcodec_bench.demo import demo
@@ -29,7 +31,16 @@ def speech(folder: Path, sample_rate: int = 16_000) -> Path:
 
 def test_the_demo_leaves_report_recordings_and_picture(tmp_path: Path, model_folder: Path) -> None:
     out = tmp_path / "demo"
-    arguments = ["--out", str(out), "--source", str(speech(tmp_path)), "--model", str(model_folder), "--bitrate", "20000"]
+    arguments = [
+        "--out",
+        str(out),
+        "--source",
+        str(speech(tmp_path)),
+        "--model",
+        str(model_folder),
+        "--bitrate",
+        "20000",
+    ]
     done = CliRunner().invoke(demo, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     report = json.loads((out / "report.json").read_text())
@@ -38,20 +49,29 @@ def test_the_demo_leaves_report_recordings_and_picture(tmp_path: Path, model_fol
     assert report["wire_kbps"] > report["payload_kbps"]
     # Physics, not speed: a packet must be full before it is coded, and waits for its playout.
     assert report["latency"]["end_to_end"]["p50"] > 20 + 5
-    assert set(report["latency"]["stages"]) >= {"encode", "network + relay", "playout buffer", "decode"}
+    assert set(report["latency"]["stages"]) >= {
+        "encode",
+        "network + relay",
+        "playout buffer",
+        "decode",
+    }
     decoded, rate = soundfile.read(out / "decoded.wav")
     assert len(decoded) > (SECONDS - 1) * rate
     assert (out / "session.png").stat().st_size > 10_000
 
 
-def test_a_source_of_another_rate_is_recorded_at_its_own(tmp_path: Path, model_folder: Path) -> None:
+def test_a_source_of_another_rate_is_recorded_at_its_own(
+    tmp_path: Path, model_folder: Path
+) -> None:
     plan = SessionPlan(speech(tmp_path, 48_000), tmp_path / "out", 20_000, model=str(model_folder))
     summaries = run_session(plan, lambda line: None)
     assert summaries.sender["send"]["packets"] >= SECONDS * 50
     assert soundfile.info(plan.decoded).samplerate == 48_000
 
 
-def test_a_sender_that_refuses_to_start_ends_the_session(tmp_path: Path, model_folder: Path) -> None:
+def test_a_sender_that_refuses_to_start_ends_the_session(
+    tmp_path: Path, model_folder: Path
+) -> None:
     plan = SessionPlan(speech(tmp_path), tmp_path / "out", 500, model=str(model_folder))
     with pytest.raises(SessionFailed, match="status 2: streamcodec: bit rate must be 3000 to"):
         run_session(plan, lambda line: None)
@@ -67,8 +87,12 @@ def test_what_is_no_recording_is_refused_before_anything_starts(tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("loss", "outage_s"), [(0.01, 0.0), (0.0, 3.0)])
-def test_a_session_over_a_link_that_loses_and_breaks(model_folder: Path, loss: float, outage_s: float) -> None:
-    """Real sockets over TUN devices, each IP packet delayed by 20 ms. How long it takes is for `bench link` to say."""
+def test_a_session_over_a_link_that_loses_and_breaks(
+    model_folder: Path, loss: float, outage_s: float
+) -> None:
+    """Real sockets over TUN devices, each IP packet delayed by 20 ms. How long it takes is for
+    `bench link` to say.
+    """
     try:
         report = outage.measure(SPEECH, 20.0, loss, outage_s, str(model_folder), 20_000)
     except ConfigError as refused:
@@ -78,5 +102,6 @@ def test_a_session_over_a_link_that_loses_and_breaks(model_folder: Path, loss: f
     assert report.wanted.p50 >= 2 * 20.0  # each packet has crossed the link twice
     assert report.concealed_percent < 5
     assert (report.back_ms is not None) == (outage_s > 0)
-    assert report.stale_ms is None or report.stale_ms <= DelayBounds().max_ms + 100  # packet, codec and link
+    # packet, codec and link
+    assert report.stale_ms is None or report.stale_ms <= DelayBounds().max_ms + 100
     assert report.after is None or abs(report.after.p50 - report.before.p50) < 60

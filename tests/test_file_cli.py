@@ -8,7 +8,7 @@ import soundfile
 from scipy.signal import correlate
 
 from conftest import voice
-from streamcodec.container import read_container, write_container
+from streamcodec.coding.container import read_container, write_container
 from streamcodec_client.cli import main
 
 
@@ -23,8 +23,12 @@ def run(*arguments: object) -> int:
     return main([str(a) for a in arguments])
 
 
-def test_there_and_back(recording: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("encode", recording, tmp_path / "a.sc", "--quality", "1", "--model", model_folder) == 0
+def test_there_and_back(
+    recording: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        run("encode", recording, tmp_path / "a.sc", "--quality", "1", "--model", model_folder) == 0
+    )
     assert run("decode", tmp_path / "a.sc", tmp_path / "back.wav", "--model", model_folder) == 0
     before, rate = soundfile.read(recording)
     after, rate_after = soundfile.read(tmp_path / "back.wav")
@@ -50,19 +54,24 @@ def test_a_cut_file_gives_what_is_whole(
     assert 0.1 < soundfile.info(tmp_path / "back.wav").duration < 0.9
 
 
-def test_a_damaged_payload_is_concealed_and_counted(model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_payload_is_concealed_and_counted(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     soundfile.write(tmp_path / "in.wav", voice(1.0), 16_000)
     run("encode", tmp_path / "in.wav", tmp_path / "a.sc", "--quality", "1", "--model", model_folder)
     with (tmp_path / "a.sc").open("rb") as file:
         recording = read_container(file)
     payloads = list(recording.payloads)
-    payloads[20:22] = [payload + bytes(range(1, 9)) for payload in payloads[20:22] if payload]  # more than any symbol could need
+    # more than any symbol could need
+    payloads[20:22] = [payload + bytes(range(1, 9)) for payload in payloads[20:22] if payload]
     with (tmp_path / "a.sc").open("wb") as file:
         write_container(file, recording.header, payloads)
     capsys.readouterr()
     assert run("decode", tmp_path / "a.sc", tmp_path / "back.wav", "--model", model_folder) == 0
     assert soundfile.info(tmp_path / "back.wav").duration == 1.0
-    assert f"2 of {len(payloads)} payloads are damaged and were concealed" in capsys.readouterr().err
+    assert (
+        f"2 of {len(payloads)} payloads are damaged and were concealed" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("content", [b"RIFF....", b"", b"SCV1\xff\xff"])
@@ -78,7 +87,9 @@ def test_a_file_that_is_none_is_one_line_and_status_2(
     assert "as audio" in capsys.readouterr().err
 
 
-def test_another_model_is_named(recording: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_model_is_named(
+    recording: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run("encode", recording, tmp_path / "a.sc", "--model", model_folder)
     capsys.readouterr()
     assert run("decode", tmp_path / "a.sc", tmp_path / "back.wav") == 2
@@ -96,7 +107,12 @@ def test_another_model_is_named(recording: Path, model_folder: Path, tmp_path: P
     ],
 )
 def test_wrong_settings_are_one_line_and_status_2(
-    arguments: list[str], complaint: str, recording: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    complaint: str,
+    recording: Path,
+    model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     model = [] if "--model" in arguments else ["--model", model_folder]
     assert run("encode", recording, tmp_path / "a.sc", *model, *arguments) == 2
@@ -109,19 +125,36 @@ def test_settings_come_from_flags_then_environment_then_file(
     recording: Path, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def size(*flags: object) -> int:
-        assert run(*flags[:-1], "encode", recording, tmp_path / "a.sc", "--model", model_folder, *flags[-1]) == 0  # type: ignore[misc]
+        assert (
+            run(
+                *flags[:-1],
+                "encode",
+                recording,
+                tmp_path / "a.sc",
+                "--model",
+                model_folder,
+                *flags[-1],
+            )
+            == 0
+        )  # type: ignore[misc]
         return (tmp_path / "a.sc").stat().st_size
 
     settings = tmp_path / "settings.toml"
     settings.write_text("[encode]\nquality = 0.0\n")
-    plain, low, high = size("--config", settings, []), size(["--quality", "0"]), size(["--quality", "1"])
+    plain, low, high = (
+        size("--config", settings, []),
+        size(["--quality", "0"]),
+        size(["--quality", "1"]),
+    )
     assert plain == low < high
     monkeypatch.setenv("STREAMCODEC_ENCODE_QUALITY", "1")
     assert size("--config", settings, []) == high
     assert size("--config", settings, ["--quality", "0"]) == low
 
 
-def test_a_settings_file_with_an_unknown_command_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_settings_file_with_an_unknown_command_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "s.toml").write_text("[sing]\nloud = true\n")
     assert run("--config", tmp_path / "s.toml", "info", tmp_path / "s.toml") == 2
     assert "no command sing" in capsys.readouterr().err

@@ -8,9 +8,9 @@ import numpy as np
 import soundfile
 
 from streamcodec import CodecModel, StreamDecoder, decode
-from streamcodec.bitstream import Bitstream
-from streamcodec.container import read_container
-from streamcodec_models.entropy import GAIN_MIN
+from streamcodec.coding.bitstream import Bitstream
+from streamcodec.coding.container import read_container
+from streamcodec.tables import GAIN_MIN
 
 GOLDEN = Path(__file__).parent / "golden"
 _spec = importlib.util.spec_from_file_location("regenerate", GOLDEN / "regenerate.py")
@@ -24,7 +24,9 @@ def test_the_coder_writes_and_reads_the_same_bytes() -> None:
     bitstream = Bitstream(regenerate.hand_made_tables())
     payloads = json.loads((GOLDEN / "bitstream.json").read_text())
     made = regenerate.hand_made_latents()
-    assert [bitstream.serialize(latents, regenerate.BASE_LEVEL).hex() for latents in made] == payloads
+    assert [
+        bitstream.serialize(latents, regenerate.BASE_LEVEL).hex() for latents in made
+    ] == payloads
     for latents, payload in zip(made, payloads, strict=True):
         packets, channels = latents.gain_index.shape
         parsed = bitstream.parse(bytes.fromhex(payload), packets, channels, regenerate.BASE_LEVEL)
@@ -33,7 +35,9 @@ def test_the_coder_writes_and_reads_the_same_bytes() -> None:
         assert np.array_equal(parsed.y[~silent], latents.y[~silent])
 
 
-def test_a_stream_of_the_shipped_model_decodes_to_the_same_integers_and_sound(shipped: CodecModel) -> None:
+def test_a_stream_of_the_shipped_model_decodes_to_the_same_integers_and_sound(
+    shipped: CodecModel,
+) -> None:
     facts = json.loads((GOLDEN / "voice-16k.json").read_text())
     with (GOLDEN / "voice-16k.sc").open("rb") as file:
         recording = read_container(file)
@@ -41,7 +45,10 @@ def test_a_stream_of_the_shipped_model_decodes_to_the_same_integers_and_sound(sh
     assert recording.header.model == facts["model"] == shipped.hash
     payloads = [p for p in recording.payloads if p is not None]
     config = shipped.stream_config(base_level=recording.header.base_level)
-    assert regenerate.digest([shipped.bitstream.parse(p, 1, 1, config.base_level) for p in payloads]) == facts["latents_sha256"]
+    assert (
+        regenerate.digest([shipped.bitstream.parse(p, 1, 1, config.base_level) for p in payloads])
+        == facts["latents_sha256"]
+    )
     heard = decode(payloads, StreamDecoder(shipped, config), recording.header.samples)[:, 0]
     wanted, _ = soundfile.read(GOLDEN / "voice-16k.flac", dtype="float32")
     # Floats may differ in their last digits from machine to machine; the integers above may not.

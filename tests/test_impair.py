@@ -1,4 +1,6 @@
-"""A worse network on demand, and the record of a real one: what goes in, comes out as it should, on simulated time."""
+"""A worse network on demand, and the record of a real one: what goes in, comes out as it should, on
+simulated time.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,13 @@ from click.testing import CliRunner
 
 from fakes import ManualClock, fake_info, fake_payload
 from streamcodec.errors import ConfigError
-from streamcodec.packet import SEQUENCE_MODULUS, Flags, Packet, serialize
-from streamcodec.session import Message, StreamEnd, StreamStart, Welcome
+from streamcodec.wire.packet import SEQUENCE_MODULUS, Flags, Packet, serialize
+from streamcodec.wire.session import Message, StreamEnd, StreamStart, Welcome
 from streamcodec_bench.cli import bench
 from streamcodec_bench.network import ONE_WAY_MS, PLAYOUTS, listen, read_trace, summarise
-from streamcodec_client.arrivals import ArrivalRecorder
 from streamcodec_client.cli import main
-from streamcodec_client.impair import HEAD_START_MS, ImpairedListener, Impairment
+from streamcodec_client.live.impair import HEAD_START_MS, ImpairedListener, Impairment
+from streamcodec_client.report.arrivals import ArrivalRecorder
 
 PACKETS = 2_000
 
@@ -58,7 +60,9 @@ class Laboratory:
 
     def _call_later(self, seconds: float, call: Callable[[], None]) -> None:
         self._count += 1
-        heapq.heappush(self._waiting, (self.clock.now_ns() + round(seconds * 1e9), self._count, call))
+        heapq.heappush(
+            self._waiting, (self.clock.now_ns() + round(seconds * 1e9), self._count, call)
+        )
 
     def advance(self, milliseconds: float) -> None:
         end_ns = self.clock.now_ns() + round(milliseconds * 1e6)
@@ -69,7 +73,9 @@ class Laboratory:
         self.clock.advance((end_ns - self.clock.now_ns()) / 1e6)
 
     def delays(self) -> list[float]:
-        """Sends PACKETS, one each 20 ms -> how long each that came was under way, in the order in which they came."""
+        """Sends PACKETS, one each 20 ms -> how long each that came was under way, in the order in
+        which they came.
+        """
         for number in range(PACKETS):
             self.front.media(str(20 * number).encode(), self.clock.now_ns())
             self.advance(20)
@@ -110,18 +116,30 @@ def test_a_goodbye_does_not_overtake_what_was_said_before() -> None:
     assert [what for what, _ in laboratory.ear.heard] == ["word", "StreamEnd"]
 
 
-@pytest.mark.parametrize("option", [["--sim-loss", "95"], ["--sim-jitter", "-1"], ["--sim-drift", "1e9"], ["--sim-jitter", "nan"]])
-def test_impossible_networks_are_refused(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "option",
+    [["--sim-loss", "95"], ["--sim-jitter", "-1"], ["--sim-drift", "1e9"], ["--sim-jitter", "nan"]],
+)
+def test_impossible_networks_are_refused(
+    option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["listen", "--sink", "null", *option]) == 2
     assert capsys.readouterr().err.startswith("streamcodec: simulated")
 
 
 def record(path: Path, arrivals: list[tuple[int, float]], first: int = 0) -> Path:
-    """Packets (number, when it arrives in ms) of one stream, of `fake_info`, as a recorder would have seen them."""
+    """Packets (number, when it arrives in ms) of one stream, of `fake_info`, as a recorder would
+    have seen them.
+    """
     recorder = ArrivalRecorder(path)
-    recorder.connected(Welcome("session", "lobby", None, (StreamStart(3, "talker", fake_info()),), 1, 1), 1)
+    recorder.connected(
+        Welcome("session", "lobby", None, (StreamStart(3, "talker", fake_info()),), 1, 1), 1
+    )
     for number, at_ms in arrivals:
-        sequence, capture = (first + number) % SEQUENCE_MODULUS, (320 * (first + number)) % SEQUENCE_MODULUS
+        sequence, capture = (
+            (first + number) % SEQUENCE_MODULUS,
+            (320 * (first + number)) % SEQUENCE_MODULUS,
+        )
         packet = Packet(Flags(0), 3, sequence, capture, fake_payload(0.1), 0)
         recorder.media(serialize(packet), round(at_ms * 1e6))
     recorder.media(b"not a packet", 0)
@@ -134,21 +152,30 @@ def record(path: Path, arrivals: list[tuple[int, float]], first: int = 0) -> Pat
 def test_a_recorded_network_is_played_again(tmp_path: Path, first: int) -> None:
     rng = np.random.default_rng(0)
     delays = 500 + rng.uniform(0, 30, 200)
-    arrivals = sorted(((n, 20 * n + float(d)) for n, d in enumerate(delays) if n != 150), key=lambda arrival: arrival[1])
+    arrivals = sorted(
+        ((n, 20 * n + float(d)) for n, d in enumerate(delays) if n != 150),
+        key=lambda arrival: arrival[1],
+    )
     scenario = read_trace(record(tmp_path / "trace.csv", arrivals, first))
     assert len(scenario.arrivals()) == 199
     # Only the network's share of the delay can be known, so the quickest packet sets its beginning.
     expected = [at - 20 * n - delays.min() + ONE_WAY_MS for n, at in arrivals]
-    assert [a.at_ms - a.captured_ms for a in scenario.arrivals()] == pytest.approx(expected, abs=0.01)
+    assert [a.at_ms - a.captured_ms for a in scenario.arrivals()] == pytest.approx(
+        expected, abs=0.01
+    )
     result = summarise(listen(PLAYOUTS["adaptive"](), scenario), scenario)
     assert 0 < result.concealed < 5
-    done = CliRunner().invoke(bench, ["network", "--trace", str(tmp_path / "trace.csv"), "--playouts", "adaptive"])
+    done = CliRunner().invoke(
+        bench, ["network", "--trace", str(tmp_path / "trace.csv"), "--playouts", "adaptive"]
+    )
     assert "| trace.csv | adaptive |" in done.output
 
 
 def test_a_trace_that_is_none_names_the_line(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
-    path.write_text("stream,sequence,capture_ms,arrival_ms,packet_ms,flags\n1,0,0,0,20,0\n1,one,20,20,20,0\n")
+    path.write_text(
+        "stream,sequence,capture_ms,arrival_ms,packet_ms,flags\n1,0,0,0,20,0\n1,one,20,20,20,0\n"
+    )
     with pytest.raises(ConfigError, match=r"line 3: no line of a trace"):
         read_trace(path)
     path.write_text("stream,sequence,capture_ms,arrival_ms,packet_ms,flags\n")

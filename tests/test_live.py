@@ -1,4 +1,6 @@
-"""Whole sessions through the real relay on loopback, in one process, with a codec that needs no PyTorch."""
+"""Whole sessions through the real relay on loopback, in one process, with a codec that needs no
+PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +18,17 @@ import soundfile
 
 from fakes import WAIT_S, FakeModel
 from streamcodec.errors import AudioError, ConnectionRefused
-from streamcodec_client import live_cli
-from streamcodec_client.audio_io import Sink, Source
+from streamcodec_client.audio.blocks import Sink, Source
+from streamcodec_client.audio.files import FileSource, WavSink
+from streamcodec_client.audio.paced import NullSink, ToneSource
 from streamcodec_client.cli import main
 from streamcodec_client.clock import MonotonicClock
-from streamcodec_client.file_io import FileSource, WavSink
-from streamcodec_client.live import LiveSettings, run_live
-from streamcodec_client.paced_io import NullSink, ToneSource
-from streamcodec_client.ports import EncodingSettings
-from streamcodec_client.receiver import Receiver
-from streamcodec_client.report import Reporter
-from streamcodec_client.sender import Sender
+from streamcodec_client.commands import live as live_cli
+from streamcodec_client.live.codec import EncodingSettings
+from streamcodec_client.live.receiver import Receiver
+from streamcodec_client.live.sender import Sender
+from streamcodec_client.live.session import LiveSettings, run_live
+from streamcodec_client.report.reporter import Reporter
 from streamcodec_server.relay import Relay, RelayConfig
 from streamcodec_server.rooms import RoomLimits
 
@@ -50,10 +52,17 @@ async def relay(port: int = 0, rooms: frozenset[str] | None = None) -> AsyncIter
 
 
 def session(
-    port: int, sender: Sender | None = None, receiver: Receiver | None = None, *, as_json: bool = False, take_copies: int = 0
+    port: int,
+    sender: Sender | None = None,
+    receiver: Receiver | None = None,
+    *,
+    as_json: bool = False,
+    take_copies: int = 0,
 ) -> asyncio.Future[None]:
     name = "talker" if sender else "listener"
-    settings = LiveSettings(f"ws://127.0.0.1:{port}", "lobby", name, None, exit_when_done=True, take_copies=take_copies)
+    settings = LiveSettings(
+        f"ws://127.0.0.1:{port}", "lobby", name, None, exit_when_done=True, take_copies=take_copies
+    )
     reporter = Reporter(CLOCK, as_json=as_json)
     return asyncio.ensure_future(run_live(settings, CLOCK, reporter, sender, receiver, []))
 
@@ -77,7 +86,9 @@ async def connected(receiver: Receiver) -> None:
     await until(lambda: receiver._connection > 0)
 
 
-async def test_a_file_goes_through_a_room(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_file_goes_through_a_room(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     said, heard = tmp_path / "said.wav", tmp_path / "heard.wav"
     soundfile.write(said, np.repeat([0.1, 0.3, 0.5], 3_200), 16_000)
     async with relay() as port:
@@ -88,7 +99,9 @@ async def test_a_file_goes_through_a_room(tmp_path: Path, capsys: pytest.Capture
         await listener
     pcm, _ = soundfile.read(heard)
     levels = [round(float(level), 1) for level in pcm[::160]]
-    order = [level for level, before in zip(levels, [0.0, *levels], strict=False) if level != before]
+    order = [
+        level for level, before in zip(levels, [0.0, *levels], strict=False) if level != before
+    ]
     assert order[:3] == [0.1, 0.3, 0.5]
     captured = capsys.readouterr()
     reports = [json.loads(line) for line in captured.out.splitlines()]
@@ -120,7 +133,10 @@ async def test_a_relay_that_restarts_is_found_again() -> None:
 
 async def test_two_who_talk_hear_each_other() -> None:
     async with relay() as port:
-        pairs = [(sending(ToneSource(CLOCK, 16_000, 1)), listening(NullSink(CLOCK, 16_000, 1))) for _ in range(2)]
+        pairs = [
+            (sending(ToneSource(CLOCK, 16_000, 1)), listening(NullSink(CLOCK, 16_000, 1)))
+            for _ in range(2)
+        ]
         talkers = [session(port, sender, receiver) for sender, receiver in pairs]
         await until(lambda: all(receiver.statistics().played > 5 for _, receiver in pairs))
         for sender, receiver in pairs:
@@ -195,20 +211,31 @@ def _fake_codec(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("send --source nothing.wav", "streamcodec: no source 'nothing.wav': give mic, tone, -"),
         ("send --source tone --url http://relay", "streamcodec: relay URL must be ws://"),
-        ("send --source tone --bitrate 6k --quality 0.5", "streamcodec send: give --bitrate or --quality, not both"),
+        (
+            "send --source tone --bitrate 6k --quality 0.5",
+            "streamcodec send: give --bitrate or --quality, not both",
+        ),
         ("send --source tone --packet-ms 30", "'30' is not one of '20', '40', '60'"),
         ("listen --sink song.mp3", "streamcodec: no sink 'song.mp3': give speaker, null, -"),
         ("listen --sink - --json", "streamcodec: --sink - and --json both want standard output"),
-        ("listen --sink null --trace /nowhere/trace.jsonl", "streamcodec: cannot write the trace /nowhere/trace.jsonl"),
+        (
+            "listen --sink null --trace /nowhere/trace.jsonl",
+            "streamcodec: cannot write the trace /nowhere/trace.jsonl",
+        ),
         ("listen --sink null --playout-ms 900", "900.0 is not in the range 0<=x<=280"),
         ("listen --sink null --playout-ms 20..x", "'20..x' is no range: write 20..400"),
-        ("listen --sink null --playout-ms 300..400", "leave 120 ms between its bounds, got 300..400"),
+        (
+            "listen --sink null --playout-ms 300..400",
+            "leave 120 ms between its bounds, got 300..400",
+        ),
         ("listen --sink null --playout-ms 20..9000", "must lie within 0..2000 ms"),
         ("listen --sink null --playout-ms nan..nan", "must lie within 0..2000 ms"),
         ("talk --source tone --sink null --duration 0", "0.0 is not in the range x>0"),
     ],
 )
-def test_mistakes_are_said_in_one_line(arguments: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_said_in_one_line(
+    arguments: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(arguments.split()) == 2
     captured = capsys.readouterr()
     assert said in captured.err

@@ -6,24 +6,36 @@ import numpy as np
 import pytest
 
 from streamcodec import load_model
+from streamcodec.coding.model import CodecModel
 from streamcodec.errors import ConfigError, ModelError
-from streamcodec.model import CodecModel
-from streamcodec_models import weights
+from streamcodec_models import catalogue, weights
 
 
-def test_save_and_load_keep_tables_exactly_and_weights_to_half_precision(model_folder: Path) -> None:
+def test_save_and_load_keep_tables_exactly_and_weights_to_half_precision(
+    model_folder: Path,
+) -> None:
     from conftest import small_vae
 
     vae = small_vae()
     loaded = weights.load(model_folder)
     tables = vae.prior.tables()
-    for name in ("level_scale", "class_scale", "frequencies", "class_frequencies", "gain_frequencies"):
+    for name in (
+        "level_scale",
+        "class_scale",
+        "frequencies",
+        "class_frequencies",
+        "gain_frequencies",
+    ):
         assert np.array_equal(getattr(loaded.tables, name), getattr(tables, name))
     for name, value in loaded.vae.state_dict().items():
-        assert (value - vae.state_dict()[name]).abs().max() <= 1e-3 * max(1.0, vae.state_dict()[name].abs().max())
+        assert (value - vae.state_dict()[name]).abs().max() <= 1e-3 * max(
+            1.0, vae.state_dict()[name].abs().max()
+        )
 
 
-def test_the_hash_is_that_of_the_files(model_folder: Path, model: CodecModel, tmp_path: Path) -> None:
+def test_the_hash_is_that_of_the_files(
+    model_folder: Path, model: CodecModel, tmp_path: Path
+) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(model_folder, copy)
     assert load_model(copy, "cpu").hash == model.hash
@@ -65,7 +77,7 @@ def test_unknown_devices_are_refused() -> None:
 
 
 def test_the_shipped_model_is_small_and_has_its_card(shipped: CodecModel) -> None:
-    folder = weights.folder_of(None)
+    folder = catalogue.folder_of(None)
     assert (folder / "model.safetensors").stat().st_size < 20_000_000
     assert shipped.hash in (folder / "MODEL_CARD.md").read_text()
     assert list(shipped.level_bitrates_bps) == sorted(shipped.level_bitrates_bps)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from fakes import ManualClock
-from streamcodec.network_quality import ArrivalStatistics, mean_opinion, transmission_rating
-from streamcodec.session import Message, Mute, Time, Welcome
-from streamcodec_client.clock_sync import ClockSync
+from streamcodec.live.network_quality import ArrivalStatistics, mean_opinion, transmission_rating
+from streamcodec.wire.session import Message, Mute, Time, Welcome
+from streamcodec_client.transport.clock_sync import ClockSync
 
 
 def arrivals(seconds: float, ppm: float = 0.0, jitter_ms: float = 0.0) -> ArrivalStatistics:
@@ -29,7 +29,9 @@ def test_drift_is_found_through_jitter(ppm: float) -> None:
 def test_jitter_is_that_of_rfc_3550() -> None:
     assert arrivals(60).jitter_ms == 0
     # The mean difference of two numbers drawn evenly out of 30 is 10.
-    assert np.mean([arrivals(t, jitter_ms=30).jitter_ms for t in range(5, 105)]) == pytest.approx(10, rel=0.15)
+    assert np.mean([arrivals(t, jitter_ms=30).jitter_ms for t in range(5, 105)]) == pytest.approx(
+        10, rel=0.15
+    )
 
 
 def test_a_stream_that_begins_anew_is_no_jitter_and_no_drift() -> None:
@@ -44,7 +46,8 @@ def test_a_stream_that_begins_anew_is_no_jitter_and_no_drift() -> None:
 def test_the_rating_falls_with_delay_and_loss_as_published() -> None:
     assert mean_opinion(transmission_rating(0, 0)) == pytest.approx(4.41, abs=0.01)
     assert transmission_rating(150, 0) == pytest.approx(89.6, abs=0.1)
-    assert transmission_rating(400, 0) == pytest.approx(59.1, abs=0.2)  # nearly all users dissatisfied begins at 60
+    # nearly all users dissatisfied begins at 60
+    assert transmission_rating(400, 0) == pytest.approx(59.1, abs=0.2)
     ratings = [transmission_rating(100, share) for share in (0, 0.01, 0.05, 0.2, 1)]
     assert ratings == sorted(ratings, reverse=True)
     assert mean_opinion(transmission_rating(10_000, 1)) == 1
@@ -57,7 +60,13 @@ class FakeTransport:
 
     tls = False
 
-    def __init__(self, sync: ClockSync, clock: ManualClock, ways_ms: list[tuple[float, float]], offset_ms: float) -> None:
+    def __init__(
+        self,
+        sync: ClockSync,
+        clock: ManualClock,
+        ways_ms: list[tuple[float, float]],
+        offset_ms: float,
+    ) -> None:
         self.sync, self.clock, self.ways_ms, self.offset_ms = sync, clock, ways_ms, offset_ms
         self.connection: int | None = 1
 
@@ -77,13 +86,17 @@ class FakeTransport:
         return True
 
 
-async def test_the_quickest_round_trip_tells_the_relays_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamcodec_client.clock_sync.FIRST_INTERVAL_S", 0)
-    monkeypatch.setattr("streamcodec_client.clock_sync.INTERVAL_S", 0)
+async def test_the_quickest_round_trip_tells_the_relays_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streamcodec_client.transport.clock_sync.FIRST_INTERVAL_S", 0)
+    monkeypatch.setattr("streamcodec_client.transport.clock_sync.INTERVAL_S", 0)
     clock = ManualClock()
     sync = ClockSync(clock)
     assert sync.offset_ms is None
-    transport = FakeTransport(sync, clock, [(20, 90), (20, 21), (150, 20), (40, 20)], offset_ms=-5_000)
+    transport = FakeTransport(
+        sync, clock, [(20, 90), (20, 21), (150, 20), (40, 20)], offset_ms=-5_000
+    )
     task = asyncio.ensure_future(sync.run(transport))
     while transport.connection is not None:
         await asyncio.sleep(0)

@@ -1,4 +1,6 @@
-"""The noise's envelope: swings with the pulses of the voice, keeps the power it was told, streams."""
+"""The noise's envelope: swings with the pulses of the voice, keeps the power it was told,
+streams.
+"""
 
 import math
 
@@ -23,7 +25,11 @@ def envelope(depth: float) -> NoiseEnvelope:
 
 def factors(module: NoiseEnvelope, voice: Tensor) -> Tensor:
     with torch.no_grad():
-        return module.step(voice, torch.zeros(len(voice), voice.shape[1] // HOP, DIM), module.initial_state(len(voice)))[0]
+        return module.step(
+            voice,
+            torch.zeros(len(voice), voice.shape[1] // HOP, DIM),
+            module.initial_state(len(voice)),
+        )[0]
 
 
 def pulses(hz: float, packets: int = 50) -> Tensor:
@@ -67,7 +73,9 @@ def test_packets_one_by_one_give_the_same_as_all_at_once() -> None:
         whole, _ = module.step(voice, hidden, module.initial_state(2))
         state, parts = module.initial_state(2), []
         for i in range(12):
-            part, state = module.step(voice[:, i * PACKET :][:, :PACKET], hidden[:, i * FRAMES :][:, :FRAMES], state)
+            part, state = module.step(
+                voice[:, i * PACKET :][:, :PACKET], hidden[:, i * FRAMES :][:, :FRAMES], state
+            )
             parts.append(part)
     assert torch.allclose(torch.cat(parts, 1), whole, atol=1e-6)
 

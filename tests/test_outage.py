@@ -1,4 +1,6 @@
-"""Two clients and a relay over a link that breaks, on a simulated clock: how soon after its return a word is heard again."""
+"""Two clients and a relay over a link that breaks, on a simulated clock: how soon after its return
+a word is heard again.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,11 @@ import asyncio
 import pytest
 
 from fakes import fake_info
-from streamcodec.adaptive import AdaptivePlayout
-from streamcodec.packet import Flags, Packet, parse, serialize
-from streamcodec.playout import Play
-from streamcodec.session import Hello, Message, Role, Time, Welcome
-from streamcodec_client.transport import RelayTransport
+from streamcodec.live.adaptive import AdaptivePlayout
+from streamcodec.live.playout import Play
+from streamcodec.wire.packet import Flags, Packet, parse, serialize
+from streamcodec.wire.session import Hello, Message, Role, Time, Welcome
+from streamcodec_client.transport.relay import RelayTransport
 from streamcodec_server import relay as relay_module
 from streamcodec_server.relay import Relay, RelayConfig
 from streamcodec_server.rooms import RoomLimits
@@ -38,7 +40,9 @@ class LoopClock:
 
 
 class Ear:
-    """A TransportListener that notes when what was captured when is played. A Receiver keeps its buffers over connections too."""
+    """A TransportListener that notes when what was captured when is played. A Receiver keeps its
+    buffers over connections too.
+    """
 
     def __init__(self) -> None:
         self.played: list[tuple[float, float]] = []  # captured, played; s
@@ -63,7 +67,9 @@ class Ear:
     def media(self, datagram: bytes, received_ns: int) -> None:
         packet = parse(datagram)
         self.streams.add(packet.stream)
-        self._playout.receive(packet.sequence, packet.capture_time, packet.payload, packet.flags, received_ns / 1e6)
+        self._playout.receive(
+            packet.sequence, packet.capture_time, packet.payload, packet.flags, received_ns / 1e6
+        )
 
     def message(self, message: Message) -> None:
         """Not of interest."""
@@ -77,15 +83,24 @@ async def speak(transport: RelayTransport, until_s: float) -> None:
         number = round(loop.time() / PACKET_S)
         if transport.connection is not None:
             await transport.send(serialize(Packet(Flags.VOICE, 0, number, 320 * number, b"word")))
-            await transport.send_message(Time(1e3 * loop.time()))  # the relay answers: both ways have something to repeat
+            # the relay answers: both ways have something to repeat
+            await transport.send_message(Time(1e3 * loop.time()))
 
 
 async def session(until_s: float) -> Ear:
     async with Relay(RelayConfig(port=1, limits=RoomLimits(max_queue_ms=QUEUE_S * 1e3))).running():
         ear = Ear()
         clock = LoopClock()
-        talker = RelayTransport("ws://127.0.0.1:1", Hello(Role.TALK, "a", "Ada", fake_info()), [], clock, jitter=lambda: 1.0)
-        listener = RelayTransport("ws://127.0.0.1:1", Hello(Role.LISTEN, "a", "Lis"), [ear], clock, jitter=lambda: 1.0)
+        talker = RelayTransport(
+            "ws://127.0.0.1:1",
+            Hello(Role.TALK, "a", "Ada", fake_info()),
+            [],
+            clock,
+            jitter=lambda: 1.0,
+        )
+        listener = RelayTransport(
+            "ws://127.0.0.1:1", Hello(Role.LISTEN, "a", "Lis"), [ear], clock, jitter=lambda: 1.0
+        )
         running = [asyncio.ensure_future(t.run()) for t in (talker, listener)]
         await asyncio.gather(speak(talker, until_s), ear.play(until_s))
         for transport in (talker, listener):
@@ -102,7 +117,9 @@ def run(monkeypatch: pytest.MonkeyPatch, *outages: Outage) -> Ear:
 
 
 @pytest.mark.parametrize("begins_s", [5.0, 5.07, 5.13, 5.2, 5.27, 5.34])
-@pytest.mark.parametrize("outage_s", [0.2, 0.4, 0.7, 1.0, 1.3, 1.6, 2.8, 3.0, 3.6, 4.3, 5.4, 10.0, 30.0])
+@pytest.mark.parametrize(
+    "outage_s", [0.2, 0.4, 0.7, 1.0, 1.3, 1.6, 2.8, 3.0, 3.6, 4.3, 5.4, 10.0, 30.0]
+)
 def test_after_an_outage_speech_is_back_at_once_and_nothing_old(
     monkeypatch: pytest.MonkeyPatch, outage_s: float, begins_s: float
 ) -> None:
@@ -128,12 +145,19 @@ def test_a_path_that_breaks_again_leaves_one_stream_and_nothing_old(
     breaks_s = 8.0 + window_s
     returned = breaks_s + second_s
     ear = run(monkeypatch, (5.0, 8.0), (breaks_s, returned))
-    assert min(played for captured, played in ear.played if captured > returned) - returned <= RESUMED_S
-    assert max(played - captured for captured, played in ear.played) <= QUEUE_S + CODEC_S + 4 * DELAY_S
+    assert (
+        min(played for captured, played in ear.played if captured > returned) - returned
+        <= RESUMED_S
+    )
+    assert (
+        max(played - captured for captured, played in ear.played) <= QUEUE_S + CODEC_S + 4 * DELAY_S
+    )
     assert len(ear.streams) == 1
 
 
-def test_without_an_outage_one_connection_carries_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_outage_one_connection_carries_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ear = run(monkeypatch)
     assert len(ear.connections) == 1
     assert len(ear.played) >= (BREAKS_S + AFTER_S) / PACKET_S - 20

@@ -15,7 +15,16 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     out = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(out),
+        str(ROOT),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return zipfile.ZipFile(next(out.glob("*.whl")))
@@ -59,6 +68,8 @@ def test_every_dependency_is_locked() -> None:
         for line in (ROOT / "requirements.lock").read_text().splitlines()
         if "==" in line
     }
-    wanted = project["dependencies"] + [d for extra in project["optional-dependencies"].values() for d in extra]
+    wanted = project["dependencies"] + [
+        d for extra in project["optional-dependencies"].values() for d in extra
+    ]
     names = {re.split(r"[<>=;\[]", d)[0].strip().lower() for d in wanted} - {"streamcodec"}
     assert names <= locked

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamcodec.errors import ConfigError
-from streamcodec.packet import Flags
-from streamcodec.playout import CONCEAL_LIMIT_MS, Arrival, Conceal, FixedPlayout, Play
+from streamcodec.live.playout import CONCEAL_LIMIT_MS, Arrival, Conceal, FixedPlayout, Play
+from streamcodec.wire.packet import Flags
 
 PACKET_MS = 20
 NONE = Flags(0)
@@ -21,11 +21,20 @@ def fixed(target_ms: float = 60, max_ms: float = 400) -> FixedPlayout:
 
 
 def receive(playout: FixedPlayout, sequence: int, now_ms: float, flags: Flags = NONE) -> Arrival:
-    return playout.receive(sequence % (1 << 32), sequence * 320 % (1 << 32), b"%d" % sequence, flags, now_ms)
+    return playout.receive(
+        sequence % (1 << 32), sequence * 320 % (1 << 32), b"%d" % sequence, flags, now_ms
+    )
 
 
-def listen(playout: FixedPlayout, arrivals: Sequence[tuple[float, int]], until_ms: float, from_ms: float = 0) -> list[str]:
-    """A sink that takes 10 ms blocks: -> "60 play 0", "80 conceal 1", ... for every packet it needed."""
+def listen(
+    playout: FixedPlayout,
+    arrivals: Sequence[tuple[float, int]],
+    until_ms: float,
+    from_ms: float = 0,
+) -> list[str]:
+    """A sink that takes 10 ms blocks: -> "60 play 0", "80 conceal 1", ... for every packet it
+    needed.
+    """
     log, waiting, busy_until_ms = [], sorted(arrivals), from_ms
     now_ms = from_ms
     while now_ms < until_ms:
@@ -34,7 +43,9 @@ def listen(playout: FixedPlayout, arrivals: Sequence[tuple[float, int]], until_m
             receive(playout, sequence, at_ms)
         if now_ms >= busy_until_ms and (event := playout.poll(now_ms)) is not None:
             busy_until_ms = now_ms + PACKET_MS
-            log.append(f"{now_ms:g} {'play' if isinstance(event, Play) else 'conceal'} {event.sequence}")
+            log.append(
+                f"{now_ms:g} {'play' if isinstance(event, Play) else 'conceal'} {event.sequence}"
+            )
         now_ms += 10
     return log
 
@@ -45,21 +56,42 @@ def steady(first: int, last: int, delay_ms: float = 0) -> list[tuple[float, int]
 
 def test_packets_are_heard_one_target_after_they_came() -> None:
     playout = fixed()
-    assert listen(playout, steady(0, 3), 140) == ["60 play 0", "80 play 1", "100 play 2", "120 play 3"]
+    assert listen(playout, steady(0, 3), 140) == [
+        "60 play 0",
+        "80 play 1",
+        "100 play 2",
+        "120 play 3",
+    ]
     assert playout.statistics().delay_ms == 60
 
 
 def test_lateness_within_the_target_is_not_heard() -> None:
     arrivals = [(0, 0), (75, 1), (75, 2), (115, 3), (80, 4)]
-    assert listen(fixed(), arrivals, 160) == ["60 play 0", "80 play 1", "100 play 2", "120 play 3", "140 play 4"]
+    assert listen(fixed(), arrivals, 160) == [
+        "60 play 0",
+        "80 play 1",
+        "100 play 2",
+        "120 play 3",
+        "140 play 4",
+    ]
 
 
 def test_a_missing_packet_is_concealed_and_dropped_when_it_comes_late() -> None:
     playout = fixed()
     arrivals = [(0, 0), (95, 1), (40, 2), (60, 3)]
-    assert listen(playout, arrivals, 140) == ["60 play 0", "80 conceal 1", "100 play 2", "120 play 3"]
+    assert listen(playout, arrivals, 140) == [
+        "60 play 0",
+        "80 conceal 1",
+        "100 play 2",
+        "120 play 3",
+    ]
     statistics = playout.statistics()
-    assert (statistics.late, statistics.lost, statistics.concealed, statistics.underruns) == (1, 0, 1, 0)
+    assert (statistics.late, statistics.lost, statistics.concealed, statistics.underruns) == (
+        1,
+        0,
+        1,
+        0,
+    )
 
 
 def test_a_lost_packet_is_counted_as_lost() -> None:
@@ -83,12 +115,18 @@ def test_packet_after_a_concealed_one_follows_it() -> None:
 def test_payload_and_flags_come_through() -> None:
     playout = fixed(target_ms=0)
     playout.receive(7, 0, b"voice", Flags.RESET | Flags.VOICE, 100)
-    assert playout.poll(105) == Play(b"voice", 7, Flags.RESET | Flags.VOICE, waited_ms=5, follows=False)
+    assert playout.poll(105) == Play(
+        b"voice", 7, Flags.RESET | Flags.VOICE, waited_ms=5, follows=False
+    )
 
 
 def test_duplicates_are_played_once() -> None:
     playout = fixed()
-    assert [receive(playout, n, PACKET_MS * n) for n in (0, 0, 1)] == [Arrival.BUFFERED, Arrival.DUPLICATE, Arrival.BUFFERED]
+    assert [receive(playout, n, PACKET_MS * n) for n in (0, 0, 1)] == [
+        Arrival.BUFFERED,
+        Arrival.DUPLICATE,
+        Arrival.BUFFERED,
+    ]
     assert listen(playout, [(61, 0)], 100) == ["60 play 0", "80 play 1"]
     assert playout.statistics().duplicate == 2
 
@@ -96,18 +134,35 @@ def test_duplicates_are_played_once() -> None:
 def test_sequence_numbers_wrap() -> None:
     top = (1 << 32) - 2
     arrivals = [(PACKET_MS * n, top + n) for n in range(4)]
-    assert listen(fixed(), arrivals, 140) == [f"60 play {top}", f"80 play {top + 1}", "100 play 0", "120 play 1"]
+    assert listen(fixed(), arrivals, 140) == [
+        f"60 play {top}",
+        f"80 play {top + 1}",
+        "100 play 0",
+        "120 play 1",
+    ]
 
 
 def test_a_joiner_in_mid_stream_hears_what_comes_from_now_on() -> None:
-    assert listen(fixed(), steady(1000, 1001, delay_ms=-20_000), 90) == ["60 play 1000", "80 play 1001"]
+    assert listen(fixed(), steady(1000, 1001, delay_ms=-20_000), 90) == [
+        "60 play 1000",
+        "80 play 1001",
+    ]
 
 
 def test_a_burst_at_the_beginning_is_no_reason_for_delay() -> None:
-    """Ten packets at once after a stall: the newest came quickest and sets the timeline; older ones than it allows are skipped."""
+    """Ten packets at once after a stall: the newest came quickest and sets the timeline; older ones
+    than it allows are skipped.
+    """
     playout = fixed()
     arrivals = [(0, n) for n in range(10)] + [(PACKET_MS * (n - 9), n) for n in range(10, 12)]
-    assert listen(playout, arrivals, 110) == ["0 play 6", "20 play 7", "40 play 8", "60 play 9", "80 play 10", "100 play 11"]
+    assert listen(playout, arrivals, 110) == [
+        "0 play 6",
+        "20 play 7",
+        "40 play 8",
+        "60 play 9",
+        "80 play 10",
+        "100 play 11",
+    ]
     assert playout.statistics().skipped == 6
 
 
@@ -117,7 +172,14 @@ def test_an_underrun_is_concealed_then_silent_then_buffered_anew() -> None:
     log = listen(playout, steady(0, 1) + steady(2, 6, delay_ms=late), 420)
     assert log[:5] == ["60 play 0", "80 play 1", "100 conceal 2", "120 conceal 3", "140 conceal 4"]
     # Silence until packet 2, sent at 40, has come at 240 and has waited its 60 ms.
-    assert log[5:] == ["300 play 2", "320 play 3", "340 play 4", "360 play 5", "380 play 6", "400 conceal 7"]
+    assert log[5:] == [
+        "300 play 2",
+        "320 play 3",
+        "340 play 4",
+        "360 play 5",
+        "380 play 6",
+        "400 conceal 7",
+    ]
     assert playout.statistics().underruns == 2
 
 
@@ -135,7 +197,9 @@ def test_the_stretch_after_silence_does_not_follow() -> None:
 
 
 def test_lateness_after_a_stall_does_not_stay() -> None:
-    """A repeated segment holds everything up for 140 ms and lets it go at once: afterwards the delay is what it was."""
+    """A repeated segment holds everything up for 140 ms and lets it go at once: afterwards the
+    delay is what it was.
+    """
     playout = fixed()
     stalled = [(max(at, 240), n) if at > 100 else (at, n) for at, n in steady(0, 30)]
     log = listen(playout, stalled, 640)
@@ -207,9 +271,15 @@ def test_memory_is_bounded_where_nobody_polls() -> None:
 
 
 def test_delay_that_is_never_needed_is_cut_out() -> None:
-    """The first packet came 100 ms later than all others would have: two seconds later the delay is back at its target."""
+    """The first packet came 100 ms later than all others would have: two seconds later the delay is
+    back at its target.
+    """
     playout = fixed()
-    log = listen(playout, [(100, 0), *[(PACKET_MS * n + (100 if n < 3 else 0), n) for n in range(1, 220)]], 4_300)
+    log = listen(
+        playout,
+        [(100, 0), *[(PACKET_MS * n + (100 if n < 3 else 0), n) for n in range(1, 220)]],
+        4_300,
+    )
     sequences = [int(line.split()[2]) for line in log]
     assert playout.statistics().delay_ms == pytest.approx(60, abs=1.5 * PACKET_MS)
     assert sequences == sorted(set(sequences))
@@ -235,8 +305,13 @@ def test_next_event_is_announced() -> None:
     assert playout.next_event_at() == 90
 
 
-@pytest.mark.parametrize(("packet_ms", "target_ms", "named"), [(0, 60, "0 ms"), (20, -1, "-1"), (20, 361, "0 to 360 ms, got 361")])
-def test_settings_outside_their_range_are_refused(packet_ms: float, target_ms: float, named: str) -> None:
+@pytest.mark.parametrize(
+    ("packet_ms", "target_ms", "named"),
+    [(0, 60, "0 ms"), (20, -1, "-1"), (20, 361, "0 to 360 ms, got 361")],
+)
+def test_settings_outside_their_range_are_refused(
+    packet_ms: float, target_ms: float, named: str
+) -> None:
     with pytest.raises(ConfigError, match=named):
         FixedPlayout(packet_ms=packet_ms, target_ms=target_ms)
 
@@ -246,8 +321,12 @@ def test_settings_outside_their_range_are_refused(packet_ms: float, target_ms: f
     st.integers(0, 200),
     st.lists(st.integers(1, 400), max_size=5),
 )
-def test_whatever_the_network_does(arrivals: list[tuple[int, int, bool]], target_ms: int, pauses_ms: list[int]) -> None:
-    """Nothing is played twice, backwards or too late; memory is bounded; every packet is accounted for once."""
+def test_whatever_the_network_does(
+    arrivals: list[tuple[int, int, bool]], target_ms: int, pauses_ms: list[int]
+) -> None:
+    """Nothing is played twice, backwards or too late; memory is bounded; every packet is accounted
+    for once.
+    """
     playout = FixedPlayout(packet_ms=PACKET_MS, target_ms=target_ms, max_ms=400)
     waiting = sorted(arrivals)
     now_ms, last, restarts = 0, -1, 0
@@ -267,7 +346,9 @@ def test_whatever_the_network_does(arrivals: list[tuple[int, int, bool]], target
             last = event.sequence
         now_ms += PACKET_MS + (pauses_ms.pop() if pauses_ms and now_ms > 1_000 else 0)
     final = playout.statistics()
-    accounted = final.played + final.late + final.duplicate + final.skipped + final.buffer_ms / PACKET_MS
+    accounted = (
+        final.played + final.late + final.duplicate + final.skipped + final.buffer_ms / PACKET_MS
+    )
     assert final.received == len(arrivals) == accounted
     assert final.lost >= 0
     playout.end()

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamcodec.coding.range_coder import RangeDecoder, RangeEncoder
 from streamcodec.errors import PayloadError
-from streamcodec.range_coder import RangeDecoder, RangeEncoder
 
 SKEWED = list(accumulate([65_533, 1, 1, 1], initial=0))
 EVEN = list(accumulate([16_384] * 4, initial=0))
@@ -39,7 +39,9 @@ def test_raw_bits_come_back() -> None:
     for bits in range(1, 17):
         coder.put_bits((1 << bits) - 2, bits)
     decoder = RangeDecoder(coder.finish())
-    assert [decoder.get_bits(bits) for bits in range(1, 17)] == [(1 << bits) - 2 for bits in range(1, 17)]
+    assert [decoder.get_bits(bits) for bits in range(1, 17)] == [
+        (1 << bits) - 2 for bits in range(1, 17)
+    ]
 
 
 def test_an_empty_payload_is_an_error() -> None:

@@ -4,7 +4,7 @@ import pytest
 import streamcodec
 from conftest import voice
 from streamcodec import CodecModel, StreamEncoder
-from streamcodec.rate import CappedBitrate, Dither, FixedQuality, TargetBitrate, position_for
+from streamcodec.coding.rate import CappedBitrate, Dither, FixedQuality, TargetBitrate, position_for
 
 RATES = [1500.0 * 1.17**level for level in range(16)]
 
@@ -64,9 +64,16 @@ def test_position_is_monotonic_and_clamped() -> None:
 
 @pytest.mark.parametrize("bitrate", [1_200, 3_000, 6_000])
 @pytest.mark.parametrize("latents_per_payload", [1, 3])
-def test_no_capped_payload_exceeds_its_share(shipped: CodecModel, bitrate: int, latents_per_payload: int) -> None:
-    pcm = voice(2.0, seed=3) + np.random.default_rng(0).standard_normal(32_000).astype(np.float32) * 0.1
-    encoder = StreamEncoder(shipped, bitrate_bps=bitrate, capped=True, latents_per_payload=latents_per_payload)
+def test_no_capped_payload_exceeds_its_share(
+    shipped: CodecModel, bitrate: int, latents_per_payload: int
+) -> None:
+    pcm = (
+        voice(2.0, seed=3)
+        + np.random.default_rng(0).standard_normal(32_000).astype(np.float32) * 0.1
+    )
+    encoder = StreamEncoder(
+        shipped, bitrate_bps=bitrate, capped=True, latents_per_payload=latents_per_payload
+    )
     limit = int(bitrate * 0.02 * latents_per_payload / 8)
     sizes = [len(p) for p in streamcodec.encode(pcm, encoder)]
     assert max(sizes) <= limit
@@ -97,7 +104,9 @@ def test_a_capped_stream_stays_on_levels_that_exist_and_near_its_start() -> None
 
 
 @pytest.mark.parametrize("bitrate", [3_000, 6_000, 12_000])
-def test_speech_meets_its_rate_through_the_shipped_model(shipped: CodecModel, speech: np.ndarray, bitrate: int) -> None:
+def test_speech_meets_its_rate_through_the_shipped_model(
+    shipped: CodecModel, speech: np.ndarray, bitrate: int
+) -> None:
     pcm = speech[: 10 * 16_000]
     payloads = StreamEncoder(shipped, bitrate_bps=bitrate).encode(pcm)
     seconds = len(payloads) * 0.02

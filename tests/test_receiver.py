@@ -1,4 +1,6 @@
-"""What a listener hears. A SteppedSink plays 10 ms at a time: each test is a timeline without a clock on the wall."""
+"""What a listener hears. A SteppedSink plays 10 ms at a time: each test is a timeline without a
+clock on the wall.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,19 @@ import numpy as np
 import pytest
 
 from fakes import FakeDecoder, FakeModel, ManualClock, SteppedSink, fake_info, fake_payload
-from streamcodec.adaptive import DelayBounds
 from streamcodec.errors import AudioError, ConfigError
-from streamcodec.packet import Flags, Packet, serialize
-from streamcodec.session import Capture, Mute, StreamEnd, StreamInfo, StreamStart, Welcome
-from streamcodec_client.audio_io import Pcm
-from streamcodec_client.receiver import INBOX_LIMIT_MS, MAX_AWAITED, MAX_TALKERS, RESUME_GRACE_S, Receiver
-from streamcodec_client.trace import Trace
+from streamcodec.live.adaptive import DelayBounds
+from streamcodec.wire.packet import Flags, Packet, serialize
+from streamcodec.wire.session import Capture, Mute, StreamEnd, StreamInfo, StreamStart, Welcome
+from streamcodec_client.audio.blocks import Pcm
+from streamcodec_client.live.receiver import (
+    INBOX_LIMIT_MS,
+    MAX_AWAITED,
+    MAX_TALKERS,
+    RESUME_GRACE_S,
+    Receiver,
+)
+from streamcodec_client.report.trace import Trace
 
 TARGET_MS = 40
 NO_FLAGS = Flags(0)
@@ -26,15 +34,29 @@ NO_FLAGS = Flags(0)
 class Room:
     """A receiver with a stepped sink, and what the relay would do to it."""
 
-    def __init__(self, channels: int = 1, trace: Trace | None = None, playout: float | DelayBounds = TARGET_MS) -> None:
+    def __init__(
+        self,
+        channels: int = 1,
+        trace: Trace | None = None,
+        playout: float | DelayBounds = TARGET_MS,
+    ) -> None:
         self.clock, self.model, self.notices = ManualClock(), FakeModel(), list[str]()
         self.sink = SteppedSink(self.clock, channels=channels)
-        self.receiver = Receiver(self.model, self.sink, self.clock, playout=playout, notify=self.notices.append, trace=trace)
+        self.receiver = Receiver(
+            self.model,
+            self.sink,
+            self.clock,
+            playout=playout,
+            notify=self.notices.append,
+            trace=trace,
+        )
         self._running: asyncio.Future[None] | None = None
         self._sequence: dict[int, int] = {}
 
     def welcome(self, *streams: StreamStart, connection: int = 1) -> None:
-        self.receiver.connected(Welcome("session", "lobby", None, streams, len(streams), 1), connection)
+        self.receiver.connected(
+            Welcome("session", "lobby", None, streams, len(streams), 1), connection
+        )
 
     def joins(self, stream: int, info: StreamInfo | None = None) -> None:
         self.receiver.message(StreamStart(stream, f"talker {stream}", info or fake_info()))
@@ -44,7 +66,14 @@ class Room:
             self.receiver.message(Mute(muted=True, stream=stream))
         self.receiver.message(StreamEnd(stream))
 
-    def says(self, stream: int, *levels: float, payload: bytes | None = None, flags: Flags = NO_FLAGS, kind: int = 0) -> None:
+    def says(
+        self,
+        stream: int,
+        *levels: float,
+        payload: bytes | None = None,
+        flags: Flags = NO_FLAGS,
+        kind: int = 0,
+    ) -> None:
         """One packet that arrives now."""
         sequence = self._sequence.get(stream, 0)
         self._sequence[stream] = sequence + 1
@@ -161,7 +190,9 @@ async def test_a_lost_packet_is_concealed(room: Room) -> None:
 
 
 @pytest.mark.parametrize("playout", [TARGET_MS, DelayBounds()])
-async def test_a_loss_that_lasts_fades_into_the_background_and_out_of_it(playout: float | DelayBounds) -> None:
+async def test_a_loss_that_lasts_fades_into_the_background_and_out_of_it(
+    playout: float | DelayBounds,
+) -> None:
     room = Room(playout=playout)
     room.welcome()
     room.joins(1)
@@ -218,7 +249,9 @@ async def test_other_packet_types_and_unknown_streams_are_ignored(room: Room) ->
         room.says(1, 0.5)
         room.says(9, 0.9)
 
-    room.receiver.media(serialize(Packet(Flags(0), 1, 0, 0, b"from the future", 5)), room.clock.now_ns())
+    room.receiver.media(
+        serialize(Packet(Flags(0), 1, 0, 0, b"from the future", 5)), room.clock.now_ns()
+    )
     assert (await speak(room, 4, say))[-1] == 0.5
     assert room.receiver.statistics().packets == 4
     assert room.receiver.statistics().malformed == 0
@@ -231,7 +264,9 @@ async def test_a_silence_packet_is_silence(room: Room) -> None:
     assert (await room.hears(6))[2:] == [0.5, 0.5, 0, 0]
 
 
-async def test_while_a_talker_pauses_the_background_goes_on_and_nothing_is_concealed(room: Room) -> None:
+async def test_while_a_talker_pauses_the_background_goes_on_and_nothing_is_concealed(
+    room: Room,
+) -> None:
     room.joins(1)
     await speak(room, 4, lambda: room.says(1, 0.5, flags=Flags.VOICE))
     await speak(room, 12, lambda: room.says(1, 0.01))
@@ -258,7 +293,9 @@ async def test_a_talker_whose_connection_broke_goes_on_where_it_was(room: Room) 
     assert len(room.model.decoders) == 2  # the warm-up's, and one
 
 
-async def test_a_talker_is_not_gone_while_its_decoder_is_being_made(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_talker_is_not_gone_while_its_decoder_is_being_made(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = []
     make = room.model.decoder
 
@@ -287,12 +324,15 @@ async def test_a_talker_that_was_cut_off_is_waited_for(room: Room) -> None:
     assert not room.receiver.everybody_left
 
 
-async def test_how_long_a_word_takes_from_mouth_to_ear_is_known_by_the_relays_clock(room: Room) -> None:
+async def test_how_long_a_word_takes_from_mouth_to_ear_is_known_by_the_relays_clock(
+    room: Room,
+) -> None:
     room.receiver.relay_offset_ms = lambda: 50_000.0
     room.joins(1)
     began_ms = room.clock.now_ns() / 1e6
     await speak(room, 4, lambda: room.says(1, 0.5))
-    assert room.receiver.statistics().streams[0].mouth_to_ear_ms is None  # nobody has said when it was captured
+    # nobody has said when it was captured
+    assert room.receiver.statistics().streams[0].mouth_to_ear_ms is None
     # The first sample was captured 30 ms before its packet arrived.
     room.receiver.message(Capture(0, began_ms - 30 + 50_000, stream=1))
     await speak(room, 4, lambda: room.says(1, 0.5))
@@ -377,7 +417,12 @@ async def test_a_talker_who_leaves_is_heard_to_the_end_and_removed(room: Room) -
     assert heard[-1] == 0
     assert room.receiver.everybody_left
     statistics = room.receiver.statistics()
-    assert (statistics.streams, statistics.packets, statistics.played, statistics.concealed) == ((), 3, 3, 0)
+    assert (statistics.streams, statistics.packets, statistics.played, statistics.concealed) == (
+        (),
+        3,
+        3,
+        0,
+    )
 
 
 async def test_a_muted_talker_is_not_concealed_and_may_come_back(room: Room) -> None:
@@ -446,7 +491,9 @@ async def test_a_broken_connection_is_no_goodbye(room: Room) -> None:
 
 
 async def test_after_our_connection_broke_a_backlog_is_not_played() -> None:
-    """What TCP delivers at last comes first over the new connection; what the network was like before it is still known."""
+    """What TCP delivers at last comes first over the new connection; what the network was like
+    before it is still known.
+    """
     room = Room(playout=DelayBounds())
     room.welcome()
     room.joins(1)
@@ -551,7 +598,9 @@ def test_an_impossible_playout_delay_is_named() -> None:
 
 
 async def test_an_adaptive_listener_plays_its_delay_away_while_somebody_speaks() -> None:
-    """On a network without jitter the first guess of 60 ms shrinks to the least, and not a packet is concealed or skipped."""
+    """On a network without jitter the first guess of 60 ms shrinks to the least, and not a packet
+    is concealed or skipped.
+    """
     room = Room(playout=DelayBounds())
     room.welcome(StreamStart(1, "steady", fake_info()))
     heard = await speak(room, 400, lambda: room.says(1, 0.5))

@@ -1,4 +1,6 @@
-"""Copies of earlier packets: what is lost and carried again is heard, coarser, and nothing else changes."""
+"""Copies of earlier packets: what is lost and carried again is heard, coarser, and nothing else
+changes.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +16,22 @@ from hypothesis import strategies as st
 from conftest import voice
 from fakes import fake_info, fake_payload
 from streamcodec import CodecModel, StreamDecoder, StreamEncoder
-from streamcodec.adaptive import AdaptivePlayout
 from streamcodec.errors import ConfigError, MalformedPacket
-from streamcodec.packet import SEQUENCE_MODULUS, Flags, Packet, PacketType, parse, serialize
-from streamcodec.playout import Arrival, Conceal, FixedPlayout, Play, PlayoutBuffer
-from streamcodec.redundancy import MAX_COPIES, CopyHistory, limited, separate
-from streamcodec.session import StreamStart
-from streamcodec_client.arrivals import ArrivalRecorder
+from streamcodec.live.adaptive import AdaptivePlayout
+from streamcodec.live.playout import Arrival, Conceal, FixedPlayout, Play, PlayoutBuffer
+from streamcodec.wire.packet import SEQUENCE_MODULUS, Flags, Packet, PacketType, parse, serialize
+from streamcodec.wire.redundancy import MAX_COPIES, CopyHistory, limited, separate
+from streamcodec.wire.session import StreamStart
+from streamcodec_client.report.arrivals import ArrivalRecorder
 from test_receiver import Room
 
 SAMPLES = 320
 NONE = Flags(0)
 
 
-def packet(number: int, payload: bytes = b"fine", flags: Flags = NONE, capture_time: int | None = None) -> Packet:
+def packet(
+    number: int, payload: bytes = b"fine", flags: Flags = NONE, capture_time: int | None = None
+) -> Packet:
     captured = SAMPLES * number if capture_time is None else capture_time
     return Packet(flags, 1, number % SEQUENCE_MODULUS, captured % SEQUENCE_MODULUS, payload)
 
@@ -45,16 +49,27 @@ def test_copies_come_back_under_the_numbers_of_their_packets(first: int) -> None
     own, copies = separate(sent[3], SAMPLES)
     assert own == packet(first + 3, f"fine {first + 3}".encode())
     expected = [packet(first + 2), packet(first + 1)]
-    assert [(c.sequence, c.capture_time) for c in copies] == [(p.sequence, p.capture_time) for p in expected]
-    assert [c.payload for c in copies] == [f"coarse {first + 2}".encode(), f"coarse {first + 1}".encode()]
+    assert [(c.sequence, c.capture_time) for c in copies] == [
+        (p.sequence, p.capture_time) for p in expected
+    ]
+    assert [c.payload for c in copies] == [
+        f"coarse {first + 2}".encode(),
+        f"coarse {first + 1}".encode(),
+    ]
 
 
 def test_nothing_is_carried_across_a_gap_or_a_new_beginning() -> None:
     history = CopyHistory(2, SAMPLES)
     assert history.add(packet(0), b"copy").type == PacketType.AUDIO
     assert history.add(packet(1, capture_time=5 * SAMPLES), b"copy").type == PacketType.AUDIO
-    assert history.add(packet(2, capture_time=6 * SAMPLES, flags=Flags.RESET), b"copy").type == PacketType.AUDIO
-    assert history.add(packet(3, capture_time=7 * SAMPLES), b"copy").type == PacketType.AUDIO_WITH_COPIES
+    assert (
+        history.add(packet(2, capture_time=6 * SAMPLES, flags=Flags.RESET), b"copy").type
+        == PacketType.AUDIO
+    )
+    assert (
+        history.add(packet(3, capture_time=7 * SAMPLES), b"copy").type
+        == PacketType.AUDIO_WITH_COPIES
+    )
 
 
 def test_a_copy_that_does_not_fit_is_left_out() -> None:
@@ -93,7 +108,10 @@ def test_a_relay_that_takes_copies_out_leaves_the_rest_as_it_was(payload: bytes,
         with pytest.raises(MalformedPacket):
             limited(serialize(coming), most)
         return
-    assert separate(parse(limited(serialize(coming), most)), SAMPLES) == (own, [c for c in copies if c.sequence >= 9 - most])
+    assert separate(parse(limited(serialize(coming), most)), SAMPLES) == (
+        own,
+        [c for c in copies if c.sequence >= 9 - most],
+    )
 
 
 def adaptive() -> PlayoutBuffer:
@@ -104,8 +122,12 @@ def fixed() -> PlayoutBuffer:
     return FixedPlayout(packet_ms=20, target_ms=60)
 
 
-def hear(playout: PlayoutBuffer, packets: list[Packet], lost: set[int], until_ms: float) -> list[str]:
-    """One packet each 20 ms, those in `lost` never; polled each 10 ms -> the payload of each packet heard, or "-"."""
+def hear(
+    playout: PlayoutBuffer, packets: list[Packet], lost: set[int], until_ms: float
+) -> list[str]:
+    """One packet each 20 ms, those in `lost` never; polled each 10 ms -> the payload of each packet
+    heard, or "-".
+    """
     heard, next_poll = [], 0.0
     for now in np.arange(0.0, until_ms, 10.0).tolist():
         number = round(now / 20)
@@ -135,7 +157,14 @@ def test_what_was_lost_is_heard_from_its_copy(make: Callable[[], PlayoutBuffer])
     assert statistics.lost == 2
     assert statistics.recovered == sum("coarse" in h for h in heard)
     buffered = round(statistics.buffer_ms / 20)
-    assert statistics.received == statistics.played - statistics.recovered + statistics.late + statistics.skipped + buffered
+    assert (
+        statistics.received
+        == statistics.played
+        - statistics.recovered
+        + statistics.late
+        + statistics.skipped
+        + buffered
+    )
 
 
 def test_a_fixed_delay_of_three_packets_hears_no_hole_of_two() -> None:
@@ -160,7 +189,9 @@ def test_the_packet_itself_takes_the_place_of_its_copy() -> None:
         recovered = [playout.recover(c, now) for c in copies]
     assert recovered == [True, False]  # the first one came itself
     own, _ = separate(second, SAMPLES)
-    assert playout.receive(own.sequence, own.capture_time, own.payload, NONE, 45.0) is Arrival.BUFFERED
+    assert (
+        playout.receive(own.sequence, own.capture_time, own.payload, NONE, 45.0) is Arrival.BUFFERED
+    )
     heard = [e.payload for now in (60.0, 80.0, 100.0) if isinstance(e := playout.poll(now), Play)]
     assert heard == [b"fine 0", b"fine 1", b"fine 2"]
     assert playout.statistics().recovered == 0

@@ -16,15 +16,25 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from streamcodec.errors import ConfigError
-from streamcodec.packet import Flags, Packet, parse, serialize
-from streamcodec.session import SUBPROTOCOL, CloseCode, Hello, Role, StreamInfo, Welcome, parse_message, serialize_message
-from streamcodec_server.cli import serve
+from streamcodec.wire.packet import Flags, Packet, parse, serialize
+from streamcodec.wire.session import (
+    SUBPROTOCOL,
+    CloseCode,
+    Hello,
+    Role,
+    StreamInfo,
+    Welcome,
+    parse_message,
+    serialize_message,
+)
 from streamcodec_server.relay import Relay, RelayConfig
 from streamcodec_server.rooms import Member, RoomLimits
+from streamcodec_server.serve import serve
 
 INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 5, 6_000)
 PATIENCE_S = 10
-BEFORE_KEEPALIVE_S = 7  # the relay cuts after 2 s; its keepalive, due after 10 s, would hide that it did not
+# the relay cuts after 2 s; its keepalive, due after 10 s, would hide that it did not
+BEFORE_KEEPALIVE_S = 7
 
 
 @contextlib.asynccontextmanager
@@ -36,7 +46,9 @@ async def relay(limits: RoomLimits | None = None) -> AsyncIterator[tuple[Relay, 
 
 @contextlib.asynccontextmanager
 async def member(url: str, hello: Hello) -> AsyncIterator[tuple[ClientConnection, Welcome]]:
-    async with connect(url, subprotocols=[Subprotocol(SUBPROTOCOL)], compression=None, proxy=None) as connection:
+    async with connect(
+        url, subprotocols=[Subprotocol(SUBPROTOCOL)], compression=None, proxy=None
+    ) as connection:
         await connection.send(serialize_message(hello))
         welcome = parse_message(str(await connection.recv()))
         assert isinstance(welcome, Welcome)
@@ -53,7 +65,8 @@ async def stuck_listener(running: Relay, url: str) -> AsyncIterator[None]:
     host, _, port = url.removeprefix("ws://").rpartition(":")
     loop = asyncio.get_running_loop()
     with socket.socket() as plug:
-        plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # before it connects, or the window is large already
+        # before it connects, or the window is large already
+        plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         plug.setblocking(False)
         await loop.sock_connect(plug, (host, int(port)))
         await loop.sock_sendall(
@@ -106,13 +119,17 @@ async def test_what_a_talker_sends_its_listeners_hear() -> None:
 
 async def test_a_listener_that_never_reads_holds_up_nobody_and_costs_bounded_memory() -> None:
     limits = RoomLimits(max_queue_ms=50, too_slow_ms=1e9)
-    async with relay(limits) as (running, url), member(url, Hello(Role.TALK, "a", "Ada", INFO)) as (ada, _):
+    async with (
+        relay(limits) as (running, url),
+        member(url, Hello(Role.TALK, "a", "Ada", INFO)) as (ada, _),
+    ):
         async with stuck_listener(running, url), member(url, Hello(Role.LISTEN, "a")) as (well, _):
             for sequence in range(600):
                 await ada.send(serialize(Packet(Flags.VOICE, 0, sequence, 0, bytes(1000))))
                 assert (await next_media(well)).sequence == sequence
                 if sequence % 100 == 99:
-                    await asyncio.sleep(0.06)  # longer than the queue may be old: what is stuck must now be dropped
+                    # longer than the queue may be old: what is stuck must now be dropped
+                    await asyncio.sleep(0.06)
             boxes = [m.mailbox for m in listeners(running)]
             assert max(box.dropped for box in boxes) > 0
             assert max(len(box) for box in boxes) < 300
@@ -121,7 +138,10 @@ async def test_a_listener_that_never_reads_holds_up_nobody_and_costs_bounded_mem
 async def test_one_that_never_reads_is_cut_off() -> None:
     """Its close frame cannot get through either."""
     limits = RoomLimits(max_queue_ms=20, too_slow_ms=50)
-    async with relay(limits) as (running, url), member(url, Hello(Role.TALK, "a", "Ada", INFO)) as (ada, _):
+    async with (
+        relay(limits) as (running, url),
+        member(url, Hello(Role.TALK, "a", "Ada", INFO)) as (ada, _),
+    ):
         async with stuck_listener(running, url), asyncio.timeout(BEFORE_KEEPALIVE_S):
             while listeners(running):
                 await ada.send(serialize(Packet(Flags.VOICE, 0, 0, 0, bytes(1000))))
@@ -131,8 +151,13 @@ async def test_one_that_never_reads_is_cut_off() -> None:
 async def test_one_that_never_reads_does_not_hold_up_the_end() -> None:
     """Without the cut the end waits for the keepalive, whose first ping is due after 10 s."""
     async with contextlib.AsyncExitStack() as ending, asyncio.timeout(BEFORE_KEEPALIVE_S):
-        running, url = await ending.enter_async_context(relay(RoomLimits(max_queue_ms=20, too_slow_ms=1e9)))
-        async with stuck_listener(running, url), member(url, Hello(Role.TALK, "a", "Ada", INFO)) as (ada, _):
+        running, url = await ending.enter_async_context(
+            relay(RoomLimits(max_queue_ms=20, too_slow_ms=1e9))
+        )
+        async with (
+            stuck_listener(running, url),
+            member(url, Hello(Role.TALK, "a", "Ada", INFO)) as (ada, _),
+        ):
             mailbox = listeners(running)[0].mailbox
             while not mailbox.dropped:
                 await ada.send(serialize(Packet(Flags.VOICE, 0, 0, 0, bytes(1000))))
@@ -158,16 +183,29 @@ async def test_a_too_slow_listener_is_sent_away_with_its_code() -> None:
         (Role.TALK, b"\x10\0\0", CloseCode.MALFORMED, "need 12 header bytes, got 3"),
         (Role.TALK, b"\x30" + bytes(20), CloseCode.VERSION, "version 3: this program speaks 1"),
         (Role.TALK, bytes(5000), CloseCode.TOO_BIG, ""),
-        (Role.TALK, b"\x10" + bytes(1300), CloseCode.MALFORMED, "payload of 1289 bytes: at most 1200"),
+        (
+            Role.TALK,
+            b"\x10" + bytes(1300),
+            CloseCode.MALFORMED,
+            "payload of 1289 bytes: at most 1200",
+        ),
         (Role.TALK, "{", CloseCode.MALFORMED, "no JSON"),
-        (Role.LISTEN, serialize(Packet(Flags(0), 0, 0, 0, b"x")), CloseCode.POLICY_VIOLATION, "may not send media"),
+        (
+            Role.LISTEN,
+            serialize(Packet(Flags(0), 0, 0, 0, b"x")),
+            CloseCode.POLICY_VIOLATION,
+            "may not send media",
+        ),
     ],
 )
 async def test_bad_input_ends_its_connection_with_a_reason_and_no_other(
     role: Role, sent: bytes | str, code: int, reason: str
 ) -> None:
     async with relay() as (_, url), member(url, Hello(Role.LISTEN, "a")) as (well, _):
-        async with member(url, Hello(role, "a", "Mallory", INFO if role.talks else None)) as (bad, _):
+        async with member(url, Hello(role, "a", "Mallory", INFO if role.talks else None)) as (
+            bad,
+            _,
+        ):
             await bad.send(sent)
             got_code, got_reason = await closing_code(bad)
             assert got_code == code
@@ -182,9 +220,21 @@ async def test_bad_input_ends_its_connection_with_a_reason_and_no_other(
     [
         (b"media", CloseCode.MALFORMED, "first message must be a hello"),
         ('{"type": "mute", "muted": true}', CloseCode.MALFORMED, "first message must be a hello"),
-        ('{"type": "hello", "version": 9, "role": "talk", "room": "a"}', CloseCode.VERSION, "version 9: this program speaks 1"),
-        ('{"type": "hello", "version": 9, "place": "a"}', CloseCode.VERSION, "version 9: this program speaks 1"),
-        ('{"type": "hello", "version": 1, "role": "listen", "room": "cellar"}', CloseCode.NO_SUCH_ROOM, "no room cellar"),
+        (
+            '{"type": "hello", "version": 9, "role": "talk", "room": "a"}',
+            CloseCode.VERSION,
+            "version 9: this program speaks 1",
+        ),
+        (
+            '{"type": "hello", "version": 9, "place": "a"}',
+            CloseCode.VERSION,
+            "version 9: this program speaks 1",
+        ),
+        (
+            '{"type": "hello", "version": 1, "role": "listen", "room": "cellar"}',
+            CloseCode.NO_SUCH_ROOM,
+            "no room cellar",
+        ),
     ],
 )
 async def test_a_bad_hello_is_answered(first: bytes | str, code: int, reason: str) -> None:
@@ -198,15 +248,23 @@ async def test_a_bad_hello_is_answered(first: bytes | str, code: int, reason: st
 
 async def test_one_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streamcodec_server.relay.HELLO_TIMEOUT_S", 0.01)
-    async with relay() as (_, url), connect(url, subprotocols=[Subprotocol(SUBPROTOCOL)], proxy=None) as connection:
-        assert await closing_code(connection) == (CloseCode.POLICY_VIOLATION, "no hello within 0.01 s")
+    async with (
+        relay() as (_, url),
+        connect(url, subprotocols=[Subprotocol(SUBPROTOCOL)], proxy=None) as connection,
+    ):
+        assert await closing_code(connection) == (
+            CloseCode.POLICY_VIOLATION,
+            "no hello within 0.01 s",
+        )
 
 
 @pytest.mark.parametrize("other", ["streamcodec.v9", "streamcodec.v10", None])
 async def test_another_subprotocol_is_refused_with_the_right_one(other: str | None) -> None:
     async with relay() as (_, url):
         with pytest.raises(InvalidStatus) as refused:
-            async with connect(url, subprotocols=[Subprotocol(other)] if other else None, proxy=None):
+            async with connect(
+                url, subprotocols=[Subprotocol(other)] if other else None, proxy=None
+            ):
                 pass
     assert refused.value.response.status_code == 426
     assert b"streamcodec.v1" in (refused.value.response.body or b"")
@@ -217,7 +275,12 @@ async def test_health_tells_rooms_and_people() -> None:
         address = url.replace("ws", "http") + "/healthz"
         with await asyncio.to_thread(urllib.request.urlopen, address) as answer:
             health = json.load(answer)
-    assert (health["status"], health["rooms"], health["talkers"], health["listeners"]) == ("ok", 1, 1, 1)
+    assert (health["status"], health["rooms"], health["talkers"], health["listeners"]) == (
+        "ok",
+        1,
+        1,
+        1,
+    )
 
 
 async def test_the_end_of_the_relay_asks_everybody_to_come_back() -> None:
@@ -229,8 +292,14 @@ async def test_the_end_of_the_relay_asks_everybody_to_come_back() -> None:
 
 
 def test_the_relay_loads_neither_torch_nor_numpy() -> None:
-    program = "import sys, streamcodec_server.cli, streamcodec_client.cli; print(sorted({'torch', 'numpy'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=_environment())
+    program = "import sys, streamcodec_server.serve, streamcodec_client.cli; print(sorted({'torch', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=_environment(),
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -249,7 +318,9 @@ def test_a_setting_out_of_range_is_named(arguments: list[str], complaint: str) -
 
 
 def test_no_host_is_not_every_host() -> None:
-    with pytest.raises(ConfigError, match="host must not be empty: 0.0.0.0 listens on all addresses"):
+    with pytest.raises(
+        ConfigError, match="host must not be empty: 0.0.0.0 listens on all addresses"
+    ):
         RelayConfig(host="")
 
 
@@ -270,7 +341,9 @@ async def test_a_refusal_fits_in_a_message_however_many_rooms_there_are() -> Non
 def test_a_port_in_use_is_one_line_and_status_2() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = subprocess.run(_serve("--port", port), capture_output=True, text=True, env=_environment(), timeout=30)
+        done = subprocess.run(
+            _serve("--port", port), capture_output=True, text=True, env=_environment(), timeout=30
+        )
     assert done.returncode == 2
     assert done.stderr.startswith(f"streamcodec: cannot listen on 127.0.0.1:{port}:")
     assert done.stderr.count("\n") == 1
@@ -278,7 +351,13 @@ def test_a_port_in_use_is_one_line_and_status_2() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_process_in_good_order(number: signal.Signals) -> None:
-    process = subprocess.Popen(_serve("--port", "0"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment())
+    process = subprocess.Popen(
+        _serve("--port", "0"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=_environment(),
+    )
     assert process.stdout is not None
     assert "relay listening on ws://127.0.0.1:" in process.stdout.readline()
     process.send_signal(number)

@@ -1,9 +1,9 @@
 import pytest
 
 from streamcodec.errors import MalformedPacket
-from streamcodec.packet import Flags, Packet, PacketType, parse, serialize
-from streamcodec.redundancy import MAX_COPIES, join
-from streamcodec.session import (
+from streamcodec.wire.packet import Flags, Packet, PacketType, parse, serialize
+from streamcodec.wire.redundancy import MAX_COPIES, join
+from streamcodec.wire.session import (
     MAX_MESSAGE_BYTES,
     Capture,
     CloseCode,
@@ -20,7 +20,14 @@ from streamcodec.session import (
     Welcome,
     parse_message,
 )
-from streamcodec_server.rooms import MAX_CONTROL_BACKLOG, MAX_REPORTS_PER_S, Member, Refused, RoomLimits, Rooms
+from streamcodec_server.rooms import (
+    MAX_CONTROL_BACKLOG,
+    MAX_REPORTS_PER_S,
+    Member,
+    Refused,
+    RoomLimits,
+    Rooms,
+)
 
 INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 5, 6_000)
 
@@ -76,7 +83,8 @@ def test_a_talker_whose_connection_broke_goes_on_under_its_number() -> None:
     assert ear in told
     assert drain(ear) == [StreamStart(number or 0, "Ada", INFO)]
     drain(back)
-    assert rooms.join(again(ada.session))[0].stream == number  # its welcome was lost: it names the session before once more
+    # its welcome was lost: it names the session before once more
+    assert rooms.join(again(ada.session))[0].stream == number
     assert back in rooms.replaced
     assert back.room is None
 
@@ -191,7 +199,9 @@ def test_the_queue_of_one_that_reads_nothing_stays_bounded_and_it_is_sent_away()
 
 
 def test_control_keeps_its_place_among_the_media() -> None:
-    """What a talker said before it muted, changed its info or left belongs to what was true then."""
+    """What a talker said before it muted, changed its info or left belongs to what was
+    true then.
+    """
     rooms = Rooms()
     ada, lis = talker(rooms), listener(rooms)
     stream = ada.stream or 0
@@ -300,7 +310,9 @@ def test_mute_and_new_info_reach_the_listeners() -> None:
     assert late.streams[0].info == faster
 
 
-@pytest.mark.parametrize("message", [Mute(True), StreamUpdate(INFO), Hello(Role.LISTEN, "b"), StreamEnd(3)])
+@pytest.mark.parametrize(
+    "message", [Mute(True), StreamUpdate(INFO), Hello(Role.LISTEN, "b"), StreamEnd(3)]
+)
 def test_a_listener_may_only_report(message: object) -> None:
     rooms = Rooms()
     with pytest.raises(Refused, match="may not send") as refused:
@@ -381,7 +393,9 @@ def test_nobody_sends_copies_for_itself() -> None:
 
 
 def with_copies(copies: list[bytes]) -> bytes:
-    return serialize(Packet(Flags.VOICE, 9, 7, 2_240, join(copies, b"fine"), PacketType.AUDIO_WITH_COPIES))
+    return serialize(
+        Packet(Flags.VOICE, 9, 7, 2_240, join(copies, b"fine"), PacketType.AUDIO_WITH_COPIES)
+    )
 
 
 def test_each_listener_gets_the_copies_that_it_takes() -> None:
@@ -393,8 +407,11 @@ def test_each_listener_gets_the_copies_that_it_takes() -> None:
     rooms.publish(ada, with_copies([b"", b"older", b"oldest"]), 0.0)
     heard = [drain(member) for member in ears]
     packets = [p for taken in heard for p in taken if isinstance(p, Packet)]
-    assert [p.type for p in packets] == [0, 0, 1, 1, 1]  # one that takes a single copy finds that this one is missing
-    assert {(p.sequence, p.capture_time, p.flags, p.stream) for p in packets} == {(7, 2_240, Flags.VOICE, ada.stream)}
+    # one that takes a single copy finds that this one is missing
+    assert [p.type for p in packets] == [0, 0, 1, 1, 1]
+    assert {(p.sequence, p.capture_time, p.flags, p.stream) for p in packets} == {
+        (7, 2_240, Flags.VOICE, ada.stream)
+    }
     assert [p.payload for p in packets[:3]] == [b"fine", b"fine", join([b"", b"older"], b"fine")]
     assert packets[3].payload == packets[4].payload == join([b"", b"older", b"oldest"], b"fine")
 
@@ -404,6 +421,10 @@ def test_copies_that_are_none_are_refused() -> None:
     ada, lis = talker(rooms), listener(rooms)
     drain(lis)
     with pytest.raises(MalformedPacket, match="9 copies"):
-        rooms.publish(ada, serialize(Packet(Flags(0), 0, 0, 0, b"\x09lots", PacketType.AUDIO_WITH_COPIES)), 0.0)
+        rooms.publish(
+            ada,
+            serialize(Packet(Flags(0), 0, 0, 0, b"\x09lots", PacketType.AUDIO_WITH_COPIES)),
+            0.0,
+        )
     assert drain(lis) == []
     assert rooms.counters.packets_in == 0

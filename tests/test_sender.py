@@ -9,17 +9,26 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from fakes import WAIT_S, FakeEncoder, FakeModel, ManualClock, MemoryTransport, ScriptedSource, fake_info, fake_payload
+from fakes import (
+    WAIT_S,
+    FakeEncoder,
+    FakeModel,
+    ManualClock,
+    MemoryTransport,
+    ScriptedSource,
+    fake_info,
+    fake_payload,
+)
 from streamcodec.errors import AudioError
-from streamcodec.packet import Flags, Packet, parse
-from streamcodec.redundancy import separate
-from streamcodec.session import CopiesWanted, Report, Welcome
-from streamcodec_client.audio_io import Block
-from streamcodec_client.packetizer import Outgoing, Packetizer
-from streamcodec_client.ports import EncodingSettings
-from streamcodec_client.report import Reporter
-from streamcodec_client.sender import MAX_REPORTS, Sender, SendQueue
-from streamcodec_client.voice_activity import VoiceActivity
+from streamcodec.wire.packet import Flags, Packet, parse
+from streamcodec.wire.redundancy import separate
+from streamcodec.wire.session import CopiesWanted, Report, Welcome
+from streamcodec_client.audio.blocks import Block
+from streamcodec_client.audio.voice_activity import VoiceActivity
+from streamcodec_client.live.codec import EncodingSettings
+from streamcodec_client.live.packetizer import Outgoing, Packetizer
+from streamcodec_client.live.sender import MAX_REPORTS, Sender, SendQueue
+from streamcodec_client.report.reporter import Reporter
 
 MS = 1_000_000
 BLOCK = 160
@@ -30,7 +39,11 @@ WELCOME = Welcome("session", "lobby", 1, (), 1, 0)
 
 def block(number: int, level: float = 0.0, samples: int = BLOCK) -> Block:
     """Block `number` of a source that began at 0 ns."""
-    return Block(np.full((samples, 1), level, np.float32), number * BLOCK, (number * BLOCK + samples) * 1_000_000_000 // 16_000)
+    return Block(
+        np.full((samples, 1), level, np.float32),
+        number * BLOCK,
+        (number * BLOCK + samples) * 1_000_000_000 // 16_000,
+    )
 
 
 def packetizer(clock: ManualClock | None = None, encoder: FakeEncoder | None = None) -> Packetizer:
@@ -57,16 +70,25 @@ def test_packets_are_numbered_and_timed() -> None:
 
 def test_a_source_at_another_rate_keeps_the_streams_time() -> None:
     target = Packetizer(FakeEncoder(), fake_info(), 48_000, 2, ManualClock())
-    out = [o for n in range(20) for o in target.push(Block(np.zeros((480, 2), np.float32), 480 * n, 10 * MS * (n + 1)), 1)]
+    out = [
+        o
+        for n in range(20)
+        for o in target.push(Block(np.zeros((480, 2), np.float32), 480 * n, 10 * MS * (n + 1)), 1)
+    ]
     assert [o.packet.capture_time for o in out] == [320 * n for n in range(10)]
-    # The last sample of a packet was captured 20 ms after that of the one before, less what the resampler keeps.
+    # The last sample of a packet was captured 20 ms after that of the one before, less what the
+    # resampler keeps.
     assert [round(o.captured_ns / MS) for o in out] == [20 * (n + 1) - 2 for n in range(10)]
 
 
 def test_a_capture_gap_is_marked_and_moves_the_time() -> None:
     target = packetizer()
     out = push(target, range(4)) + push(target, range(10, 12))
-    assert [(o.packet.sequence, o.packet.capture_time) for o in out] == [(0, 0), (1, 320), (2, 1600)]
+    assert [(o.packet.sequence, o.packet.capture_time) for o in out] == [
+        (0, 0),
+        (1, 320),
+        (2, 1600),
+    ]
     assert out[2].packet.flags == Flags.DISCONTINUITY
     assert target.lost_samples == 6 * BLOCK
 
@@ -83,7 +105,9 @@ def test_a_pause_of_the_source_moves_the_time_and_loses_nothing() -> None:
 @pytest.mark.parametrize("spoken", [4, 5])
 @pytest.mark.parametrize("dtx", [False, True])
 def test_a_source_that_has_nothing_to_say_says_so(spoken: int, dtx: bool) -> None:
-    """What it had said is sent to the end, and what it says next has the time that it was said at."""
+    """What it had said is sent to the end, and what it says next has the time that it was
+    said at.
+    """
     activity = VoiceActivity(16_000) if dtx else None
     clock = ManualClock(10 * spoken)
     target = Packetizer(FakeEncoder(), fake_info(), 16_000, 1, clock, activity)
@@ -91,11 +115,17 @@ def test_a_source_that_has_nothing_to_say_says_so(spoken: int, dtx: bool) -> Non
     clock.advance(300)
     announced = target.pause()
     assert [o.packet.flags for o in announced] == [Flags.DISCONTINUITY, Flags.DTX, Flags.DTX]
-    assert [o.packet.payload for o in announced] == [fake_payload(0.25 if spoken % 2 else 0.0), b"", b""]
+    assert [o.packet.payload for o in announced] == [
+        fake_payload(0.25 if spoken % 2 else 0.0),
+        b"",
+        b"",
+    ]
     # As old as their sending: 60 ms of silence before now, or 10 ms more with what waited.
     lateness = (10 * spoken + 300) * 16 - announced[0].packet.capture_time
     assert lateness == 960 + (BLOCK if spoken % 2 else 0)
-    back = target.push(dataclasses.replace(block(100, level=0.5, samples=2 * BLOCK), after_pause=True), 1)
+    back = target.push(
+        dataclasses.replace(block(100, level=0.5, samples=2 * BLOCK), after_pause=True), 1
+    )
     packets = [o.packet for o in said + announced + back]
     assert [p.sequence for p in packets] == list(range(len(packets)))
     # Half a packet of silence may still be waiting in the encoder.
@@ -135,7 +165,9 @@ def test_flush_gives_the_rest_once() -> None:
     assert packetizer().flush() == []
 
 
-def outgoing(sequence: int, encoded_ms: float, connection: int = 1, flags: Flags = NO_FLAGS) -> Outgoing:
+def outgoing(
+    sequence: int, encoded_ms: float, connection: int = 1, flags: Flags = NO_FLAGS
+) -> Outgoing:
     packet = Packet(flags=flags, stream=0, sequence=sequence, capture_time=0, payload=b"x")
     return Outgoing(packet, connection, 0, 0, round(encoded_ms * MS))
 
@@ -174,13 +206,21 @@ def test_nothing_of_an_earlier_connection_is_sent() -> None:
 
 
 async def test_a_source_is_sent_whole_and_then_the_sender_returns() -> None:
-    model, source, transport = FakeModel(), ScriptedSource([block(n, level=0.5) for n in range(5)]), MemoryTransport()
+    model, source, transport = (
+        FakeModel(),
+        ScriptedSource([block(n, level=0.5) for n in range(5)]),
+        MemoryTransport(),
+    )
     source.end()
     sender = Sender(model, source, SETTINGS, ManualClock())
     sender.connected(WELCOME, 1)
     await sender.run(transport)
     packets = [parse(d) for d in transport.datagrams]
-    assert [p.payload for p in packets] == [fake_payload(0.5), fake_payload(0.5), fake_payload(0.25)]
+    assert [p.payload for p in packets] == [
+        fake_payload(0.5),
+        fake_payload(0.5),
+        fake_payload(0.25),
+    ]
     assert source.closed
     assert sender.statistics().packets == 3
     assert sender.statistics().payload_bytes == 9
@@ -231,18 +271,26 @@ async def test_a_file_does_not_begin_before_somebody_can_hear_it() -> None:
     assert len(transport.datagrams) == 1
 
 
-def test_what_listeners_report_is_shown_while_it_is_fresh(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_listeners_report_is_shown_while_it_is_fresh(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     clock = ManualClock()
     sender = Sender(FakeModel(), ScriptedSource(), SETTINGS, clock)
     reporter = Reporter(clock, as_json=False)
-    sender.message(Report(1, {"concealed_percent": 0.0, "mouth_to_ear_ms": 80.0, "mos": 4.4}, "Bob"))
+    sender.message(
+        Report(1, {"concealed_percent": 0.0, "mouth_to_ear_ms": 80.0, "mos": 4.4}, "Bob")
+    )
     sender.message(Report(1, {"concealed_percent": 100.0}, "Eve"))  # a dead line has no delay
-    sender.message(Report(1, {"concealed_percent": 7.5, "mouth_to_ear_ms": 210.0, "mos": 3.1}, "Ann"))
+    sender.message(
+        Report(1, {"concealed_percent": 7.5, "mouth_to_ear_ms": 210.0, "mos": 3.1}, "Ann")
+    )
     assert [report.name for report in sender.statistics().listeners] == ["Eve", "Ann", "Bob"]
     clock.advance(2_000)
-    sender.message(Report(1, {"concealed_percent": 5.0, "mouth_to_ear_ms": 205.0, "mos": 3.4}, "Ann"))
+    sender.message(
+        Report(1, {"concealed_percent": 5.0, "mouth_to_ear_ms": 205.0, "mos": 3.4}, "Ann")
+    )
     clock.advance(2_000)
-    reporter.second(True, sender, None, rtt_ms=38.0)
+    reporter.second(True, sender.statistics(), None, rtt_ms=38.0)
     said = capsys.readouterr().err
     assert "heard by 1 (worst Ann: concealed 5.0 %, mouth to ear 205 ms, MOS 3.4)" in said
     assert "round trip 38 ms" in said
@@ -257,7 +305,10 @@ async def test_a_duration_is_kept_to_the_sample() -> None:
     sender = Sender(FakeModel(), source, SETTINGS, ManualClock(), duration_s=0.025)
     sender.connected(WELCOME, 1)
     await sender.run(transport)
-    assert [parse(d).payload for d in transport.datagrams] == [fake_payload(0.5), fake_payload(0.5 * 80 / 320)]
+    assert [parse(d).payload for d in transport.datagrams] == [
+        fake_payload(0.5),
+        fake_payload(0.5 * 80 / 320),
+    ]
 
 
 async def test_stop_sends_what_was_captured() -> None:
@@ -291,7 +342,12 @@ async def test_after_a_reconnect_only_what_is_new_is_sent() -> None:
     source.end()
     await running
     packets = [parse(d) for d in transport.datagrams]
-    assert [(p.sequence, p.capture_time) for p in packets] == [(0, 0), (1, 320), (2, 9 * BLOCK), (3, 11 * BLOCK)]
+    assert [(p.sequence, p.capture_time) for p in packets] == [
+        (0, 0),
+        (1, 320),
+        (2, 9 * BLOCK),
+        (3, 11 * BLOCK),
+    ]
     assert packets[2].flags == Flags.RESET | Flags.DISCONTINUITY
 
 
@@ -350,7 +406,9 @@ class StallingTransport(MemoryTransport):
 
 def test_copies_are_made_while_somebody_takes_them() -> None:
     encoder = FakeEncoder()
-    target = Packetizer(encoder, dataclasses.replace(fake_info(), redundancy=2), 16_000, 1, ManualClock())
+    target = Packetizer(
+        encoder, dataclasses.replace(fake_info(), redundancy=2), 16_000, 1, ManualClock()
+    )
     made: list[bool] = []
 
     def carried(numbers: range, wanted: int) -> list[int]:
@@ -377,7 +435,8 @@ async def test_a_talker_heeds_what_is_wanted_of_it() -> None:
     assert not encoder.copying
     sender.message(CopiesWanted(1))
     assert encoder.copying
-    sender.disconnected("broken")  # whoever listens next has not been counted yet, and is sent to before we are welcomed
+    # whoever listens next has not been counted yet, and is sent to before we are welcomed
+    sender.disconnected("broken")
     assert not encoder.copying
     plain = Sender(model, ScriptedSource([]), SETTINGS, ManualClock())
     plain.connected(WELCOME, 1)

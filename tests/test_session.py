@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamcodec.errors import MalformedMessage
-from streamcodec.session import (
+from streamcodec.wire.session import (
     Capture,
     CopiesWanted,
     Error,
@@ -58,7 +58,12 @@ def test_unknown_fields_are_ignored(message: object) -> None:
 
 def test_the_documents_examples_hold() -> None:
     """docs/protocol.md shows one message of each type, as it is serialized."""
-    section = PROTOCOL.read_text().partition("### Examples")[2].partition("```json\n")[2].partition("```")[0]
+    section = (
+        PROTOCOL.read_text()
+        .partition("### Examples")[2]
+        .partition("```json\n")[2]
+        .partition("```")[0]
+    )
     examples = [parse_message(line) for line in section.splitlines()]
     assert {type(message) for message in examples} == {type(message) for message in MESSAGES}
     for line, message in zip(section.splitlines(), examples, strict=True):
@@ -66,7 +71,9 @@ def test_the_documents_examples_hold() -> None:
         assert serialize_message(message) == line
 
 
-@pytest.mark.parametrize("rest", ["", ', "role": "sing"', ', "role": "talk", "room": 7, "stream_info": []'])
+@pytest.mark.parametrize(
+    "rest", ["", ', "role": "sing"', ', "role": "talk", "room": 7, "stream_info": []']
+)
 def test_another_version_is_told_apart_whatever_else_it_says(rest: str) -> None:
     with pytest.raises(UnsupportedHello, match="version 2: this program speaks 1"):
         parse_message('{"type": "hello", "version": 2' + rest + "}")
@@ -83,17 +90,35 @@ def test_unknown_types_are_ignored() -> None:
         ("[]", 'JSON object with a string "type"'),
         ('{"type": 3}', 'JSON object with a string "type"'),
         ('{"type": "hello", "version": 1, "role": "listen"}', "hello lacks room"),
-        ('{"type": "hello", "version": 1, "role": "sing", "room": "a"}', "talk, listen, both, got 'sing'"),
+        (
+            '{"type": "hello", "version": 1, "role": "sing", "room": "a"}',
+            "talk, listen, both, got 'sing'",
+        ),
         ('{"type": "hello", "version": 1, "role": "talk", "room": "a"}', "lacks stream_info"),
-        ('{"type": "hello", "version": "1", "role": "listen", "room": "a"}', "hello.version must be an integer"),
-        ('{"type": "hello", "version": 1, "role": "listen", "room": ""}', "hello.room must not be empty"),
+        (
+            '{"type": "hello", "version": "1", "role": "listen", "room": "a"}',
+            "hello.version must be an integer",
+        ),
+        (
+            '{"type": "hello", "version": 1, "role": "listen", "room": ""}',
+            "hello.room must not be empty",
+        ),
         ('{"type": "hello", "version": 1, "role": "listen", "room": "a\\nb"}', "printable"),
-        ('{"type": "stream_end", "stream": 65536}', "stream_end.stream must be 0 to 65535, got 65536"),
-        ('{"type": "stream_end", "stream": true}', "stream_end.stream must be 0 to 65535, got True"),
+        (
+            '{"type": "stream_end", "stream": 65536}',
+            "stream_end.stream must be 0 to 65535, got 65536",
+        ),
+        (
+            '{"type": "stream_end", "stream": true}',
+            "stream_end.stream must be 0 to 65535, got True",
+        ),
         ('{"type": "report", "stream": 1, "statistics": {"lost": "many"}}', "numbers by name"),
         ('{"type": "report", "stream": 1, "statistics": {"lost": NaN}}', "numbers by name"),
         ('{"type": "report", "stream": 1, "statistics": {"lost": 1e999}}', "numbers by name"),
-        ('{"type": "report", "stream": 1, "statistics": {"lost": 1' + "0" * 400 + "}}", "numbers by name"),
+        (
+            '{"type": "report", "stream": 1, "statistics": {"lost": 1' + "0" * 400 + "}}",
+            "numbers by name",
+        ),
         ('{"type": "report", "stream": 1, "statistics": {"\\ud800": 1}}', "numbers by name"),
         ('{"type": "stream_info", "info": {"model": "xyz"}}', "16 hex digits"),
         ('{"type": "mute"}', "mute lacks muted"),
@@ -106,13 +131,29 @@ def test_complaints_name_message_and_field(text: str, complaint: str) -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 FIELD = st.sampled_from(
-    ["version", "role", "room", "name", "stream_info", "streams", "stream", "info", "statistics", "muted", "code"]
+    [
+        "version",
+        "role",
+        "room",
+        "name",
+        "stream_info",
+        "streams",
+        "stream",
+        "info",
+        "statistics",
+        "muted",
+        "code",
+    ]
 )
-TYPE = st.sampled_from(["hello", "welcome", "stream_start", "stream_end", "stream_info", "report", "mute", "error"])
+TYPE = st.sampled_from(
+    ["hello", "welcome", "stream_start", "stream_end", "stream_info", "report", "mute", "error"]
+)
 
 
 @given(TYPE, st.dictionaries(FIELD, JSON, max_size=8))
@@ -145,5 +186,8 @@ def test_an_oversized_message_is_refused_before_it_is_sent() -> None:
 
 def test_what_any_client_may_send_can_be_sent_on() -> None:
     """Names of another alphabet are not blown up by escapes."""
-    text = json.dumps({"type": "report", "stream": 1, "statistics": {f"{i}" + "é" * 60: 1 for i in range(30)}}, ensure_ascii=False)
+    text = json.dumps(
+        {"type": "report", "stream": 1, "statistics": {f"{i}" + "é" * 60: 1 for i in range(30)}},
+        ensure_ascii=False,
+    )
     assert len(serialize_message(parse_message(text)).encode()) <= len(text.encode()) + 20  # type: ignore[arg-type]

@@ -5,15 +5,18 @@ import pytest
 from numpy.typing import NDArray
 
 from conftest import voice
-from streamcodec.timescale import TimeScaler
-from streamcodec_client.stretch import Stretcher
+from streamcodec.live.timescale import TimeScaler
+from streamcodec_client.audio.stretch import Stretcher
 
 RATE, PACKET = 16_000, 320
 
 
 def scaled(pcm: NDArray[np.float32], speed: float) -> NDArray[np.float32]:
     scaler = TimeScaler(RATE)
-    packets = [scaler.scale(pcm[i : i + PACKET, None], speed) for i in range(0, len(pcm) - PACKET + 1, PACKET)]
+    packets = [
+        scaler.scale(pcm[i : i + PACKET, None], speed)
+        for i in range(0, len(pcm) - PACKET + 1, PACKET)
+    ]
     return np.concatenate(packets)[:, 0]
 
 
@@ -56,7 +59,12 @@ def test_silence_and_noise_are_scaled_too() -> None:
 def test_both_channels_are_cut_alike() -> None:
     scaler, pcm = TimeScaler(RATE), voice(1.0)
     stereo = np.stack([pcm, -0.5 * pcm], 1)
-    out = np.concatenate([scaler.scale(stereo[i : i + PACKET], 1.2) for i in range(0, len(stereo) - PACKET + 1, PACKET)])
+    out = np.concatenate(
+        [
+            scaler.scale(stereo[i : i + PACKET], 1.2)
+            for i in range(0, len(stereo) - PACKET + 1, PACKET)
+        ]
+    )
     assert np.allclose(out[:, 1], -0.5 * out[:, 0], atol=1e-6)
 
 
@@ -69,13 +77,25 @@ def test_what_was_owed_one_way_is_not_paid_the_other() -> None:
 @pytest.mark.parametrize("speed", [0.9995, 1.0, 1.002, 1.12, 0.85])
 def test_a_stretcher_meets_fine_and_coarse_speeds(speed: float) -> None:
     pcm, stretcher = voice(6.0), Stretcher(RATE, 1)
-    out = np.concatenate([stretcher.play(pcm[i : i + PACKET, None], speed) for i in range(0, len(pcm) - PACKET + 1, PACKET)])
+    out = np.concatenate(
+        [
+            stretcher.play(pcm[i : i + PACKET, None], speed)
+            for i in range(0, len(pcm) - PACKET + 1, PACKET)
+        ]
+    )
     assert out.shape[1] == 1
-    assert len(out) == pytest.approx(len(pcm) / speed, rel=2e-4 if abs(speed - 1) < 0.01 else 0.02, abs=40)
+    assert len(out) == pytest.approx(
+        len(pcm) / speed, rel=2e-4 if abs(speed - 1) < 0.01 else 0.02, abs=40
+    )
 
 
 def test_a_stretcher_does_not_click_when_its_speed_changes() -> None:
     pcm, stretcher = tone(440.0), Stretcher(RATE, 1)
     speeds = np.linspace(0.998, 1.002, len(pcm) // PACKET)
-    out = np.concatenate([stretcher.play(pcm[i * PACKET : (i + 1) * PACKET, None], float(s)) for i, s in enumerate(speeds)])[:, 0]
+    out = np.concatenate(
+        [
+            stretcher.play(pcm[i * PACKET : (i + 1) * PACKET, None], float(s))
+            for i, s in enumerate(speeds)
+        ]
+    )[:, 0]
     assert np.abs(np.diff(out)).max() < 1.1 * np.abs(np.diff(pcm)).max()

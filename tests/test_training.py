@@ -13,15 +13,22 @@ from numpy.typing import NDArray
 
 from conftest import SMALL, small_vae, voice
 from streamcodec import CodecModel, StreamDecoder, StreamEncoder, load_model
-from streamcodec.bitstream import Bitstream, Means
-from streamcodec.engine import TorchEngine
+from streamcodec.coding.bitstream import Bitstream
+from streamcodec.engines.api import Means
+from streamcodec.engines.torch import TorchEngine
 from streamcodec.errors import AudioError, ConfigError, ModelError
 from streamcodec_models.config import VaeConfig
 from streamcodec_models.vae import VoiceVae
 from streamcodec_training import fit_swell
 from streamcodec_training.adversary import AdversarialStage
 from streamcodec_training.cli import train as train_command
-from streamcodec_training.corpus import AUGMENTATION, NO_AUGMENTATION, SegmentSampler, load_corpus, transform_start
+from streamcodec_training.corpus import (
+    AUGMENTATION,
+    NO_AUGMENTATION,
+    SegmentSampler,
+    load_corpus,
+    transform_start,
+)
 from streamcodec_training.losses import Buzz, Distortion, LoudnessDisturbance, Repetition, real_fft
 from streamcodec_training.tables import fit_tables
 from streamcodec_training.train import TrainingConfig, learning_rate_share, train
@@ -38,9 +45,13 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def sampler(corpus: Path, tmp_path: Path, seed: int = 0, augmentation: object = AUGMENTATION) -> SegmentSampler:
+def sampler(
+    corpus: Path, tmp_path: Path, seed: int = 0, augmentation: object = AUGMENTATION
+) -> SegmentSampler:
     speech = load_corpus(corpus, 16_000, tmp_path, progress=False)
-    return SegmentSampler(speech, speech, 16_000, 6_400, 320, 5, augmentation, np.random.default_rng(seed))  # type: ignore[arg-type]
+    return SegmentSampler(
+        speech, speech, 16_000, 6_400, 320, 5, augmentation, np.random.default_rng(seed)
+    )  # type: ignore[arg-type]
 
 
 def test_any_folder_becomes_one_array(corpus: Path, tmp_path: Path) -> None:
@@ -49,7 +60,9 @@ def test_any_folder_becomes_one_array(corpus: Path, tmp_path: Path) -> None:
     assert len(pcm) == pytest.approx(7 * 16_000, abs=4)
 
 
-def test_an_unreadable_file_is_named_and_left_out(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreadable_file_is_named_and_left_out(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "with-junk"
     folder.mkdir()
     soundfile.write(folder / "good.wav", voice(1), 16_000)
@@ -58,10 +71,15 @@ def test_an_unreadable_file_is_named_and_left_out(corpus: Path, tmp_path: Path, 
     assert "bad.wav" in capsys.readouterr().out
 
 
-def test_ctrl_c_while_saving_waits_for_the_checkpoint(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_while_saving_waits_for_the_checkpoint(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from streamcodec_training.train import Trainer
 
-    trainer = Trainer(TrainingConfig(data=corpus, out=tmp_path, steps=1, batch=2, segment_s=0.4, device="cpu"), SMALL)
+    trainer = Trainer(
+        TrainingConfig(data=corpus, out=tmp_path, steps=1, batch=2, segment_s=0.4, device="cpu"),
+        SMALL,
+    )
     write = torch.save
 
     def interrupted(state: object, path: Path) -> None:
@@ -69,7 +87,8 @@ def test_ctrl_c_while_saving_waits_for_the_checkpoint(corpus: Path, tmp_path: Pa
         write(state, path)
 
     monkeypatch.setattr(torch, "save", interrupted)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background inherits that it is ignored
+    # a suite in the background inherits that it is ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
             trainer.save()
@@ -113,11 +132,22 @@ def test_without_augmentation_segments_are_the_recording(corpus: Path, tmp_path:
 
 def test_too_little_audio_says_how_much_is_needed() -> None:
     with pytest.raises(AudioError, match=r"more than 0\.40 s of audio, got 0\.06 s"):
-        SegmentSampler(np.zeros(1000, np.int16), None, 16_000, 6_400, 320, 1, AUGMENTATION, np.random.default_rng(0))
+        SegmentSampler(
+            np.zeros(1000, np.int16),
+            None,
+            16_000,
+            6_400,
+            320,
+            1,
+            AUGMENTATION,
+            np.random.default_rng(0),
+        )
 
 
 def test_the_transform_start_is_orthonormal_and_sorted(corpus: Path, tmp_path: Path) -> None:
-    basis, variance = transform_start(load_corpus(corpus, 16_000, tmp_path, progress=False), 64, np.random.default_rng(0), 2000)
+    basis, variance = transform_start(
+        load_corpus(corpus, 16_000, tmp_path, progress=False), 64, np.random.default_rng(0), 2000
+    )
     assert np.allclose(basis @ basis.T, np.eye(64), atol=1e-4)
     assert (np.diff(variance) <= 0).all()
 
@@ -128,9 +158,14 @@ def test_fft_gradient_is_that_of_pytorch() -> None:
 
 
 def test_loudness_disturbance_hears_what_a_listener_would() -> None:
-    """Nothing for the reference or what lies below the threshold in quiet, more for more noise, and the same at any level."""
+    """Nothing for the reference or what lies below the threshold in quiet, more for more noise, and
+    the same at any level.
+    """
     torch.manual_seed(0)
-    loudness, window = LoudnessDisturbance(16_000, 512), torch.hann_window(512) / math.sqrt(512 * 0.375)
+    loudness, window = (
+        LoudnessDisturbance(16_000, 512),
+        torch.hann_window(512) / math.sqrt(512 * 0.375),
+    )
     speech = torch.randn(2, 16_000) * torch.linspace(0.01, 0.1, 16_000)
     noise = torch.randn(speech.shape)
 
@@ -164,14 +199,19 @@ def test_one_bad_frame_costs_more_than_its_share() -> None:
 def test_distortion_is_zero_for_the_reference_and_grows_with_the_damage() -> None:
     reference = torch.from_numpy(voice(1.0))[None]
     distortion = Distortion(16_000)
-    damage = [distortion((reference + level * torch.randn(reference.shape))[None], reference).item() for level in (0.0, 0.01, 0.1)]
+    damage = [
+        distortion((reference + level * torch.randn(reference.shape))[None], reference).item()
+        for level in (0.0, 0.01, 0.1)
+    ]
     assert damage[0] == 0.0
     assert damage == sorted(damage)
     assert damage[1] > 0.01
 
 
 def test_two_draws_make_right_noise_cheaper_than_silence_or_a_tone() -> None:
-    """The energy distance: noise of the right level beats what a single draw's L1 would prefer, and a wrong level is seen."""
+    """The energy distance: noise of the right level beats what a single draw's L1 would prefer, and
+    a wrong level is seen.
+    """
     torch.manual_seed(0)
     reference = 0.1 * torch.randn(4, 16_000)
     distortion = Distortion(16_000)
@@ -192,7 +232,9 @@ def test_learning_rate_warms_up_stays_and_ends_low() -> None:
     assert learning_rate_share(1.0, 9000, 0.4) == 0.01
 
 
-def test_a_run_learns_is_resumed_and_becomes_a_model_that_codes(corpus: Path, tmp_path: Path) -> None:
+def test_a_run_learns_is_resumed_and_becomes_a_model_that_codes(
+    corpus: Path, tmp_path: Path
+) -> None:
     shape = tmp_path / "shape.json"
     shape.write_text(SMALL.to_json())
     out, model = tmp_path / "run", tmp_path / "model"
@@ -212,7 +254,9 @@ def test_a_run_learns_is_resumed_and_becomes_a_model_that_codes(corpus: Path, tm
     first = CliRunner().invoke(train_command, [*arguments, "--steps", "3"], catch_exceptions=False)
     assert first.exit_code == 0
     assert torch.load(out / "checkpoint.pt", weights_only=True)["clock"]["step"] == 3
-    second = CliRunner().invoke(train_command, [*arguments, "--steps", "5", "--export", str(model)], catch_exceptions=False)
+    second = CliRunner().invoke(
+        train_command, [*arguments, "--steps", "5", "--export", str(model)], catch_exceptions=False
+    )
     assert second.exit_code == 0
     assert torch.load(out / "checkpoint.pt", weights_only=True)["clock"]["step"] == 5
     assert list((out / "events").iterdir())
@@ -222,12 +266,31 @@ def test_a_run_learns_is_resumed_and_becomes_a_model_that_codes(corpus: Path, tm
     assert np.isfinite(StreamDecoder(loaded, encoder.config).decode(payloads[0])).all()
 
 
-def test_of_several_processes_one_exports(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_several_processes_one_exports(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shape = tmp_path / "shape.json"
     shape.write_text(SMALL.to_json())
     monkeypatch.setenv("RANK", "1")
-    arguments = ["--data", corpus, "--out", tmp_path / "run", "--config", shape, "--steps", "1", "--batch", "2", "--device", "cpu"]
-    ended = CliRunner().invoke(train_command, [*map(str, arguments), "--export", str(tmp_path / "model")], catch_exceptions=False)
+    arguments = [
+        "--data",
+        corpus,
+        "--out",
+        tmp_path / "run",
+        "--config",
+        shape,
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+        "--device",
+        "cpu",
+    ]
+    ended = CliRunner().invoke(
+        train_command,
+        [*map(str, arguments), "--export", str(tmp_path / "model")],
+        catch_exceptions=False,
+    )
     assert (ended.exit_code, ended.output) == (0, "")
     assert not (tmp_path / "model").exists()
 
@@ -236,28 +299,44 @@ def test_the_loss_falls(corpus: Path, tmp_path: Path) -> None:
     """Two runs of one seed: 60 steps on the same audio end lower than 2 do."""
     from streamcodec_training.train import Trainer
 
-    trainer = Trainer(TrainingConfig(corpus, tmp_path, steps=60, batch=4, device="cpu", augmentation=NO_AUGMENTATION), SMALL)
+    trainer = Trainer(
+        TrainingConfig(
+            corpus, tmp_path, steps=60, batch=4, device="cpu", augmentation=NO_AUGMENTATION
+        ),
+        SMALL,
+    )
     batches = iter(trainer.sampler)
     losses = []
     for step in range(60):
         x, lost = next(batches)
         trainer.clock.step = 1000 + step  # past the warm-up and the rate ramp
-        losses.append(trainer.train_step(torch.from_numpy(x), torch.from_numpy(lost), 0.0)["lagrangian"].item())
+        losses.append(
+            trainer.train_step(torch.from_numpy(x), torch.from_numpy(lost), 0.0)[
+                "lagrangian"
+            ].item()
+        )
     assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:5])
 
 
-@pytest.mark.parametrize("budget", [{}, {"steps": 3, "minutes": 1.0}, {"steps": 3, "batch": 0}, {"steps": 3, "beta_low": 1e-9}])
+@pytest.mark.parametrize(
+    "budget",
+    [{}, {"steps": 3, "minutes": 1.0}, {"steps": 3, "batch": 0}, {"steps": 3, "beta_low": 1e-9}],
+)
 def test_impossible_runs_are_refused(budget: dict[str, float], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="either|need"):
         TrainingConfig(tmp_path, tmp_path, **budget)  # type: ignore[arg-type]
 
 
-def test_a_run_begins_with_the_weights_of_an_exported_model(corpus: Path, tmp_path: Path, model_folder: Path) -> None:
+def test_a_run_begins_with_the_weights_of_an_exported_model(
+    corpus: Path, tmp_path: Path, model_folder: Path
+) -> None:
     from streamcodec_training.train import Trainer
 
-    config = TrainingConfig(corpus, tmp_path, steps=1, batch=1, device="cpu", warm_start=model_folder)
+    config = TrainingConfig(
+        corpus, tmp_path, steps=1, batch=1, device="cpu", warm_start=model_folder
+    )
     trainer = Trainer(config, SMALL)
-    for name, value in load_model(model_folder, "cpu").vae.state_dict().items():
+    for name, value in load_model(model_folder, "cpu").engine.vae.state_dict().items():
         assert torch.equal(trainer.model.state_dict()[name], value)
     with pytest.raises(ModelError, match="no readable model"):
         Trainer(dataclasses.replace(config, warm_start=corpus), SMALL)
@@ -269,11 +348,19 @@ def test_the_adversarial_stage_teaches_the_decoder_and_leaves_the_bits_alone(
     from streamcodec_training.parameters import ENCODER_PARTS
     from streamcodec_training.train import Trainer
 
-    settings = {"batch": 2, "segment_s": 0.4, "device": "cpu", "warm_start": model_folder, "adversarial": True}
+    settings = {
+        "batch": 2,
+        "segment_s": 0.4,
+        "device": "cpu",
+        "warm_start": model_folder,
+        "adversarial": True,
+    }
     trainer = Trainer(TrainingConfig(corpus, tmp_path, steps=3, **settings), SMALL)  # type: ignore[arg-type]
     before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
     trainer.run()
-    changed = {name for name, p in trainer.model.named_parameters() if not torch.equal(p, before[name])}
+    changed = {
+        name for name, p in trainer.model.named_parameters() if not torch.equal(p, before[name])
+    }
     assert changed == {name for name in before if not name.startswith(ENCODER_PARTS)}
     resumed = Trainer(TrainingConfig(corpus, tmp_path, steps=4, **settings), SMALL)  # type: ignore[arg-type]
     assert trainer.stage is not None
@@ -286,7 +373,10 @@ def test_discriminators_learn_to_tell_noise_from_speech() -> None:
     torch.manual_seed(0)
     stage = AdversarialStage(torch.device("cpu"))
     speech = torch.from_numpy(voice(1.0))[None].expand(2, -1)
-    losses = [stage.judge(0.1 * torch.randn(speech.shape), speech)[1]["discriminator"].item() for _ in range(30)]
+    losses = [
+        stage.judge(0.1 * torch.randn(speech.shape), speech)[1]["discriminator"].item()
+        for _ in range(30)
+    ]
     assert losses[-1] < 0.7 * losses[0]
 
 
@@ -308,13 +398,25 @@ def test_every_ablation_can_be_handed_to_a_process_and_made() -> None:
 
 
 def test_what_is_exported_is_the_running_mean(corpus: Path, tmp_path: Path) -> None:
-    config = TrainingConfig(data=corpus, out=tmp_path / "run", steps=3, batch=2, segment_s=0.4, device="cpu", average_decay=0.9)
+    config = TrainingConfig(
+        data=corpus,
+        out=tmp_path / "run",
+        steps=3,
+        batch=2,
+        segment_s=0.4,
+        device="cpu",
+        average_decay=0.9,
+    )
     path = train(config, SMALL)
     state = torch.load(path, weights_only=True)
     before, mean = state["model"]["head.bias"], state["average"]["head.bias"]
     assert not torch.equal(before, mean)
     resumed = torch.load(train(dataclasses.replace(config, steps=4), SMALL), weights_only=True)
-    assert torch.allclose(resumed["average"]["head.bias"], torch.lerp(mean, resumed["model"]["head.bias"], 9 / 13), atol=1e-7)
+    assert torch.allclose(
+        resumed["average"]["head.bias"],
+        torch.lerp(mean, resumed["model"]["head.bias"], 9 / 13),
+        atol=1e-7,
+    )
 
 
 def test_revived_noise_takes_the_place_of_what_was_above_its_edge() -> None:
@@ -322,12 +424,17 @@ def test_revived_noise_takes_the_place_of_what_was_above_its_edge() -> None:
 
     before = small_vae()
     after = small_vae()
-    after.load_state_dict(revive({"model_config": dataclasses.asdict(SMALL), "model": before.state_dict()})["model"])
+    after.load_state_dict(
+        revive({"model_config": dataclasses.asdict(SMALL), "model": before.state_dict()})["model"]
+    )
     hidden = torch.randn(1, 400, SMALL.decoder_dim)
     start = torch.zeros(1, dtype=torch.long)
     with torch.no_grad():
         before.head.bias[2 * SMALL.bins :] = -30.0  # a branch that had died
-        power = [torch.fft.rfft(vae.synthesis_frames(hidden, start).sum(0)).abs().square().mean((0, 1)) for vae in (before, after)]
+        power = [
+            torch.fft.rfft(vae.synthesis_frames(hidden, start).sum(0)).abs().square().mean((0, 1))
+            for vae in (before, after)
+        ]
     above = torch.arange(SMALL.bins) * SMALL.sample_rate / SMALL.frame >= 2_000
     assert power[1][above].sum() / power[0][above].sum() == pytest.approx(1.0, abs=0.1)
 
@@ -349,7 +456,9 @@ def test_noise_is_fitted_to_the_level_of_what_was_said() -> None:
         vae.comb.control.bias[:3] = torch.tensor([-30.0, 0.0, 0.0])
         mean, gain, _ = vae.encode(pcm, quality, vae.initial_encoder_state(1))
         out, _ = vae.decode(torch.round(mean), gain, quality, lost, vae.initial_decoder_state(1))
-    power = [torch.fft.rfft(x[0, 1_000:31_000]).abs().square()[5_000:14_000].mean() for x in (out, pcm)]
+    power = [
+        torch.fft.rfft(x[0, 1_000:31_000]).abs().square()[5_000:14_000].mean() for x in (out, pcm)
+    ]
     assert 10 * torch.log10(power[0] / power[1]) == pytest.approx(0, abs=1.0)
 
 
@@ -381,12 +490,15 @@ def test_buzz_hears_what_swings_with_every_packet_above_all() -> None:
     buzz = Buzz(16_000, 320)
     assert buzz(noise, noise) == 0
     natural = buzz(other, noise).item()
-    # What swings at another rate counts only as far as it makes the rest of the swings look smaller.
+    # What swings at another rate counts only as far as it makes the rest of the swings look
+    # smaller.
     at_rates, beside = (
-        [buzz(other * (1 + 0.4 * torch.cos(2 * math.pi * r * time_s)), noise).item() for r in rates] for rates in ((50, 100), (70,))
+        [buzz(other * (1 + 0.4 * torch.cos(2 * math.pi * r * time_s)), noise).item() for r in rates]
+        for rates in ((50, 100), (70,))
     )
     assert min(at_rates) > 2 * max(beside) > 2 * natural
-    assert buzz(noise, other * (1 + 0.4 * torch.cos(2 * math.pi * 50 * time_s))) > 2 * natural  # too little is wrong as well
+    # too little is wrong as well
+    assert buzz(noise, other * (1 + 0.4 * torch.cos(2 * math.pi * 50 * time_s))) > 2 * natural
     swinging = (other * (1 + 0.4 * torch.cos(2 * math.pi * 50 * time_s))).requires_grad_()
     buzz(swinging, noise).backward()
     assert swinging.grad is not None
@@ -397,7 +509,7 @@ def test_buzz_hears_what_swings_with_every_packet_above_all() -> None:
 def test_fitted_tables_code_what_is_sent_in_fewer_bits(corpus: Path, tmp_path: Path) -> None:
     vae = small_vae().eval()
     segments = (batch[0] for batch, _ in sampler(corpus, tmp_path, augmentation=NO_AUGMENTATION))
-    engine = TorchEngine(vae, SMALL.quality_levels)
+    engine = TorchEngine(vae)
     fitted, before = Bitstream(fit_tables(vae, segments, 12)), Bitstream(vae.prior.tables())
     spent = {"fitted": 0, "before": 0}
     for pcm, level in zip([next(segments) for _ in range(4)], (2, 6, 10, 14), strict=True):
@@ -407,7 +519,9 @@ def test_fitted_tables_code_what_is_sent_in_fewer_bits(corpus: Path, tmp_path: P
             latents = before.quantise(one)
             spent["before"] += len(before.serialize(latents, level))
             spent["fitted"] += len(fitted.serialize(latents, level))
-            assert np.array_equal(fitted.parse(fitted.serialize(latents, level), 1, 1, level).y, latents.y)
+            assert np.array_equal(
+                fitted.parse(fitted.serialize(latents, level), 1, 1, level).y, latents.y
+            )
     assert spent["fitted"] < 0.97 * spent["before"]
 
 
@@ -424,14 +538,21 @@ def test_repetition_hears_noise_that_is_one_wave_over_and_over() -> None:
     assert again.grad is not None
     assert again.grad.isfinite().all()
     voice_of_100_hz = (
-        torch.sin(2 * math.pi * 100 * torch.arange(16_000) / 16_000 * torch.arange(20, 70)[:, None]).sum(0).expand(4, -1)
+        torch.sin(2 * math.pi * 100 * torch.arange(16_000) / 16_000 * torch.arange(20, 70)[:, None])
+        .sum(0)
+        .expand(4, -1)
     )
-    assert repetition(voice_of_100_hz, voice_of_100_hz * 0.5) < 1e-3  # what repeats in the original may
+    # what repeats in the original may
+    assert repetition(voice_of_100_hz, voice_of_100_hz * 0.5) < 1e-3
     assert repetition(torch.zeros(2, 6_400), torch.zeros(2, 6_400)) == 0
 
 
 def test_steady_noise_does_not_flicker_and_does_not_repeat() -> None:
-    from streamcodec_training.steady_noise import WINDOWS_AND_WIDTHS_HZ, log_band_power, steady_noise
+    from streamcodec_training.steady_noise import (
+        WINDOWS_AND_WIDTHS_HZ,
+        log_band_power,
+        steady_noise,
+    )
 
     noise = steady_noise(251 * 160)
     white = torch.randn(len(noise), generator=torch.Generator().manual_seed(1))
@@ -446,7 +567,9 @@ def test_the_noise_swells_as_deep_as_each_quality_wants(monkeypatch: pytest.Monk
     vae = small_vae()
     pcm = [voice(4.0, seed=seed) for seed in range(3)]
 
-    def buzz_db(vae: VoiceVae, pcm: torch.Tensor, stream: tuple[torch.Tensor, ...], shift: float) -> float:
+    def buzz_db(
+        vae: VoiceVae, pcm: torch.Tensor, stream: tuple[torch.Tensor, ...], shift: float
+    ) -> float:
         return 2.0 * (shift - 4 * (float(stream[2].mean()) - 0.5)) + fit_swell.WANTED_DB
 
     monkeypatch.setattr(fit_swell, "buzz_db", buzz_db)
@@ -467,8 +590,10 @@ def test_the_noise_swells_as_deep_as_each_quality_wants(monkeypatch: pytest.Monk
 
 def test_a_deeper_swell_buzzes_more(shipped: CodecModel, speech: NDArray[np.float32]) -> None:
     batch = torch.from_numpy(speech[:96_000].reshape(2, -1))
-    stream = fit_swell.coded(shipped.vae, batch, 0.4)
-    depths = [fit_swell.buzz_db(shipped.vae, batch, stream, shift) for shift in (-3.0, 0.0, 2.0)]
+    stream = fit_swell.coded(shipped.engine.vae, batch, 0.4)
+    depths = [
+        fit_swell.buzz_db(shipped.engine.vae, batch, stream, shift) for shift in (-3.0, 0.0, 2.0)
+    ]
     assert depths == sorted(depths)
     assert depths[-1] > depths[0] + 2
 
@@ -479,6 +604,11 @@ def test_swings_are_those_of_the_envelope_at_packet_and_frame_rate() -> None:
     noise = torch.randn(2, 64_000)
     plain = fit_swell.swings_db(noise, VaeConfig())
     for column, rate in enumerate((50, 100)):
-        more = fit_swell.swings_db(noise * (1 + 0.5 * torch.cos(2 * math.pi * rate * time_s)), VaeConfig()) - plain
+        more = (
+            fit_swell.swings_db(
+                noise * (1 + 0.5 * torch.cos(2 * math.pi * rate * time_s)), VaeConfig()
+            )
+            - plain
+        )
         assert more[:, column].min() > 10
         assert more[:, 1 - column].max() < 6

@@ -1,4 +1,6 @@
-"""The connection to a relay that answers, dies, comes back, refuses. A small websockets server stands for it."""
+"""The connection to a relay that answers, dies, comes back, refuses. A small websockets server
+stands for it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from websockets.typing import Subprotocol
 
 from fakes import WAIT_S, fake_info
 from streamcodec.errors import ConfigError, ConnectionRefused
-from streamcodec.session import (
+from streamcodec.wire.overhead import wire_bytes
+from streamcodec.wire.session import (
     SUBPROTOCOL,
     CloseCode,
     Error,
@@ -32,10 +35,11 @@ from streamcodec.session import (
     parse_message,
     serialize_message,
 )
-from streamcodec_client import attempts, heartbeat, transport
 from streamcodec_client.clock import MonotonicClock
-from streamcodec_client.relay_url import check_url
-from streamcodec_client.transport import RelayTransport, wire_bytes
+from streamcodec_client.transport import attempts, heartbeat
+from streamcodec_client.transport import relay as transport
+from streamcodec_client.transport.relay import RelayTransport
+from streamcodec_client.transport.url import check_url
 
 HELLO = Hello(Role.TALK, "lobby", "anna", fake_info())
 WELCOME = Welcome("session", "lobby", 1, (StreamStart(2, "bert", fake_info()),), 2, 0)
@@ -55,7 +59,9 @@ class StandInRelay:
         self._server: Server | None = None
 
     async def start(self, **settings: Any) -> None:
-        self._server = await serve(self._meet, "127.0.0.1", self.port, subprotocols=self._subprotocols, **settings)
+        self._server = await serve(
+            self._meet, "127.0.0.1", self.port, subprotocols=self._subprotocols, **settings
+        )
         self.port = next(iter(self._server.sockets)).getsockname()[1]
 
     async def die(self) -> None:
@@ -197,7 +203,9 @@ async def test_goodbye_is_a_normal_close(relay: StandInRelay) -> None:
     assert not await client.transport.send(b"too late")
 
 
-async def test_a_relay_that_dies_is_reconnected_to_and_nothing_is_replayed(relay: StandInRelay) -> None:
+async def test_a_relay_that_dies_is_reconnected_to_and_nothing_is_replayed(
+    relay: StandInRelay,
+) -> None:
     client = Client(relay)
     assert await client.diary.next() == ("connected", 1)
     await relay.received.get()
@@ -233,14 +241,17 @@ async def test_a_session_that_goes_on_sends_at_once(relay: StandInRelay) -> None
             await asyncio.sleep(0.001)
     assert client.transport.connection == 2
     assert await client.transport.send(b"before the welcome")
-    # That relay says nothing: the next connection has a number of its own, so that encoders begin anew with it.
+    # That relay says nothing: the next connection has a number of its own, so that encoders begin
+    # anew with it.
     assert await client.diary.next() == ("connected", 3)
     client.transport.close()
     await client.ends()
 
 
 class Forwarder:
-    """Between client and relay: while it hangs, its connections pass nothing on, and new ones are let through."""
+    """Between client and relay: while it hangs, its connections pass nothing on, and new ones are
+    let through.
+    """
 
     def __init__(self, relay: StandInRelay) -> None:
         self._relay = relay
@@ -274,7 +285,9 @@ class Forwarder:
         self._writers += [writer, back]
         await asyncio.gather(self._pipe(number, reader, back), self._pipe(number, there, writer))
 
-    async def _pipe(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pipe(
+        self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(4096):
                 if number in self._hanging:
@@ -309,7 +322,9 @@ class HangingAttempts:
         await asyncio.Event().wait()
 
 
-async def test_a_connection_that_hangs_is_left_for_another(relay: StandInRelay, forwarder: Forwarder, soon_suspected: None) -> None:
+async def test_a_connection_that_hangs_is_left_for_another(
+    relay: StandInRelay, forwarder: Forwarder, soon_suspected: None
+) -> None:
     client = Client(forwarder)
     assert await client.diary.next() == ("connected", 1)
     await relay.received.get()
@@ -354,7 +369,9 @@ async def test_a_connection_that_stays_silent_is_given_up(
     await client.ends()
 
 
-async def test_an_attempt_that_hangs_does_not_hold_up_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_attempt_that_hangs_does_not_hold_up_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(attempts, "STAGGER_S", 0.01)
     began: list[asyncio.Event] = []
     cancelled = asyncio.Event()
@@ -373,7 +390,9 @@ async def test_an_attempt_that_hangs_does_not_hold_up_the_next(monkeypatch: pyte
     assert cancelled.is_set()
 
 
-async def test_refusals_beside_attempts_that_hang_do_not_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refusals_beside_attempts_that_hang_do_not_hurry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(attempts, "STAGGER_S", 0.05)
     began: list[float] = []
 
@@ -389,7 +408,9 @@ async def test_refusals_beside_attempts_that_hang_do_not_hurry(monkeypatch: pyte
     assert np.diff(began).min() > 0.03
 
 
-async def test_a_relay_that_is_reached_and_slow_is_not_crowded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_relay_that_is_reached_and_slow_is_not_crowded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(attempts, "STAGGER_S", 0.01)
     monkeypatch.setattr(attempts, "REACHED_S", 0.2)
     began: list[float] = []
@@ -407,7 +428,9 @@ async def test_a_relay_that_is_reached_and_slow_is_not_crowded(monkeypatch: pyte
     assert apart[1] > 0.15 > 0.1 > max(apart[0], apart[2])
 
 
-async def test_as_many_attempts_as_may_hang_are_waited_for_in_peace(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_as_many_attempts_as_may_hang_are_waited_for_in_peace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(attempts, "STAGGER_S", 0.02)
     monkeypatch.setattr(attempts, "MOST_ATTEMPTS", 2)
     looks = 0
@@ -445,7 +468,9 @@ async def test_a_search_that_nobody_answers_ends(monkeypatch: pytest.MonkeyPatch
     assert began <= 7
 
 
-async def test_a_host_that_never_answers_is_named(relay: StandInRelay, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_host_that_never_answers_is_named(
+    relay: StandInRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = Client(relay, first_connection_s=0.05)
 
     async def silent(reached: Callable[[], None]) -> None:
@@ -457,7 +482,9 @@ async def test_a_host_that_never_answers_is_named(relay: StandInRelay, monkeypat
         await client.ends()
 
 
-async def test_a_relay_that_lets_us_in_no_more_is_left_soon(relay: StandInRelay, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_relay_that_lets_us_in_no_more_is_left_soon(
+    relay: StandInRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The path broke between the handshake and the welcome."""
     monkeypatch.setattr(transport, "WELCOME_AGAIN_S", 0.05)
     client = Client(relay)
@@ -504,7 +531,14 @@ async def test_a_refusal_is_told_when_no_attempt_is_left(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    "code", [CloseCode.MALFORMED, CloseCode.NO_SUCH_ROOM, CloseCode.VERSION, CloseCode.TOO_FAST, CloseCode.POLICY_VIOLATION]
+    "code",
+    [
+        CloseCode.MALFORMED,
+        CloseCode.NO_SUCH_ROOM,
+        CloseCode.VERSION,
+        CloseCode.TOO_FAST,
+        CloseCode.POLICY_VIOLATION,
+    ],
 )
 async def test_a_final_close_code_is_not_tried_again(relay: StandInRelay, code: CloseCode) -> None:
     relay.refusals.append((Error(code, "no such thing here"), code))
@@ -515,7 +549,15 @@ async def test_a_final_close_code_is_not_tried_again(relay: StandInRelay, code: 
     assert relay.received.qsize() == 1
 
 
-@pytest.mark.parametrize("code", [CloseCode.TOO_SLOW, CloseCode.SERVICE_RESTART, CloseCode.GOING_AWAY, CloseCode.TRY_AGAIN_LATER])
+@pytest.mark.parametrize(
+    "code",
+    [
+        CloseCode.TOO_SLOW,
+        CloseCode.SERVICE_RESTART,
+        CloseCode.GOING_AWAY,
+        CloseCode.TRY_AGAIN_LATER,
+    ],
+)
 async def test_other_endings_are_tried_again(relay: StandInRelay, code: CloseCode) -> None:
     relay.refusals.append((None, code))
     client = Client(relay)
@@ -537,7 +579,9 @@ async def test_a_final_close_in_mid_session_says_why(relay: StandInRelay) -> Non
     client = Client(relay)
     await client.diary.next()
     assert relay.connection is not None
-    await relay.connection.send(serialize_message(Error(CloseCode.MALFORMED, "need 12 header bytes, got 3")))
+    await relay.connection.send(
+        serialize_message(Error(CloseCode.MALFORMED, "need 12 header bytes, got 3"))
+    )
     await relay.connection.close(CloseCode.MALFORMED)
     with pytest.raises(ConnectionRefused, match="need 12 header bytes, got 3"):
         await client.ends()
@@ -546,7 +590,9 @@ async def test_a_final_close_in_mid_session_says_why(relay: StandInRelay) -> Non
 async def test_no_relay_at_all_is_named(relay: StandInRelay) -> None:
     await relay.die()
     client = Client(relay, first_connection_s=0.0)
-    with pytest.raises(ConnectionRefused, match=f"no relay at ws://127.0.0.1:{relay.port}: connection refused"):
+    with pytest.raises(
+        ConnectionRefused, match=f"no relay at ws://127.0.0.1:{relay.port}: connection refused"
+    ):
         await client.ends()
     await relay.start()
 
@@ -560,7 +606,10 @@ async def test_closing_ends_the_search_for_a_relay(relay: StandInRelay) -> None:
     await relay.start()
 
 
-@pytest.mark.parametrize(("spoken", "said"), [(None, r"does not speak streamcodec\.v1"), ("chat.v9", "HTTP 400: is it a")])
+@pytest.mark.parametrize(
+    ("spoken", "said"),
+    [(None, r"does not speak streamcodec\.v1"), ("chat.v9", "HTTP 400: is it a")],
+)
 async def test_a_server_of_another_protocol_is_refused(spoken: str | None, said: str) -> None:
     async with standing_in(StandInRelay(spoken)) as other:
         with pytest.raises(ConnectionRefused, match=said):
@@ -576,7 +625,9 @@ async def test_a_web_server_is_refused() -> None:
             await Client(web).ends()
 
 
-@pytest.mark.parametrize("url", ["", "127.0.0.1:8765", "http://relay", "ws://", "ws://host:99999", "ws://[::1"])
+@pytest.mark.parametrize(
+    "url", ["", "127.0.0.1:8765", "http://relay", "ws://", "ws://host:99999", "ws://[::1"]
+)
 def test_a_url_that_names_no_relay_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="must be ws://HOST:PORT or wss://HOST:PORT"):
         check_url(url)
@@ -591,7 +642,9 @@ def test_wire_bytes() -> None:
 
 
 async def test_what_a_dropped_connection_held_is_not_repeated() -> None:
-    """After a mere abort the kernel would deliver a second of old words once the network is back: a reset takes them away."""
+    """After a mere abort the kernel would deliver a second of old words once the network is back: a
+    reset takes them away.
+    """
     endings: asyncio.Queue[BaseException | bytes] = asyncio.Queue()
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -603,7 +656,9 @@ async def test_what_a_dropped_connection_held_is_not_repeated() -> None:
 
     async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        opened, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, "127.0.0.1", port)
+        opened, _ = await asyncio.get_running_loop().create_connection(
+            asyncio.Protocol, "127.0.0.1", port
+        )
         attempts.drop(SimpleNamespace(transport=opened))  # type: ignore[arg-type]
         async with asyncio.timeout(WAIT_S):
             assert isinstance(await endings.get(), ConnectionResetError)

@@ -34,7 +34,9 @@ def test_the_noise_of_the_table_is_one_steady_noise() -> None:
     torch.manual_seed(0)
     spectra = noise_spectra(torch.randn(200 * 160), 240, 160)
     real, imag = spectra.chunk(2, 1)
-    assert torch.stack([real[:, 1:-1], imag[:, 1:-1]]).square().mean() == pytest.approx(1.0, abs=0.02)
+    assert torch.stack([real[:, 1:-1], imag[:, 1:-1]]).square().mean() == pytest.approx(
+        1.0, abs=0.02
+    )
     frames = torch.fft.irfft(torch.complex(real, imag), n=240) * sine_slopes(240, 80)
     out, _ = overlap_add(torch.cat([frames, frames[:1]])[None], frames[-1:, 160:])
     power = out[0, : 200 * 160].view(200, 160).square().mean(0)
@@ -68,7 +70,11 @@ def test_encoder_and_decoder_in_pieces_equal_the_whole() -> None:
 
 def test_a_lost_packets_latents_are_never_read() -> None:
     vae = small_vae()
-    y, gain, quality = torch.randn(1, 6, SMALL.latent_dim), torch.full((1, 6), -12.0), torch.full((1, 6), 0.5)
+    y, gain, quality = (
+        torch.randn(1, 6, SMALL.latent_dim),
+        torch.full((1, 6), -12.0),
+        torch.full((1, 6), 0.5),
+    )
     lost = torch.tensor([[False, False, True, True, False, False]])
     out, _ = vae.decode(y, gain, quality, lost, vae.initial_decoder_state(1))
     y[:, 2:4], gain[:, 2:4] = 99.0, 10.0
@@ -90,7 +96,12 @@ def test_loudness_does_not_reach_the_latents_but_through_their_condition() -> No
 
 def test_interpolation_hits_the_knots_and_their_middle() -> None:
     table = torch.tensor([[0.0], [1.0], [4.0]])
-    assert interpolate(table, torch.tensor([[0.0, 0.25, 0.5, 1.0]])).flatten().tolist() == [0.0, 0.5, 1.0, 4.0]
+    assert interpolate(table, torch.tensor([[0.0, 0.25, 0.5, 1.0]])).flatten().tolist() == [
+        0.0,
+        0.5,
+        1.0,
+        4.0,
+    ]
 
 
 def test_latent_bits_are_a_probability() -> None:
@@ -125,7 +136,9 @@ def test_lower_quality_costs_fewer_bits() -> None:
 
 
 def test_the_shape_that_ships_stays_within_its_budget() -> None:
-    """At most 5M parameters and 350M multiply-accumulates a second (issue 3), all products counted as a live packet runs them."""
+    """At most 5M parameters and 350M multiply-accumulates a second (issue 3), all products counted
+    as a live packet runs them.
+    """
     config = VaeConfig()
     vae = VoiceVae(config)
     assert sum(p.numel() for p in vae.parameters()) <= 5_000_000
@@ -141,7 +154,14 @@ def test_the_shape_that_ships_stays_within_its_budget() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"overlap": 0}, {"overlap": 200}, {"latent_dim": 500}, {"quality_levels": 1}, {"analysis_window": 100}]
+    "changes",
+    [
+        {"overlap": 0},
+        {"overlap": 200},
+        {"latent_dim": 500},
+        {"quality_levels": 1},
+        {"analysis_window": 100},
+    ],
 )
 def test_impossible_shapes_are_refused(changes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be|need"):

@@ -32,14 +32,17 @@ def test_a_variant_steps_like_it_runs_and_learns(build: type[VoiceVae]) -> None:
 
 def test_soap_learns_directions_of_which_little_is_heard() -> None:
     torch.manual_seed(0)
-    inputs = torch.diag(torch.logspace(0, -2, 12)) @ torch.linalg.qr(torch.randn(12, 12))[0]  # a hundredth of the amplitude
+    # a hundredth of the amplitude
+    inputs = torch.diag(torch.logspace(0, -2, 12)) @ torch.linalg.qr(torch.randn(12, 12))[0]
     wanted, errors = torch.randn(12, 8), {}
     for name in ("soap", "sgd"):
         weight = torch.zeros(12, 8, requires_grad=True)
         optimizer = Soap([weight], lr=1e-2) if name == "soap" else torch.optim.SGD([weight], lr=1.0)
         for _ in range(600):
             optimizer.zero_grad()
-            ((torch.randn(32, 12) @ inputs @ (weight - wanted)) + 0.01 * torch.randn(32, 8)).square().mean().backward()
+            (
+                (torch.randn(32, 12) @ inputs @ (weight - wanted)) + 0.01 * torch.randn(32, 8)
+            ).square().mean().backward()
             optimizer.step()
         errors[name] = (weight - wanted).detach().norm() / wanted.norm()
     assert errors["soap"] < 0.2 < 0.5 < errors["sgd"]

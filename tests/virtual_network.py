@@ -1,5 +1,5 @@
-"""An event loop whose time is simulated, and whose TCP connections lead over one link that delays and breaks. What waits, waits no
-real time, and every run is the same.
+"""An event loop whose time is simulated, and whose TCP connections lead over one link that delays
+and breaks. What waits, waits no real time, and every run is the same.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 FIRST_RTO_S = 0.2, 0.15  # towards the server and back; doubled with every repetition
 SYN_REPEATS_S = (0.0, 1.0, 3.0, 7.0, 15.0, 31.0)
 MOST_REPEATS = 12
-TURN_S = 1e-7  # what a turn of the loop takes at least: a wait that is too short to count must end all the same
+# what a turn of the loop takes at least: a wait that is too short to count must end all the same
+TURN_S = 1e-7
 
 Outage = tuple[float, float]  # s: from, to
 
@@ -48,11 +49,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def up(self, at_s: float) -> bool:
         return not any(start <= at_s < end for start, end in self.outages)
 
-    async def create_server(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
+    async def create_server(
+        self, factory: Any, host: Any = None, port: Any = None, **_: Any
+    ) -> Any:
         self._servers[port] = factory
         return _Server(lambda: self._servers.pop(port, None))
 
-    async def create_connection(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
+    async def create_connection(
+        self, factory: Any, host: Any = None, port: Any = None, **_: Any
+    ) -> Any:
         """As TCP does: a SYN that gets lost is repeated after 1, 3, 7 s."""
         began = self.time()
         for after_s in SYN_REPEATS_S:
@@ -63,7 +68,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             if (accept := self._servers.get(port)) is None:
                 raise ConnectionRefusedError(111, "connection refused")
             near, far = factory(), accept()
-            here, there = (_Transport(self, end, rto_s) for end, rto_s in zip((near, far), FIRST_RTO_S, strict=True))
+            here, there = (
+                _Transport(self, end, rto_s)
+                for end, rto_s in zip((near, far), FIRST_RTO_S, strict=True)
+            )
             here.peer, there.peer = there, here
             far.connection_made(there)
             near.connection_made(here)
@@ -98,12 +106,14 @@ class _Socket:
 
 
 class _Transport(asyncio.Transport):
-    """One end of a connection. Bytes arrive in order; what is written while the link is down waits for a repetition, with all that
-    is written after it.
+    """One end of a connection. Bytes arrive in order; what is written while the link is down waits
+    for a repetition, with all that is written after it.
     """
 
     def __init__(self, loop: VirtualLoop, protocol: asyncio.Protocol, rto_s: float) -> None:
-        super().__init__({"socket": _Socket(), "peername": ("virtual", 0), "sockname": ("virtual", 0)})
+        super().__init__(
+            {"socket": _Socket(), "peername": ("virtual", 0), "sockname": ("virtual", 0)}
+        )
         self._loop, self._protocol, self._rto_s = loop, protocol, rto_s
         self.peer: _Transport
         self._closing = self._lost = self._aborted = False

@@ -1,4 +1,6 @@
-"""Bjontegaard delta rate: how many bits more or fewer one codec needs for the quality of another."""
+"""Bjontegaard delta rate: how many bits more or fewer one codec needs for the quality of
+another.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,15 @@ from scipy.interpolate import PchipInterpolator
 LEAST_POINTS = 3
 
 
-def bd_rate(anchor: Sequence[tuple[float, float]], tested: Sequence[tuple[float, float]]) -> float | None:
-    """Points (rate, quality) of both -> mean difference of the rates at equal quality in percent; negative: `tested` needs fewer.
+def bd_rate(
+    anchor: Sequence[tuple[float, float]], tested: Sequence[tuple[float, float]]
+) -> float | None:
+    """Points (rate, quality) of both -> mean difference of the rates at equal quality in percent;
+    negative: `tested` needs fewer.
 
-    Piecewise cubic interpolation of log rate over quality where both overlap. None where they do not, or have fewer than
-    LEAST_POINTS points that rise. Source: Bjontegaard 2001 (VCEG-M33), with the monotone interpolation of JVET.
+    Piecewise cubic interpolation of log rate over quality where both overlap. None where they do
+    not, or have fewer than LEAST_POINTS points that rise. Source: Bjontegaard 2001 (VCEG-M33), with
+    the monotone interpolation of JVET.
     """
     curves = [_rising(points) for points in (anchor, tested)]
     if min(map(len, curves)) < LEAST_POINTS:

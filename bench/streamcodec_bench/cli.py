@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from streamcodec.redundancy import MAX_COPIES
+from streamcodec.wire.redundancy import MAX_COPIES
 
 from .demo import SPEECH, measure_latency
 
@@ -25,32 +25,69 @@ def bench() -> None:
 @click.option("--source", type=FILE, default=SPEECH, help="Recording to send.")
 @click.option("--bitrate", type=float, default=6_000, show_default=True, help="bit/s")
 @click.option("--packet-ms", type=click.Choice(["20", "40", "60"]), default="20", show_default=True)
-@click.option("--playout-ms", default="adaptive", show_default=True, help="As of `streamcodec listen`.")
+@click.option(
+    "--playout-ms", default="adaptive", show_default=True, help="As of `streamcodec listen`."
+)
 @click.option("--model", help="Name of a shipped model, or a folder with one.")
-def latency(source: Path, bitrate: float, packet_ms: str, playout_ms: str, model: str | None) -> None:
-    """One live session over loopback; prints JSON: rates, losses, latency by stage and end to end."""
+def latency(
+    source: Path, bitrate: float, packet_ms: str, playout_ms: str, model: str | None
+) -> None:
+    """One live session over loopback; prints JSON: rates, losses, latency by stage and end
+    to end.
+    """
     click.echo(measure_latency(source, bitrate, int(packet_ms), playout_ms, model).to_json())
 
 
 @bench.command()
 @click.option("--seed", default=0, show_default=True)
 @click.option("--only", default="", metavar="TEXT", help="Scenarios whose names hold this.")
-@click.option("--hours", type=click.FloatRange(0.01, 48), default=1.0, show_default=True, help="Of each drift of the clocks.")
+@click.option(
+    "--hours",
+    type=click.FloatRange(0.01, 48),
+    default=1.0,
+    show_default=True,
+    help="Of each drift of the clocks.",
+)
 @click.option("--playouts", default="all", show_default=True, help="Comma-separated.")
 @click.option(
-    "--trace", "traces", type=FILE, multiple=True, help="Instead: a network that `listen --record-trace` saw. Repeatable."
+    "--trace",
+    "traces",
+    type=FILE,
+    multiple=True,
+    help="Instead: a network that `listen --record-trace` saw. Repeatable.",
 )
-@click.option("--speech", type=FOLDER, help="Folder with a recording: adds the PESQ-WB of what was played at 6 kbit/s.")
+@click.option(
+    "--speech",
+    type=FOLDER,
+    help="Folder with a recording: adds the PESQ-WB of what was played at 6 kbit/s.",
+)
 @click.option("--model", help="Name of a shipped model, or a folder with one.")
 def network(
-    seed: int, only: str, hours: float, playouts: str, traces: tuple[Path, ...], speech: Path | None, model: str | None
+    seed: int,
+    only: str,
+    hours: float,
+    playouts: str,
+    traces: tuple[Path, ...],
+    speech: Path | None,
+    model: str | None,
 ) -> None:
-    """Playout buffers through seeded networks on a simulated clock: the adaptive one beside a fixed one and NetEq's rule.
+    """Playout buffers through seeded networks on a simulated clock: the adaptive one beside a fixed
+    one and NetEq's rule.
 
-    Concealed, scaled and silent: share of the time in percent. Buffer: how long packets waited. Excess: delay over the last two
-    seconds, beyond what the network took. Wander: longest delay less shortest. ms.
+    Concealed, scaled and silent: share of the time in percent. Buffer: how long packets waited.
+    Excess: delay over the last two seconds, beyond what the network took. Wander: longest delay
+    less shortest. ms.
     """
-    from .network import PLAYOUTS, SCENARIOS, TABLE_HEAD, drifts, listen, read_trace, summarise, table_row
+    from .network import (
+        PLAYOUTS,
+        SCENARIOS,
+        TABLE_HEAD,
+        drifts,
+        listen,
+        read_trace,
+        summarise,
+        table_row,
+    )
 
     known = [read_trace(path) for path in traces] if traces else [*SCENARIOS, *drifts(hours)]
     chosen = [s for s in known if only in s.name]
@@ -75,16 +112,27 @@ def network(
 @bench.command()
 @click.option("--delay-ms", default=20.0, show_default=True, help="Of the link, each way.")
 @click.option(
-    "--loss", default="0,1,3", show_default=True, help="Percent of IP packets, each way; comma-separated, a session each."
+    "--loss",
+    default="0,1,3",
+    show_default=True,
+    help="Percent of IP packets, each way; comma-separated, a session each.",
 )
-@click.option("--outage", default="0", show_default=True, help="Seconds for which nothing passes; comma-separated, a session each.")
+@click.option(
+    "--outage",
+    default="0",
+    show_default=True,
+    help="Seconds for which nothing passes; comma-separated, a session each.",
+)
 @click.option("--source", type=FILE, default=SPEECH, help="Recording to send, over and over.")
 @click.option("--bitrate", type=float, default=6_000, show_default=True, help="bit/s")
 @click.option("--model", help="Name of a shipped model, or a folder with one.")
-def link(delay_ms: float, loss: str, outage: str, source: Path, bitrate: float, model: str | None) -> None:
+def link(
+    delay_ms: float, loss: str, outage: str, source: Path, bitrate: float, model: str | None
+) -> None:
     """Live sessions over a real, bad link between two network namespaces. Needs Linux and root.
 
-    Talker and listener are on one side, the relay on the other: each packet crosses the link twice. Times in ms.
+    Talker and listener are on one side, the relay on the other: each packet crosses the link twice.
+    Times in ms.
     """
     from .outage import TABLE_HEAD, measure, table_row
 
@@ -95,12 +143,21 @@ def link(delay_ms: float, loss: str, outage: str, source: Path, bitrate: float, 
 
 
 @bench.command()
-@click.option("--data", type=FOLDER, required=True, help="Folder of clean speech that was not trained on.")
+@click.option(
+    "--data", type=FOLDER, required=True, help="Folder of clean speech that was not trained on."
+)
 @click.option("--rates", default="6,12", show_default=True, help="kbit/s, comma-separated.")
 @click.option("--share", default=5.0, show_default=True, help="Percent of packets lost.")
-@click.option("--burst-ms", default=60.0, show_default=True, help="Mean length of a burst (Gilbert-Elliott).")
+@click.option(
+    "--burst-ms", default=60.0, show_default=True, help="Mean length of a burst (Gilbert-Elliott)."
+)
 @click.option("--metrics", default="pesq,estoi", show_default=True, help="Comma-separated, or all.")
-@click.option("--redundancy", type=click.IntRange(0, MAX_COPIES), default=0, help="Ours once more, with copies of so many packets.")
+@click.option(
+    "--redundancy",
+    type=click.IntRange(0, MAX_COPIES),
+    default=0,
+    help="Ours once more, with copies of so many packets.",
+)
 @click.option("--clips", type=click.IntRange(min=1), help="At most this many clips.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--model", help="Name of a shipped model, or a folder with one.")
@@ -124,25 +181,44 @@ def loss(
     judged = _chosen("metric", metrics, list(meters.METRICS))
     _need({"av"} | {meters.NEEDS[m] for m in judged if m in meters.NEEDS})
     chosen = read_clips(data, clips)
-    rows = laboratory.measure(chosen, _rates(rates), share / 100, burst_ms, judged, model, seed, redundancy)
+    rows = laboratory.measure(
+        chosen, _rates(rates), share / 100, burst_ms, judged, model, seed, redundancy
+    )
     click.echo(laboratory.table(rows, judged))
-    click.echo(f"opus: {opus_version()}, VOIP, complexity 10, VBR, 20 ms, wideband, its own concealment")
+    click.echo(
+        f"opus: {opus_version()}, VOIP, complexity 10, VBR, 20 ms, wideband, its own concealment"
+    )
 
 
 @bench.command()
-@click.option("--data", type=FOLDER, required=True, help="Folder of clean speech that was not trained on.")
-@click.option("--rates", default="1.5,3,6,9,12,16", show_default=True, help="kbit/s, comma-separated.")
-@click.option("--model", help="Name of a shipped model, or a folder with one.")
-@click.option("--codecs", default="streamcodec,opus", show_default=True, help="Comma-separated, or all.")
-@click.option("--metrics", default="pesq,visqol,estoi", show_default=True, help="Comma-separated, or all.")
 @click.option(
-    "--content", default="clean", show_default=True, help="Classes of content made from the clips, comma-separated, or all."
+    "--data", type=FOLDER, required=True, help="Folder of clean speech that was not trained on."
+)
+@click.option(
+    "--rates", default="1.5,3,6,9,12,16", show_default=True, help="kbit/s, comma-separated."
+)
+@click.option("--model", help="Name of a shipped model, or a folder with one.")
+@click.option(
+    "--codecs", default="streamcodec,opus", show_default=True, help="Comma-separated, or all."
+)
+@click.option(
+    "--metrics", default="pesq,visqol,estoi", show_default=True, help="Comma-separated, or all."
+)
+@click.option(
+    "--content",
+    default="clean",
+    show_default=True,
+    help="Classes of content made from the clips, comma-separated, or all.",
 )
 @click.option("--noise", type=FOLDER, help="Folder of noise, for noisy speech.")
 @click.option("--clips", type=click.IntRange(min=1), help="At most this many clips.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Worker processes.  [default: half of the cores]")
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Write quality.json, quality.md and quality.png here."
+    "--jobs", type=click.IntRange(min=1), help="Worker processes.  [default: half of the cores]"
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write quality.json, quality.md and quality.png here.",
 )
 def quality(
     data: Path,
@@ -156,7 +232,8 @@ def quality(
     jobs: int | None,
     out: Path | None,
 ) -> None:
-    """Our codec through its real bitstream beside its peers, at payload rates measured in the same run. Needs the extra `quality`.
+    """Our codec through its real bitstream beside its peers, at payload rates measured in the same
+    run. Needs the extra `quality`.
 
     Clips in subfolders count as classes of their own (say, a language each).
     """
@@ -169,7 +246,10 @@ def quality(
     wanted = _rates(rates)
     chosen = _chosen("codec", codecs, list(coders.all_codecs(model)))
     judged = _chosen("metric", metrics, list(meters.METRICS))
-    _need({coders.NEEDS[c] for c in chosen if c in coders.NEEDS} | {meters.NEEDS[m] for m in judged if m in meters.NEEDS})
+    _need(
+        {coders.NEEDS[c] for c in chosen if c in coders.NEEDS}
+        | {meters.NEEDS[m] for m in judged if m in meters.NEEDS}
+    )
     classes = _chosen("class of content", content, list(CLASSES))
     played = derived(read_clips(data, clips), classes, read_clips(noise, None) if noise else [])
 
@@ -181,12 +261,20 @@ def quality(
         click.echo(lines[-1])
 
     rows, scores = judge.measure(
-        played, wanted, codecs=chosen, metrics=judged, model=model, jobs=jobs or judge.default_jobs(), on_row=on_row
+        played,
+        wanted,
+        codecs=chosen,
+        metrics=judged,
+        model=model,
+        jobs=jobs or judge.default_jobs(),
+        on_row=on_row,
     )
     bd = judge.bd_rates(rows, judged)
     conditions = {
         "data": str(data),
-        "opus": "not measured" if "opus" not in chosen else f"{coders.opus_version()}, VOIP, complexity 10, VBR, 20 ms, wideband",
+        "opus": "not measured"
+        if "opus" not in chosen
+        else f"{coders.opus_version()}, VOIP, complexity 10, VBR, 20 ms, wideband",
         "alignment": "cross-correlation, one delay a clip",
         "interval": "95 %, normal, of the mean over clips",
         "rtf": "CPU time of one thread",
@@ -222,7 +310,9 @@ def _numbers(text: str, wanted: str = "numbers such as 0,1,3") -> list[float]:
 def _need(modules: set[str]) -> None:
     """Raises click.UsageError for what is not installed, before an hour is spent."""
     if missing := sorted(m for m in modules if importlib.util.find_spec(m) is None):
-        raise click.UsageError(f"these figures need {', '.join(missing)}: pip install 'streamcodec[quality]', or [peers] for all")
+        raise click.UsageError(
+            f"these figures need {', '.join(missing)}: pip install 'streamcodec[quality]', or [peers] for all"
+        )
 
 
 def _chosen(what: str, asked: str, known: list[str]) -> list[str]:

@@ -1,4 +1,6 @@
-"""What `bench quality` measures: our codec and its peers, each from PCM to payload bytes and back, at a rate it was asked for."""
+"""What `bench quality` measures: our codec and its peers, each from PCM to payload bytes and back,
+at a rate it was asked for.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +19,30 @@ import soxr
 from numpy.typing import NDArray
 
 import streamcodec
+from streamcodec.coding.model import CodecModel, load_model
 from streamcodec.errors import ConfigError
-from streamcodec.model import CodecModel, load_model
+from streamcodec.units import Pcm
 
-Pcm = NDArray[np.float32]
 SAMPLE_RATE = 16_000
 OPUS_FRAME_MS = 20
 LC3_FRAME_MS = 10
 AMR_FRAME_MS = 20
-AMR_WB_MODES_BPS = (6_600.0, 8_850.0, 12_650.0, 14_250.0, 15_850.0, 18_250.0, 19_850.0, 23_050.0, 23_850.0)
+AMR_WB_MODES_BPS = (
+    6_600.0,
+    8_850.0,
+    12_650.0,
+    14_250.0,
+    15_850.0,
+    18_250.0,
+    19_850.0,
+    23_050.0,
+    23_850.0,
+)
 SPEEX_FRAME_MS = 20
 SPEEX_WIDEBAND = 1
 SPEEX_SET_QUALITY, SPEEX_SET_COMPLEXITY = 4, 16
-SPEEX_QUALITIES_BPS = {5_750.0: 1, 9_800.0: 3, 16_800.0: 5}  # of wideband at a constant rate, by Speex' manual
+# of wideband at a constant rate, by Speex' manual
+SPEEX_QUALITIES_BPS = {5_750.0: 1, 9_800.0: 3, 16_800.0: 5}
 SPEEX_LIBRARY = ("speex", "libspeex1")
 AMR_LIBRARIES = (("vo-amrwbenc", "libvo-amrwbenc0"), ("opencore-amrwb", "libopencore-amrwb0"))
 LOW_PASS_HZ = 3_500
@@ -39,7 +52,9 @@ NEEDS = {"opus": "av", "lc3": "lc3", "codec2": "pycodec2"}
 
 
 class Coded(NamedTuple):
-    """pcm [T] as decoded, not aligned; payload_bytes without any container; seconds of CPU time spent."""
+    """pcm [T] as decoded, not aligned; payload_bytes without any container; seconds of CPU time
+    spent.
+    """
 
     pcm: Pcm
     payload_bytes: int
@@ -49,8 +64,9 @@ class Coded(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class PeerCodec:
-    """`code` takes PCM [T] at SAMPLE_RATE and a rate in bit/s. Rates below `least_bps` cannot be asked of it; with `fixed_bps`
-    it has these alone, and none (an empty tuple) stands for a row without a rate.
+    """`code` takes PCM [T] at SAMPLE_RATE and a rate in bit/s. Rates below `least_bps` cannot be
+    asked of it; with `fixed_bps` it has these alone, and none (an empty tuple) stands for a row
+    without a rate.
     """
 
     name: str
@@ -65,22 +81,32 @@ class PeerCodec:
         return [rate for rate in asked if rate >= self.least_bps]
 
 
-def ours(pcm: Pcm, bitrate_bps: float, model_name: str | None, lost: NDArray[np.bool_] | None = None) -> Coded:
-    """Through the real bitstream, packet by packet, as a live stream would go. `lost` [at least as many as there are packets] says
-    which of them do not arrive.
+def ours(
+    pcm: Pcm, bitrate_bps: float, model_name: str | None, lost: NDArray[np.bool_] | None = None
+) -> Coded:
+    """Through the real bitstream, packet by packet, as a live stream would go. `lost` [at least as
+    many as there are packets] says which of them do not arrive.
     """
     model = loaded(model_name)
     encoder = streamcodec.StreamEncoder(model, bitrate_bps=bitrate_bps)
     began = time.process_time()
     payloads = streamcodec.encode(pcm, encoder)
     encoded = time.process_time()
-    came = payloads if lost is None else [None if hole else payload for payload, hole in zip(payloads, lost, strict=False)]
+    came = (
+        payloads
+        if lost is None
+        else [None if hole else payload for payload, hole in zip(payloads, lost, strict=False)]
+    )
     back = streamcodec.decode(came, streamcodec.StreamDecoder(model, encoder.config), len(pcm))
-    return Coded(back[:, 0], sum(map(len, payloads)), encoded - began, time.process_time() - encoded)
+    return Coded(
+        back[:, 0], sum(map(len, payloads)), encoded - began, time.process_time() - encoded
+    )
 
 
 def opus(pcm: Pcm, bitrate_bps: float) -> Coded:
-    """libopus: VOIP, complexity 10, 20 ms, VBR, wideband at most. PyAV's build carries neither LACE nor NoLACE."""
+    """libopus: VOIP, complexity 10, 20 ms, VBR, wideband at most. PyAV's build carries neither LACE
+    nor NoLACE.
+    """
     import av
 
     encoder = av.CodecContext.create("libopus", "w")
@@ -88,7 +114,12 @@ def opus(pcm: Pcm, bitrate_bps: float) -> Coded:
     encoder.sample_rate, encoder.layout, encoder.format = SAMPLE_RATE, "mono", "s16"
     encoder.bit_rate = int(bitrate_bps)
     encoder.time_base = Fraction(1, SAMPLE_RATE)
-    encoder.options = {"application": "voip", "vbr": "on", "compression_level": "10", "frame_duration": str(OPUS_FRAME_MS)}
+    encoder.options = {
+        "application": "voip",
+        "vbr": "on",
+        "compression_level": "10",
+        "frame_duration": str(OPUS_FRAME_MS),
+    }
     decoder = av.CodecContext.create("libopus", "r")
     assert isinstance(decoder, av.AudioCodecContext)
     decoder.sample_rate, decoder.layout = SAMPLE_RATE, "mono"
@@ -96,7 +127,9 @@ def opus(pcm: Pcm, bitrate_bps: float) -> Coded:
     samples = int16(np.concatenate([pcm, np.zeros(2 * size, np.float32)]))
     packets, began = [], time.process_time()
     for start in range(0, len(samples) - size + 1, size):
-        frame = av.AudioFrame.from_ndarray(samples[None, start : start + size], format="s16", layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            samples[None, start : start + size], format="s16", layout="mono"
+        )
         frame.sample_rate, frame.pts = SAMPLE_RATE, start
         packets += encoder.encode(frame)
     packets += encoder.encode(None)
@@ -120,7 +153,10 @@ def lc3(pcm: Pcm, bitrate_bps: float) -> Coded:
     size, frame_bytes = encoder.get_frame_samples(), encoder.get_frame_bytes(int(bitrate_bps))
     samples = np.concatenate([pcm, np.zeros(2 * size, np.float32)])
     began = time.process_time()
-    payloads = [encoder.encode(samples[s : s + size].tolist(), frame_bytes) for s in range(0, len(samples) - size + 1, size)]
+    payloads = [
+        encoder.encode(samples[s : s + size].tolist(), frame_bytes)
+        for s in range(0, len(samples) - size + 1, size)
+    ]
     encoded = time.process_time()
     decoded = [np.array(decoder.decode(payload), np.float32) for payload in payloads]
     ended = time.process_time()
@@ -138,13 +174,22 @@ def codec2(pcm: Pcm, bitrate_bps: float) -> Coded:
     began = time.process_time()
     payloads = [coder.encode(narrow[s : s + size]) for s in range(0, len(narrow) - size + 1, size)]
     encoded = time.process_time()
-    decoded = np.concatenate([coder.decode(payload) for payload in payloads]).astype(np.float32) / 32768
+    decoded = (
+        np.concatenate([coder.decode(payload) for payload in payloads]).astype(np.float32) / 32768
+    )
     ended = time.process_time()
-    return Coded(soxr.resample(decoded, 8_000, SAMPLE_RATE), sum(map(len, payloads)), encoded - began, ended - encoded)
+    return Coded(
+        soxr.resample(decoded, 8_000, SAMPLE_RATE),
+        sum(map(len, payloads)),
+        encoded - began,
+        ended - encoded,
+    )
 
 
 def amr_wb(pcm: Pcm, bitrate_bps: float) -> Coded:
-    """3GPP AMR-WB (ITU-T G.722.2) through Debian's libvo-amrwbenc0 and libopencore-amrwb0; payload without the byte of header."""
+    """3GPP AMR-WB (ITU-T G.722.2) through Debian's libvo-amrwbenc0 and libopencore-amrwb0; payload
+    without the byte of header.
+    """
     encoder, decoder = (_library(name, package) for name, package in AMR_LIBRARIES)
     mode, size = AMR_WB_MODES_BPS.index(bitrate_bps), SAMPLE_RATE * AMR_FRAME_MS // 1000
     samples = int16(np.concatenate([pcm, np.zeros(2 * size, np.float32)]))
@@ -153,7 +198,13 @@ def amr_wb(pcm: Pcm, bitrate_bps: float) -> Coded:
     buffer, payloads, began = (ctypes.c_ubyte * 64)(), [], time.process_time()
     for start in range(0, len(samples) - size + 1, size):
         frame = np.ascontiguousarray(samples[start : start + size])
-        used = encoder.E_IF_encode(coder, ctypes.c_short(mode), ctypes.c_void_p(frame.ctypes.data), buffer, ctypes.c_short(0))
+        used = encoder.E_IF_encode(
+            coder,
+            ctypes.c_short(mode),
+            ctypes.c_void_p(frame.ctypes.data),
+            buffer,
+            ctypes.c_short(0),
+        )
         payloads.append(bytes(buffer[:used]))
     encoder.E_IF_exit(coder)
     encoded = time.process_time()
@@ -164,7 +215,9 @@ def amr_wb(pcm: Pcm, bitrate_bps: float) -> Coded:
     decoder.D_IF_exit(coder)
     ended = time.process_time()
     pcm_back = decoded.reshape(-1).astype(np.float32) / np.float32(32768)
-    return Coded(pcm_back, sum(len(payload) - 1 for payload in payloads), encoded - began, ended - encoded)
+    return Coded(
+        pcm_back, sum(len(payload) - 1 for payload in payloads), encoded - began, ended - encoded
+    )
 
 
 class _SpeexBits(ctypes.Structure):
@@ -172,7 +225,18 @@ class _SpeexBits(ctypes.Structure):
 
     _fields_ = (
         ("chars", ctypes.c_void_p),
-        *((name, ctypes.c_int) for name in ("nb_bits", "char_ptr", "bit_ptr", "owner", "overflow", "buf_size", "reserved")),
+        *(
+            (name, ctypes.c_int)
+            for name in (
+                "nb_bits",
+                "char_ptr",
+                "bit_ptr",
+                "owner",
+                "overflow",
+                "buf_size",
+                "reserved",
+            )
+        ),
         ("reserved_pointer", ctypes.c_void_p),
     )
 
@@ -186,7 +250,10 @@ def speex(pcm: Pcm, bitrate_bps: float) -> Coded:
     size, bits = SAMPLE_RATE * SPEEX_FRAME_MS // 1000, _SpeexBits()
     library.speex_bits_init(ctypes.byref(bits))
     coder = ctypes.c_void_p(library.speex_encoder_init(mode))
-    for request, value in ((SPEEX_SET_QUALITY, SPEEX_QUALITIES_BPS[bitrate_bps]), (SPEEX_SET_COMPLEXITY, 10)):
+    for request, value in (
+        (SPEEX_SET_QUALITY, SPEEX_QUALITIES_BPS[bitrate_bps]),
+        (SPEEX_SET_COMPLEXITY, 10),
+    ):
         library.speex_encoder_ctl(coder, request, ctypes.byref(ctypes.c_int(value)))
     samples = int16(np.concatenate([pcm, np.zeros(2 * size, np.float32)]))
     buffer, payloads, began = ctypes.create_string_buffer(256), [], time.process_time()
@@ -194,7 +261,9 @@ def speex(pcm: Pcm, bitrate_bps: float) -> Coded:
         frame = samples[start : start + size].copy()
         library.speex_bits_reset(ctypes.byref(bits))
         library.speex_encode_int(coder, ctypes.c_void_p(frame.ctypes.data), ctypes.byref(bits))
-        payloads.append(buffer.raw[: library.speex_bits_write(ctypes.byref(bits), buffer, len(buffer))])
+        payloads.append(
+            buffer.raw[: library.speex_bits_write(ctypes.byref(bits), buffer, len(buffer))]
+        )
     library.speex_encoder_destroy(coder)
     encoded = time.process_time()
     coder = ctypes.c_void_p(library.speex_decoder_init(mode))
@@ -215,7 +284,9 @@ def untouched(pcm: Pcm, bitrate_bps: float) -> Coded:
 
 
 def low_passed(pcm: Pcm, bitrate_bps: float) -> Coded:
-    """The reference without anything above LOW_PASS_HZ: a metric that likes it as well is deaf to half the band."""
+    """The reference without anything above LOW_PASS_HZ: a metric that likes it as well is deaf to
+    half the band.
+    """
     from scipy.signal import butter, sosfiltfilt
 
     sos = butter(10, LOW_PASS_HZ, fs=SAMPLE_RATE, output="sos")
@@ -282,5 +353,7 @@ def _joined(frames: Sequence[Any]) -> tuple[Pcm, int]:
     for frame in frames:
         samples = frame.to_ndarray()
         rate = frame.sample_rate
-        parts.append(samples.reshape(-1).astype(np.float32) / (32768 if samples.dtype == np.int16 else 1))
+        parts.append(
+            samples.reshape(-1).astype(np.float32) / (32768 if samples.dtype == np.int16 else 1)
+        )
     return np.concatenate(parts), rate

@@ -1,4 +1,6 @@
-"""What the judge plays: clean clips of a folder, and classes of content made from them, the same each time."""
+"""What the judge plays: clean clips of a folder, and classes of content made from them, the same
+each time.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ import soxr
 from numpy.typing import NDArray
 
 from streamcodec.errors import AudioError, ConfigError
+from streamcodec.units import Pcm
 
-Pcm = NDArray[np.float32]
 SUFFIXES = (".flac", ".ogg", ".opus", ".wav")
 SAMPLE_RATE = 16_000
 LEAST_SECONDS, MOST_SECONDS = 1.0, 15.0
@@ -34,8 +36,8 @@ class Clip:
 
 
 def read_clips(folder: Path, limit: int | None) -> list[Clip]:
-    """Every clip below `folder`, evenly chosen where there are more than `limit`; their class is the subfolder they lie in, or
-    "clean". Raises AudioError.
+    """Every clip below `folder`, evenly chosen where there are more than `limit`; their class is
+    the subfolder they lie in, or "clean". Raises AudioError.
     """
     files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
     if not files:
@@ -45,7 +47,9 @@ def read_clips(folder: Path, limit: int | None) -> list[Clip]:
     clips = []
     for file in files:
         pcm, rate = soundfile.read(file, dtype="float32", always_2d=True)
-        mono = soxr.resample(pcm.mean(1), rate, SAMPLE_RATE).astype(np.float32)[: round(MOST_SECONDS * SAMPLE_RATE)]
+        mono = soxr.resample(pcm.mean(1), rate, SAMPLE_RATE).astype(np.float32)[
+            : round(MOST_SECONDS * SAMPLE_RATE)
+        ]
         if len(mono) >= LEAST_SECONDS * SAMPLE_RATE:
             inside = file.relative_to(folder).parts
             clips.append(Clip(file.stem, inside[0] if len(inside) > 1 else "clean", mono))
@@ -55,7 +59,9 @@ def read_clips(folder: Path, limit: int | None) -> list[Clip]:
 
 
 def derived(clips: list[Clip], wanted: list[str], noise: list[Clip]) -> list[Clip]:
-    """The clips of each class in `wanted`. Raises ConfigError for a class that nobody knows, or that needs noise where none is."""
+    """The clips of each class in `wanted`. Raises ConfigError for a class that nobody knows, or
+    that needs noise where none is.
+    """
     made: list[Clip] = []
     for content in wanted:
         if content == "clean":
@@ -65,11 +71,17 @@ def derived(clips: list[Clip], wanted: list[str], noise: list[Clip]) -> list[Cli
             made += [Clip(c.name, content, change(c.pcm, _rng(c.name, content))) for c in clips]
         elif content == "two talkers":
             pairs = zip(clips, clips[1:] + clips[:1], strict=True)
-            made += [Clip(a.name, content, _peak_limited(a.pcm + _fitted(b.pcm, len(a.pcm)))) for a, b in pairs]
+            made += [
+                Clip(a.name, content, _peak_limited(a.pcm + _fitted(b.pcm, len(a.pcm))))
+                for a, b in pairs
+            ]
         elif content == "noisy":
             if not noise:
                 raise ConfigError("noisy speech needs a folder of noise: --noise DIR")
-            made += [Clip(c.name, content, _with_noise(c.pcm, noise[i % len(noise)].pcm)) for i, c in enumerate(clips)]
+            made += [
+                Clip(c.name, content, _with_noise(c.pcm, noise[i % len(noise)].pcm))
+                for i, c in enumerate(clips)
+            ]
         elif content in SYNTHETIC:
             made.append(Clip(content, content, SYNTHETIC[content](_rng(content, content))))
         else:
@@ -142,7 +154,9 @@ def _singing(rng: np.random.Generator) -> Pcm:
     """A vowel-like voice that holds notes with vibrato and glides between them."""
     t = _time()
     notes = 196 * 2 ** (np.array([0, 2, 4, 5, 7, 5, 4, 2, 0]) / 12)
-    melody = np.interp(t, np.linspace(0, SYNTHETIC_SECONDS, len(notes)), notes) * (1 + 0.01 * np.sin(2 * np.pi * 5.5 * t))
+    melody = np.interp(t, np.linspace(0, SYNTHETIC_SECONDS, len(notes)), notes) * (
+        1 + 0.01 * np.sin(2 * np.pi * 5.5 * t)
+    )
     phase = 2 * np.pi * np.cumsum(melody) / SAMPLE_RATE
     out = np.zeros(len(t))
     for partial in range(1, 30):

@@ -1,4 +1,6 @@
-"""`make demo`: real speech through the trained codec, a relay and back, in processes of their own; then what it cost, measured."""
+"""`make demo`: real speech through the trained codec, a relay and back, in processes of their own;
+then what it cost, measured.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,19 @@ from typing import Any
 import click
 
 from streamcodec.errors import StreamcodecError
+from streamcodec.wire.overhead import OVERHEAD_NOTE
 
 from .latency import LatencyReport, latency_report, read_mono, read_trace, reading
 from .live_session import SessionPlan, run_session
 
 SPEECH = Path(__file__).parent / "speech" / "librispeech.flac"
-PACKET_OVERHEAD = "TCP/IP 52 + websocket frame 2-6 + header 12 bytes a packet; the client-to-relay direction masks its frames"
 
 
 @dataclasses.dataclass(frozen=True)
 class SessionReport:
-    """What one live session measured. Rates in kbit/s of the sender; losses as the listener counted them."""
+    """What one live session measured. Rates in kbit/s of the sender; losses as the listener counted
+    them.
+    """
 
     seconds: float
     payload_kbps: float
@@ -39,8 +43,10 @@ class SessionReport:
 
 
 def measure(plan: SessionPlan, show: bool) -> tuple[SessionReport, list[int]]:
-    """Run the session and read its traces. Returns the report and the payload size of each packet in bytes."""
-    from streamcodec.model import load_model
+    """Run the session and read its traces. Returns the report and the payload size of each packet
+    in bytes.
+    """
+    from streamcodec.coding.model import load_model
 
     config = load_model(plan.model, "cpu").stream_config(1, plan.packet_ms // 20)
     pcm, rate = read_mono(plan.source)
@@ -49,11 +55,17 @@ def measure(plan: SessionPlan, show: bool) -> tuple[SessionReport, list[int]]:
     estimates_ms: list[float] = []
 
     def progress(line: dict[str, Any]) -> None:
-        told = [stream["mouth_to_ear_ms"] for stream in line["receive"]["streams"]] if line["type"] == "statistics" else []
+        told = (
+            [stream["mouth_to_ear_ms"] for stream in line["receive"]["streams"]]
+            if line["type"] == "statistics"
+            else []
+        )
         estimates_ms.extend(delay_ms for delay_ms in told if delay_ms is not None)
         if show and line["type"] == "statistics":
             click.echo(
-                f"\r{_progress_line(line, line['receive']['packets'] * config.packet_ms / 1000, seconds)}", err=True, nl=False
+                f"\r{_progress_line(line, line['receive']['packets'] * config.packet_ms / 1000, seconds)}",
+                err=True,
+                nl=False,
             )
 
     summaries = run_session(plan, progress)
@@ -62,7 +74,13 @@ def measure(plan: SessionPlan, show: bool) -> tuple[SessionReport, list[int]]:
     _, packets = read_trace(plan.sender_trace)
     overlap_ms = 1000 * config.overlap / config.sample_rate
     latency = latency_report(
-        plan.source, plan.decoded, plan.sender_trace, plan.listener_trace, config.packet_ms, overlap_ms, estimates_ms
+        plan.source,
+        plan.decoded,
+        plan.sender_trace,
+        plan.listener_trace,
+        config.packet_ms,
+        overlap_ms,
+        estimates_ms,
     )
     sizes = [p["payload_bytes"] for p in packets]
     heard = summaries.listener["receive"]
@@ -95,14 +113,16 @@ def report_text(report: SessionReport) -> str:
     latency = report.latency
     rows = [
         f"payload     {report.payload_kbps:6.2f} kbit/s",
-        f"on the wire {report.wire_kbps:6.2f} kbit/s  ({PACKET_OVERHEAD})",
+        f"on the wire {report.wire_kbps:6.2f} kbit/s  ({OVERHEAD_NOTE})",
         f"packets     {report.packets_sent} sent, {report.packets_lost} lost, {report.packets_late} late, "
         f"{report.packets_concealed} concealed",
         "",
         f"{'latency, ms':<18}{'p50':>8}{'p99':>8}",
         f"{'packet fill':<18}{latency.packet_fill_ms:8.2f}{'':8}  first sample of a packet until its last",
     ]
-    rows += [f"{stage:<18}{spread.p50:8.2f}{spread.p99:8.2f}" for stage, spread in latency.stages.items()]
+    rows += [
+        f"{stage:<18}{spread.p50:8.2f}{spread.p99:8.2f}" for stage, spread in latency.stages.items()
+    ]
     rows += [
         f"{'codec overlap':<18}{latency.overlap_ms:8.2f}",
         f"{'end to end':<18}{latency.end_to_end.p50:8.2f}{latency.end_to_end.p99:8.2f}"
@@ -113,14 +133,19 @@ def report_text(report: SessionReport) -> str:
 
 
 def draw_session(plan: SessionPlan, report: SessionReport, sizes: list[int]) -> Path:
-    """PNG beside the recordings: both spectrograms, aligned by the measured delay, and the rate over time."""
+    """PNG beside the recordings: both spectrograms, aligned by the measured delay, and the rate
+    over time.
+    """
     from .picture import draw
 
     sent, rate = read_mono(plan.source)
     played, _ = read_mono(plan.decoded)
     facts_sent, _ = read_trace(plan.sender_trace)
     facts_heard, _ = read_trace(plan.listener_trace)
-    delay_ms = report.latency.end_to_end.p50 - (facts_heard["sink_start_ns"] - facts_sent["source_start_ns"]) / 1e6
+    delay_ms = (
+        report.latency.end_to_end.p50
+        - (facts_heard["sink_start_ns"] - facts_sent["source_start_ns"]) / 1e6
+    )
     delay = max(0, round(delay_ms * rate / 1000))
     target = plan.folder / "session.png"
     title = (
@@ -132,32 +157,56 @@ def draw_session(plan: SessionPlan, report: SessionReport, sizes: list[int]) -> 
 
 
 @click.command()
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("demo"), show_default=True)
-@click.option("--source", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=SPEECH, help="Recording to send.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("demo"),
+    show_default=True,
+)
+@click.option(
+    "--source",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=SPEECH,
+    help="Recording to send.",
+)
 @click.option("--bitrate", type=float, default=6_000, show_default=True, help="bit/s")
 @click.option("--packet-ms", type=click.Choice(["20", "40", "60"]), default="20", show_default=True)
-@click.option("--playout-ms", default="adaptive", show_default=True, help="As of `streamcodec listen`.")
+@click.option(
+    "--playout-ms", default="adaptive", show_default=True, help="As of `streamcodec listen`."
+)
 @click.option("--model", help="Name of a shipped model, or a folder with one.")
-def demo(out: Path, source: Path, bitrate: float, packet_ms: str, playout_ms: str, model: str | None) -> None:
+def demo(
+    out: Path, source: Path, bitrate: float, packet_ms: str, playout_ms: str, model: str | None
+) -> None:
     """Send bundled speech through a relay to a listener, and measure it."""
     out.mkdir(parents=True, exist_ok=True)
     original = out / "original.wav"
     _as_wav(source, original)
     plan = SessionPlan(original, out, bitrate, int(packet_ms), playout_ms, model)
-    click.echo("relay, listener and sender are starting: three processes over websockets on 127.0.0.1", err=True)
+    click.echo(
+        "relay, listener and sender are starting: three processes over websockets on 127.0.0.1",
+        err=True,
+    )
     report, sizes = measure(plan, show=True)
     (out / "report.json").write_text(report.to_json() + "\n")
     picture = draw_session(plan, report, sizes)
     click.echo(report_text(report))
-    click.echo(f"\n{original}  what was said\n{plan.decoded}  what was heard\n{picture}  both, and the rate over time")
+    click.echo(
+        f"\n{original}  what was said\n{plan.decoded}  what was heard\n{picture}  both, and the rate over time"
+    )
 
 
-def measure_latency(source: Path, bitrate_bps: float, packet_ms: int, playout_ms: str, model: str | None) -> SessionReport:
+def measure_latency(
+    source: Path, bitrate_bps: float, packet_ms: int, playout_ms: str, model: str | None
+) -> SessionReport:
     """A session whose files are thrown away."""
     with tempfile.TemporaryDirectory() as folder:
         original = Path(folder) / "original.wav"
         _as_wav(source, original)
-        return measure(SessionPlan(original, Path(folder), bitrate_bps, packet_ms, playout_ms, model), show=False)[0]
+        return measure(
+            SessionPlan(original, Path(folder), bitrate_bps, packet_ms, playout_ms, model),
+            show=False,
+        )[0]
 
 
 def _as_wav(source: Path, target: Path) -> None:

@@ -1,7 +1,9 @@
-"""Latency of a live session, stage by stage from the packets' traces, and end to end from the sound itself.
+"""Latency of a live session, stage by stage from the packets' traces, and end to end from the sound
+itself.
 
-Every stamp is CLOCK_MONOTONIC, which processes of one machine share. The end-to-end figure does not rely on any of the stages:
-it is where the played sound, cross-correlated with the sent one, lies in time.
+Every stamp is CLOCK_MONOTONIC, which processes of one machine share. The end-to-end figure does not
+rely on any of the stages: it is where the played sound, cross-correlated with the sent one, lies in
+time.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from numpy.typing import NDArray
 from scipy.signal import correlate
 
 from streamcodec.errors import AudioError
+from streamcodec.units import Pcm
 
-Pcm = NDArray[np.float32]
 WINDOW_S = 1.0
 SEARCH_S = 1.0
 QUIET = 10 ** (-45 / 20)
@@ -53,8 +55,9 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class LatencyReport:
-    """Milliseconds. end_to_end: over windows of the recording; creep_ms: last window against the first. estimated: what
-    the listener told of it each second, by clocks that were compared over the relay.
+    """Milliseconds. end_to_end: over windows of the recording; creep_ms: last window against the
+    first. estimated: what the listener told of it each second, by clocks that were compared over
+    the relay.
     """
 
     packet_fill_ms: float
@@ -67,7 +70,9 @@ class LatencyReport:
 
 
 def read_trace(path: Path) -> tuple[dict[str, int], list[dict[str, Any]]]:
-    """JSON lines -> the fields that stand outside packets, such as source_start_ns, and the packets."""
+    """JSON lines -> the fields that stand outside packets, such as source_start_ns, and the
+    packets.
+    """
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     facts: dict[str, int] = {}
     for line in lines:
@@ -76,20 +81,34 @@ def read_trace(path: Path) -> tuple[dict[str, int], list[dict[str, Any]]]:
     return facts, [line for line in lines if "sequence" in line]
 
 
-def stage_latencies(sender: list[dict[str, Any]], listener: list[dict[str, Any]]) -> dict[str, Spread]:
+def stage_latencies(
+    sender: list[dict[str, Any]], listener: list[dict[str, Any]]
+) -> dict[str, Spread]:
     """Merged by sequence number; concealed packets passed no stage and are left out."""
     sent = {line["sequence"]: line for line in sender}
-    merged = [sent[line["sequence"]] | line for line in listener if line["sequence"] in sent and not line.get("concealed")]
+    merged = [
+        sent[line["sequence"]] | line
+        for line in listener
+        if line["sequence"] in sent and not line.get("concealed")
+    ]
     spreads = {}
     for stage, (start, end) in STAGES.items():
         spreads[stage] = Spread.of(
-            [(m[end] - m[start]) / 1e6 for m in merged if m.get(start) is not None and m.get(end) is not None]
+            [
+                (m[end] - m[start]) / 1e6
+                for m in merged
+                if m.get(start) is not None and m.get(end) is not None
+            ]
         )
     return spreads
 
 
-def end_to_end_latencies(sent: Pcm, played: Pcm, sample_rate: int, source_start_ns: int, sink_start_ns: int) -> NDArray[np.float64]:
-    """sent, played [T] -> ms between the capture and the playing of each window that holds enough sound to be found again."""
+def end_to_end_latencies(
+    sent: Pcm, played: Pcm, sample_rate: int, source_start_ns: int, sink_start_ns: int
+) -> NDArray[np.float64]:
+    """sent, played [T] -> ms between the capture and the playing of each window that holds enough
+    sound to be found again.
+    """
     offset_ms = (sink_start_ns - source_start_ns) / 1e6
     window, search = round(WINDOW_S * sample_rate), round(SEARCH_S * sample_rate)
     latencies = []
@@ -101,7 +120,9 @@ def end_to_end_latencies(sent: Pcm, played: Pcm, sample_rate: int, source_start_
         if np.sqrt(np.mean(piece**2)) < QUIET or len(region) < window:
             continue
         scores = correlate(region, piece, "valid")
-        energy = np.sqrt(np.maximum(1e-9, np.convolve(region**2, np.ones(window), "valid") * np.sum(piece**2)))
+        energy = np.sqrt(
+            np.maximum(1e-9, np.convolve(region**2, np.ones(window), "valid") * np.sum(piece**2))
+        )
         best = int(np.argmax(scores / energy))
         if scores[best] / energy[best] >= LEAST_CORRELATION:
             latencies.append((earliest + best - start) / sample_rate * 1000 + offset_ms)
@@ -135,18 +156,30 @@ def latency_report(
     overlap_ms: float,
     estimates_ms: list[float],
 ) -> LatencyReport:
-    """`estimates_ms`: mouth to ear as the listener reported it. Raises AudioError where the played sound cannot be matched with
-    the sent one.
+    """`estimates_ms`: mouth to ear as the listener reported it. Raises AudioError where the played
+    sound cannot be matched with the sent one.
     """
     facts_sent, sender = read_trace(sender_trace)
     facts_heard, listener = read_trace(listener_trace)
     sent, rate = read_mono(source)
     played, played_rate = read_mono(decoded)
     if played_rate != rate:
-        raise AudioError(f"{decoded} has {played_rate} Hz, {source} has {rate}: record the session at the source's rate")
-    heard = end_to_end_latencies(sent, played, rate, facts_sent["source_start_ns"], facts_heard["sink_start_ns"])
+        raise AudioError(
+            f"{decoded} has {played_rate} Hz, {source} has {rate}: record the session at the source's rate"
+        )
+    heard = end_to_end_latencies(
+        sent, played, rate, facts_sent["source_start_ns"], facts_heard["sink_start_ns"]
+    )
     if not len(heard):
         raise AudioError(f"nothing in {decoded} matches {source}: was anything played?")
     creep = float(np.mean(heard[-3:]) - np.mean(heard[:3]))
     stages = stage_latencies(sender, listener)
-    return LatencyReport(packet_ms, overlap_ms, stages, Spread.of(heard), round(creep, 2), len(heard), Spread.of(estimates_ms))
+    return LatencyReport(
+        packet_ms,
+        overlap_ms,
+        stages,
+        Spread.of(heard),
+        round(creep, 2),
+        len(heard),
+        Spread.of(estimates_ms),
+    )

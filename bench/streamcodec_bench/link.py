@@ -1,7 +1,9 @@
-"""Real packets over a bad link: two network namespaces, joined by a forwarder that delays, loses and cuts. Linux, as root.
+"""Real packets over a bad link: two network namespaces, joined by a forwarder that delays, loses
+and cuts. Linux, as root.
 
-The kernel's own emulator (netem) is not everywhere; a TUN device on each side and a thread between them are. What runs inside
-`near` and `far` has a TCP of its own that meets every loss, so that loss becomes lateness as it does in the field.
+The kernel's own emulator (netem) is not everywhere; a TUN device on each side and a thread between
+them are. What runs inside `near` and `far` has a TCP of its own that meets every loss, so that loss
+becomes lateness as it does in the field.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ POLL_S = 0.05
 
 
 class Link:
-    """`near` and `far` are command prefixes that run a program on either side; `far_address` is how the near side calls the far."""
+    """`near` and `far` are command prefixes that run a program on either side; `far_address` is how
+    the near side calls the far.
+    """
 
     far_address = ADDRESSES[1]
 
@@ -57,11 +61,18 @@ class Link:
                     _ip("-n", name, *command)
         except (OSError, subprocess.CalledProcessError) as error:
             self._clean_up()
-            raise ConfigError(f"a link needs Linux, iproute2, /dev/net/tun and root: {error}") from error
+            raise ConfigError(
+                f"a link needs Linux, iproute2, /dev/net/tun and root: {error}"
+            ) from error
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._closing = True
         self._thread.join()
         self._clean_up()
@@ -83,7 +94,15 @@ class Link:
                 packet = os.read(device, MOST_BYTES)
                 if not self.down and self._random.random() >= self._loss:
                     count += 1
-                    heapq.heappush(waiting, (time.monotonic() + self._delay_s, count, far if device == near else near, packet))
+                    heapq.heappush(
+                        waiting,
+                        (
+                            time.monotonic() + self._delay_s,
+                            count,
+                            far if device == near else near,
+                            packet,
+                        ),
+                    )
             while waiting and waiting[0][0] <= time.monotonic():
                 _, _, target, packet = heapq.heappop(waiting)
                 if not self.down:

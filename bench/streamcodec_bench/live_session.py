@@ -1,4 +1,6 @@
-"""A whole live session on this machine: relay, listener and sender as processes of their own over real websockets."""
+"""A whole live session on this machine: relay, listener and sender as processes of their own over
+real websockets.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,9 @@ class SessionFailed(StreamcodecError):
 
 @dataclasses.dataclass(frozen=True)
 class SessionPlan:
-    """What is sent and how. `source` is a recording; everything the session writes goes into `folder`. The prefixes are commands
-    that run the relay, and talker and listener, somewhere else than here.
+    """What is sent and how. `source` is a recording; everything the session writes goes into
+    `folder`. The prefixes are commands that run the relay, and talker and listener, somewhere else
+    than here.
     """
 
     source: Path
@@ -64,31 +67,46 @@ class SessionSummaries:
     listener: dict[str, Any]
 
 
-def run_session(plan: SessionPlan, on_progress: Callable[[dict[str, Any]], None]) -> SessionSummaries:
-    """Blocks until the recording has been sent and played. `on_progress` gets the listener's line each second. Raises
-    SessionFailed.
+def run_session(
+    plan: SessionPlan, on_progress: Callable[[dict[str, Any]], None]
+) -> SessionSummaries:
+    """Blocks until the recording has been sent and played. `on_progress` gets the listener's line
+    each second. Raises SessionFailed.
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
     model = ["--model", plan.model] if plan.model else []
     client = [*plan.client_prefix, *PROGRAM]
-    with _started([*plan.relay_prefix, *PROGRAM, "serve", "--host", plan.relay_host, "--port", "0"]) as relay:
+    with _started(
+        [*plan.relay_prefix, *PROGRAM, "serve", "--host", plan.relay_host, "--port", "0"]
+    ) as relay:
         url = _line_with(relay, "listening on ").split("listening on ")[1].split()[0]
         room = ["--url", url, "--room", "bench", "--json", *model]
         listen = ["listen", "--sink", str(plan.decoded), "--trace", str(plan.listener_trace)]
-        listen += ["--playout-ms", plan.playout_ms, "--rate", str(_sample_rate(plan.source)), "--exit-when-done"]
+        listen += [
+            "--playout-ms",
+            plan.playout_ms,
+            "--rate",
+            str(_sample_rate(plan.source)),
+            "--exit-when-done",
+        ]
         send = ["send", "--source", str(plan.source), "--trace", str(plan.sender_trace)]
         send += ["--bitrate", str(plan.bitrate_bps), "--packet-ms", str(plan.packet_ms)]
         with _started([*client, *listen, *room]) as listener:
             _line_with(listener, '"connected": true')  # nothing of the beginning is missed
             # Into a file: nobody reads the sender while it runs, and a full pipe would stop it.
-            with tempfile.TemporaryFile("w+") as said, _started([*client, *send, *room], said) as sender:
+            with (
+                tempfile.TemporaryFile("w+") as said,
+                _started([*client, *send, *room], said) as sender,
+            ):
                 heard = None
                 assert listener.stdout is not None
                 for line in listener.stdout:
                     heard = json.loads(line)
                     on_progress(heard)
                     if sender.poll() not in (None, 0):  # the listener would wait for it for ever
-                        raise SessionFailed(_last_words(sender, f"the sender ended with status {sender.returncode}"))
+                        raise SessionFailed(
+                            _last_words(sender, f"the sender ended with status {sender.returncode}")
+                        )
                 _finished(sender, "sender")
                 said.seek(0)
                 sent = [json.loads(line) for line in said if line.startswith("{")]
@@ -105,10 +123,15 @@ def _sample_rate(source: Path) -> int:
 
 
 @contextlib.contextmanager
-def _started(command: list[str], stdout: int | IO[str] = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
-    # One thread a process, as live inference runs anyway: three processes share what may be two cores.
+def _started(
+    command: list[str], stdout: int | IO[str] = subprocess.PIPE
+) -> Iterator[subprocess.Popen[str]]:
+    # One thread a process, as live inference runs anyway: three processes share what may be two
+    # cores.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment)  # noqa: S603
+    process = subprocess.Popen(
+        command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment
+    )  # noqa: S603
     try:
         yield process
     finally:
@@ -141,9 +164,13 @@ def _finished(process: subprocess.Popen[str], role: str) -> None:
     try:
         process.wait(timeout=ENDING_S)
     except subprocess.TimeoutExpired as error:
-        raise SessionFailed(f"the {role} did not end within {ENDING_S:g} s of the recording's end") from error
+        raise SessionFailed(
+            f"the {role} did not end within {ENDING_S:g} s of the recording's end"
+        ) from error
     if process.returncode != 0:
-        raise SessionFailed(_last_words(process, f"the {role} ended with status {process.returncode}"))
+        raise SessionFailed(
+            _last_words(process, f"the {role} ended with status {process.returncode}")
+        )
 
 
 def _last_words(process: subprocess.Popen[str], what: str) -> str:

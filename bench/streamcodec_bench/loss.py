@@ -1,4 +1,6 @@
-"""What lost packets cost: our concealment beside libopus' own, on the same seeded traces of bursts."""
+"""What lost packets cost: our concealment beside libopus' own, on the same seeded traces
+of bursts.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from numpy.typing import NDArray
 
 import streamcodec
 from streamcodec.errors import ConfigError
-from streamcodec.redundancy import join
+from streamcodec.units import Pcm
+from streamcodec.wire.redundancy import join
 
 from .codecs import SAMPLE_RATE, int16, loaded, opus_library, ours
 from .content import Clip
@@ -20,12 +23,12 @@ from .metrics import METRICS
 from .network import gilbert_elliott
 from .quality import aligned
 
-Pcm = NDArray[np.float32]
 Lost = NDArray[np.bool_]
 # Clip, rate in bit/s, which packets are lost -> what is heard and the bits that were sent.
 Codec = Callable[[Pcm, float, Lost], tuple[Pcm, int]]
 FRAME = 320
-LEAD_PACKETS, TAIL_PACKETS = 10, 3  # none is lost before there is something to conceal; a coder's delay is flushed
+# none is lost before there is something to conceal; a coder's delay is flushed
+LEAD_PACKETS, TAIL_PACKETS = 10, 3
 
 # opus_defines.h
 OPUS_APPLICATION_VOIP = 2048
@@ -54,8 +57,9 @@ def measure(
     seed: int,
     redundancy: int = 0,
 ) -> list[LossRow]:
-    """Every codec at every rate, each clip once whole and once with holes; with `redundancy` our codec once more, its packets with
-    copies of so many before them. Raises ConfigError for a share outside 0..0.5.
+    """Every codec at every rate, each clip once whole and once with holes; with `redundancy` our
+    codec once more, its packets with copies of so many before them. Raises ConfigError for a share
+    outside 0..0.5.
     """
     if not 0 < share <= 0.5:
         raise ConfigError(f"share of lost packets must be above 0 and at most 0.5, got {share:g}")
@@ -63,16 +67,28 @@ def measure(
         raise ConfigError(f"bursts must be at least a packet of 20 ms long, got {burst_ms:g} ms")
     codecs = _codecs(model)
     if redundancy:
-        codecs[f"streamcodec, {redundancy} copies"] = functools.partial(_with_copies, model=model, copies=redundancy)
-    traces = [_trace(len(clip.pcm), share, burst_ms / 20, seed, number) for number, clip in enumerate(clips)]
-    return [_row(name, codec, rate, clips, traces, metrics) for rate in rates_bps for name, codec in codecs.items()]
+        codecs[f"streamcodec, {redundancy} copies"] = functools.partial(
+            _with_copies, model=model, copies=redundancy
+        )
+    traces = [
+        _trace(len(clip.pcm), share, burst_ms / 20, seed, number)
+        for number, clip in enumerate(clips)
+    ]
+    return [
+        _row(name, codec, rate, clips, traces, metrics)
+        for rate in rates_bps
+        for name, codec in codecs.items()
+    ]
 
 
 def table(rows: Sequence[LossRow], metrics: Sequence[str]) -> str:
     titles = " | ".join(f"{m} whole | with loss | cost" for m in metrics)
     lines = [f"| codec | kbit/s | lost % | {titles} |", "|---" * (3 + 3 * len(metrics)) + "|"]
     for row in rows:
-        figures = " | ".join(f"{row.clean[m]:.2f} | {row.lossy[m]:.2f} | {row.clean[m] - row.lossy[m]:.2f}" for m in metrics)
+        figures = " | ".join(
+            f"{row.clean[m]:.2f} | {row.lossy[m]:.2f} | {row.clean[m] - row.lossy[m]:.2f}"
+            for m in metrics
+        )
         lines.append(f"| {row.codec} | {row.bitrate_kbps:.2f} | {100 * row.lost:.1f} | {figures} |")
     return "\n".join(lines)
 
@@ -89,9 +105,16 @@ def _trace(samples: int, share: float, burst: float, seed: int, clip: int) -> Lo
 
 
 def _row(
-    name: str, codec: Codec, rate_bps: float, clips: Sequence[Clip], traces: Sequence[Lost], metrics: Sequence[str]
+    name: str,
+    codec: Codec,
+    rate_bps: float,
+    clips: Sequence[Clip],
+    traces: Sequence[Lost],
+    metrics: Sequence[str],
 ) -> LossRow:
-    values: dict[str, dict[str, list[float]]] = {kind: {m: [] for m in metrics} for kind in ("clean", "lossy")}
+    values: dict[str, dict[str, list[float]]] = {
+        kind: {m: [] for m in metrics} for kind in ("clean", "lossy")
+    }
     bits = 0
     for clip, lost in zip(clips, traces, strict=True):
         for kind, holes in (("clean", np.zeros_like(lost)), ("lossy", lost)):
@@ -111,7 +134,9 @@ def _ours(pcm: Pcm, bitrate_bps: float, lost: Lost, *, model: str | None) -> tup
     return coded.pcm, 8 * coded.payload_bytes
 
 
-def _with_copies(pcm: Pcm, bitrate_bps: float, lost: Lost, *, model: str | None, copies: int) -> tuple[Pcm, int]:
+def _with_copies(
+    pcm: Pcm, bitrate_bps: float, lost: Lost, *, model: str | None, copies: int
+) -> tuple[Pcm, int]:
     """As a listener hears it who waits for the copies of what is lost."""
     encoder = streamcodec.StreamEncoder(loaded(model), bitrate_bps=bitrate_bps, copies=True)
     payloads, coarse = encoder.encode(pcm), encoder.copies
@@ -123,20 +148,32 @@ def _with_copies(pcm: Pcm, bitrate_bps: float, lost: Lost, *, model: str | None,
         came.append(payload if not lost[number] else coarse[number] if not later.all() else None)
         carried = coarse[max(0, number - copies) : number]
         size += len(join(carried, payload)) if carried else len(payload)
-    back = streamcodec.decode(came, streamcodec.StreamDecoder(loaded(model), encoder.config), len(pcm))
+    back = streamcodec.decode(
+        came, streamcodec.StreamDecoder(loaded(model), encoder.config), len(pcm)
+    )
     return back[:, 0], 8 * size
 
 
 def _opus(pcm: Pcm, bitrate_bps: float, lost: Lost) -> tuple[Pcm, int]:
-    """libopus as in `bench quality`, its decoder told of each missing packet (RFC 6716 packet loss concealment, no FEC)."""
+    """libopus as in `bench quality`, its decoder told of each missing packet (RFC 6716 packet loss
+    concealment, no FEC).
+    """
     library = opus_library()
     if library is None:
-        raise ConfigError("this PyAV has no libopus of its own, and FFmpeg cannot tell one what is missing: install PyAV's wheel")
+        raise ConfigError(
+            "this PyAV has no libopus of its own, and FFmpeg cannot tell one what is missing: install PyAV's wheel"
+        )
     library.opus_encoder_create.restype = library.opus_decoder_create.restype = ctypes.c_void_p
     error = ctypes.c_int()
-    encoder = ctypes.c_void_p(library.opus_encoder_create(SAMPLE_RATE, 1, OPUS_APPLICATION_VOIP, ctypes.byref(error)))
+    encoder = ctypes.c_void_p(
+        library.opus_encoder_create(SAMPLE_RATE, 1, OPUS_APPLICATION_VOIP, ctypes.byref(error))
+    )
     decoder = ctypes.c_void_p(library.opus_decoder_create(SAMPLE_RATE, 1, ctypes.byref(error)))
-    for request, value in ((OPUS_SET_BITRATE, int(bitrate_bps)), (OPUS_SET_VBR, 1), (OPUS_SET_COMPLEXITY, 10)):
+    for request, value in (
+        (OPUS_SET_BITRATE, int(bitrate_bps)),
+        (OPUS_SET_VBR, 1),
+        (OPUS_SET_COMPLEXITY, 10),
+    ):
         library.opus_encoder_ctl(encoder, ctypes.c_int(request), ctypes.c_int(value))
     samples = np.zeros(len(lost) * FRAME, np.int16)
     samples[: len(pcm)] = int16(pcm)
@@ -147,7 +184,9 @@ def _opus(pcm: Pcm, bitrate_bps: float, lost: Lost) -> tuple[Pcm, int]:
         part = slice(number * FRAME, (number + 1) * FRAME)
         size = library.opus_encode(encoder, _pointer(samples[part]), FRAME, payload, MAX_OPUS_BYTES)
         bits += 8 * size if part.start < len(pcm) else 0
-        got = library.opus_decode(decoder, None if hole else payload, 0 if hole else size, _pointer(heard[part]), FRAME, 0)
+        got = library.opus_decode(
+            decoder, None if hole else payload, 0 if hole else size, _pointer(heard[part]), FRAME, 0
+        )
         if size < 0 or got != FRAME:
             raise ConfigError(f"libopus failed on packet {number}: {size}, {got}")
     library.opus_encoder_destroy(encoder)

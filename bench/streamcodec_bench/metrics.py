@@ -1,4 +1,5 @@
-"""How good a decoded clip is. Each metric takes reference and output [T] at 16 kHz, aligned, and gives one number.
+"""How good a decoded clip is. Each metric takes reference and output [T] at 16 kHz, aligned, and
+gives one number.
 
 DNSMOS and PLCMOS only listen to the output; the others compare.
 """
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Pcm = NDArray[np.float32]
+from streamcodec.units import Pcm
+
 SAMPLE_RATE = 16_000
 FRAME_RATES_HZ = (50.0, 100.0)  # of our packets and synthesis frames: where a buzz would be
 ENVELOPE_RATE = 1_000
@@ -32,15 +34,26 @@ def pesq(reference: Pcm, output: Pcm) -> float:
 
 
 def visqol(reference: Pcm, output: Pcm) -> float:
-    """ViSQOL v3 speech mode, exponential mapper, 1 to 5. The lattice mapper punishes noise that nobody hears."""
-    return float(_visqol().measure_from_arrays(reference.astype(np.float64), output.astype(np.float64), SAMPLE_RATE).moslqo)
+    """ViSQOL v3 speech mode, exponential mapper, 1 to 5. The lattice mapper punishes noise that
+    nobody hears.
+    """
+    return float(
+        _visqol()
+        .measure_from_arrays(reference.astype(np.float64), output.astype(np.float64), SAMPLE_RATE)
+        .moslqo
+    )
 
 
 def visqol_audio(reference: Pcm, output: Pcm) -> float:
-    """ViSQOL v3 audio mode, 1 to 4.73: for music. It compares at 48 kHz; above 8 kHz both are silent."""
+    """ViSQOL v3 audio mode, 1 to 4.73: for music. It compares at 48 kHz; above 8 kHz both are
+    silent.
+    """
     import soxr
 
-    wide = [soxr.resample(pcm.astype(np.float64), SAMPLE_RATE, VISQOL_AUDIO_RATE) for pcm in (reference, output)]
+    wide = [
+        soxr.resample(pcm.astype(np.float64), SAMPLE_RATE, VISQOL_AUDIO_RATE)
+        for pcm in (reference, output)
+    ]
     return float(_visqol_audio().measure_from_arrays(*wide, VISQOL_AUDIO_RATE).moslqo)
 
 
@@ -49,13 +62,16 @@ def estoi(reference: Pcm, output: Pcm) -> float:
     from pystoi import stoi
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # clips of too little speech: it returns 1e-5
+        # clips of too little speech: it returns 1e-5
+        warnings.simplefilter("ignore", RuntimeWarning)
         value = float(stoi(reference, output, SAMPLE_RATE, extended=True))
     return value if value > 1e-4 else float("nan")
 
 
 def log_spectral_distance(reference: Pcm, output: Pcm) -> float:
-    """Root mean square difference of log spectra in dB, 32 ms windows, down to 60 dB below the loudest."""
+    """Root mean square difference of log spectra in dB, 32 ms windows, down to 60 dB below the
+    loudest.
+    """
     a, b = _power_spectrum(reference), _power_spectrum(output)
     floor = max(1e-12, float(a.max(initial=0)) * 1e-6)
     difference = 10 * np.log10(np.maximum(a, floor) / np.maximum(b, floor))
@@ -83,8 +99,9 @@ def speaker_similarity(reference: Pcm, output: Pcm) -> float:
 
 
 def word_errors(reference: Pcm, output: Pcm) -> float:
-    """Percent of words that PocketSphinx (its English model) hears otherwise than in the original. It needs no transcript, but its
-    own mistakes are what it compares with: good for a comparison of codecs at English, not as a figure by itself.
+    """Percent of words that PocketSphinx (its English model) hears otherwise than in the original.
+    It needs no transcript, but its own mistakes are what it compares with: good for a comparison of
+    codecs at English, not as a figure by itself.
     """
     import jiwer
 
@@ -95,16 +112,18 @@ def word_errors(reference: Pcm, output: Pcm) -> float:
 
 
 def buzz(reference: Pcm, output: Pcm) -> float:
-    """How many dB more the output's envelope swings at our frame rates than the reference's, above 3 kHz, the worse of both. Swings
-    are in relation to the envelope's mean, so that a lack at other rates is no buzz.
+    """How many dB more the output's envelope swings at our frame rates than the reference's, above
+    3 kHz, the worse of both. Swings are in relation to the envelope's mean, so that a lack at other
+    rates is no buzz.
     """
     a, b = _modulation(reference), _modulation(output)
     return float(max(10 * np.log10(b[rate] / a[rate]) for rate in FRAME_RATES_HZ))
 
 
 def repetition(reference: Pcm, output: Pcm) -> float:
-    """How much more the output resembles itself one packet earlier than the reference does, above 2 kHz: 0 for a sound that repeats
-    itself no more than the original, near 1 where noise has become one wave over and over. The other metrics do not hear that.
+    """How much more the output resembles itself one packet earlier than the reference does, above 2
+    kHz: 0 for a sound that repeats itself no more than the original, near 1 where noise has become
+    one wave over and over. The other metrics do not hear that.
     """
     return float(np.mean(_self_resemblance(output) - _self_resemblance(reference)))
 
@@ -151,24 +170,35 @@ TITLES = {
 def _power_spectrum(pcm: Pcm) -> NDArray[np.float64]:
     window = 512
     padded = np.concatenate([pcm, np.zeros(max(0, window - len(pcm)), np.float32)])
-    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[:: window // 2] * np.hanning(window)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[:: window // 2] * np.hanning(
+        window
+    )
     power: NDArray[np.float64] = np.abs(np.fft.rfft(frames)) ** 2
     return power
 
 
 def _modulation(pcm: Pcm) -> dict[float, float]:
-    """Power of the band envelope's swings around each frame rate, relative to the square of its mean."""
+    """Power of the band envelope's swings around each frame rate, relative to the square of its
+    mean.
+    """
     from scipy.signal import butter, sosfilt, welch
 
     high = np.abs(sosfilt(butter(6, 3_000, "highpass", fs=SAMPLE_RATE, output="sos"), pcm))
     envelope = high[: len(high) // 16 * 16].reshape(-1, SAMPLE_RATE // ENVELOPE_RATE).mean(1)
-    frequencies, power = welch(envelope, ENVELOPE_RATE, nperseg=min(1000, len(envelope)), detrend="constant")
+    frequencies, power = welch(
+        envelope, ENVELOPE_RATE, nperseg=min(1000, len(envelope)), detrend="constant"
+    )
     total = envelope.mean() ** 2 + 1e-20
-    return {rate: float(power[np.abs(frequencies - rate) <= 1.5].mean() / total + 1e-9) for rate in FRAME_RATES_HZ}
+    return {
+        rate: float(power[np.abs(frequencies - rate) <= 1.5].mean() / total + 1e-9)
+        for rate in FRAME_RATES_HZ
+    }
 
 
 def _self_resemblance(pcm: Pcm) -> NDArray[np.float64]:
-    """Normalised correlation of windows of 60 ms with what was one packet before them, above 2 kHz."""
+    """Normalised correlation of windows of 60 ms with what was one packet before them,
+    above 2 kHz.
+    """
     from scipy.signal import butter, sosfilt
 
     high = sosfilt(butter(6, 2_000, "highpass", fs=SAMPLE_RATE, output="sos"), pcm)
@@ -186,7 +216,9 @@ def _within_scale(pcm: Pcm) -> Pcm:
 
 @functools.lru_cache(maxsize=64)
 def _recognised(pcm: bytes) -> str:
-    """The words in float32 samples. Kept, because an original is heard anew with every codec and rate."""
+    """The words in float32 samples. Kept, because an original is heard anew with every codec and
+    rate.
+    """
     decoder = _recogniser()
     decoder.start_utt()
     samples = (_within_scale(np.frombuffer(pcm, np.float32)) * 32767).astype(np.int16)
@@ -224,7 +256,8 @@ def _visqol() -> Any:
 @functools.cache
 def _speaker_encoder() -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it imports from modules that SciPy and setuptools will drop
+        # it imports from modules that SciPy and setuptools will drop
+        warnings.simplefilter("ignore")
         from resemblyzer import VoiceEncoder
 
     return VoiceEncoder("cpu", verbose=False)

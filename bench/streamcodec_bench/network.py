@@ -1,4 +1,6 @@
-"""Impairment laboratory: packets through seeded networks into a playout buffer, on a simulated clock."""
+"""Impairment laboratory: packets through seeded networks into a playout buffer, on a simulated
+clock.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from streamcodec.adaptive import AdaptivePlayout
-from streamcodec.bursts import GilbertElliott
-from streamcodec.delay import NETEQ
 from streamcodec.errors import ConfigError
-from streamcodec.packet import SEQUENCE_MODULUS, Flags, sequence_distance
-from streamcodec.playout import FixedPlayout, Play, PlayoutBuffer
-from streamcodec.redundancy import Copy
+from streamcodec.live.adaptive import AdaptivePlayout
+from streamcodec.live.bursts import GilbertElliott
+from streamcodec.live.delay import NETEQ
+from streamcodec.live.playout import FixedPlayout, Play, PlayoutBuffer
+from streamcodec.wire.packet import SEQUENCE_MODULUS, Flags, sequence_distance
+from streamcodec.wire.redundancy import Copy
 
 PACKET_MS = 20.0
 SAMPLES_PER_MS = 16.0
@@ -42,8 +44,9 @@ class Arrival:
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """`delay_ms(rng, sent_ms)` is the network's delay beyond ONE_WAY_MS for each packet [N], inf where it is lost. In order: as TCP
-    delivers, nothing overtakes. drift_ppm: the sender's clock is that much slow; sink_ppm: the sink's.
+    """`delay_ms(rng, sent_ms)` is the network's delay beyond ONE_WAY_MS for each packet [N], inf
+    where it is lost. In order: as TCP delivers, nothing overtakes. drift_ppm: the sender's clock is
+    that much slow; sink_ppm: the sink's.
     """
 
     name: str
@@ -64,15 +67,25 @@ class Scenario:
         if self.in_order:
             finite = np.isfinite(at)
             at[finite] = np.maximum.accumulate(at[finite])
-        came = [Arrival(float(a), n, float(c)) for n, (a, c) in enumerate(zip(at, captured, strict=True)) if np.isfinite(a)]
+        came = [
+            Arrival(float(a), n, float(c))
+            for n, (a, c) in enumerate(zip(at, captured, strict=True))
+            if np.isfinite(a)
+        ]
         again = rng.random(len(came)) < self.duplicated
-        came += [dataclasses.replace(a, at_ms=a.at_ms + PACKET_MS) for a, twice in zip(came, again, strict=True) if twice]
+        came += [
+            dataclasses.replace(a, at_ms=a.at_ms + PACKET_MS)
+            for a, twice in zip(came, again, strict=True)
+            if twice
+        ]
         return sorted(came, key=lambda arrival: arrival.at_ms)
 
 
 @dataclasses.dataclass(frozen=True)
 class Recorded(Scenario):
-    """What `listen --record-trace` saw of one stream. Its clocks drift as they did; its quickest packet counts as ONE_WAY_MS."""
+    """What `listen --record-trace` saw of one stream. Its clocks drift as they did; its quickest
+    packet counts as ONE_WAY_MS.
+    """
 
     recorded: tuple[Arrival, ...] = ()
 
@@ -82,7 +95,9 @@ class Recorded(Scenario):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Heard:
-    """What the sink took at `at_ms`. delay_ms is from capture by the sender's true time; None where it was a substitute."""
+    """What the sink took at `at_ms`. delay_ms is from capture by the sender's true time; None where
+    it was a substitute.
+    """
 
     at_ms: float
     number: int
@@ -104,10 +119,15 @@ def listen(playout: PlayoutBuffer, scenario: Scenario, seed: int = 0) -> list[He
         while index < len(waiting) and waiting[index].at_ms <= now:
             arrival = waiting[index]
             capture = round(arrival.captured_ms * SAMPLES_PER_MS) % SEQUENCE_MODULUS
-            playout.receive(arrival.number % SEQUENCE_MODULUS, capture, b"", arrival.flags, arrival.at_ms)
+            playout.receive(
+                arrival.number % SEQUENCE_MODULUS, capture, b"", arrival.flags, arrival.at_ms
+            )
             for back in range(1, min(scenario.copies, arrival.number) + 1):
                 captured.setdefault(arrival.number - back, arrival.captured_ms - back * PACKET_MS)
-                earlier = (arrival.number - back) % SEQUENCE_MODULUS, round(capture - back * PACKET_MS * SAMPLES_PER_MS)
+                earlier = (
+                    (arrival.number - back) % SEQUENCE_MODULUS,
+                    round(capture - back * PACKET_MS * SAMPLES_PER_MS),
+                )
                 playout.recover(Copy(*earlier, COPY), arrival.at_ms)
             index += 1
         event = playout.poll(now)
@@ -117,7 +137,17 @@ def listen(playout: PlayoutBuffer, scenario: Scenario, seed: int = 0) -> list[He
         if isinstance(event, Play):
             sent = captured[event.sequence] * (1 + scenario.drift_ppm * 1e-6)
             is_copy = event.payload == COPY
-            heard.append(Heard(now, event.sequence, event.waited_ms, now - sent, event.speed, is_copy, event.follows))
+            heard.append(
+                Heard(
+                    now,
+                    event.sequence,
+                    event.waited_ms,
+                    now - sent,
+                    event.speed,
+                    is_copy,
+                    event.follows,
+                )
+            )
             now += PACKET_MS / event.speed * stretch
         else:
             heard.append(Heard(now, event.sequence, None, None, 1.0))
@@ -132,19 +162,35 @@ class Result:
     concealed: float
     mean_buffer: float
     p99_buffer: float
-    excess: float  # delay over the last seconds of the run, less that of a packet that is played as it comes
+    # delay over the last seconds of the run, less that of a packet that is played as it comes
+    excess: float
     wander: float  # longest delay less shortest
     scaled: float
     missing: float  # time in which nothing was played at all
 
 
-COLUMNS = ("scenario", "playout", "concealed %", "buffer mean", "p99", "excess", "wander", "scaled %", "silent %")
+COLUMNS = (
+    "scenario",
+    "playout",
+    "concealed %",
+    "buffer mean",
+    "p99",
+    "excess",
+    "wander",
+    "scaled %",
+    "silent %",
+)
 TABLE_HEAD = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
 
 
 def table_row(scenario: str, playout: str, r: Result) -> str:
     times = (r.mean_buffer, r.p99_buffer, r.excess, r.wander)
-    figures = (f"{r.concealed:.2f}", *(f"{ms:.0f}" for ms in times), f"{r.scaled:.1f}", f"{r.missing:.1f}")
+    figures = (
+        f"{r.concealed:.2f}",
+        *(f"{ms:.0f}" for ms in times),
+        f"{r.scaled:.1f}",
+        f"{r.missing:.1f}",
+    )
     return f"| {scenario} | {playout} | {' | '.join(figures)} |"
 
 
@@ -172,7 +218,9 @@ def _none(rng: Rng, sent: np.ndarray) -> np.ndarray:
     return np.zeros(len(sent))
 
 
-def _stalls(every_ms: float, stall_ms: float, until_ms: float) -> Callable[[Rng, np.ndarray], np.ndarray]:
+def _stalls(
+    every_ms: float, stall_ms: float, until_ms: float
+) -> Callable[[Rng, np.ndarray], np.ndarray]:
     def delay(rng: Rng, sent: np.ndarray) -> np.ndarray:
         phase = sent % every_ms
         return np.where((sent < until_ms) & (phase < stall_ms), stall_ms - phase, 0.0)
@@ -180,7 +228,9 @@ def _stalls(every_ms: float, stall_ms: float, until_ms: float) -> Callable[[Rng,
     return delay
 
 
-def _freeze(at_ms: float, freeze_ms: float, drift: float = 0.0) -> Callable[[Rng, np.ndarray], np.ndarray]:
+def _freeze(
+    at_ms: float, freeze_ms: float, drift: float = 0.0
+) -> Callable[[Rng, np.ndarray], np.ndarray]:
     def delay(rng: Rng, sent: np.ndarray) -> np.ndarray:
         inside = (sent >= at_ms) & (sent < at_ms + freeze_ms)
         return np.where(inside, at_ms + freeze_ms - sent, 0.0) + drift * sent / 1000
@@ -210,9 +260,17 @@ def _bursts(rng: Rng, sent: np.ndarray) -> np.ndarray:
 
 SCENARIOS = (
     Scenario("clean", 60, _none),
-    Scenario("jitter N(0, 10 ms)", 120, lambda rng, sent: rng.normal(0, 10, len(sent)), in_order=False),
-    Scenario("jitter N(0, 30 ms)", 120, lambda rng, sent: rng.normal(0, 30, len(sent)), in_order=False),
-    Scenario("jitter pareto (a 2.5, 10 ms), in order", 120, lambda rng, sent: 10 * rng.pareto(2.5, len(sent))),
+    Scenario(
+        "jitter N(0, 10 ms)", 120, lambda rng, sent: rng.normal(0, 10, len(sent)), in_order=False
+    ),
+    Scenario(
+        "jitter N(0, 30 ms)", 120, lambda rng, sent: rng.normal(0, 30, len(sent)), in_order=False
+    ),
+    Scenario(
+        "jitter pareto (a 2.5, 10 ms), in order",
+        120,
+        lambda rng, sent: 10 * rng.pareto(2.5, len(sent)),
+    ),
     Scenario("Wi-Fi stalls of 100 ms every 2 s", 60, _stalls(2_000, 100, 60_000), settled_s=10),
     Scenario("the same, over after 40 s", 52, _stalls(2_000, 100, 40_000), settled_s=10),
     Scenario("freeze 0.2 s", 40, _freeze(20_000, 200)),
@@ -223,26 +281,44 @@ SCENARIOS = (
     Scenario("drift -25 ms/s and freeze 5 s", 40, _freeze(20_000, 5_000, drift=-25.0)),
     Scenario("network 600 ms slower from 20 s on", 60, _steps([(20_000, 600)])),
     Scenario("route +60 ms, then -60 ms", 60, _steps([(20_000, 60), (40_000, -60)])),
-    Scenario("loss 5 %, uniform", 120, lambda rng, sent: np.where(rng.random(len(sent)) < 0.05, np.inf, 0.0)),
-    Scenario("5 % twice, jitter N(0, 10 ms)", 120, lambda rng, sent: rng.normal(0, 10, len(sent)), in_order=False, duplicated=0.05),
+    Scenario(
+        "loss 5 %, uniform",
+        120,
+        lambda rng, sent: np.where(rng.random(len(sent)) < 0.05, np.inf, 0.0),
+    ),
+    Scenario(
+        "5 % twice, jitter N(0, 10 ms)",
+        120,
+        lambda rng, sent: rng.normal(0, 10, len(sent)),
+        in_order=False,
+        duplicated=0.05,
+    ),
     Scenario("loss 5 %, bursts of 3", 120, _bursts),
     Scenario("loss 5 %, bursts of 3, with 3 copies", 120, _bursts, copies=3),
 )
 
 
 def read_trace(path: Path, settled_s: float = 5.0) -> Recorded:
-    """The stream with most packets in a CSV of `listen --record-trace`. Raises ConfigError, naming the line."""
+    """The stream with most packets in a CSV of `listen --record-trace`. Raises ConfigError, naming
+    the line.
+    """
     streams: dict[str, list[tuple[int, float, float, Flags]]] = {}
     try:
         with path.open(encoding="ascii", newline="") as file:
             for number, row in enumerate(csv.DictReader(file), start=2):
                 try:
                     sequence, flags = (int(row[c]) for c in ("sequence", "flags"))
-                    captured, at, packet_ms = (float(row[c]) for c in ("capture_ms", "arrival_ms", "packet_ms"))
+                    captured, at, packet_ms = (
+                        float(row[c]) for c in ("capture_ms", "arrival_ms", "packet_ms")
+                    )
                 except (KeyError, TypeError, ValueError) as error:
-                    raise ConfigError(f"{path}, line {number}: no line of a trace ({error}); see listen --record-trace") from error
+                    raise ConfigError(
+                        f"{path}, line {number}: no line of a trace ({error}); see listen --record-trace"
+                    ) from error
                 if packet_ms != PACKET_MS:
-                    raise ConfigError(f"{path}, line {number}: packets of {packet_ms:g} ms; traces of {PACKET_MS:g} ms are played")
+                    raise ConfigError(
+                        f"{path}, line {number}: packets of {packet_ms:g} ms; traces of {PACKET_MS:g} ms are played"
+                    )
                 streams.setdefault(row["stream"], []).append((sequence, captured, at, Flags(flags)))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the trace {path}: {error}") from error
@@ -253,9 +329,12 @@ def read_trace(path: Path, settled_s: float = 5.0) -> Recorded:
     for (before, captured_before, *_), (sequence, captured, *_) in itertools.pairwise(rows):
         numbers.append(numbers[-1] + sequence_distance(sequence, before))
         step = captured - captured_before
-        # Capture time wraps every three days: where it did, sequence numbers say how much was captured.
+        # Capture time wraps every three days: where it did, sequence numbers say how much was
+        # captured.
         plausible = abs(step) < CAPTURE_WRAP_MS / 2
-        capture_ms.append(capture_ms[-1] + (step if plausible else PACKET_MS * (numbers[-1] - numbers[-2])))
+        capture_ms.append(
+            capture_ms[-1] + (step if plausible else PACKET_MS * (numbers[-1] - numbers[-2]))
+        )
     first = min(numbers)
     quickest = min(at - captured for (_, _, at, _), captured in zip(rows, capture_ms, strict=True))
     begin = min(capture_ms)
@@ -267,16 +346,30 @@ def read_trace(path: Path, settled_s: float = 5.0) -> Recorded:
         key=lambda arrival: arrival.at_ms,
     )
     seconds = (max(capture_ms) - begin + PACKET_MS) / 1000
-    return Recorded(path.name, seconds, _none, in_order=False, settled_s=min(settled_s, seconds / 2), recorded=tuple(arrivals))
+    return Recorded(
+        path.name,
+        seconds,
+        _none,
+        in_order=False,
+        settled_s=min(settled_s, seconds / 2),
+        recorded=tuple(arrivals),
+    )
 
 
 def drifts(hours: float) -> list[Scenario]:
     """Clocks that differ, and nothing else."""
-    return [Scenario(f"drift {by:+g} ppm, {hours:g} h", 3_600 * hours, _none, drift_ppm=by, settled_s=30) for by in DRIFTS_PPM]
+    return [
+        Scenario(
+            f"drift {by:+g} ppm, {hours:g} h", 3_600 * hours, _none, drift_ppm=by, settled_s=30
+        )
+        for by in DRIFTS_PPM
+    ]
 
 
 PLAYOUTS: dict[str, Callable[[], PlayoutBuffer]] = {
     "adaptive": lambda: AdaptivePlayout(packet_ms=PACKET_MS, samples_per_ms=SAMPLES_PER_MS),
     "fixed 60 ms": lambda: FixedPlayout(packet_ms=PACKET_MS, target_ms=60),
-    "NetEq's rule": lambda: AdaptivePlayout(packet_ms=PACKET_MS, samples_per_ms=SAMPLES_PER_MS, rule=NETEQ),
+    "NetEq's rule": lambda: AdaptivePlayout(
+        packet_ms=PACKET_MS, samples_per_ms=SAMPLES_PER_MS, rule=NETEQ
+    ),
 }

@@ -1,4 +1,6 @@
-"""`bench link`: a live session over a link that delays, loses and breaks, and what a listener had of it."""
+"""`bench link`: a live session over a link that delays, loses and breaks, and what a listener had
+of it.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,11 @@ SETTLED_S = 4.0  # of the session: buffers have found their size
 
 @dataclasses.dataclass(frozen=True)
 class LinkReport:
-    """One session. Times in ms, from capture to playing unless it says otherwise; those after an outage are None without one.
+    """One session. Times in ms, from capture to playing unless it says otherwise; those after an
+    outage are None without one.
 
-    back_ms: from the network's return to the first sound captured after it broke. stale_ms: the oldest sound played after its
-    return. after: delay once speech is back for half a second.
+    back_ms: from the network's return to the first sound captured after it broke. stale_ms: the
+    oldest sound played after its return. after: delay once speech is back for half a second.
     """
 
     delay_ms: float
@@ -40,8 +43,17 @@ class LinkReport:
     after: Spread | None
 
 
-def measure(source: Path, delay_ms: float, loss: float, outage_s: float, model: str | None, bitrate_bps: float) -> LinkReport:
-    """Both talker and listener sit on the near side, the relay on the far. Raises ConfigError, SessionFailed."""
+def measure(
+    source: Path,
+    delay_ms: float,
+    loss: float,
+    outage_s: float,
+    model: str | None,
+    bitrate_bps: float,
+) -> LinkReport:
+    """Both talker and listener sit on the near side, the relay on the far. Raises ConfigError,
+    SessionFailed.
+    """
     pcm, rate = read_mono(source)
     seconds = BEFORE_S + outage_s + AFTER_S
     went: list[int] = []  # ns: when the link broke, and when it was back
@@ -49,8 +61,12 @@ def measure(source: Path, delay_ms: float, loss: float, outage_s: float, model: 
     with tempfile.TemporaryDirectory() as folder, Link(delay_ms, loss) as link:
         spoken = Path(folder) / "spoken.wav"
         soundfile.write(spoken, np.resize(pcm, round(seconds * rate)), rate)
-        plan = SessionPlan(spoken, Path(folder), bitrate_bps, model=model, relay_host=link.far_address)
-        plan = dataclasses.replace(plan, relay_prefix=tuple(link.far), client_prefix=tuple(link.near))
+        plan = SessionPlan(
+            spoken, Path(folder), bitrate_bps, model=model, relay_host=link.far_address
+        )
+        plan = dataclasses.replace(
+            plan, relay_prefix=tuple(link.far), client_prefix=tuple(link.near)
+        )
 
         def cut() -> None:
             link.down = True
@@ -67,7 +83,9 @@ def measure(source: Path, delay_ms: float, loss: float, outage_s: float, model: 
                 timer.start()
 
         summaries = run_session(plan, on_progress)
-        sender, listener = (read_trace(path)[1] for path in (plan.sender_trace, plan.listener_trace))
+        sender, listener = (
+            read_trace(path)[1] for path in (plan.sender_trace, plan.listener_trace)
+        )
     return report(sender, listener, went, delay_ms, loss, outage_s, summaries.listener["receive"])
 
 
@@ -82,16 +100,28 @@ def report(
 ) -> LinkReport:
     """From the packets' traces; `went`: when the link broke and was back, ns."""
     sent = {line["sequence"]: line for line in sender}
-    merged = [sent[line["sequence"]] | line for line in listener if line["sequence"] in sent and line.get("played_ns")]
+    merged = [
+        sent[line["sequence"]] | line
+        for line in listener
+        if line["sequence"] in sent and line.get("played_ns")
+    ]
     played = [m for m in merged if m.get("received_ns") and not m["concealed"]]
     settled_ns = played[0]["played_ns"] + round(SETTLED_S * 1e9) if played else 0
     broke_ns, back_ns = went if len(went) == 2 else (1 << 62, 1 << 62)
 
     def delays(begin_ns: int, end_ns: int) -> list[float]:
-        return [(m["played_ns"] - m["captured_ns"]) / 1e6 for m in played if begin_ns <= m["played_ns"] < end_ns]
+        return [
+            (m["played_ns"] - m["captured_ns"]) / 1e6
+            for m in played
+            if begin_ns <= m["played_ns"] < end_ns
+        ]
 
-    arrivals = [(m["received_ns"] - m["sent_ns"]) / 1e6 for m in played if m["received_ns"] < broke_ns]
-    fresh = [m["played_ns"] for m in played if m["captured_ns"] > broke_ns and m["played_ns"] > back_ns]
+    arrivals = [
+        (m["received_ns"] - m["sent_ns"]) / 1e6 for m in played if m["received_ns"] < broke_ns
+    ]
+    fresh = [
+        m["played_ns"] for m in played if m["captured_ns"] > broke_ns and m["played_ns"] > back_ns
+    ]
     after = delays(min(fresh) + 500_000_000, 1 << 62) if fresh else []
     stale = delays(back_ns, 1 << 62)
     total = heard["played"] + heard["concealed"]

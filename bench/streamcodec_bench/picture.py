@@ -25,19 +25,44 @@ def draw(
     title: str,
 ) -> None:
     """sent, played [T], aligned; sizes: payload bytes a packet. Writes a PNG."""
-    figure, axes = plt.subplots(3, 1, figsize=(11, 8), sharex=True, height_ratios=[3, 3, 1.6], layout="constrained")
+    figure, axes = plt.subplots(
+        3, 1, figsize=(11, 8), sharex=True, height_ratios=[3, 3, 1.6], layout="constrained"
+    )
     for axis, pcm, name in ((axes[0], sent, "sent"), (axes[1], played, "heard")):
-        dithered = pcm + np.random.default_rng(0).standard_normal(len(pcm)).astype(np.float32) * 1e-7  # silence has a level, too
-        axis.specgram(dithered, NFFT=512, Fs=sample_rate, noverlap=384, scale="dB", vmin=FLOOR_DB - 40, vmax=-40, cmap="magma")
+        # silence has a level, too
+        dithered = (
+            pcm + np.random.default_rng(0).standard_normal(len(pcm)).astype(np.float32) * 1e-7
+        )
+        axis.specgram(
+            dithered,
+            NFFT=512,
+            Fs=sample_rate,
+            noverlap=384,
+            scale="dB",
+            vmin=FLOOR_DB - 40,
+            vmax=-40,
+            cmap="magma",
+        )
         axis.set_ylabel("kHz", color=MUTED)
-        axis.set_yticks(np.arange(0, sample_rate / 2 + 1, 2000), [f"{f / 1000:g}" for f in np.arange(0, sample_rate / 2 + 1, 2000)])
-        axis.text(0.01, 0.92, name, transform=axis.transAxes, color="white", fontweight="bold", va="top")
+        axis.set_yticks(
+            np.arange(0, sample_rate / 2 + 1, 2000),
+            [f"{f / 1000:g}" for f in np.arange(0, sample_rate / 2 + 1, 2000)],
+        )
+        axis.text(
+            0.01, 0.92, name, transform=axis.transAxes, color="white", fontweight="bold", va="top"
+        )
     rates = np.array(sizes) * 8 / packet_s / 1000
     smooth = np.convolve(rates, np.ones(25) / 25, "same") if len(rates) > 25 else rates
     times = np.arange(len(rates)) * packet_s
     axes[2].fill_between(times, rates, color=ACCENT, alpha=0.25, linewidth=0, label="each packet")
     axes[2].plot(times, smooth, color=ACCENT, linewidth=1.6, label="0.5 s mean")
-    axes[2].axhline(rates.mean(), color=INK, linewidth=0.8, linestyle="--", label=f"mean {rates.mean():.2f} kbit/s")
+    axes[2].axhline(
+        rates.mean(),
+        color=INK,
+        linewidth=0.8,
+        linestyle="--",
+        label=f"mean {rates.mean():.2f} kbit/s",
+    )
     axes[2].set_ylabel("payload kbit/s", color=MUTED)
     axes[2].set_xlabel("seconds", color=MUTED)
     axes[2].set_ylim(0, max(1.0, float(np.percentile(rates, 99.5)) * 1.15))

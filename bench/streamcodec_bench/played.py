@@ -1,4 +1,6 @@
-"""What a listener of the impairment laboratory would have heard, and its PESQ: packets decoded, concealed and scaled as played."""
+"""What a listener of the impairment laboratory would have heard, and its PESQ: packets decoded,
+concealed and scaled as played.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +8,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from streamcodec.codec import StreamDecoder, StreamEncoder
-from streamcodec.model import load_model
-from streamcodec.timescale import TimeScaler
+from streamcodec.coding.model import load_model
+from streamcodec.coding.stream import StreamDecoder, StreamEncoder
+from streamcodec.live.timescale import TimeScaler
+from streamcodec.units import Pcm
 
 from .content import read_clips
 from .metrics import SAMPLE_RATE, pesq
 from .network import PACKET_MS, Heard, Scenario
 
-Pcm = NDArray[np.float32]
 JUDGED_S, SLICE_S = 30.0, 10.0  # PESQ of longer pieces costs more than it says
 PER_MS = SAMPLE_RATE // 1000
 FINE_SPEED = 0.0025  # below it the live path resamples, by less than anybody hears
@@ -37,7 +38,9 @@ class Speech:
         self._payloads, self._copies = encoder.encode(self._pcm), encoder.copies
 
     def pesq(self, heard: Iterable[Heard], scenario: Scenario) -> float:
-        """PESQ-WB of the last JUDGED_S of the scenario, mean over slices of SLICE_S in which anything was played."""
+        """PESQ-WB of the last JUDGED_S of the scenario, mean over slices of SLICE_S in which
+        anything was played.
+        """
         begin_ms = max(scenario.settled_s, scenario.seconds - JUDGED_S) * 1000
         judged = [h for h in heard if h.at_ms >= begin_ms]
         if not judged:
@@ -75,7 +78,9 @@ class Speech:
 
 
 def _fitted(pcm: Pcm, samples: int) -> Pcm:
-    """A packet that is played a hair faster or slower, so that the next joins it: as the live path's resampler does."""
+    """A packet that is played a hair faster or slower, so that the next joins it: as the live
+    path's resampler does.
+    """
     if samples == len(pcm) or abs(samples - len(pcm)) > FINE_SPEED * len(pcm) + 1:
         return pcm
     at = np.linspace(0, len(pcm) - 1, samples)

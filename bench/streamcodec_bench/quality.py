@@ -1,4 +1,6 @@
-"""`bench quality`: every codec at every rate on every clip, in one run, and what the scores say together."""
+"""`bench quality`: every codec at every rate on every clip, in one run, and what the scores say
+together.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +11,24 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.signal import correlate
+
+from streamcodec.units import Pcm
 
 from .bdrate import bd_rate
 from .codecs import SAMPLE_RATE, PeerCodec, all_codecs
 from .content import Clip
 from .metrics import LOWER_IS_BETTER, METRICS
 
-Pcm = NDArray[np.float32]
 MAX_DELAY_S = 0.1
 OURS, ANCHOR = "streamcodec", "opus"
 
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """One clip through one codec at one rate. values: metric -> figure, NaN where it has none for this clip."""
+    """One clip through one codec at one rate. values: metric -> figure, NaN where it has none for
+    this clip.
+    """
 
     codec: str
     target_bps: float
@@ -38,8 +42,8 @@ class Score:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Means over the clips of one class. intervals: half widths of the 95 % intervals of the means (normal). worst: metric -> the
-    clip that did worst, and its figure.
+    """Means over the clips of one class. intervals: half widths of the 95 % intervals of the means
+    (normal). worst: metric -> the clip that did worst, and its figure.
     """
 
     codec: str
@@ -89,7 +93,9 @@ def measure(
     jobs: int,
     on_row: Callable[[Row], None],
 ) -> tuple[list[Row], list[Score]]:
-    """Rows in the order in which they are done, each told to `on_row`; and what they were made of."""
+    """Rows in the order in which they are done, each told to `on_row`; and what they were
+    made of.
+    """
     known = all_codecs(model)
     rows, scores = [], []
     with ProcessPoolExecutor(jobs, initializer=_one_thread) as pool:
@@ -135,15 +141,23 @@ def summarise(scores: list[Score]) -> list[Row]:
 
 
 def bd_rates(rows: list[Row], metrics: Iterable[str]) -> dict[str, float | None]:
-    """Ours against the anchor for each metric that rises with quality, on the first class of content both were measured on, in
-    percent of its rate.
+    """Ours against the anchor for each metric that rises with quality, on the first class of
+    content both were measured on, in percent of its rate.
     """
     content = rows[0].content if rows else ""
 
     def curve(codec: str, metric: str) -> list[tuple[float, float]]:
-        return [(r.bitrate_kbps, r.means[metric]) for r in rows if r.codec == codec and r.content == content]
+        return [
+            (r.bitrate_kbps, r.means[metric])
+            for r in rows
+            if r.codec == codec and r.content == content
+        ]
 
-    return {metric: bd_rate(curve(ANCHOR, metric), curve(OURS, metric)) for metric in metrics if metric not in LOWER_IS_BETTER}
+    return {
+        metric: bd_rate(curve(ANCHOR, metric), curve(OURS, metric))
+        for metric in metrics
+        if metric not in LOWER_IS_BETTER
+    }
 
 
 def default_jobs() -> int:
@@ -157,7 +171,11 @@ def _mean(values: list[float]) -> float:
 
 def _half_width(values: list[float]) -> float:
     finite = [v for v in values if math.isfinite(v)]
-    return float(1.96 * np.std(finite, ddof=1) / math.sqrt(len(finite))) if len(finite) > 1 else float("nan")
+    return (
+        float(1.96 * np.std(finite, ddof=1) / math.sqrt(len(finite)))
+        if len(finite) > 1
+        else float("nan")
+    )
 
 
 def _one_thread() -> None:

@@ -20,7 +20,12 @@ def table_head(metrics: Iterable[str]) -> str:
 
 
 def table_row(row: Row) -> str:
-    cells = [row.codec, row.content, str(row.clips), f"{row.bitrate_kbps:.2f}" if row.bitrate_kbps else "-"]
+    cells = [
+        row.codec,
+        row.content,
+        str(row.clips),
+        f"{row.bitrate_kbps:.2f}" if row.bitrate_kbps else "-",
+    ]
     cells += [_cell(mean, row.intervals[name]) for name, mean in row.means.items()]
     return f"| {' | '.join([*cells, f'{row.encode_rtf:.3f} + {row.decode_rtf:.3f}'])} |"
 
@@ -37,11 +42,19 @@ def worst_text(rows: list[Row], metric: str) -> str:
     for row in rows:
         if metric in row.worst:
             clip, value = row.worst[metric]
-            lines.append(f"  {row.codec} {row.bitrate_kbps:.2f} kbit/s, {row.content}: {value:.2f} ({clip})")
+            lines.append(
+                f"  {row.codec} {row.bitrate_kbps:.2f} kbit/s, {row.content}: {value:.2f} ({clip})"
+            )
     return "\n".join(lines)
 
 
-def write_json(target: Path, rows: list[Row], scores: list[Score], bd: dict[str, float | None], conditions: dict[str, str]) -> None:
+def write_json(
+    target: Path,
+    rows: list[Row],
+    scores: list[Score],
+    bd: dict[str, float | None],
+    conditions: dict[str, str],
+) -> None:
     report = {
         "conditions": conditions,
         "bd_rate_percent": bd,
@@ -52,7 +65,9 @@ def write_json(target: Path, rows: list[Row], scores: list[Score], bd: dict[str,
 
 
 def draw(target: Path, rows: list[Row], metrics: list[str]) -> None:
-    """A panel a metric on the first class of content; codecs without a rate are horizontal lines."""
+    """A panel a metric on the first class of content; codecs without a rate are horizontal
+    lines.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -62,15 +77,31 @@ def draw(target: Path, rows: list[Row], metrics: list[str]) -> None:
     shown = [row for row in rows if row.content == content]
     columns = min(3, len(metrics))
     lines = math.ceil(len(metrics) / columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(4.2 * columns, 3.2 * lines), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(4.2 * columns, 3.2 * lines), squeeze=False, layout="constrained"
+    )
     for axis, metric in zip(axes.flat, metrics, strict=False):
         for colour, codec in zip(COLOURS, dict.fromkeys(row.codec for row in shown), strict=False):
-            points = sorted((r.bitrate_kbps, r.means[metric], r.intervals[metric]) for r in shown if r.codec == codec)
+            points = sorted(
+                (r.bitrate_kbps, r.means[metric], r.intervals[metric])
+                for r in shown
+                if r.codec == codec
+            )
             if points[0][0] == 0:
                 axis.axhline(points[0][1], color=colour, linestyle=":", linewidth=1, label=codec)
             else:
                 rates, means, spreads = zip(*points, strict=True)
-                axis.errorbar(rates, means, spreads, color=colour, marker="o", markersize=3, linewidth=1.4, capsize=2, label=codec)
+                axis.errorbar(
+                    rates,
+                    means,
+                    spreads,
+                    color=colour,
+                    marker="o",
+                    markersize=3,
+                    linewidth=1.4,
+                    capsize=2,
+                    label=codec,
+                )
         axis.set_title(f"{TITLES[metric]} ({content})", fontsize=9, loc="left")
         axis.set_xlabel("payload kbit/s", fontsize=8)
         axis.tick_params(labelsize=8)
@@ -86,7 +117,11 @@ def _cell(mean: float, spread: float) -> str:
     if not math.isfinite(mean):
         return "-"
     digits = 3 if abs(mean) < 1 else 2
-    return f"{mean:.{digits}f} ± {spread:.{digits}f}" if math.isfinite(spread) else f"{mean:.{digits}f}"
+    return (
+        f"{mean:.{digits}f} ± {spread:.{digits}f}"
+        if math.isfinite(spread)
+        else f"{mean:.{digits}f}"
+    )
 
 
 def _without_nan(value: object) -> object:

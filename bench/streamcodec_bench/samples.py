@@ -1,4 +1,6 @@
-"""A page to listen to, with spectrograms: clips through our codec and Opus. `python -m streamcodec_bench.samples --data DIR`."""
+"""A page to listen to, with spectrograms: clips through our codec and Opus. `python -m
+streamcodec_bench.samples --data DIR`.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,14 @@ from pathlib import Path
 import click
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 
 from streamcodec.errors import StreamcodecError
+from streamcodec.units import Pcm
 
 from .codecs import SAMPLE_RATE, all_codecs, opus_version
 from .content import Clip, read_clips
 from .quality import aligned
 
-Pcm = NDArray[np.float32]
 SECONDS = 4.0
 RATES_BPS = (3_000.0, 6_000.0, 12_000.0)
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#1b1f24}
@@ -26,15 +27,27 @@ audio{width:100%;height:2rem}figcaption{font-size:.85rem;color:#4b5563}h2{font-s
 
 
 def variants(clip: Clip, model: str | None) -> list[tuple[str, str, Pcm]]:
-    """(file stem, caption, PCM) of the original, ours at each rate, and Opus at once and twice that rate where it goes so low."""
+    """(file stem, caption, PCM) of the original, ours at each rate, and Opus at once and twice that
+    rate where it goes so low.
+    """
     codecs = all_codecs(model)
     made = [("original", "original", clip.pcm)]
     wanted = [("streamcodec", rate) for rate in RATES_BPS]
-    wanted += [("opus", rate) for rate in sorted({f * r for r in RATES_BPS for f in (1, 2)}) if rate >= codecs["opus"].least_bps]
+    wanted += [
+        ("opus", rate)
+        for rate in sorted({f * r for r in RATES_BPS for f in (1, 2)})
+        if rate >= codecs["opus"].least_bps
+    ]
     for name, rate in wanted:
         coded = codecs[name].code(clip.pcm, rate)
         kbps = coded.payload_bytes * 8 / len(clip.pcm) * SAMPLE_RATE / 1000
-        made.append((f"{name}-{rate / 1000:g}k", f"{name}, {kbps:.1f} kbit/s", aligned(clip.pcm, coded.pcm)[1]))
+        made.append(
+            (
+                f"{name}-{rate / 1000:g}k",
+                f"{name}, {kbps:.1f} kbit/s",
+                aligned(clip.pcm, coded.pcm)[1],
+            )
+        )
     return made
 
 
@@ -46,17 +59,34 @@ def draw_spectrogram(target: Path, pcm: Pcm) -> None:
 
     figure = plt.figure(figsize=(4, 1.6), dpi=80)
     axis = figure.add_axes((0, 0, 1, 1))
-    axis.specgram(pcm + 1e-7, NFFT=512, Fs=SAMPLE_RATE, noverlap=384, vmin=-120, vmax=-40, cmap="magma")
+    axis.specgram(
+        pcm + 1e-7, NFFT=512, Fs=SAMPLE_RATE, noverlap=384, vmin=-120, vmax=-40, cmap="magma"
+    )
     axis.axis("off")
     figure.savefig(target)
     plt.close(figure)
 
 
 @click.command()
-@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True, help="Folder of clips.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("docs/samples"), show_default=True)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="Folder of clips.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("docs/samples"),
+    show_default=True,
+)
 @click.option("--clips", type=click.IntRange(min=1), default=3, show_default=True)
-@click.option("--licence", default="LibriSpeech, CC-BY-4.0", show_default=True, help="Where the clips come from, for the page.")
+@click.option(
+    "--licence",
+    default="LibriSpeech, CC-BY-4.0",
+    show_default=True,
+    help="Where the clips come from, for the page.",
+)
 @click.option("--model", help="Name of a shipped model, or a folder with one.")
 def samples(data: Path, out: Path, clips: int, licence: str, model: str | None) -> None:
     """Write a static page with players and spectrograms."""
@@ -64,9 +94,13 @@ def samples(data: Path, out: Path, clips: int, licence: str, model: str | None) 
     sections = []
     for number, clip in enumerate(read_clips(data, clips), 1):
         figures = []
-        for stem, caption, pcm in variants(Clip(clip.name, clip.content, clip.pcm[: round(SECONDS * SAMPLE_RATE)]), model):
+        for stem, caption, pcm in variants(
+            Clip(clip.name, clip.content, clip.pcm[: round(SECONDS * SAMPLE_RATE)]), model
+        ):
             name = f"{number}-{stem}"
-            soundfile.write(out / f"{name}.flac", np.clip(pcm, -1, 1), SAMPLE_RATE, subtype="PCM_16")
+            soundfile.write(
+                out / f"{name}.flac", np.clip(pcm, -1, 1), SAMPLE_RATE, subtype="PCM_16"
+            )
             draw_spectrogram(out / f"{name}.png", pcm)
             figures.append(
                 f'<figure><img src="{name}.png" alt="spectrogram: {html.escape(caption)}">'
@@ -78,7 +112,9 @@ def samples(data: Path, out: Path, clips: int, licence: str, model: str | None) 
         f"<title>streamcodec: sound samples</title>\n<style>{STYLE}</style>\n<h1>Sound samples</h1>\n"
         f"<p>Unseen speakers, 16 kHz. {html.escape(licence)}. "
         f"Opus: {html.escape(opus_version())}, wideband, 20 ms, VBR, complexity 10. "
-        f"Rates are those of the payload, measured on each clip.</p>\n" + "\n".join(sections) + "\n</html>\n"
+        f"Rates are those of the payload, measured on each clip.</p>\n"
+        + "\n".join(sections)
+        + "\n</html>\n"
     )
     (out / "index.html").write_text(page)
     click.echo(f"{out / 'index.html'}")

@@ -1,7 +1,8 @@
-"""The `streamcodec` command: a group whose commands are imported when called, so that `serve` needs no PyTorch and `--help` is
-quick.
+"""The `streamcodec` command: a group whose commands are imported when called, so that `serve` needs
+no PyTorch and `--help` is quick.
 
-Settings: flags, then STREAMCODEC_<COMMAND>_<OPTION> in the environment, then the TOML file named by --config (a table a command).
+Settings: flags, then STREAMCODEC_<COMMAND>_<OPTION> in the environment, then the TOML file named by
+--config (a table a command).
 """
 
 from __future__ import annotations
@@ -17,16 +18,29 @@ import click
 import streamcodec
 from streamcodec.errors import StreamcodecError
 
-# name -> where it lives, its extra, one line of help. Not one of these modules is imported to print the list.
+# name -> where it lives, its extra, one line of help. Not one of these modules is imported to print
+# the list.
 COMMANDS = {
-    "serve": ("streamcodec_server.cli:serve", "relay", "Run the relay that carries rooms."),
-    "send": ("streamcodec_client.live_cli:send", "client", "Send a microphone, a file or a tone into a room."),
-    "listen": ("streamcodec_client.live_cli:listen", "client", "Play, or record, what is said in a room."),
-    "talk": ("streamcodec_client.live_cli:talk", "client", "Send and listen at once."),
-    "devices": ("streamcodec_client.device_cli:devices", "client", "List sound devices."),
-    "encode": ("streamcodec_client.file_cli:encode", "client", "Audio file to .sc file."),
-    "decode": ("streamcodec_client.file_cli:decode", "client", ".sc file to audio file."),
-    "info": ("streamcodec_client.file_cli:info", "client", "What a .sc file or a model holds."),
+    "serve": ("streamcodec_server.serve:serve", "relay", "Run the relay that carries rooms."),
+    "send": (
+        "streamcodec_client.commands.live:send",
+        "client",
+        "Send a microphone, a file or a tone into a room.",
+    ),
+    "listen": (
+        "streamcodec_client.commands.live:listen",
+        "client",
+        "Play, or record, what is said in a room.",
+    ),
+    "talk": ("streamcodec_client.commands.live:talk", "client", "Send and listen at once."),
+    "devices": ("streamcodec_client.commands.devices:devices", "client", "List sound devices."),
+    "encode": ("streamcodec_client.commands.files:encode", "client", "Audio file to .sc file."),
+    "decode": ("streamcodec_client.commands.files:decode", "client", ".sc file to audio file."),
+    "info": (
+        "streamcodec_client.commands.files:info",
+        "client",
+        "What a .sc file or a model holds.",
+    ),
     "train": ("streamcodec_training.cli:train", "train", "Train a codec on a folder of audio."),
     "bench": ("streamcodec_bench.cli:bench", "bench", "Measure latency and quality."),
 }
@@ -50,16 +64,23 @@ class LazyGroup(click.Group):
         try:
             command = getattr(importlib.import_module(module_name), attribute)
         except ModuleNotFoundError as error:
-            raise StreamcodecError(f"{cmd_name} needs {error.name}: install it with pip install 'streamcodec[{extra}]'") from error
+            raise StreamcodecError(
+                f"{cmd_name} needs {error.name}: install it with pip install 'streamcodec[{extra}]'"
+            ) from error
         assert isinstance(command, click.Command)
         _name_settings(command, f"STREAMCODEC_{cmd_name}")
         if ctx.default_map and cmd_name in ctx.default_map:
-            ctx.default_map = {**ctx.default_map, cmd_name: _defaults(command, ctx.default_map[cmd_name], cmd_name)}
+            ctx.default_map = {
+                **ctx.default_map,
+                cmd_name: _defaults(command, ctx.default_map[cmd_name], cmd_name),
+            }
         return command
 
 
 def _name_settings(command: click.Command, prefix: str) -> None:
-    """Environment variables are named after flags, also where the function's parameter has another name."""
+    """Environment variables are named after flags, also where the function's parameter has another
+    name.
+    """
     for option in _options(command):
         option.envvar = f"{prefix}_{_flag(option)}".upper()
     if isinstance(command, click.Group):
@@ -68,7 +89,9 @@ def _name_settings(command: click.Command, prefix: str) -> None:
 
 
 def _defaults(command: click.Command, table: dict[str, Any], where: str) -> dict[str, Any]:
-    """A table of settings, named after flags -> click's defaults. Raises click.BadParameter for a setting that nobody reads."""
+    """A table of settings, named after flags -> click's defaults. Raises click.BadParameter for a
+    setting that nobody reads.
+    """
     known: dict[str, Any] = {_flag(option): option for option in _options(command)}
     inner = command.commands if isinstance(command, click.Group) else {}
     made: dict[str, Any] = {}
@@ -79,7 +102,9 @@ def _defaults(command: click.Command, table: dict[str, Any], where: str) -> dict
         elif name in known:
             made[known[name].name] = value
         else:
-            raise click.BadParameter(f"[{where}] has no setting {key!r}: {', '.join(sorted([*known, *inner]))}")
+            raise click.BadParameter(
+                f"[{where}] has no setting {key!r}: {', '.join(sorted([*known, *inner]))}"
+            )
     return made
 
 
@@ -100,13 +125,20 @@ def _read_settings(ctx: click.Context, _: click.Parameter, path: Path | None) ->
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise click.BadParameter(f"{path} is no TOML file: {error}") from error
     if plain := sorted(name for name, table in tables.items() if not isinstance(table, dict)):
-        raise click.BadParameter(f"{path}: {', '.join(plain)} stands outside a table; tables are named after commands")
+        raise click.BadParameter(
+            f"{path}: {', '.join(plain)} stands outside a table; tables are named after commands"
+        )
     if unknown := sorted(set(tables) - set(COMMANDS)):
-        raise click.BadParameter(f"{path}: no command {', '.join(unknown)}; tables are named after commands: {', '.join(COMMANDS)}")
+        raise click.BadParameter(
+            f"{path}: no command {', '.join(unknown)}; tables are named after commands: {', '.join(COMMANDS)}"
+        )
     ctx.default_map = tables
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "STREAMCODEC"})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "STREAMCODEC"},
+)
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -128,7 +160,11 @@ def main(argv: list[str] | None = None) -> int:
         click.echo(f"streamcodec: {error}", err=True)
         return 2
     except click.ClickException as error:
-        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "streamcodec"
+        command = (
+            error.ctx.command_path
+            if isinstance(error, click.UsageError) and error.ctx
+            else "streamcodec"
+        )
         click.echo(f"{command}: {error.format_message()}", err=True)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
@@ -140,6 +176,9 @@ def main(argv: list[str] | None = None) -> int:
         click.echo(f"streamcodec: {error}", err=True)
         return 2
     except ModuleNotFoundError as error:
-        click.echo(f"streamcodec: {error.name} is not installed; the extras of this package are named in its README", err=True)
+        click.echo(
+            f"streamcodec: {error.name} is not installed; the extras of this package are named in its README",
+            err=True,
+        )
         return 2
     return result if isinstance(result, int) else 0

@@ -1,4 +1,6 @@
-"""The one clock of the live path: CLOCK_MONOTONIC, which all processes of a machine share. Tests bring their own."""
+"""The one clock of the live path: CLOCK_MONOTONIC, which all processes of a machine share. Tests
+bring their own.
+"""
 
 from __future__ import annotations
 

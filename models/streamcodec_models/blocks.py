@@ -1,4 +1,6 @@
-"""Causal building blocks. Shapes: B batch, F frames, C channels. `step` takes its past as a value and hands the new one out."""
+"""Causal building blocks. Shapes: B batch, F frames, C channels. `step` takes its past as a value
+and hands the new one out.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,9 @@ FEW_FRAMES = 8
 class CausalBlock(nn.Module):
     """ConvNeXt block whose depthwise convolution looks only at the past.
 
-    Source: Liu et al. 2022 (ConvNeXt), Siuzdak 2023 (Vocos); here channels-last and causal. The depthwise part is a sum of shifted
-    products: for kernels this short it needs no transposition and costs less than a grouped convolution, forward and backward.
+    Source: Liu et al. 2022 (ConvNeXt), Siuzdak 2023 (Vocos); here channels-last and causal. The
+    depthwise part is a sum of shifted products: for kernels this short it needs no transposition
+    and costs less than a grouped convolution, forward and backward.
     """
 
     def __init__(self, dim: int, kernel: int, expansion: int) -> None:
@@ -84,9 +87,9 @@ def analysis_slopes(length: int) -> Tensor:
 
 
 def noise_spectra(noise: Tensor, frame: int, hop: int) -> Tensor:
-    """noise [count * hop] that goes round -> spectra of its frames, real parts beside imaginary ones, of unit variance where the
-    noise has it: [count, 2 * bins]. Frames of noises of their own would weaken each other where they overlap, which swings at
-    their rate.
+    """noise [count * hop] that goes round -> spectra of its frames, real parts beside imaginary
+    ones, of unit variance where the noise has it: [count, 2 * bins]. Frames of noises of their own
+    would weaken each other where they overlap, which swings at their rate.
     """
     frames = torch.cat([noise, noise[: frame - hop]]).unfold(0, frame, hop)
     spectra = torch.fft.rfft(frames) / math.sqrt(frame / 2)
@@ -94,7 +97,9 @@ def noise_spectra(noise: Tensor, frame: int, hop: int) -> Tensor:
 
 
 def overlap_add(frames: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
-    """frames [B, F, hop + overlap], tail [B, overlap] of the frame before -> samples [B, F * hop], new tail."""
+    """frames [B, F, hop + overlap], tail [B, overlap] of the frame before -> samples [B, F * hop],
+    new tail.
+    """
     overlap = tail.shape[-1]
     hop = frames.shape[-1] - overlap
     ends = frames[..., hop:]

@@ -1,9 +1,12 @@
-"""Pitch comb: the decoder's last stage. Each 5 ms of output are drawn towards the sound one pitch period before them.
+"""Pitch comb: the decoder's last stage. Each 5 ms of output are drawn towards the sound one pitch
+period before them.
 
-Frames of 20 ms with few bits leave noise between the harmonics of a voice. What repeats with the pitch is voice and what does not
-is noise, so a weighted mean of two periods keeps the one and weakens the other. The period is found in the decoded sound itself
-and costs no bits; how far to trust it, and with which taps, the network says. Source: the adaptive comb filters of LACE (Buethe
-et al. 2023) and, before them, the pitch post-filters of CELP codecs; looks only at the past, so it adds no delay.
+Frames of 20 ms with few bits leave noise between the harmonics of a voice. What repeats with the
+pitch is voice and what does not is noise, so a weighted mean of two periods keeps the one and
+weakens the other. The period is found in the decoded sound itself and costs no bits; how far to
+trust it, and with which taps, the network says. Source: the adaptive comb filters of LACE (Buethe
+et al. 2023) and, before them, the pitch post-filters of CELP codecs; looks only at the past, so it
+adds no delay.
 
 Shapes: B batch, T samples, N blocks of `block` samples, F frames of the decoder's network.
 """
@@ -37,7 +40,9 @@ class CombState(NamedTuple):
 
 
 class PitchComb(nn.Module):
-    """x = y + share * (taps * y one period ago - y), with share and taps from the decoder's hidden frames."""
+    """x = y + share * (taps * y one period ago - y), with share and taps from the decoder's hidden
+    frames.
+    """
 
     low_pass: Tensor
     fade: Tensor
@@ -51,7 +56,9 @@ class PitchComb(nn.Module):
         # All lengths are whole numbers of low-rate samples.
         self.block = round(BLOCK_S * sample_rate / step) * step
         if hop % self.block:
-            raise ValueError(f"hop must be a multiple of {self.block} samples at {sample_rate} Hz, got {hop}")
+            raise ValueError(
+                f"hop must be a multiple of {self.block} samples at {sample_rate} Hz, got {hop}"
+            )
         self.blocks_per_frame = hop // self.block
         self.window = round(WINDOW_S * sample_rate / step) * step
         self.fine_window = round(FINE_WINDOW_S * sample_rate)
@@ -63,29 +70,45 @@ class PitchComb(nn.Module):
         rise = torch.ones(self.block)
         rise[: self.block // 2] = (torch.arange(self.block // 2) + 0.5) / (self.block // 2)
         self.register_buffer("fade", rise, persistent=False)
-        # Row i * FRACTION_TAPS + j has its one at i + j: the product of two kernels' taps, gathered into their convolution.
+        # Row i * FRACTION_TAPS + j has its one at i + j: the product of two kernels' taps, gathered
+        # into their convolution.
         rows = torch.arange(TAPS * FRACTION_TAPS)
-        convolution = F.one_hot(rows // FRACTION_TAPS + rows % FRACTION_TAPS, TAPS + FRACTION_TAPS - 1).float()
+        convolution = F.one_hot(
+            rows // FRACTION_TAPS + rows % FRACTION_TAPS, TAPS + FRACTION_TAPS - 1
+        ).float()
         self.register_buffer("convolution", convolution, persistent=False)
         self.control = nn.Linear(dim, 3 + TAPS)
         with torch.no_grad():
             # Begins as a plain comb that trusts what resembles itself.
             self.control.weight.mul_(0.1)
-            self.control.bias.copy_(torch.tensor([-5.4, 6.2, 0.0, *(float(i == TAPS // 2) for i in range(TAPS))]))
+            self.control.bias.copy_(
+                torch.tensor([-5.4, 6.2, 0.0, *(float(i == TAPS // 2) for i in range(TAPS))])
+            )
 
     def initial_state(self, batch: int) -> CombState:
         zeros = self.fade.new_zeros
-        return CombState(zeros(batch, self.history), zeros(batch) + float(self.shortest), zeros(batch), zeros(batch, TAPS))
+        return CombState(
+            zeros(batch, self.history),
+            zeros(batch) + float(self.shortest),
+            zeros(batch),
+            zeros(batch, TAPS),
+        )
 
     def step(self, y: Tensor, hidden: Tensor, state: CombState) -> tuple[Tensor, CombState]:
         """y [B, T] and hidden [B, F, dim] with T = F * hop -> x [B, T], new state."""
         buffer = torch.cat([state.history, y], 1)
         period, coarse, fine = self._pitch(buffer.detach())
         bias, trust_coarse, trust_fine, taps = (
-            self.control(hidden).float().repeat_interleave(self.blocks_per_frame, 1).split([1, 1, 1, TAPS], -1)
+            self.control(hidden)
+            .float()
+            .repeat_interleave(self.blocks_per_frame, 1)
+            .split([1, 1, 1, TAPS], -1)
         )
-        share = LARGEST_SHARE * torch.sigmoid(bias[..., 0] + trust_coarse[..., 0] * coarse + trust_fine[..., 0] * fine)
-        # Each block fades from the settings of the block before it into its own; both in one go: small steps cost by their number.
+        share = LARGEST_SHARE * torch.sigmoid(
+            bias[..., 0] + trust_coarse[..., 0] * coarse + trust_fine[..., 0] * fine
+        )
+        # Each block fades from the settings of the block before it into its own; both in one go:
+        # small steps cost by their number.
         periods, shares, all_taps = (
             torch.stack([torch.cat([first[:, None], values[:, :-1]], 1), values])
             for first, values in ((state.period, period), (state.share, share), (state.taps, taps))
@@ -93,13 +116,19 @@ class PitchComb(nn.Module):
         blocks = y.view(len(y), -1, self.block)
         change = shares[..., None] * (self._period_before(buffer, periods, all_taps) - blocks)
         x = blocks + torch.lerp(change[0], change[1], self.fade)
-        return x.flatten(1), CombState(buffer[:, -self.history :], period[:, -1], share[:, -1], taps[:, -1])
+        return x.flatten(1), CombState(
+            buffer[:, -self.history :], period[:, -1], share[:, -1], taps[:, -1]
+        )
 
     def _period_before(self, buffer: Tensor, period: Tensor, taps: Tensor) -> Tensor:
-        """buffer [B, H + T], period [2, B, N], taps [2, B, N, TAPS] -> what was heard one period before, [2, B, N, block]."""
+        """buffer [B, H + T], period [2, B, N], taps [2, B, N, TAPS] -> what was heard one period
+        before, [2, B, N, block].
+        """
         whole = period.round()
         reach = TAPS // 2 + FRACTION_TAPS // 2
-        kernel = (taps[..., None] * _between_samples(whole - period)[..., None, :]).flatten(-2) @ self.convolution
+        kernel = (taps[..., None] * _between_samples(whole - period)[..., None, :]).flatten(
+            -2
+        ) @ self.convolution
         around = torch.arange(self.block + 2 * reach, device=buffer.device) - reach
         start = self.history + self.block * torch.arange(period.shape[-1], device=buffer.device)
         index = (start - whole.long())[..., None] + around
@@ -113,8 +142,8 @@ class PitchComb(nn.Module):
 
     @torch.no_grad()
     def _pitch(self, buffer: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """buffer [B, H + T] -> period in samples and fractions of one [B, N], and how much each block resembles what was one period
-        before it, -1..1, below 1.5 kHz and in full.
+        """buffer [B, H + T] -> period in samples and fractions of one [B, N], and how much each
+        block resembles what was one period before it, -1..1, below 1.5 kHz and in full.
         """
         step = self.decimation
         shortest, longest, window = self.shortest // step, self.longest // step, self.window // step
@@ -130,21 +159,32 @@ class PitchComb(nn.Module):
         end = self.history + self.block * (1 + torch.arange(rough.shape[1], device=buffer.device))
         span = torch.arange(self.fine_window, device=buffer.device) - self.fine_window
         now = buffer[:, (end[:, None] + span).flatten()].view(len(buffer), -1, self.fine_window)
-        around = torch.arange(self.fine_window + 2 * step, device=buffer.device) - self.fine_window - step
+        around = (
+            torch.arange(self.fine_window + 2 * step, device=buffer.device)
+            - self.fine_window
+            - step
+        )
         index = (end - rough)[..., None] + around
         past = buffer.gather(1, index.flatten(1)).view(index.shape)
         alike = _resemblance(torch.cat([past, now], -1), self.fine_window)[..., : 2 * step + 1]
         fine, best = alike[..., 1:-1].max(-1)
         # A parabola through the best and its neighbours has its top between samples.
-        left, right = alike.gather(-1, best[..., None])[..., 0], alike.gather(-1, best[..., None] + 2)[..., 0]
+        left, right = (
+            alike.gather(-1, best[..., None])[..., 0],
+            alike.gather(-1, best[..., None] + 2)[..., 0],
+        )
         top = 0.5 * (left - right) / (left - 2 * fine + right).clamp(max=-1e-6)
         period = rough + step - 1 - best - top.clamp(-0.5, 0.5)
         return period.clamp(self.shortest, self.longest), coarse, fine
 
 
 def _between_samples(offset: Tensor) -> Tensor:
-    """offset [...] in -0.5..0.5 samples -> weights [..., FRACTION_TAPS] of the samples around: cubic convolution (Keys 1981)."""
-    distance = (offset[..., None] - torch.arange(FRACTION_TAPS, device=offset.device) + FRACTION_TAPS // 2).abs()
+    """offset [...] in -0.5..0.5 samples -> weights [..., FRACTION_TAPS] of the samples around:
+    cubic convolution (Keys 1981).
+    """
+    distance = (
+        offset[..., None] - torch.arange(FRACTION_TAPS, device=offset.device) + FRACTION_TAPS // 2
+    ).abs()
     near = (1.5 * distance - 2.5) * distance**2 + 1
     far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
     weights: Tensor = torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))
@@ -152,8 +192,8 @@ def _between_samples(offset: Tensor) -> Tensor:
 
 
 def _resemblance(frames: Tensor, window: int) -> Tensor:
-    """Normalised correlation of the last `window` samples of frames [..., K + W] with those that begin 0..K samples into them,
-    [..., K + 1].
+    """Normalised correlation of the last `window` samples of frames [..., K + W] with those that
+    begin 0..K samples into them, [..., K + 1].
     """
     length = frames.shape[-1]
     now = frames[..., length - window :]
@@ -164,7 +204,9 @@ def _resemblance(frames: Tensor, window: int) -> Tensor:
     else:
         # By FFT: in training all windows at once would be 70 times the sound.
         size = 1 << (length - 1).bit_length()
-        dot = torch.fft.irfft(torch.fft.rfft(frames, n=size) * torch.fft.rfft(now, n=size).conj(), n=size)
+        dot = torch.fft.irfft(
+            torch.fft.rfft(frames, n=size) * torch.fft.rfft(now, n=size).conj(), n=size
+        )
         dot = dot[..., : length - window + 1]
         total = F.pad(frames.square().cumsum(-1), (1, 0))
         energy = (total[..., window:] - total[..., : length - window + 1]).clamp_min(0) + SILENCE

@@ -31,9 +31,13 @@ class VaeConfig:
 
     def __post_init__(self) -> None:
         if not 0 < self.overlap <= self.hop <= self.analysis_window:
-            raise ValueError(f"need 0 < overlap <= hop <= analysis_window, got {self.overlap}, {self.hop}, {self.analysis_window}")
+            raise ValueError(
+                f"need 0 < overlap <= hop <= analysis_window, got {self.overlap}, {self.hop}, {self.analysis_window}"
+            )
         if self.latent_dim > self.packet + self.overlap:
-            raise ValueError(f"latent_dim must be at most packet + overlap = {self.packet + self.overlap}, got {self.latent_dim}")
+            raise ValueError(
+                f"latent_dim must be at most packet + overlap = {self.packet + self.overlap}, got {self.latent_dim}"
+            )
         if min(self.quality_knots, self.quality_levels) < 2:
             raise ValueError("quality_knots and quality_levels must be at least 2")
 
@@ -57,11 +61,15 @@ class VaeConfig:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> VaeConfig:
-        """Raises ValueError where a key is unknown, so that an old program never half-reads a new model."""
+        """Raises ValueError where a key is unknown, so that an old program never half-reads a new
+        model.
+        """
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(set(fields) - known):
             raise ValueError(f"unknown model configuration keys: {', '.join(unknown)}")
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()
+        }
         return cls(**values)
 
     @classmethod

@@ -1,7 +1,8 @@
 """The rate-distortion VAE: causal encoder, decoder, and the prior that prices its latents.
 
-Shapes: B batch, T samples, P packets, F frames (P * frames_per_packet), D latent. `forward` is `encode` and `decode` from the
-initial state: training, offline and streaming use run the same code. How this realises the beta-VAE's formulas: docs/model.md.
+Shapes: B batch, T samples, P packets, F frames (P * frames_per_packet), D latent. `forward` is
+`encode` and `decode` from the initial state: training, offline and streaming use run the same code.
+How this realises the beta-VAE's formulas: docs/model.md.
 """
 
 from __future__ import annotations
@@ -11,13 +12,23 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .blocks import BlockStack, CausalBlock, analysis_slopes, noise_spectra, overlap_add, sine_slopes
+from streamcodec.tables import GAIN_COUNT, GAIN_MIN, GAIN_STEPS_PER_OCTAVE
+
+from .blocks import (
+    BlockStack,
+    CausalBlock,
+    analysis_slopes,
+    noise_spectra,
+    overlap_add,
+    sine_slopes,
+)
 from .comb import CombState, PitchComb
 from .config import VaeConfig
-from .entropy import GAIN_COUNT, GAIN_MIN, GAIN_STEPS_PER_OCTAVE, Prior, interpolate
+from .entropy import Prior, interpolate
 from .noise_envelope import NoiseEnvelope, NoiseEnvelopeState
 
-HELD_GAIN_DECAY = 2  # steps a missing packet: 3 dB, so that concealment has faded by 30 dB after 200 ms
+# steps a missing packet: 3 dB, so that concealment has faded by 30 dB after 200 ms
+HELD_GAIN_DECAY = 2
 LOG_MAGNITUDE_LIMIT = 5.0
 
 
@@ -31,7 +42,9 @@ class EncoderState(NamedTuple):
 
 
 class SynthesisTails(NamedTuple):
-    """The second slopes of the last frames, [B, overlap] samples each, which the next ones overlap."""
+    """The second slopes of the last frames, [B, overlap] samples each, which the next ones
+    overlap.
+    """
 
     voice: Tensor
     noise: Tensor
@@ -53,8 +66,9 @@ class DecoderState(NamedTuple):
 class VoiceVae(nn.Module):
     """PCM [B, T] -> latents [B, P, D] and gains [B, P] -> PCM delayed by `overlap` samples.
 
-    A linear lapped transform (`skip_in`, `skip_out`) carries the waveform from the first step of training on; the networks
-    beside it learn what it cannot do. Gain and shape are split: latents see every packet at unit power.
+    A linear lapped transform (`skip_in`, `skip_out`) carries the waveform from the first step of
+    training on; the networks beside it learn what it cannot do. Gain and shape are split: latents
+    see every packet at unit power.
     """
 
     analysis_slopes: Tensor
@@ -71,11 +85,17 @@ class VoiceVae(nn.Module):
             return BlockStack(CausalBlock(dim, c.kernel, c.expansion) for _ in range(count))
 
         analysis_bins = c.analysis_window // 2 + 1
-        self.register_buffer("analysis_slopes", analysis_slopes(c.analysis_window), persistent=False)
+        self.register_buffer(
+            "analysis_slopes", analysis_slopes(c.analysis_window), persistent=False
+        )
         self.register_buffer("frame_slopes", sine_slopes(c.frame, c.overlap), persistent=False)
-        self.register_buffer("packet_slopes", sine_slopes(c.packet + c.overlap, c.overlap), persistent=False)
+        self.register_buffer(
+            "packet_slopes", sine_slopes(c.packet + c.overlap, c.overlap), persistent=False
+        )
         # Ships with the weights: two decoders of one stream must play the same noise.
-        self.register_buffer("noise", noise_spectra(torch.randn(c.noise_frames * c.hop), c.frame, c.hop))
+        self.register_buffer(
+            "noise", noise_spectra(torch.randn(c.noise_frames * c.hop), c.frame, c.hop)
+        )
 
         self.encoder_in = nn.Linear(3 * analysis_bins, enc)
         self.encoder_frames = stack(c.encoder_blocks[0], enc)
@@ -97,18 +117,21 @@ class VoiceVae(nn.Module):
 
         self.skip_in = nn.Linear(c.packet + c.overlap, latent, bias=False)
         self.skip_out = nn.Linear(latent, c.packet + c.overlap, bias=False)
-        self.log_precision = nn.Parameter(torch.linspace(-1.6, 0.8, c.quality_knots)[:, None].repeat(1, latent))
+        self.log_precision = nn.Parameter(
+            torch.linspace(-1.6, 0.8, c.quality_knots)[:, None].repeat(1, latent)
+        )
         self.prior = Prior(config)
         with torch.no_grad():
-            self.head.bias[: c.bins] -= 3.0  # the network starts quiet: the linear path speaks first
+            # the network starts quiet: the linear path speaks first
+            self.head.bias[: c.bins] -= 3.0
             self.head.bias[2 * c.bins :] -= 4.0
             self.to_latent.weight.mul_(0.05)
             self.to_latent.bias.zero_()
 
     @torch.no_grad()
     def start_from_klt(self, basis: Tensor, variance: Tensor) -> None:
-        """Begin as a transform codec. basis [N, packet + overlap] in rows and variance [N], strongest first, of unit-power
-        packets.
+        """Begin as a transform codec. basis [N, packet + overlap] in rows and variance [N],
+        strongest first, of unit-power packets.
         """
         latent = self.config.latent_dim
         self.skip_in.weight.copy_(basis[:latent])
@@ -137,19 +160,31 @@ class VoiceVae(nn.Module):
             comb=self.comb.initial_state(batch),
         )
 
-    def encode(self, x: Tensor, quality: Tensor, state: EncoderState) -> tuple[Tensor, Tensor, EncoderState]:
-        """x [B, P * packet] in -1..1, quality [B, P] in 0..1 -> mean of the posterior [B, P, D], gain index [B, P], new state."""
+    def encode(
+        self, x: Tensor, quality: Tensor, state: EncoderState
+    ) -> tuple[Tensor, Tensor, EncoderState]:
+        """x [B, P * packet] in -1..1, quality [B, P] in 0..1 -> mean of the posterior [B, P, D],
+        gain index [B, P], new state.
+        """
         c = self.config
         past = torch.cat([state.history, x], 1)
-        # Over the whole lapped frame: a packet of silence behind speech still carries the end of that speech.
-        lapped = past[:, c.analysis_window - c.hop - c.overlap :].unfold(1, c.packet + c.overlap, c.packet)
+        # Over the whole lapped frame: a packet of silence behind speech still carries the end of
+        # that speech.
+        lapped = past[:, c.analysis_window - c.hop - c.overlap :].unfold(
+            1, c.packet + c.overlap, c.packet
+        )
         gain_index = self.gain_index(lapped)
         gain = torch.exp2(gain_index / GAIN_STEPS_PER_OCTAVE)[..., None]
         with torch.autocast(x.device.type, enabled=False):
-            frames = past.unfold(1, c.analysis_window, c.hop) / gain.repeat_interleave(c.frames_per_packet, 1)
-            real, imag = torch.view_as_real(torch.fft.rfft(frames * self.analysis_slopes)).unbind(-1)
+            frames = past.unfold(1, c.analysis_window, c.hop) / gain.repeat_interleave(
+                c.frames_per_packet, 1
+            )
+            real, imag = torch.view_as_real(torch.fft.rfft(frames * self.analysis_slopes)).unbind(
+                -1
+            )
             energy = real.square() + imag.square() + 1e-6
-            shrink = energy.pow(-0.35)  # power-compressed: the ear's loudness is nearer to |X|^0.3 than to |X|
+            # power-compressed: the ear's loudness is nearer to |X|^0.3 than to |X|
+            shrink = energy.pow(-0.35)
             features = torch.cat([real * shrink, imag * shrink, torch.log(energy) * 0.15], -1)
             linear = self.skip_in(lapped / gain)
         h, frame_blocks = self.encoder_frames.step(self.encoder_in(features), state.frame_blocks)
@@ -159,34 +194,51 @@ class VoiceVae(nn.Module):
         h, packet_blocks = self.encoder_packets.step(h, state.packet_blocks)
         z = self.to_latent(self.encoder_norm(h)).float() + linear
         mean = z * torch.exp(interpolate(self.log_precision, quality))
-        return mean, gain_index, EncoderState(past[:, x.shape[1] :], gain_index[:, -1], frame_blocks, packet_blocks)
+        return (
+            mean,
+            gain_index,
+            EncoderState(past[:, x.shape[1] :], gain_index[:, -1], frame_blocks, packet_blocks),
+        )
 
     def gain_index(self, lapped: Tensor) -> Tensor:
-        """Packets with the overlap before them [B, P, packet + overlap] -> steps of their power [B, P]."""
-        steps = torch.round(GAIN_STEPS_PER_OCTAVE / 2 * torch.log2(lapped.square().mean(-1) + 1e-12))
+        """Packets with the overlap before them [B, P, packet + overlap] -> steps of their power [B,
+        P].
+        """
+        steps = torch.round(
+            GAIN_STEPS_PER_OCTAVE / 2 * torch.log2(lapped.square().mean(-1) + 1e-12)
+        )
         return steps.clamp(GAIN_MIN, GAIN_MIN + GAIN_COUNT - 1)
 
     def decode(
         self, y: Tensor, gain_index: Tensor, quality: Tensor, lost: Tensor, state: DecoderState
     ) -> tuple[Tensor, DecoderState]:
-        """y [B, P, D], gain_index, quality, lost (bool) [B, P] -> x [B, P * packet], new state. Where lost, y and gain are not
-        read.
+        """y [B, P, D], gain_index, quality, lost (bool) [B, P] -> x [B, P * packet], new state.
+        Where lost, y and gain are not read.
         """
-        hidden, z, gain_index, packet_blocks, frame_blocks = self._hidden(y, gain_index, quality, lost, state)
-        voice, noise, tails = self._synthesise(hidden, z, gain_index, state.noise_position, state.tails)
+        hidden, z, gain_index, packet_blocks, frame_blocks = self._hidden(
+            y, gain_index, quality, lost, state
+        )
+        voice, noise, tails = self._synthesise(
+            hidden, z, gain_index, state.noise_position, state.tails
+        )
         with torch.autocast(y.device.type, enabled=False):
             x, noise_envelope, comb = self._join(voice, noise, hidden.float(), state)
         position = (state.noise_position + hidden.shape[1]) % self.config.noise_frames
-        after = DecoderState(gain_index[:, -1], position, tails, packet_blocks, frame_blocks, noise_envelope, comb)
+        after = DecoderState(
+            gain_index[:, -1], position, tails, packet_blocks, frame_blocks, noise_envelope, comb
+        )
         return x, after
 
-    def forward(self, x: Tensor, quality: Tensor, lost: Tensor, hard_share: Tensor, draws: int = 1) -> tuple[Tensor, Tensor]:
-        """Training pass. x [B, P * packet], quality [B], lost [B, P], hard_share scalar in 0..1 -> reconstructions
-        [draws, B, P * packet], bits [B, P].
+    def forward(
+        self, x: Tensor, quality: Tensor, lost: Tensor, hard_share: Tensor, draws: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        """Training pass. x [B, P * packet], quality [B], lost [B, P], hard_share scalar in 0..1 ->
+        reconstructions [draws, B, P * packet], bits [B, P].
 
-        `hard_share` of the items hear latents that are rounded, as at inference, with the gradient passed straight through; the
-        others hear samples of the posterior. The rate is always that of a sample (Minnen & Singh 2020). Reconstructions differ in
-        their noise alone: the distortion needs two to be fair to it.
+        `hard_share` of the items hear latents that are rounded, as at inference, with the gradient
+        passed straight through; the others hear samples of the posterior. The rate is always that
+        of a sample (Minnen & Singh 2020). Reconstructions differ in their noise alone: the
+        distortion needs two to be fair to it.
         """
         batch = len(x)
         quality = quality[:, None].expand_as(lost)
@@ -200,15 +252,21 @@ class VoiceVae(nn.Module):
         y = torch.where(hard, rounded, sampled)
         hidden, z, held_gain, _, _ = self._hidden(y, gain_index, quality, lost, state)
         start = torch.randint(self.config.noise_frames, (draws, batch), device=x.device)
-        parts = [self._synthesise(hidden, z, held_gain, position, state.tails) for position in start]
+        parts = [
+            self._synthesise(hidden, z, held_gain, position, state.tails) for position in start
+        ]
         with torch.autocast(x.device.type, enabled=False):
-            outputs = [self._join(voice, noise, hidden.float(), state)[0] for voice, noise, _ in parts]
+            outputs = [
+                self._join(voice, noise, hidden.float(), state)[0] for voice, noise, _ in parts
+            ]
             bits = self.prior.bits(sampled, gain_index, quality, chosen)
         return torch.stack(outputs), bits
 
-    def hidden(self, y: Tensor, gain_index: Tensor, quality: Tensor, lost: Tensor, state: DecoderState) -> tuple[Tensor, Tensor]:
-        """What the head sees of a stream, as `decode` makes it: hidden frames [B, F, decoder_dim], and the gain of each packet
-        [B, P].
+    def hidden(
+        self, y: Tensor, gain_index: Tensor, quality: Tensor, lost: Tensor, state: DecoderState
+    ) -> tuple[Tensor, Tensor]:
+        """What the head sees of a stream, as `decode` makes it: hidden frames [B, F, decoder_dim],
+        and the gain of each packet [B, P].
         """
         frames, _, held, _, _ = self._hidden(y, gain_index, quality, lost, state)
         return frames, held
@@ -216,11 +274,15 @@ class VoiceVae(nn.Module):
     def _hidden(
         self, y: Tensor, gain_index: Tensor, quality: Tensor, lost: Tensor, state: DecoderState
     ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """-> hidden frames [B, F, decoder_dim]; dequantised latents [B, P, D]; held gain [B, P]; new block states."""
+        """-> hidden frames [B, F, decoder_dim]; dequantised latents [B, P, D]; held gain [B, P];
+        new block states.
+        """
         c = self.config
         gain_index, before = _hold_gain(gain_index, lost, state.gain_index)
         z = y * torch.exp(-interpolate(self.log_precision, quality)) * ~lost[..., None]
-        condition = torch.cat([_condition(quality, gain_index, before), lost[..., None].to(z.dtype)], -1)
+        condition = torch.cat(
+            [_condition(quality, gain_index, before), lost[..., None].to(z.dtype)], -1
+        )
         h = self.from_latent(z) + self.decoder_condition(condition)
         h, packet_blocks = self.decoder_packets.step(h, state.packet_blocks)
         h = self.decoder_up(h).reshape(len(y), -1, c.decoder_dim)
@@ -228,10 +290,15 @@ class VoiceVae(nn.Module):
         return self.decoder_norm(h), z.float(), gain_index, packet_blocks, frame_blocks
 
     def _synthesise(
-        self, hidden: Tensor, z: Tensor, gain_index: Tensor, noise_position: Tensor, tails: SynthesisTails
+        self,
+        hidden: Tensor,
+        z: Tensor,
+        gain_index: Tensor,
+        noise_position: Tensor,
+        tails: SynthesisTails,
     ) -> tuple[Tensor, Tensor, SynthesisTails]:
-        """Hidden frames and latents -> voice and noise [B, P * packet] each, where the noise begins at `noise_position` [B], and
-        new tails.
+        """Hidden frames and latents -> voice and noise [B, P * packet] each, where the noise begins
+        at `noise_position` [B], and new tails.
         """
         c = self.config
         gain = torch.exp2(gain_index / GAIN_STEPS_PER_OCTAVE)[..., None]
@@ -240,23 +307,29 @@ class VoiceVae(nn.Module):
             frames = frames * (self.frame_slopes * gain.repeat_interleave(c.frames_per_packet, 1))
             voice, voice_tail = overlap_add(frames[0], tails.voice)
             noise, noise_tail = overlap_add(frames[1], tails.noise)
-            linear, linear_tail = overlap_add(self.skip_out(z) * self.packet_slopes * gain, tails.linear)
+            linear, linear_tail = overlap_add(
+                self.skip_out(z) * self.packet_slopes * gain, tails.linear
+            )
         return voice + linear, noise, SynthesisTails(voice_tail, noise_tail, linear_tail)
 
     def synthesis_frames(self, hidden: Tensor, noise_position: Tensor) -> Tensor:
-        """Hidden frames [B, F, decoder_dim] -> those of the voice and those of the noise [2, B, F, frame], at unit gain, before
-        their slopes.
+        """Hidden frames [B, F, decoder_dim] -> those of the voice and those of the noise [2, B, F,
+        frame], at unit gain, before their slopes.
         """
         c = self.config
         head = self.head(hidden).float()
-        rows = (noise_position[:, None] + torch.arange(head.shape[1], device=head.device)) % c.noise_frames
+        rows = (
+            noise_position[:, None] + torch.arange(head.shape[1], device=head.device)
+        ) % c.noise_frames
         with torch.autocast(head.device.type, enabled=False):
             magnitude = torch.exp(head[..., : c.bins].clamp(max=LOG_MAGNITUDE_LIMIT))
             phase = head[..., c.bins : 2 * c.bins]
             breath = torch.exp(head[..., 2 * c.bins :].clamp(max=LOG_MAGNITUDE_LIMIT))
             voice = torch.complex(magnitude * torch.cos(phase), magnitude * torch.sin(phase))
             real, imag = self.noise[rows].chunk(2, -1)
-            frames: Tensor = torch.fft.irfft(torch.stack([voice, torch.complex(real * breath, imag * breath)]), n=c.frame)
+            frames: Tensor = torch.fft.irfft(
+                torch.stack([voice, torch.complex(real * breath, imag * breath)]), n=c.frame
+            )
         return frames
 
     def _join(
@@ -275,9 +348,13 @@ def _condition(quality: Tensor, gain_index: Tensor, gain_before: Tensor) -> Tens
 
 
 def _hold_gain(gain_index: Tensor, lost: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
-    """Gain of each packet [B, P] with missing ones fading from the last that came, and that of the packet before each."""
+    """Gain of each packet [B, P] with missing ones fading from the last that came, and that of the
+    packet before each.
+    """
     packets = torch.arange(lost.shape[1], device=lost.device)
     last = torch.cummax(torch.where(lost, -1, packets), 1).values
     source = torch.where(last < 0, before[:, None], gain_index.gather(1, last.clamp_min(0)))
-    held = torch.where(lost, (source - HELD_GAIN_DECAY * (packets - last)).clamp_min(GAIN_MIN), gain_index)
+    held = torch.where(
+        lost, (source - HELD_GAIN_DECAY * (packets - last)).clamp_min(GAIN_MIN), gain_index
+    )
     return held, torch.cat([before[:, None], held[:, :-1]], 1)

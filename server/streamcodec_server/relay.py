@@ -1,5 +1,5 @@
-"""The relay's shell around Rooms: websockets, one writer task a connection, health, and an orderly end. It never decodes
-anything.
+"""The relay's shell around Rooms: websockets, one writer task a connection, health, and an orderly
+end. It never decodes anything.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
+from streamcodec.config import MAX_PAYLOAD_BYTES
 from streamcodec.errors import ConfigError, MalformedMessage, MalformedPacket, UnsupportedVersion
-from streamcodec.packet import HEADER_BYTES, MAX_PAYLOAD_BYTES, check
-from streamcodec.session import (
+from streamcodec.wire.packet import HEADER_BYTES, check
+from streamcodec.wire.session import (
     MAX_MESSAGE_BYTES,
     MAX_NAME_CHARACTERS,
     SUBPROTOCOL,
@@ -35,7 +36,8 @@ from streamcodec.session import (
 
 from .rooms import MAX_CONTROL_BACKLOG, Member, Refused, RoomLimits, Rooms
 
-SEND_BUFFER_BYTES = 8_192  # the kernel would otherwise take minutes of audio for a listener that reads nothing
+# the kernel would otherwise take minutes of audio for a listener that reads nothing
+SEND_BUFFER_BYTES = 8_192
 WRITE_LIMIT_BYTES = 512  # and asyncio seconds: 32 KiB, its default, is 30 s of audio at 8 kbit/s
 HELLO_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 2.0
@@ -60,16 +62,24 @@ class RelayConfig:
             raise ConfigError(f"max queue must be 20 to 10000 ms, got {self.limits.max_queue_ms:g}")
         if not 1 <= self.limits.max_talkers <= MAX_CONTROL_BACKLOG // 2:
             # A joiner is told of each of them before it has read anything.
-            raise ConfigError(f"max talkers must be 1 to {MAX_CONTROL_BACKLOG // 2}, got {self.limits.max_talkers}")
+            raise ConfigError(
+                f"max talkers must be 1 to {MAX_CONTROL_BACKLOG // 2}, got {self.limits.max_talkers}"
+            )
         if self.limits.rooms is not None and not self.limits.rooms:
-            raise ConfigError("the list of rooms is empty: name one, or leave the list out and whoever comes first makes a room")
+            raise ConfigError(
+                "the list of rooms is empty: name one, or leave the list out and whoever comes first makes a room"
+            )
         for room in self.limits.rooms or ():
             if len(room) > MAX_NAME_CHARACTERS or not room.isprintable():
-                raise ConfigError(f"rooms have names of at most {MAX_NAME_CHARACTERS} printable characters, got {room!r}")
+                raise ConfigError(
+                    f"rooms have names of at most {MAX_NAME_CHARACTERS} printable characters, got {room!r}"
+                )
 
 
 class Relay:
-    """Carries rooms. `async with Relay(config).running() as server` accepts connections until the block ends."""
+    """Carries rooms. `async with Relay(config).running() as server` accepts connections until the
+    block ends.
+    """
 
     def __init__(self, config: RelayConfig) -> None:
         self.config = config
@@ -80,7 +90,9 @@ class Relay:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Server]:
-        """Raises ConfigError where the address cannot be had. At the end everybody is told to come back: 1012."""
+        """Raises ConfigError where the address cannot be had. At the end everybody is told to come
+        back: 1012.
+        """
         try:
             server = await serve(
                 self._serve_connection,
@@ -88,7 +100,8 @@ class Relay:
                 self.config.port,
                 subprotocols=[Subprotocol(SUBPROTOCOL)],
                 process_request=self._answer_http,
-                compression=None,  # payloads are incompressible, and each connection would cost 50 KiB more
+                # payloads are incompressible, and each connection would cost 50 KiB more
+                compression=None,
                 max_size=max(MAX_MESSAGE_BYTES, HEADER_BYTES + MAX_PAYLOAD_BYTES),
                 write_limit=WRITE_LIMIT_BYTES,
                 close_timeout=CLOSE_TIMEOUT_S,
@@ -96,15 +109,26 @@ class Relay:
                 ping_timeout=20,
             )
         except OSError as error:
-            # asyncio wraps the system's word in one of its own; the errors of name resolution have negative numbers.
-            why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-            raise ConfigError(f"cannot listen on {self.config.host}:{self.config.port}: {why.lower()}") from error
+            # asyncio wraps the system's word in one of its own; the errors of name resolution have
+            # negative numbers.
+            why = (
+                os.strerror(error.errno)
+                if error.errno and error.errno > 0
+                else error.strerror or str(error)
+            )
+            raise ConfigError(
+                f"cannot listen on {self.config.host}:{self.config.port}: {why.lower()}"
+            ) from error
         except UnicodeError as error:  # asyncio encodes a name before it asks for its address
-            raise ConfigError(f"cannot listen on {self.config.host}:{self.config.port}: that is no host name") from error
+            raise ConfigError(
+                f"cannot listen on {self.config.host}:{self.config.port}: that is no host name"
+            ) from error
         try:
             yield server
         finally:
-            server.close(code=CloseCode.SERVICE_RESTART, reason="the relay is going down; come back soon")
+            server.close(
+                code=CloseCode.SERVICE_RESTART, reason="the relay is going down; come back soon"
+            )
             cut = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._cut_connections)
             await server.wait_closed()
             cut.cancel()
@@ -114,14 +138,17 @@ class Relay:
             connection.transport.abort()
 
     def _answer_http(self, connection: ServerConnection, request: Request) -> Response | None:
-        """/healthz and /readyz for those who watch over the relay; everything else is meant to be a websocket."""
+        """/healthz and /readyz for those who watch over the relay; everything else is meant to be a
+        websocket.
+        """
         path = request.path.partition("?")[0]
         if path in ("/healthz", "/readyz"):
             return connection.respond(http.HTTPStatus.OK, json.dumps(self.health()) + "\n")
         offered = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
         if SUBPROTOCOL not in (name.strip() for name in offered):
             return connection.respond(
-                http.HTTPStatus.UPGRADE_REQUIRED, f"this relay speaks the websocket subprotocol {SUBPROTOCOL}\n"
+                http.HTTPStatus.UPGRADE_REQUIRED,
+                f"this relay speaks the websocket subprotocol {SUBPROTOCOL}\n",
             )
         return None
 
@@ -170,7 +197,9 @@ class Relay:
             async with asyncio.timeout(HELLO_TIMEOUT_S):
                 first = await connection.recv()
         except TimeoutError:
-            raise Refused(CloseCode.POLICY_VIOLATION, f"no hello within {HELLO_TIMEOUT_S:g} s") from None
+            raise Refused(
+                CloseCode.POLICY_VIOLATION, f"no hello within {HELLO_TIMEOUT_S:g} s"
+            ) from None
         if not isinstance(first, str):
             raise Refused(CloseCode.MALFORMED, "the first message must be a hello, not media")
         try:
@@ -205,7 +234,9 @@ class Relay:
         self._wake(woken)
 
     async def _write(self, member: Member, connection: ServerConnection) -> None:
-        """Alone with one connection: a listener that reads nothing holds up this task and no other."""
+        """Alone with one connection: a listener that reads nothing holds up this task and
+        no other.
+        """
         waker = self._wakers[member]
         with contextlib.suppress(ConnectionClosed):
             while True:
@@ -226,7 +257,9 @@ class Relay:
 
 
 async def _send_away(connection: ServerConnection) -> None:
-    """The close frame of one that reads nothing waits behind the rest; `close` would wait with it for as long."""
+    """The close frame of one that reads nothing waits behind the rest; `close` would wait with it
+    for as long.
+    """
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await connection.close(CloseCode.TOO_SLOW, "this listener reads too slowly")

@@ -1,4 +1,6 @@
-"""Who is in which room, and what each listener still has to be sent. Sans-I/O: time is an argument, deliveries lie in mailboxes."""
+"""Who is in which room, and what each listener still has to be sent. Sans-I/O: time is an argument,
+deliveries lie in mailboxes.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,9 @@ from collections import deque
 from collections.abc import Iterable
 
 from streamcodec.errors import MalformedMessage, StreamcodecError
-from streamcodec.packet import restamp
-from streamcodec.redundancy import MAX_COPIES, limited
-from streamcodec.session import (
+from streamcodec.wire.packet import restamp
+from streamcodec.wire.redundancy import MAX_COPIES, limited
+from streamcodec.wire.session import (
     Capture,
     CloseCode,
     CopiesWanted,
@@ -44,8 +46,9 @@ class Refused(StreamcodecError):
 
 @dataclasses.dataclass(frozen=True)
 class RoomLimits:
-    """max_queue_ms: media older than this is dropped, oldest first, before it is sent. too_slow_ms: a listener that has been
-    dropping for so long without a pause is sent away. rooms: the only ones there are; None lets the first to come make a room.
+    """max_queue_ms: media older than this is dropped, oldest first, before it is sent. too_slow_ms:
+    a listener that has been dropping for so long without a pause is sent away. rooms: the only ones
+    there are; None lets the first to come make a room.
     """
 
     max_queue_ms: float = 400.0
@@ -58,7 +61,9 @@ class RoomLimits:
 
 @dataclasses.dataclass
 class Counters:
-    """Of the whole relay since it started. Dropped: media that grew too old in a listener's queue."""
+    """Of the whole relay since it started. Dropped: media that grew too old in a
+    listener's queue.
+    """
 
     packets_in: int = 0
     packets_out: int = 0
@@ -69,10 +74,11 @@ class Counters:
 
 
 class Mailbox:
-    """What one member still has to be sent, in the order it came: control messages, all of them, and media bounded by age, not by
-    bytes.
+    """What one member still has to be sent, in the order it came: control messages, all of them,
+    and media bounded by age, not by bytes.
 
-    TCP's own back-pressure comes minutes too late at these bit rates, so age is measured here, from the moment a packet arrived.
+    TCP's own back-pressure comes minutes too late at these bit rates, so age is measured here, from
+    the moment a packet arrived.
     """
 
     def __init__(self, limits: RoomLimits, counters: Counters) -> None:
@@ -87,7 +93,9 @@ class Mailbox:
         return len(self._control) + len(self._media)
 
     def put_control(self, text: str) -> bool:
-        """False where a member reads so little that even control messages pile up: it must be sent away."""
+        """False where a member reads so little that even control messages pile up: it must be sent
+        away.
+        """
         self._control.append((self._media_arrived, text))
         return len(self._control) <= MAX_CONTROL_BACKLOG
 
@@ -96,16 +104,22 @@ class Mailbox:
         self._expire(now_ms)
         self._media.append((now_ms, datagram))
         self._media_arrived += 1
-        return self._dropping_since is None or now_ms - self._dropping_since < self._limits.too_slow_ms
+        return (
+            self._dropping_since is None or now_ms - self._dropping_since < self._limits.too_slow_ms
+        )
 
     def take(self, now_ms: float) -> str | bytes | None:
-        """Next to be sent: control whose turn it is, or the oldest media that is not too old. None: nothing is waiting."""
+        """Next to be sent: control whose turn it is, or the oldest media that is not too old. None:
+        nothing is waiting.
+        """
         self._expire(now_ms)
-        # A stream's end must not overtake its last words, nor its new info what was made with the old.
+        # A stream's end must not overtake its last words, nor its new info what was made with the
+        # old.
         if self._control and self._control[0][0] <= self._media_arrived - len(self._media):
             return self._control.popleft()[1]
         if not self._media:
-            self._dropping_since = None  # all that there was has been taken; what comes after a pause finds no grudge
+            # all that there was has been taken; what comes after a pause finds no grudge
+            self._dropping_since = None
             return None
         arrived_ms, datagram = self._media.popleft()
         if now_ms - arrived_ms < self._limits.max_queue_ms / 2:
@@ -177,8 +191,9 @@ class Room:
 
 
 class Rooms:
-    """All rooms of a relay. Methods return the members that have something new to be sent. Those to be sent away are in
-    `overflowed`; connections that their own clients have given up for another, in `replaced`.
+    """All rooms of a relay. Methods return the members that have something new to be sent. Those to
+    be sent away are in `overflowed`; connections that their own clients have given up for another,
+    in `replaced`.
     """
 
     def __init__(self, limits: RoomLimits | None = None) -> None:
@@ -198,26 +213,41 @@ class Rooms:
         return self._rooms
 
     def join(self, hello: Hello) -> tuple[Member, list[Member]]:
-        """-> the new member, its welcome in its mailbox, and everybody who has something to be sent. Raises Refused.
+        """-> the new member, its welcome in its mailbox, and everybody who has something to be
+        sent. Raises Refused.
 
-        A talker that names its last session keeps its stream's number, whether or not we have seen that connection break.
+        A talker that names its last session keeps its stream's number, whether or not we have seen
+        that connection break.
         """
         room = self._room_for(hello)
         before = self._earlier_connection(hello)
         talkers = [t for t in room.talkers() if t is not before]
         listeners = room.listening - (before is not None and before.role.listens)
         if hello.role.talks and len(talkers) >= self.limits.max_talkers:
-            raise self._refusal(CloseCode.TRY_AGAIN_LATER, f"room {hello.room} has {len(talkers)} talkers: that is all it takes")
+            raise self._refusal(
+                CloseCode.TRY_AGAIN_LATER,
+                f"room {hello.room} has {len(talkers)} talkers: that is all it takes",
+            )
         if hello.role.listens and listeners >= self.limits.max_listeners:
-            raise self._refusal(CloseCode.TRY_AGAIN_LATER, f"room {hello.room} has {listeners} listeners: that is all it takes")
+            raise self._refusal(
+                CloseCode.TRY_AGAIN_LATER,
+                f"room {hello.room} has {listeners} listeners: that is all it takes",
+            )
         self._joined += 1
         member = Member(hello.role, hello.name, Mailbox(self.limits, self.counters), self._joined)
         member.room, member.copies = room, hello.copies if hello.role.listens else 0
-        streams = [StreamStart(t.stream, t.name, t.info) for t in talkers if t.stream is not None and t.info is not None]
+        streams = [
+            StreamStart(t.stream, t.name, t.info)
+            for t in talkers
+            if t.stream is not None and t.info is not None
+        ]
         told: list[Member] = [member]
         if hello.role.talks:
             resumed = self._departed_stream(hello) if before is None else self._replace(before)
-            member.stream, member.info = self._new_stream() if resumed is None else resumed, hello.stream_info
+            member.stream, member.info = (
+                self._new_stream() if resumed is None else resumed,
+                hello.stream_info,
+            )
             self._streams.add(member.stream)
             self._talking[member.session] = member
             member.resumed = hello.resume if resumed is not None else ""
@@ -231,9 +261,13 @@ class Rooms:
             member.mailbox.put_control(text)
         for talker in talkers:
             if talker.muted and talker.stream is not None:
-                member.mailbox.put_control(serialize_message(Mute(muted=True, stream=talker.stream)))
+                member.mailbox.put_control(
+                    serialize_message(Mute(muted=True, stream=talker.stream))
+                )
         if member.stream is not None and member.info is not None:
-            told += self._tell(room.listeners(but=member), StreamStart(member.stream, member.name, member.info))
+            told += self._tell(
+                room.listeners(but=member), StreamStart(member.stream, member.name, member.info)
+            )
         return member, told + self._tell_wanted(room)
 
     def leave(self, member: Member) -> list[Member]:
@@ -256,13 +290,16 @@ class Rooms:
         return told + self._tell(room.listeners(), StreamEnd(member.stream))
 
     def publish(self, member: Member, datagram: bytes, now_ms: float) -> list[Member]:
-        """A checked media datagram from a talker -> listeners to wake. Raises Refused for a member that only listens, and
-        MalformedPacket for copies that are none.
+        """A checked media datagram from a talker -> listeners to wake. Raises Refused for a member
+        that only listens, and MalformedPacket for copies that are none.
         """
         if member.stream is None or member.room is None:
-            raise self._refusal(CloseCode.POLICY_VIOLATION, "this connection listens: it may not send media")
+            raise self._refusal(
+                CloseCode.POLICY_VIOLATION, "this connection listens: it may not send media"
+            )
         stamped = restamp(datagram, member.stream)
-        forms = [limited(stamped, most) for most in range(MAX_COPIES + 1)]  # by the number of copies that a listener takes
+        # by the number of copies that a listener takes
+        forms = [limited(stamped, most) for most in range(MAX_COPIES + 1)]
         self.counters.packets_in += 1
         self.counters.bytes_in += len(datagram)
         woken = []
@@ -273,33 +310,53 @@ class Rooms:
         return woken
 
     def control(self, member: Member, message: Message, now_ms: float) -> list[Member]:
-        """A control message of a member that has joined -> members to wake. Raises Refused for one that is not its to send, and
-        MalformedMessage where it grows too long with the sender's name in it.
+        """A control message of a member that has joined -> members to wake. Raises Refused for one
+        that is not its to send, and MalformedMessage where it grows too long with the sender's name
+        in it.
         """
         room = member.room
         if room is None:
             return []
         if isinstance(message, Report) and member.role.listens:
-            talkers = [t for t in room.talkers() if t.stream == message.stream and t is not member and _takes_report(t, now_ms)]
-            return self._tell(talkers, Report(message.stream, message.statistics, member.name, member.number))
+            talkers = [
+                t
+                for t in room.talkers()
+                if t.stream == message.stream and t is not member and _takes_report(t, now_ms)
+            ]
+            return self._tell(
+                talkers, Report(message.stream, message.statistics, member.name, member.number)
+            )
         if isinstance(message, Time):
             return self._tell([member], Time(message.sent_ms, now_ms))
         if isinstance(message, Capture) and member.stream is not None:
-            return self._tell(room.listeners(but=member), Capture(message.capture_time, message.relay_ms, member.stream))
+            return self._tell(
+                room.listeners(but=member),
+                Capture(message.capture_time, message.relay_ms, member.stream),
+            )
         if isinstance(message, Mute) and member.stream is not None:
             member.muted = message.muted
             return self._tell(room.listeners(but=member), Mute(message.muted, member.stream))
         if isinstance(message, StreamUpdate) and member.stream is not None:
             member.info = message.info
-            return self._tell(room.listeners(but=member), StreamStart(member.stream, member.name, message.info))
-        raise self._refusal(CloseCode.POLICY_VIOLATION, f"a {member.role} connection may not send {type(message).__name__} now")
+            return self._tell(
+                room.listeners(but=member), StreamStart(member.stream, member.name, message.info)
+            )
+        raise self._refusal(
+            CloseCode.POLICY_VIOLATION,
+            f"a {member.role} connection may not send {type(message).__name__} now",
+        )
 
     def _earlier_connection(self, hello: Hello) -> Member | None:
-        """The member whose stream goes on, where we have not seen its connection break. The welcome of a connection may get lost
-        with it: then the client names the session before once more.
+        """The member whose stream goes on, where we have not seen its connection break. The welcome
+        of a connection may get lost with it: then the client names the session before once more.
         """
         before = self._talking.get(hello.resume) or self._resumed.get(hello.resume)
-        known = before is not None and before.room is not None and before.room.name == hello.room and hello.role.talks
+        known = (
+            before is not None
+            and before.room is not None
+            and before.room.name == hello.room
+            and hello.role.talks
+        )
         return before if known else None
 
     def _replace(self, before: Member) -> int | None:
@@ -330,22 +387,30 @@ class Rooms:
     def _room_for(self, hello: Hello) -> Room:
         if self.limits.rooms is not None and hello.room not in self.limits.rooms:
             raise self._refusal(
-                CloseCode.NO_SUCH_ROOM, f"no room {hello.room}: this relay has {', '.join(sorted(self.limits.rooms))}"
+                CloseCode.NO_SUCH_ROOM,
+                f"no room {hello.room}: this relay has {', '.join(sorted(self.limits.rooms))}",
             )
         if hello.room in self._rooms:
             return self._rooms[hello.room]
         if len(self._rooms) >= self.limits.max_rooms:
-            raise self._refusal(CloseCode.TRY_AGAIN_LATER, f"the relay has {len(self._rooms)} rooms: that is all it takes")
+            raise self._refusal(
+                CloseCode.TRY_AGAIN_LATER,
+                f"the relay has {len(self._rooms)} rooms: that is all it takes",
+            )
         return Room(hello.room)
 
     def _new_stream(self) -> int:
-        """Numbers are not used again soon: a listener may still have packets of the talker that left."""
+        """Numbers are not used again soon: a listener may still have packets of the talker that
+        left.
+        """
         for _ in range(STREAM_NUMBERS):
             self._next_stream = (self._next_stream + 1) % STREAM_NUMBERS
             if self._next_stream not in self._streams:
                 self._streams.add(self._next_stream)
                 return self._next_stream
-        raise self._refusal(CloseCode.TRY_AGAIN_LATER, f"all {STREAM_NUMBERS} stream numbers are taken")
+        raise self._refusal(
+            CloseCode.TRY_AGAIN_LATER, f"all {STREAM_NUMBERS} stream numbers are taken"
+        )
 
     def _tell_wanted(self, room: Room) -> list[Member]:
         """Each talker, where the number of copies that its listeners take has changed."""
@@ -379,7 +444,9 @@ def _takes_report(talker: Member, now_ms: float) -> bool:
 
 
 def _introduce(welcome: Welcome, streams: list[StreamStart]) -> list[str]:
-    """A welcome with as many streams as one message holds, and a stream_start for each that it does not."""
+    """A welcome with as many streams as one message holds, and a stream_start for each that it does
+    not.
+    """
     for count in range(len(streams), 0, -1):
         try:
             text = serialize_message(dataclasses.replace(welcome, streams=tuple(streams[:count])))

@@ -1,4 +1,6 @@
-"""`torchrun -m streamcodec_training ...`: the same command as `streamcodec train`, for several processes."""
+"""`torchrun -m streamcodec_training ...`: the same command as `streamcodec train`, for several
+processes.
+"""
 
 import sys
 

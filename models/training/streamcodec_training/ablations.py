@@ -1,9 +1,11 @@
-"""Which part of the design earns its place: short runs from nothing, equal in steps and batches, one thing changed in each.
+"""Which part of the design earns its place: short runs from nothing, equal in steps and batches,
+one thing changed in each.
 
     python -m streamcodec_training.ablations --data DIR --dev DIR --noise DIR --out RUNS --steps 300 --jobs 2
 
-prints a row a variant: the objective D + beta * R on dev, and PESQ-WB at equal rates, from the prior's estimate of the bits. The
-objective of variants with another loss is still that of the shipped loss, so that all rows compare. Needs the extra `quality`.
+prints a row a variant: the objective D + beta * R on dev, and PESQ-WB at equal rates, from the
+prior's estimate of the bits. The objective of variants with another loss is still that of the
+shipped loss, so that all rows compare. Needs the extra `quality`.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """What differs from the design that ships. `change` is applied to the trainer before its first step."""
+    """What differs from the design that ships. `change` is applied to the trainer before its first
+    step.
+    """
 
     name: str
     build: Callable[[VaeConfig], VoiceVae] = VoiceVae
@@ -50,7 +54,9 @@ class Variant:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """lagrangian: mean over dev and all qualities. pesq: at RATES_BPS, NaN beyond the rates that the variant reaches."""
+    """lagrangian: mean over dev and all qualities. pesq: at RATES_BPS, NaN beyond the rates that
+    the variant reaches.
+    """
 
     name: str
     lagrangian: float
@@ -62,7 +68,8 @@ def without_linear_path(trainer: Trainer) -> None:
     for layer in (trainer.model.skip_in, trainer.model.skip_out):
         torch.nn.init.zeros_(layer.weight)
         layer.weight.requires_grad_(False)
-    torch.nn.init.xavier_uniform_(trainer.model.to_latent.weight)  # it begins near silence beside a linear path
+    # it begins near silence beside a linear path
+    torch.nn.init.xavier_uniform_(trainer.model.to_latent.weight)
 
 
 def without_comb(trainer: Trainer) -> None:
@@ -155,7 +162,9 @@ def run(variant: Variant, base: TrainingConfig, dev: list[np.ndarray]) -> Result
 
 @torch.no_grad()
 def judge(model: VoiceVae, clips: list[np.ndarray], log_betas: Tensor) -> tuple[float, list[float]]:
-    """clips of PCM [T] -> D + beta * R, and PESQ-WB at each of RATES_BPS, interpolated over the logarithm of the rate."""
+    """clips of PCM [T] -> D + beta * R, and PESQ-WB at each of RATES_BPS, interpolated over the
+    logarithm of the rate.
+    """
     from pesq import pesq
 
     c = model.config
@@ -180,7 +189,13 @@ def judge(model: VoiceVae, clips: list[np.ndarray], log_betas: Tensor) -> tuple[
         rates.append(float(np.mean(rate_bps)))
         scores.append(float(np.mean(score)))
     order = np.argsort(rates)
-    at = np.interp(np.log(RATES_BPS), np.log(np.array(rates)[order]), np.array(scores)[order], left=np.nan, right=np.nan)
+    at = np.interp(
+        np.log(RATES_BPS),
+        np.log(np.array(rates)[order]),
+        np.array(scores)[order],
+        left=np.nan,
+        right=np.nan,
+    )
     return float(np.mean(objective)), at.tolist()
 
 
@@ -188,31 +203,57 @@ def judge(model: VoiceVae, clips: list[np.ndarray], log_betas: Tensor) -> tuple[
 @click.option("--data", type=FOLDER, required=True, help="Folder of audio to train on.")
 @click.option("--noise", type=FOLDER, help="Folder of noise to mix in.")
 @click.option("--dev", type=FOLDER, required=True, help="Folder of speech to judge on.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the runs.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder for the runs.",
+)
 @click.option("--steps", default=300, show_default=True)
 @click.option("--batch", default=12, show_default=True)
 @click.option("--clips", default=6, show_default=True, help="Of dev, evenly chosen.")
 @click.option("--jobs", default=1, show_default=True, help="Runs at a time, a thread each.")
 @click.option("--only", default="", metavar="TEXT", help="Variants whose names hold this.")
-def main(data: Path, noise: Path | None, dev: Path, out: Path, steps: int, batch: int, clips: int, jobs: int, only: str) -> None:
+def main(
+    data: Path,
+    noise: Path | None,
+    dev: Path,
+    out: Path,
+    steps: int,
+    batch: int,
+    clips: int,
+    jobs: int,
+    only: str,
+) -> None:
     """Short runs of equal length, one thing changed in each."""
     chosen = [v for v in VARIANTS if only in v.name]
     if not chosen:
-        raise click.BadParameter(f"no variant holds {only!r}: {'; '.join(v.name for v in VARIANTS)}")
+        raise click.BadParameter(
+            f"no variant holds {only!r}: {'; '.join(v.name for v in VARIANTS)}"
+        )
     rate = VaeConfig().sample_rate
     files = audio_files(dev)
-    heard = [read_mono(f, rate)[: CLIP_SECONDS * rate] for f in files[:: max(1, len(files) // clips)][:clips]]
+    heard = [
+        read_mono(f, rate)[: CLIP_SECONDS * rate]
+        for f in files[:: max(1, len(files) // clips)][:clips]
+    ]
     base = TrainingConfig(data=data, out=out, noise=noise, steps=steps, batch=batch, device="cpu")
     (out / "cache").mkdir(parents=True, exist_ok=True)
     click.echo(
         f"{steps} steps of {batch} x {base.segment_s:g} s, seed {base.seed}; {len(heard)} clips of {CLIP_SECONDS} s of {dev}"
     )
-    click.echo("| variant | D + beta R | " + " | ".join(f"PESQ-WB at {r / 1000:g} kbit/s" for r in RATES_BPS) + " | minutes |")
+    click.echo(
+        "| variant | D + beta R | "
+        + " | ".join(f"PESQ-WB at {r / 1000:g} kbit/s" for r in RATES_BPS)
+        + " | minutes |"
+    )
     click.echo("|---|---|" + "---|" * (len(RATES_BPS) + 1))
     with ProcessPoolExecutor(jobs, max_tasks_per_child=1) as pool:
         for done in as_completed(pool.submit(run, variant, base, heard) for variant in chosen):
             r = done.result()
-            click.echo(f"| {r.name} | {r.lagrangian:.3f} | {' | '.join(f'{p:.2f}' for p in r.pesq)} | {r.minutes:.1f} |")
+            click.echo(
+                f"| {r.name} | {r.lagrangian:.3f} | {' | '.join(f'{p:.2f}' for p in r.pesq)} | {r.minutes:.1f} |"
+            )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""The adversarial stage: small discriminators of spectrograms teach the decoder what no fixed distortion says, above all to sound
-like a voice where few bits are left. Encoder and tables stay as they are: not a bit of the stream changes.
+"""The adversarial stage: small discriminators of spectrograms teach the decoder what no fixed
+distortion says, above all to sound like a voice where few bits are left. Encoder and tables stay as
+they are: not a bit of the stream changes.
 
-Source: multi-scale STFT discriminators (Defossez et al. 2022) with hinge loss and feature matching (Kumar et al. 2019); strided
-and narrow, so that all of them cost less than a tenth of the codec on a CPU.
+Source: multi-scale STFT discriminators (Defossez et al. 2022) with hinge loss and feature matching
+(Kumar et al. 2019); strided and narrow, so that all of them cost less than a tenth of the codec on
+a CPU.
 """
 
 from __future__ import annotations
@@ -65,13 +67,16 @@ class Adversary(nn.Module):
 
 def discriminator_loss(real: list[Judged], fake: list[Judged]) -> Tensor:
     """Hinge: real scores above 1, fake ones below -1, cost nothing."""
-    losses = [F.relu(1 - r).mean() + F.relu(1 + f).mean() for (r, _), (f, _) in zip(real, fake, strict=True)]
+    losses = [
+        F.relu(1 - r).mean() + F.relu(1 + f).mean()
+        for (r, _), (f, _) in zip(real, fake, strict=True)
+    ]
     return torch.stack(losses).mean()
 
 
 def decoder_losses(real: list[Judged], fake: list[Judged]) -> tuple[Tensor, Tensor]:
-    """-> what the decoder is to lower: minus its scores, and the distance of its features from those of the original, relative to
-    their size.
+    """-> what the decoder is to lower: minus its scores, and the distance of its features from
+    those of the original, relative to their size.
     """
     adversarial = torch.stack([-f.mean() for f, _ in fake]).mean()
     matching = [
@@ -85,18 +90,24 @@ def decoder_losses(real: list[Judged], fake: list[Judged]) -> tuple[Tensor, Tens
 class AdversarialStage:
     """The discriminators, their optimiser, and what they add to the decoder's loss."""
 
-    def __init__(self, device: torch.device, *, adversarial_weight: float = 0.1, matching_weight: float = 0.5) -> None:
+    def __init__(
+        self, device: torch.device, *, adversarial_weight: float = 0.1, matching_weight: float = 0.5
+    ) -> None:
         self.adversary = Adversary().to(device)
         self._judge: nn.Module = self.adversary
         self._weights = adversarial_weight, matching_weight
-        self.optimizer = torch.optim.AdamW(self.adversary.parameters(), DISCRIMINATOR_RATE, betas=(0.8, 0.99), weight_decay=1e-3)
+        self.optimizer = torch.optim.AdamW(
+            self.adversary.parameters(), DISCRIMINATOR_RATE, betas=(0.8, 0.99), weight_decay=1e-3
+        )
 
     def distribute(self) -> None:
         """One process of several: gradients of the discriminators are shared from here on."""
         self._judge = nn.parallel.DistributedDataParallel(self.adversary, broadcast_buffers=False)
 
     def judge(self, made: Tensor, wanted: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """made and wanted [B, T]: teaches the discriminators to tell them apart -> what the decoder has to pay, figures to log."""
+        """made and wanted [B, T]: teaches the discriminators to tell them apart -> what the decoder
+        has to pay, figures to log.
+        """
         halves = [_halves(judged) for judged in self._judge(torch.cat([wanted, made.detach()]))]
         loss = discriminator_loss([a for a, _ in halves], [b for _, b in halves])
         self.optimizer.zero_grad(set_to_none=True)
@@ -109,7 +120,11 @@ class AdversarialStage:
         self.adversary.requires_grad_(True)
         adversarial, matching = decoder_losses(real, fake)
         cost = self._weights[0] * adversarial + self._weights[1] * matching
-        return cost, {"discriminator": loss.detach(), "adversarial": adversarial.detach(), "matching": matching.detach()}
+        return cost, {
+            "discriminator": loss.detach(),
+            "adversarial": adversarial.detach(),
+            "matching": matching.detach(),
+        }
 
 
 def _halves(judged: Judged) -> tuple[Judged, Judged]:

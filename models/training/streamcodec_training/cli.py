@@ -15,22 +15,43 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.option("--data", type=FOLDER, required=True, help="Folder of audio, searched with its subfolders.")
+@click.option(
+    "--data", type=FOLDER, required=True, help="Folder of audio, searched with its subfolders."
+)
 @click.option("--noise", type=FOLDER, help="Folder of noise to mix in.")
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run; one that exists is resumed."
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder of the run; one that exists is resumed.",
 )
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Train this long, resumptions included.")
-@click.option("--steps", type=click.IntRange(min=1), help="Train this many steps, resumptions included.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Train this long, resumptions included.",
+)
+@click.option(
+    "--steps", type=click.IntRange(min=1), help="Train this many steps, resumptions included."
+)
 @click.option("--batch", default=12, show_default=True, help="Segments a step and process.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--config", type=FILE, help="JSON with the network's shape; without it the shape that ships.")
-@click.option("--warm-start", type=PATH, help="Checkpoint, or folder of a model, whose weights to begin with.")
-@click.option("--sample", type=FILE, help="Recording to decode into TensorBoard at each checkpoint.")
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+)
+@click.option(
+    "--config", type=FILE, help="JSON with the network's shape; without it the shape that ships."
+)
+@click.option(
+    "--warm-start", type=PATH, help="Checkpoint, or folder of a model, whose weights to begin with."
+)
+@click.option(
+    "--sample", type=FILE, help="Recording to decode into TensorBoard at each checkpoint."
+)
 @click.option("--augment/--no-augment", default=True, show_default=True)
 @click.option(
-    "--adversarial", is_flag=True, help="The last stage, after --warm-start: the decoder alone learns, against discriminators."
+    "--adversarial",
+    is_flag=True,
+    help="The last stage, after --warm-start: the decoder alone learns, against discriminators.",
 )
 @click.option("--compile", "compile_model", is_flag=True, help="torch.compile the network.")
 @click.option(
@@ -58,7 +79,8 @@ def train(
 ) -> None:
     """Train a codec on any folder of audio.
 
-    Resumes by itself: give the same --out again. On several devices or processes run it under torchrun:
+    Resumes by itself: give the same --out again. On several devices or processes run it under
+    torchrun:
 
     torchrun --nproc-per-node 4 -m streamcodec_training --data DIR --out RUN --minutes 60
     """

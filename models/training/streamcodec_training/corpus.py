@@ -1,4 +1,6 @@
-"""Any folder of audio as one memory-mapped array of PCM, and batches of augmented segments drawn from it."""
+"""Any folder of audio as one memory-mapped array of PCM, and batches of augmented segments drawn
+from it.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from streamcodec.errors import AudioError
+from streamcodec.units import Pcm
 
 AUDIO_SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
 FULL_SCALE = 32_767
-
-Pcm = NDArray[np.float32]
 
 
 def audio_files(folder: Path) -> list[Path]:
@@ -42,28 +43,44 @@ def read_mono(path: Path, sample_rate: int) -> Pcm:
     return mono
 
 
-def load_corpus(folder: Path, sample_rate: int, cache: Path, progress: bool = True) -> NDArray[np.int16]:
-    """All audio below `folder` end to end, [T] int16, memory-mapped from `cache` so that several processes share one copy.
+def load_corpus(
+    folder: Path, sample_rate: int, cache: Path, progress: bool = True
+) -> NDArray[np.int16]:
+    """All audio below `folder` end to end, [T] int16, memory-mapped from `cache` so that several
+    processes share one copy.
 
-    The cache is keyed by the names, sizes and times of the files: a changed folder is read anew. Files that cannot be read are
-    named and left out, so that one bad recording does not cost a night.
+    The cache is keyed by the names, sizes and times of the files: a changed folder is read anew.
+    Files that cannot be read are named and left out, so that one bad recording does not cost a
+    night.
     """
     files = audio_files(folder)
     stamps = [(str(f.relative_to(folder)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    key = hashlib.sha256(json.dumps([str(folder.resolve()), sample_rate, stamps]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(
+        json.dumps([str(folder.resolve()), sample_rate, stamps]).encode()
+    ).hexdigest()[:16]
     path = cache / f"pcm-{key}.npy"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
 
         def read(file: Path) -> NDArray[np.int16] | AudioError:
             try:
-                return (read_mono(file, sample_rate) * FULL_SCALE).clip(-FULL_SCALE, FULL_SCALE).astype(np.int16)
+                return (
+                    (read_mono(file, sample_rate) * FULL_SCALE)
+                    .clip(-FULL_SCALE, FULL_SCALE)
+                    .astype(np.int16)
+                )
             except AudioError as error:
                 return error
 
         with ThreadPoolExecutor() as pool:
             results = list(
-                tqdm(pool.map(read, files), total=len(files), desc=f"reading {folder}", unit="file", disable=not progress)
+                tqdm(
+                    pool.map(read, files),
+                    total=len(files),
+                    desc=f"reading {folder}",
+                    unit="file",
+                    disable=not progress,
+                )
             )
         for result in results:
             if isinstance(result, AudioError):
@@ -80,7 +97,9 @@ def load_corpus(folder: Path, sample_rate: int, cache: Path, progress: bool = Tr
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Probabilities of what may happen to a segment; levels in dB. The target is the altered sound: the codec must carry it all."""
+    """Probabilities of what may happen to a segment; levels in dB. The target is the altered sound:
+    the codec must carry it all.
+    """
 
     gain_db: tuple[float, float] = (-26.0, 8.0)
     noise: float = 0.12
@@ -124,14 +143,19 @@ class SegmentSampler:
     def __iter__(self) -> Iterator[tuple[Pcm, NDArray[np.bool_]]]:
         """Yields segments [B, segment] and which packets are lost [B, segment / packet]."""
         while True:
-            yield np.stack([self._segment() for _ in range(self.batch)]), np.stack([self._lost() for _ in range(self.batch)])
+            yield (
+                np.stack([self._segment() for _ in range(self.batch)]),
+                np.stack([self._lost() for _ in range(self.batch)]),
+            )
 
     def _chance(self, probability: float) -> bool:
         return bool(self.rng.random() < probability)
 
     def _draw(self, source: NDArray[np.int16]) -> Pcm:
         start = self.rng.integers(0, len(source) - self.segment)
-        segment: Pcm = source[start : start + self.segment].astype(np.float32) / np.float32(FULL_SCALE + 1)
+        segment: Pcm = source[start : start + self.segment].astype(np.float32) / np.float32(
+            FULL_SCALE + 1
+        )
         return segment
 
     def _segment(self) -> Pcm:
@@ -155,7 +179,11 @@ class SegmentSampler:
 
     def _add_noise(self, x: Pcm, noise: Pcm) -> Pcm:
         snr = 10 ** (self.rng.uniform(*self.augmentation.noise_snr_db) / 20)
-        return x + noise * np.float32(_rms(x) / (_rms(noise) * snr + 1e-9)) if _rms(noise) > 1e-5 else x
+        return (
+            x + noise * np.float32(_rms(x) / (_rms(noise) * snr + 1e-9))
+            if _rms(noise) > 1e-5
+            else x
+        )
 
     def _reverberate(self, x: Pcm) -> Pcm:
         """A room as exponentially decaying noise behind the direct sound (Moorer 1979)."""
@@ -193,13 +221,21 @@ def _rms(x: Pcm) -> float:
     return float(np.sqrt(np.mean(np.square(x))))
 
 
-def transform_start(speech: NDArray[np.int16], length: int, rng: np.random.Generator, count: int = 40_000) -> tuple[Pcm, Pcm]:
-    """Karhunen-Loeve basis [length, length] in rows and variances [length], strongest first, of packets at unit power."""
+def transform_start(
+    speech: NDArray[np.int16], length: int, rng: np.random.Generator, count: int = 40_000
+) -> tuple[Pcm, Pcm]:
+    """Karhunen-Loeve basis [length, length] in rows and variances [length], strongest first, of
+    packets at unit power.
+    """
     starts = rng.integers(0, len(speech) - length, count)
-    packets = np.stack([speech[s : s + length] for s in starts]).astype(np.float32) / (FULL_SCALE + 1)
+    packets = np.stack([speech[s : s + length] for s in starts]).astype(np.float32) / (
+        FULL_SCALE + 1
+    )
     power = np.sqrt(np.square(packets).mean(1))
     loud = power > min(3e-3, float(np.median(power)))
     packets = packets[loud] / power[loud, None]
     variance, vectors = np.linalg.eigh(packets.T @ packets / len(packets))
     order = np.argsort(-variance)
-    return vectors[:, order].T.astype(np.float32), np.maximum(variance[order], 1e-6).astype(np.float32)
+    return vectors[:, order].T.astype(np.float32), np.maximum(variance[order], 1e-6).astype(
+        np.float32
+    )

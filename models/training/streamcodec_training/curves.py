@@ -1,4 +1,6 @@
-"""Learning curves of a run as a picture, for its model card: `python -m streamcodec_training.curves RUN TARGET.png`."""
+"""Learning curves of a run as a picture, for its model card: `python -m streamcodec_training.curves
+RUN TARGET.png`.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def draw(run: Path, target: Path) -> None:
         steps, values = read_curve(run / "events", name)
         axis.plot(steps, values, color="#1d6fb8", alpha=0.2, linewidth=0.6)
         kernel = np.ones(min(SMOOTHING, len(values)))
-        smooth = np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
+        smooth = np.convolve(values, kernel, "same") / np.convolve(
+            np.ones(len(values)), kernel, "same"
+        )
         axis.plot(steps, smooth, color="#1d6fb8", linewidth=1.4)
         axis.set_title(name, fontsize=9, loc="left")
         axis.tick_params(labelsize=8, colors="#6b7280")

@@ -1,4 +1,6 @@
-"""Distortion D of the rate-distortion objective D + beta * R (docs/model.md). All lengths in samples."""
+"""Distortion D of the rate-distortion objective D + beta * R (docs/model.md). All lengths in
+samples.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ COMPRESSION = -0.35  # |X|^2 to this power times X is X compressed to |X|^0.3
 
 
 class _RealFft(torch.autograd.Function):
-    """rfft as [..., bins, 2]. PyTorch's own backward runs a full complex FFT of twice the length and costs 3x as much on a CPU."""
+    """rfft as [..., bins, 2]. PyTorch's own backward runs a full complex FFT of twice the length
+    and costs 3x as much on a CPU.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -65,17 +69,20 @@ def mel_filters(length: int, bands: int, sample_rate: int) -> Tensor:
     edges = 700 * (10 ** (torch.linspace(0, top, bands + 2) / 2595) - 1)
     frequencies = torch.linspace(0, sample_rate / 2, length // 2 + 1)
     low, mid, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    weights = torch.minimum((frequencies - low) / (mid - low), (high - frequencies) / (high - mid)).clamp_min(0)
+    weights = torch.minimum(
+        (frequencies - low) / (mid - low), (high - frequencies) / (high - mid)
+    ).clamp_min(0)
     return (weights / weights.sum(1, keepdim=True).clamp_min(1e-8)).T.contiguous()
 
 
 class LoudnessDisturbance(nn.Module):
-    """How much of a sound the ear would call wrong, from power spectra. Log-mel errors count a faint band as much as a loud one;
-    the ear, and PESQ, hear in loudness.
+    """How much of a sound the ear would call wrong, from power spectra. Log-mel errors count a
+    faint band as much as a loud one; the ear, and PESQ, hear in loudness.
 
-    Source: the psychoacoustic model of ITU-T P.862 (Rix et al. 2001) without its alignment and level tracking: Bark bands,
-    threshold in quiet (Terhardt 1979), Zwicker's loudness, a dead zone for what is masked, extra weight for what was added, and
-    means of sixth powers over a third of a second: its worst frames are what is remembered.
+    Source: the psychoacoustic model of ITU-T P.862 (Rix et al. 2001) without its alignment and
+    level tracking: Bark bands, threshold in quiet (Terhardt 1979), Zwicker's loudness, a dead zone
+    for what is masked, extra weight for what was added, and means of sixth powers over a third of a
+    second: its worst frames are what is remembered.
     """
 
     def __init__(self, sample_rate: int, length: int) -> None:
@@ -83,64 +90,98 @@ class LoudnessDisturbance(nn.Module):
         hz = torch.linspace(0, sample_rate / 2, length // 2 + 1)
         bark = 26.81 * hz / (1960 + hz) - 0.53  # Traunmueller 1990
         edges = torch.arange(0.5, float(bark[-1]) + BARK_STEP, BARK_STEP)
-        bands = torch.stack([(bark >= low) & (bark < low + BARK_STEP) for low in edges.tolist()], 1).float()
+        bands = torch.stack(
+            [(bark >= low) & (bark < low + BARK_STEP) for low in edges.tolist()], 1
+        ).float()
         bands = bands[:, bands.sum(0) > 0]
         centre = (hz[:, None] * bands).sum(0) / bands.sum(0) / 1000
-        quiet_db = 3.64 * centre**-0.8 - 6.5 * torch.exp(-0.6 * (centre - 3.3) ** 2) + 1e-3 * centre**4
-        self.frames = round(SPLIT_SECOND_S * sample_rate * 4 / length)  # windows are a quarter of their length apart
+        quiet_db = (
+            3.64 * centre**-0.8 - 6.5 * torch.exp(-0.6 * (centre - 3.3) ** 2) + 1e-3 * centre**4
+        )
+        # windows are a quarter of their length apart
+        self.frames = round(SPLIT_SECOND_S * sample_rate * 4 / length)
         self.register_buffer("bands", bands * 2 / length, persistent=False)
         self.register_buffer("quiet", 10 ** (quiet_db / 10), persistent=False)
 
     def forward(self, power: Tensor, wanted: Tensor) -> Tensor:
-        """power [S, B, F, bins] and wanted [B, F, bins], of windows with unit energy -> [B], about points of PESQ's raw scale."""
+        """power [S, B, F, bins] and wanted [B, F, bins], of windows with unit energy -> [B], about
+        points of PESQ's raw scale.
+        """
         bands, quiet = self.get_buffer("bands"), self.get_buffer("quiet")
         wanted = wanted @ bands
-        level = LISTENING_LEVEL / wanted.sum(-1, keepdim=True).mean(-2, keepdim=True).clamp_min(SILENCE)
+        level = LISTENING_LEVEL / wanted.sum(-1, keepdim=True).mean(-2, keepdim=True).clamp_min(
+            SILENCE
+        )
         got, wanted = power @ bands * level, wanted * level
         heard, meant = self._loudness(got, quiet), self._loudness(wanted, quiet)
         error = heard - meant
-        error = torch.sign(error) * (error.abs() - MASKED_SHARE * torch.minimum(heard, meant)).clamp_min(0)
+        error = torch.sign(error) * (
+            error.abs() - MASKED_SHARE * torch.minimum(heard, meant)
+        ).clamp_min(0)
         added = ((got.detach() + 50) / (wanted + 50)) ** 1.2
         added = torch.where(added < 3, 0, added.clamp(max=12))
-        frames = 0.277 * ((error.square().mean(-1) + 1e-4).sqrt() - 1e-2) + 0.121 * (error.abs() * added).mean(-1)
+        frames = 0.277 * ((error.square().mean(-1) + 1e-4).sqrt() - 1e-2) + 0.121 * (
+            error.abs() * added
+        ).mean(-1)
         frames = frames.clamp_min(LEAST_DISTURBANCE)
-        seconds = frames.unfold(-1, self.frames, self.frames // 2) if frames.shape[-1] > self.frames else frames[..., None, :]
+        seconds = (
+            frames.unfold(-1, self.frames, self.frames // 2)
+            if frames.shape[-1] > self.frames
+            else frames[..., None, :]
+        )
         worst = seconds.pow(WORST_FRAMES).mean(-1).pow(1 / WORST_FRAMES)
         return worst.mean((0, 2)) - LEAST_DISTURBANCE
 
     @staticmethod
     def _loudness(power: Tensor, quiet: Tensor) -> Tensor:
-        loudness: Tensor = (2 * quiet) ** ZWICKER * ((0.5 + 0.5 * power / quiet) ** ZWICKER - 0.5**ZWICKER)
+        loudness: Tensor = (2 * quiet) ** ZWICKER * (
+            (0.5 + 0.5 * power / quiet) ** ZWICKER - 0.5**ZWICKER
+        )
         return loudness
 
 
 class Distortion(nn.Module):
-    """Log-mel L1 over six window lengths, squared error of the power-compressed complex spectrum, which lifts PESQ, and
-    disturbance in loudness.
+    """Log-mel L1 over six window lengths, squared error of the power-compressed complex spectrum,
+    which lifts PESQ, and disturbance in loudness.
     """
 
     def __init__(
-        self, sample_rate: int, waveform_weight: float = 8.0, loudness_weight: float = 0.35, drawn: int | None = None
+        self,
+        sample_rate: int,
+        waveform_weight: float = 8.0,
+        loudness_weight: float = 0.35,
+        drawn: int | None = None,
     ) -> None:
-        """With `drawn`, every call judges ALWAYS_JUDGED and so many of the other windows, drawn anew and weighted so that the
-        mean over calls is that of all of them: the STFTs cost as much as the network.
+        """With `drawn`, every call judges ALWAYS_JUDGED and so many of the other windows, drawn
+        anew and weighted so that the mean over calls is that of all of them: the STFTs cost as much
+        as the network.
         """
         super().__init__()
-        self.waveform_weight, self.loudness_weight, self.drawn = waveform_weight, loudness_weight, drawn
+        self.waveform_weight, self.loudness_weight, self.drawn = (
+            waveform_weight,
+            loudness_weight,
+            drawn,
+        )
         self.loudness = LoudnessDisturbance(sample_rate, ALWAYS_JUDGED)
         for length, bands in WINDOWS_AND_BANDS:
-            self.register_buffer(f"mel_{length}", mel_filters(length, bands, sample_rate), persistent=False)
+            self.register_buffer(
+                f"mel_{length}", mel_filters(length, bands, sample_rate), persistent=False
+            )
             self.register_buffer(f"window_{length}", unit_window(length), persistent=False)
 
     def forward(self, outputs: Tensor, reference: Tensor) -> Tensor:
         """outputs [S, B, T], draws of the decoder's noise; reference [B, T], aligned -> [B].
 
-        With two draws each term d becomes mean_s d(y_s, x) - d(y_1, y_2) / 2, an energy distance (Gritsenko et al. 2020): a
-        plain mean would punish noise that is right in level and wrong in detail, and the decoder would answer unvoiced sound
-        with a buzz at its frame rate instead.
+        With two draws each term d becomes mean_s d(y_s, x) - d(y_1, y_2) / 2, an energy distance
+        (Gritsenko et al. 2020): a plain mean would punish noise that is right in level and wrong in
+        detail, and the decoder would answer unvoiced sound with a buzz at its frame rate instead.
         """
         others = [length for length, _ in WINDOWS_AND_BANDS if length != ALWAYS_JUDGED]
-        drawn = others if self.drawn is None else [others[i] for i in torch.randperm(len(others))[: self.drawn].tolist()]
+        drawn = (
+            others
+            if self.drawn is None
+            else [others[i] for i in torch.randperm(len(others))[: self.drawn].tolist()]
+        )
         total = self.term(outputs, reference, ALWAYS_JUDGED)
         for length in drawn:
             total = total + len(others) / len(drawn) * self.term(outputs, reference, length)
@@ -166,23 +207,30 @@ class Distortion(nn.Module):
             total = total + self.loudness_weight * len(WINDOWS_AND_BANDS) * disturbance
         if length in WAVEFORM_WINDOWS:
             got = compressed(spectrum, power)
-            total = total + self.waveform_weight * (got - compressed(wanted, wanted_power)).square().mean((0, 2, 3, 4))
+            total = total + self.waveform_weight * (
+                got - compressed(wanted, wanted_power)
+            ).square().mean((0, 2, 3, 4))
             if len(outputs) == 2:
-                total = total - 0.5 * self.waveform_weight * (got[0] - got[1]).square().mean((1, 2, 3))
+                total = total - 0.5 * self.waveform_weight * (got[0] - got[1]).square().mean(
+                    (1, 2, 3)
+                )
         return total
 
     @staticmethod
     def _spectrum(x: Tensor, window: Tensor) -> Tensor:
         length = len(window)
-        return real_fft(F.pad(x, (length // 2, length // 2)).unfold(-1, length, length // 4) * window)
+        return real_fft(
+            F.pad(x, (length // 2, length // 2)).unfold(-1, length, length // 4) * window
+        )
 
 
 class Buzz(nn.Module):
-    """How far the swings of high bands' envelopes are from those of the original: those of a voice's pitch, and above all at the
-    rates of our packets and frames.
+    """How far the swings of high bands' envelopes are from those of the original: those of a
+    voice's pitch, and above all at the rates of our packets and frames.
 
-    Where few bits are left, a decoder answers noise with a pattern that repeats with every packet: each window of a spectral
-    distortion forgives it, the ear hears a buzz. Batches are judged as a whole: one segment of noise says nothing.
+    Where few bits are left, a decoder answers noise with a pattern that repeats with every packet:
+    each window of a spectral distortion forgives it, the ear hears a buzz. Batches are judged as a
+    whole: one segment of noise says nothing.
     """
 
     def __init__(self, sample_rate: int, packet: int) -> None:
@@ -194,9 +242,11 @@ class Buzz(nn.Module):
         self.register_buffer("weights", weights / weights.sum(), persistent=False)
 
     def forward(self, output: Tensor, reference: Tensor) -> Tensor:
-        """output and reference [B, T], aligned -> scalar: mean square of the difference in nepers of power.
+        """output and reference [B, T], aligned -> scalar: mean square of the difference in nepers
+        of power.
 
-        Both signs count: a batch is a noisy sample, and a loss that only knows too much of a swing drives it below the original's.
+        Both signs count: a batch is a noisy sample, and a loss that only knows too much of a swing
+        drives it below the original's.
         """
         with torch.no_grad():
             meant = self._swing(reference)
@@ -205,8 +255,8 @@ class Buzz(nn.Module):
         return cost
 
     def _swing(self, x: Tensor) -> Tensor:
-        """[B, T] -> log of the power of the envelopes' swings relative to their means, at all of SWINGS_HZ together and at the
-        packet rate and the frame rate, [bands, 3].
+        """[B, T] -> log of the power of the envelopes' swings relative to their means, at all of
+        SWINGS_HZ together and at the packet rate and the frame rate, [bands, 3].
         """
         window = self.get_buffer("window")
         power = real_fft(x.unfold(-1, len(window), self.hop) * window).square().sum(-1)
@@ -225,29 +275,40 @@ class Buzz(nn.Module):
 
 
 class Repetition(nn.Module):
-    """How much more than the original a sound resembles itself one and two packets earlier, in bands of its own.
+    """How much more than the original a sound resembles itself one and two packets earlier, in
+    bands of its own.
 
-    A decoder that is told nothing but the envelope of a noise answers with the same wave in every packet. Spectra of single
-    windows forgive it, and so do their judges; the ear hears a rattle at 50 Hz.
+    A decoder that is told nothing but the envelope of a noise answers with the same wave in every
+    packet. Spectra of single windows forgive it, and so do their judges; the ear hears a rattle at
+    50 Hz.
     """
 
     def __init__(self, sample_rate: int, packet: int) -> None:
         super().__init__()
-        length = 1 << (6 * packet - 1).bit_length()  # long enough that windows two packets apart still have half in common
+        # long enough that windows two packets apart still have half in common
+        length = 1 << (6 * packet - 1).bit_length()
         window = unit_window(length)
-        hz = torch.arange(length + 1) * sample_rate / (2 * length)  # windows are padded to twice their length
+        # windows are padded to twice their length
+        hz = torch.arange(length + 1) * sample_rate / (2 * length)
         lags = torch.tensor([packet // 2, packet, 3 * packet // 2, 2 * packet])
         alike = torch.cos(math.pi * lags[:, None] * torch.arange(length + 1) / length)
-        reach = torch.stack([(window[lag:] * window[: length - lag]).sum() for lag in lags.tolist()])
-        bands = torch.stack([(hz >= low) & (hz < high) for low, high in REPETITION_BANDS_HZ]).float()
+        reach = torch.stack(
+            [(window[lag:] * window[: length - lag]).sum() for lag in lags.tolist()]
+        )
+        bands = torch.stack(
+            [(hz >= low) & (hz < high) for low, high in REPETITION_BANDS_HZ]
+        ).float()
         self.length = length
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("bands", bands.T.contiguous(), persistent=False)  # [bins, bands]
         weights = bands[:, None] * alike / reach[:, None]
-        self.register_buffer("lagged", weights.flatten(0, 1).T.contiguous(), persistent=False)  # [bins, bands * lags]
+        # [bins, bands * lags]
+        self.register_buffer("lagged", weights.flatten(0, 1).T.contiguous(), persistent=False)
 
     def forward(self, output: Tensor, reference: Tensor) -> Tensor:
-        """output and reference [B, T], aligned -> scalar: mean square of the difference in normalised correlation."""
+        """output and reference [B, T], aligned -> scalar: mean square of the difference in
+        normalised correlation.
+        """
         with torch.no_grad():
             meant = self._alike(reference)
         difference: Tensor = (self._alike(output) - meant).square().mean()

@@ -1,8 +1,9 @@
 """Muon for hidden matrices, in float32 and shared out over the processes of a run.
 
-Source: Jordan et al. 2024 (Muon). `torch.optim.Muon` orthogonalises in bfloat16, which a processor without bfloat16 products
-emulates: 9.4 s a step where this takes 0.3 s (AVX2, 3.5M parameters). Every process computes its share of the updates and the
-sum of all shares is theirs in common, so that the cost falls with their number.
+Source: Jordan et al. 2024 (Muon). `torch.optim.Muon` orthogonalises in bfloat16, which a processor
+without bfloat16 products emulates: 9.4 s a step where this takes 0.3 s (AVX2, 3.5M parameters).
+Every process computes its share of the updates and the sum of all shares is theirs in common, so
+that the cost falls with their number.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic whose iteration drives singular values to about 1 (Jordan et al. 2024)
+# quintic whose iteration drives singular values to about 1 (Jordan et al. 2024)
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 
 
@@ -31,7 +33,9 @@ def orthogonalise(matrix: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum whose update is made orthogonal. Parameters must be matrices, in the same order on every process."""
+    """Nesterov momentum whose update is made orthogonal. Parameters must be matrices, in the same
+    order on every process.
+    """
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
@@ -50,10 +54,13 @@ class Muon(torch.optim.Optimizer):
                 momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
                 momentum.lerp_(parameter.grad, 1 - group["momentum"])
                 if index % world == rank:
-                    share.copy_(orthogonalise(parameter.grad.lerp(momentum, group["momentum"])).flatten())
+                    share.copy_(
+                        orthogonalise(parameter.grad.lerp(momentum, group["momentum"])).flatten()
+                    )
             if world > 1:
                 dist.all_reduce(updates)
             for parameter, share in zip(parameters, shares, strict=True):
-                # Tall matrices get longer steps, so that a step moves the output alike whatever the shape.
+                # Tall matrices get longer steps, so that a step moves the output alike whatever the
+                # shape.
                 scale = max(1.0, parameter.shape[0] / parameter.shape[1]) ** 0.5
                 parameter.add_(share.view_as(parameter), alpha=-group["lr"] * scale)

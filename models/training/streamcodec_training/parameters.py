@@ -14,10 +14,12 @@ ENCODER_PARTS = ("encoder_", "to_latent", "skip_in", "log_precision", "prior.")
 
 
 def split_parameters(model: VoiceVae) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """-> hidden matrices for Muon; heads, tables, taps, norms and biases for AdamW; the linear path for AdamW with small steps.
+    """-> hidden matrices for Muon; heads, tables, taps, norms and biases for AdamW; the linear path
+    for AdamW with small steps.
 
-    Muon moves every direction of a matrix as far as the strongest: in the linear path, whose weak directions carry the waveform
-    above 1 kHz and have a gradient at high rates only, that was a random walk which lost them.
+    Muon moves every direction of a matrix as far as the strongest: in the linear path, whose weak
+    directions carry the waveform above 1 kHz and have a gradient at high rates only, that was a
+    random walk which lost them.
     """
     matrices: list[Tensor] = []
     rest: list[Tensor] = []
@@ -45,8 +47,12 @@ def freeze_encoder(model: VoiceVae) -> None:
             parameter.requires_grad_(False)
 
 
-def running_mean(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    """What AveragedModel asks for. A young run has no past to speak of: at first the mean reaches back over a tenth of it."""
+def running_mean(
+    decay: float,
+) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+    """What AveragedModel asks for. A young run has no past to speak of: at first the mean reaches
+    back over a tenth of it.
+    """
 
     @torch.no_grad()
     def update(mean: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:

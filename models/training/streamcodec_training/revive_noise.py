@@ -1,8 +1,9 @@
 """A steady noise table and a noise branch that is heard, in weights from before decision 0012:
-`python -m streamcodec_training.revive_noise IN.pt OUT.pt`. To be trained on from: `--warm-start OUT.pt`.
+`python -m streamcodec_training.revive_noise IN.pt OUT.pt`. To be trained on from: `--warm-start
+OUT.pt`.
 
-Above EDGE_HZ the noise branch is given the magnitudes of the other, which is turned down by 35 dB; below it the noise stays 26 dB
-under the other.
+Above EDGE_HZ the noise branch is given the magnitudes of the other, which is turned down by 35 dB;
+below it the noise stays 26 dB under the other.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from .parameters import final_weights
 from .steady_noise import steady_noise
 
 EDGE_HZ = 2_000.0
-PARTS = -math.log(2) / 2  # noise has unit variance in each of two parts, a magnitude is that of both
+# noise has unit variance in each of two parts, a magnitude is that of both
+PARTS = -math.log(2) / 2
 FAINT, DOWN = -3.0, -4.0
 
 

@@ -1,7 +1,8 @@
-"""SOAP: AdamW in the eigenbasis of Shampoo's preconditioner. For `ablations`: no package of the index holds it.
+"""SOAP: AdamW in the eigenbasis of Shampoo's preconditioner. For `ablations`: no package of the
+index holds it.
 
-Source: Vyas et al. 2024 (SOAP), algorithm 3: moments of the rotated gradient, a basis that one QR step each `FREQUENCY` steps
-keeps up to date.
+Source: Vyas et al. 2024 (SOAP), algorithm 3: moments of the rotated gradient, a basis that one QR
+step each `FREQUENCY` steps keeps up to date.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class Soap(torch.optim.Optimizer):
             state["step"] = 0
             state["mean"], state["square"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
             state["left"], state["right"] = gradient @ gradient.T, gradient.T @ gradient
-            state["left_basis"], state["right_basis"] = (torch.linalg.eigh(state[s])[1].flip(1) for s in ("left", "right"))
+            state["left_basis"], state["right_basis"] = (
+                torch.linalg.eigh(state[s])[1].flip(1) for s in ("left", "right")
+            )
             return
         state["step"] += 1
         left, right = state["left_basis"], state["right_basis"]

@@ -1,8 +1,9 @@
 """Noise for the decoder's table whose loudness does not flicker.
 
-The power of white noise in a band of 250 Hz and a window of 32 ms swings by 2 dB. Shaped by the decoder's magnitudes that is the
-wrong flicker, and costs PESQ and ESTOI as much as a wrong level would. So the noise is moved, sample by sample, until every band
-of every window has the same power. It still never repeats itself.
+The power of white noise in a band of 250 Hz and a window of 32 ms swings by 2 dB. Shaped by the
+decoder's magnitudes that is the wrong flicker, and costs PESQ and ESTOI as much as a wrong level
+would. So the noise is moved, sample by sample, until every band of every window has the same power.
+It still never repeats itself.
 """
 
 from __future__ import annotations
@@ -19,14 +20,21 @@ STEPS, STEP = 400, 0.03
 
 @functools.cache
 def steady_noise(samples: int) -> Tensor:
-    """[samples] of unit power that go round, in frequencies relative to their rate; the same each time."""
+    """[samples] of unit power that go round, in frequencies relative to their rate; the same each
+    time.
+    """
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(samples, generator=generator).requires_grad_()
     optimizer = torch.optim.Adam([noise], STEP)
     for _ in range(STEPS):
         first = int(torch.randint(samples, (1,), generator=generator))
         optimizer.zero_grad()
-        flicker = torch.stack([log_band_power(noise.roll(first), *bands).square().mean() for bands in WINDOWS_AND_WIDTHS_HZ]).sum()
+        flicker = torch.stack(
+            [
+                log_band_power(noise.roll(first), *bands).square().mean()
+                for bands in WINDOWS_AND_WIDTHS_HZ
+            ]
+        ).sum()
         flicker.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     made = noise.detach()
@@ -34,11 +42,15 @@ def steady_noise(samples: int) -> Tensor:
 
 
 def log_band_power(noise: Tensor, length: int, width_hz: float) -> Tensor:
-    """[T] -> nepers of power in half overlapping bands of windows of `length`, [windows, bands]: about 0 for white noise of unit
-    power.
+    """[T] -> nepers of power in half overlapping bands of windows of `length`, [windows, bands]:
+    about 0 for white noise of unit power.
     """
     window = torch.hann_window(length)
-    frames = torch.cat([noise, noise[:length]]).unfold(0, length, length // 4) * window / window.square().sum().sqrt()
+    frames = (
+        torch.cat([noise, noise[:length]]).unfold(0, length, length // 4)
+        * window
+        / window.square().sum().sqrt()
+    )
     hz = torch.arange(length // 2 + 1) * RATE / length
     low = torch.arange(0, RATE / 2 - width_hz + 1, width_hz / 2)
     bands = ((hz[:, None] >= low) & (hz[:, None] < low + width_hz)).float()

@@ -1,7 +1,9 @@
-"""The entropy tables that ship: fitted to the integers that the bitstream sends, not to the noisy latents of training.
+"""The entropy tables that ship: fitted to the integers that the bitstream sends, not to the noisy
+latents of training.
 
-Training prices a sample of the posterior under smooth logistics. What is sent was rounded by cost, which leaves more zeros and
-fewer ones than any logistic; gains and classes go together. Counting what is sent costs a decoder nothing.
+Training prices a sample of the posterior under smooth logistics. What is sent was rounded by cost,
+which leaves more zeros and fewer ones than any logistic; gains and classes go together. Counting
+what is sent costs a decoder nothing.
 """
 
 from __future__ import annotations
@@ -14,31 +16,34 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from streamcodec.bitstream import Bitstream, Means, symbols_of
-from streamcodec.engine import TorchEngine
-from streamcodec_models.entropy import (
+from streamcodec.coding.bitstream import Bitstream, symbols_of
+from streamcodec.engines.api import Means
+from streamcodec.engines.torch import TorchEngine
+from streamcodec.tables import (
     GAIN_COUNT,
     GAIN_MIN,
     SCALE_OCTAVE_MIN,
     SCALE_STEPS_PER_OCTAVE,
     EntropyTables,
     integer_frequencies,
-    latent_bits,
 )
+from streamcodec.units import Pcm
+from streamcodec_models.entropy import latent_bits
 from streamcodec_models.vae import VoiceVae
 
 ROUNDS = 2  # rounding depends on the tables, the tables on the rounding
 SCALE_STEPS, SCALE_BATCH, SCALE_RATE = 1_500, 256, 3e-3
 SMOOTHING_KERNEL = (0.1, 0.2, 0.4, 0.2, 0.1)  # over neighbouring gains
-SMOOTHING_PACKETS = 20.0  # how many packets' worth of the common distribution every class and level begins with
+# how many packets' worth of the common distribution every class and level begins with
+SMOOTHING_PACKETS = 20.0
 SMOOTHING_SYMBOLS = 2_000.0
-
-Pcm = NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True)
 class Sent:
-    """What one level sends: gain steps above silence [N], integers [N, D], and the class of each packet [N]."""
+    """What one level sends: gain steps above silence [N], integers [N, D], and the class of each
+    packet [N].
+    """
 
     gain: NDArray[np.int64]
     y: NDArray[np.int32]
@@ -46,12 +51,15 @@ class Sent:
 
 
 def fit_tables(vae: VoiceVae, segments: Iterator[Pcm], count: int) -> EntropyTables:
-    """Tables for `vae` from `count` segments [T] of the sound it was trained on, T a multiple of its packet."""
+    """Tables for `vae` from `count` segments [T] of the sound it was trained on, T a multiple of
+    its packet.
+    """
     tables = vae.prior.tables()
-    engine = TorchEngine(vae, len(tables.level_scale))
+    engine = TorchEngine(vae)
     clips = [next(segments)[None] for _ in range(count)]
     means = [
-        _join([engine.encode(clip, level, engine.initial_encoder_state(1))[0] for clip in clips]) for level in range(engine.levels)
+        _join([engine.encode(clip, level, engine.initial_encoder_state(1))[0] for clip in clips])
+        for level in range(vae.config.quality_levels)
     ]
     for _ in range(ROUNDS):
         bitstream = Bitstream(tables)
@@ -61,7 +69,11 @@ def fit_tables(vae: VoiceVae, segments: Iterator[Pcm], count: int) -> EntropyTab
 
 
 def _join(parts: list[Means]) -> Means:
-    return Means(parts[0].level, np.concatenate([p.gain_index for p in parts]), np.concatenate([p.mean for p in parts]))
+    return Means(
+        parts[0].level,
+        np.concatenate([p.gain_index for p in parts]),
+        np.concatenate([p.mean for p in parts]),
+    )
 
 
 def _sent(bitstream: Bitstream, means: Means) -> Sent:
@@ -74,27 +86,45 @@ def _sent(bitstream: Bitstream, means: Means) -> Sent:
 def _scaled(tables: EntropyTables, sent: list[Sent]) -> EntropyTables:
     """Scales of every level and class, by gradient on the bits of what is sent."""
     step = math.log(2) / SCALE_STEPS_PER_OCTAVE
-    level_scale = torch.from_numpy((tables.level_scale + SCALE_OCTAVE_MIN * SCALE_STEPS_PER_OCTAVE) * step).float().requires_grad_()
+    level_scale = (
+        torch.from_numpy((tables.level_scale + SCALE_OCTAVE_MIN * SCALE_STEPS_PER_OCTAVE) * step)
+        .float()
+        .requires_grad_()
+    )
     class_scale = torch.from_numpy(tables.class_scale * step).float().requires_grad_()
     heard = [s.gain > 0 for s in sent]
     level = torch.cat([torch.full((int(h.sum()),), i) for i, h in enumerate(heard)])
-    chosen = torch.from_numpy(np.concatenate([s.chosen[h] for s, h in zip(sent, heard, strict=True)]))
-    y = torch.from_numpy(np.concatenate([s.y[h].astype(np.int16) for s, h in zip(sent, heard, strict=True)]))
+    chosen = torch.from_numpy(
+        np.concatenate([s.chosen[h] for s, h in zip(sent, heard, strict=True)])
+    )
+    y = torch.from_numpy(
+        np.concatenate([s.y[h].astype(np.int16) for s, h in zip(sent, heard, strict=True)])
+    )
     optimizer = torch.optim.Adam([level_scale, class_scale], SCALE_RATE)
     for i in range(SCALE_STEPS if len(y) else 0):
         for group in optimizer.param_groups:
             group["lr"] = SCALE_RATE * min(1.0, 2 * (1 - i / SCALE_STEPS))
         batch = torch.randint(len(y), (SCALE_BATCH,))
-        loss = latent_bits(y[batch].float(), level_scale[level[batch]] + class_scale[chosen[batch]]).sum(1).mean()
+        loss = (
+            latent_bits(y[batch].float(), level_scale[level[batch]] + class_scale[chosen[batch]])
+            .sum(1)
+            .mean()
+        )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     rounded = [torch.round(t.detach() / step).int().numpy() for t in (level_scale, class_scale)]
-    return dataclasses.replace(tables, level_scale=rounded[0] - SCALE_OCTAVE_MIN * SCALE_STEPS_PER_OCTAVE, class_scale=rounded[1])
+    return dataclasses.replace(
+        tables,
+        level_scale=rounded[0] - SCALE_OCTAVE_MIN * SCALE_STEPS_PER_OCTAVE,
+        class_scale=rounded[1],
+    )
 
 
 def _counted(tables: EntropyTables, sent: list[Sent]) -> EntropyTables:
-    """Frequencies by counting. Each begins with some counts of a smoother distribution, so that what was rare stays possible."""
+    """Frequencies by counting. Each begins with some counts of a smoother distribution, so that
+    what was rare stays possible.
+    """
     classes = len(tables.class_scale)
     gains = np.zeros((classes, GAIN_COUNT - 1))
     used = np.zeros((len(sent), classes + 1))
@@ -105,7 +135,11 @@ def _counted(tables: EntropyTables, sent: list[Sent]) -> EntropyTables:
         np.add.at(gains, (s.chosen[heard], s.gain[heard] - 1), 1)
         for chosen in range(classes):
             y = s.y[heard & (s.chosen == chosen)]
-            np.add.at(symbols, (np.broadcast_to(tables.scale_rows(level, chosen), y.shape), symbols_of(y)), 1)
+            np.add.at(
+                symbols,
+                (np.broadcast_to(tables.scale_rows(level, chosen), y.shape), symbols_of(y)),
+                1,
+            )
     symbols[:, :-1] = (symbols[:, :-1] + symbols[:, -2::-1]) / 2  # a latent's sign means nothing
     symbols += SMOOTHING_SYMBOLS * tables.frequencies / tables.frequencies.sum(1, keepdims=True)
     gains = np.apply_along_axis(np.convolve, 1, gains, SMOOTHING_KERNEL, "same")

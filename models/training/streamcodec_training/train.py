@@ -1,5 +1,5 @@
-"""The training loop: D + beta * R over all rates at once (docs/model.md), Muon on the matrices and AdamW on
-the rest.
+"""The training loop: D + beta * R over all rates at once (docs/model.md), Muon on the matrices and
+AdamW on the rest.
 """
 
 from __future__ import annotations
@@ -31,7 +31,14 @@ from streamcodec_models.entropy import interpolate
 from streamcodec_models.vae import VoiceVae
 
 from .adversary import AdversarialStage
-from .corpus import AUGMENTATION, Augmentation, SegmentSampler, load_corpus, read_mono, transform_start
+from .corpus import (
+    AUGMENTATION,
+    Augmentation,
+    SegmentSampler,
+    load_corpus,
+    read_mono,
+    transform_start,
+)
 from .losses import Buzz, Distortion, Repetition
 from .muon import Muon
 from .parameters import adamw, final_weights, freeze_encoder, running_mean, split_parameters
@@ -45,7 +52,9 @@ SAMPLE_QUALITIES = (0.1, 0.4, 0.8)
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """One run. Either `steps` or `minutes` ends it; the learning rate follows the share of it that is done."""
+    """One run. Either `steps` or `minutes` ends it; the learning rate follows the share of it that
+    is done.
+    """
 
     data: Path
     out: Path
@@ -60,14 +69,16 @@ class TrainingConfig:
     matrix_rate: float = 1e-2
     vector_rate: float = 1e-3
     linear_rate: float = 1e-4
-    beta_low: float = 5.2e-4  # at quality 0 and 1 of voice-16k: a warm start from it stays on its axis
+    # at quality 0 and 1 of voice-16k: a warm start from it stays on its axis
+    beta_low: float = 5.2e-4
     beta_high: float = 2.1e-6
     draws: int = 1
     loudness_weight: float = 0.5
     buzz_weight: float = 0.05
     repetition_weight: float = 0.5
     low_rates: float = 1.4
-    rate_ramp_steps: int = 1_000  # over which bits come to cost what they will; a warm start has that behind it
+    # over which bits come to cost what they will; a warm start has that behind it
+    rate_ramp_steps: int = 1_000
     decay_from: float = 0.4
     average_decay: float = 0.999  # of the running mean of weights, which is what is exported
     checkpoint_minutes: float = 10.0
@@ -75,18 +86,25 @@ class TrainingConfig:
     warm_start: Path | None = None
     compile: bool = False
     decoder_only: bool = False  # encoder and tables stay as they are: not a bit of a stream changes
-    adversarial: bool = False  # the last stage: decoder_only, with discriminators beside the distortion
+    # the last stage: decoder_only, with discriminators beside the distortion
+    adversarial: bool = False
     augmentation: Augmentation = AUGMENTATION
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
             raise ConfigError("give either a number of steps or of minutes, and not both")
         if self.batch < 1 or self.segment_s < 0.2:
-            raise ConfigError(f"need a batch >= 1 and segments >= 0.2 s, got {self.batch} and {self.segment_s}")
+            raise ConfigError(
+                f"need a batch >= 1 and segments >= 0.2 s, got {self.batch} and {self.segment_s}"
+            )
         if self.adversarial and self.warm_start is None:
-            raise ConfigError("need a trained model for the adversarial stage to start from; see warm_start")
+            raise ConfigError(
+                "need a trained model for the adversarial stage to start from; see warm_start"
+            )
         if not 0 < self.beta_high < self.beta_low:
-            raise ConfigError(f"need 0 < beta_high < beta_low, got {self.beta_high} and {self.beta_low}")
+            raise ConfigError(
+                f"need 0 < beta_high < beta_low, got {self.beta_high} and {self.beta_low}"
+            )
 
 
 @dataclasses.dataclass
@@ -110,25 +128,42 @@ class Clock:
 
 
 def learning_rate_share(done: float, step: int, decay_from: float) -> float:
-    """Warm-up, plateau, then a straight line to 1 %: the plateau is where a longer run would branch off."""
+    """Warm-up, plateau, then a straight line to 1 %: the plateau is where a longer run would branch
+    off.
+    """
     return min(1.0, (step + 1) / WARM_UP_STEPS) * max(0.01, min(1.0, (1 - done) / (1 - decay_from)))
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Without AVX-512, PyTorch emulates bfloat16 products at a fiftieth of the speed of float32 ones."""
+    """Without AVX-512, PyTorch emulates bfloat16 products at a fiftieth of the speed of float32
+    ones.
+    """
     return device.type != "cpu" or "AVX512" in torch.backends.cpu.get_cpu_capability()
 
 
 class Trainer:
-    """Owns the model, its optimisers and the run's folder: checkpoint.pt, TensorBoard events, samples."""
+    """Owns the model, its optimisers and the run's folder: checkpoint.pt, TensorBoard events,
+    samples.
+    """
 
-    def __init__(self, config: TrainingConfig, model_config: VaeConfig, build: Callable[[VaeConfig], VoiceVae] = VoiceVae) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        model_config: VaeConfig,
+        build: Callable[[VaeConfig], VoiceVae] = VoiceVae,
+    ) -> None:
         self.config = config
         self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         if config.device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("device cuda: PyTorch finds no GPU here; use cpu or auto")
-        kind = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-        self.device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if kind == "cuda" else kind)
+        kind = (
+            ("cuda" if torch.cuda.is_available() else "cpu")
+            if config.device == "auto"
+            else config.device
+        )
+        self.device = torch.device(
+            f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if kind == "cuda" else kind
+        )
         if self.world > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if kind == "cuda" else "gloo")
         torch.manual_seed(config.seed)
@@ -136,7 +171,11 @@ class Trainer:
         if self.rank != 0:
             self._barrier()  # rank 0 writes the cache, the others read it
         speech = load_corpus(config.data, model_config.sample_rate, cache, progress=self.rank == 0)
-        background = load_corpus(config.noise, model_config.sample_rate, cache, progress=self.rank == 0) if config.noise else None
+        background = (
+            load_corpus(config.noise, model_config.sample_rate, cache, progress=self.rank == 0)
+            if config.noise
+            else None
+        )
         if self.rank == 0:
             self._barrier()
         self.audio_hours = len(speech) / model_config.sample_rate / 3600
@@ -144,7 +183,9 @@ class Trainer:
             speech,
             background,
             model_config.sample_rate,
-            int(config.segment_s * model_config.sample_rate) // model_config.packet * model_config.packet,
+            int(config.segment_s * model_config.sample_rate)
+            // model_config.packet
+            * model_config.packet,
             model_config.packet,
             config.batch,
             config.augmentation,
@@ -152,15 +193,21 @@ class Trainer:
         )
         self.model = build(model_config)
         if config.warm_start is None:
-            start = transform_start(speech, model_config.packet + model_config.overlap, np.random.default_rng(config.seed))
+            start = transform_start(
+                speech,
+                model_config.packet + model_config.overlap,
+                np.random.default_rng(config.seed),
+            )
             self.model.start_from_klt(torch.from_numpy(start[0]), torch.from_numpy(start[1]))
             noise = steady_noise(model_config.noise_frames * model_config.hop)
             self.model.noise.copy_(noise_spectra(noise, model_config.frame, model_config.hop))
         self.model.to(self.device)
-        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=has_fast_bfloat16(self.device))
-        self.distortion = Distortion(model_config.sample_rate, loudness_weight=config.loudness_weight, drawn=DRAWN_WINDOWS).to(
-            self.device
+        self.autocast = torch.autocast(
+            self.device.type, torch.bfloat16, enabled=has_fast_bfloat16(self.device)
         )
+        self.distortion = Distortion(
+            model_config.sample_rate, loudness_weight=config.loudness_weight, drawn=DRAWN_WINDOWS
+        ).to(self.device)
         self.buzz = Buzz(model_config.sample_rate, model_config.packet).to(self.device)
         self.repetition = Repetition(model_config.sample_rate, model_config.packet).to(self.device)
         self.stage = AdversarialStage(self.device) if config.adversarial else None
@@ -179,7 +226,9 @@ class Trainer:
         self.average = AveragedModel(self.model, multi_avg_fn=running_mean(config.average_decay))
         if self.checkpoint.exists():
             self._resume()
-        self.log_betas = torch.log(torch.tensor([config.beta_low, config.beta_high], device=self.device))
+        self.log_betas = torch.log(
+            torch.tensor([config.beta_low, config.beta_high], device=self.device)
+        )
         self.step_model: nn.Module = self.model
         if config.compile:
             self.step_model.compile()
@@ -188,7 +237,8 @@ class Trainer:
             self.step_model = DistributedDataParallel(self.step_model, broadcast_buffers=False)
             if self.stage is not None:
                 self.stage.distribute()
-            torch.manual_seed(config.seed * 1000 + self.clock.step * 100 + self.rank)  # ranks draw rates and noise of their own
+            # ranks draw rates and noise of their own
+            torch.manual_seed(config.seed * 1000 + self.clock.step * 100 + self.rank)
 
     @property
     def checkpoint(self) -> Path:
@@ -198,7 +248,13 @@ class Trainer:
         """Train until the budget is spent; writes the last checkpoint whatever ends it."""
         config = self.config
         writer = SummaryWriter(str(config.out / "events")) if self.rank == 0 else None
-        bar = tqdm(total=100, unit="%", disable=self.rank != 0, bar_format="{l_bar}{bar}| {postfix}", mininterval=5)
+        bar = tqdm(
+            total=100,
+            unit="%",
+            disable=self.rank != 0,
+            bar_format="{l_bar}{bar}| {postfix}",
+            mininterval=5,
+        )
         batches = iter(self.sampler)
         saved = last = time.monotonic()
         try:
@@ -233,15 +289,17 @@ class Trainer:
                 writer.close()
 
     def train_step(self, x: Tensor, lost: Tensor, done: float) -> dict[str, Tensor]:
-        """x [B, T], lost [B, P] -> metrics of this step, each a scalar tensor (left on the device: reading one waits for it)."""
+        """x [B, T], lost [B, P] -> metrics of this step, each a scalar tensor (left on the device:
+        reading one waits for it).
+        """
         share = learning_rate_share(done, self.clock.step, self.config.decay_from)
         for optimizer, base in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = base * share
         x, lost = x.to(self.device), lost.to(self.device)
         quality = self.draw_quality(len(x), done)
-        # Noise on latents that are zero nearly always drowns low rates: while the rate decays, the decoder hears what it will hear
-        # in use.
+        # Noise on latents that are zero nearly always drowns low rates: while the rate decays, the
+        # decoder hears what it will hear in use.
         soft = self.config.warm_start is None and done < self.config.decay_from
         hard_share = torch.tensor(0.5 if soft else 1.0, device=self.device)
         with self.autocast:
@@ -250,14 +308,21 @@ class Trainer:
         distortion = self.distortion(outputs.float()[:, :, overlap:], x[:, :-overlap])
         rate = bits.mean(1) * self.model.config.sample_rate / self.model.config.packet  # bit/s
         beta = torch.exp(interpolate(self.log_betas, quality[:, None])[:, 0])
-        ramp = 1.0 if self.config.warm_start else min(1.0, 0.1 + self.clock.step / self.config.rate_ramp_steps)
+        ramp = (
+            1.0
+            if self.config.warm_start
+            else min(1.0, 0.1 + self.clock.step / self.config.rate_ramp_steps)
+        )
         lagrangian = (distortion + ramp * beta * rate).mean()
         heard, meant = outputs[0].float()[:, overlap:], x[:, :-overlap]
-        # Low qualities buzz more than high ones: judged together, the one half's excess would make up for the other's lack.
+        # Low qualities buzz more than high ones: judged together, the one half's excess would make
+        # up for the other's lack.
         halves = quality.argsort().chunk(2)
         buzz = torch.stack([self.buzz(heard[half], meant[half]) for half in halves]).mean()
         repetition = self.repetition(heard, meant)
-        loss = lagrangian + self.config.buzz_weight * buzz + self.config.repetition_weight * repetition
+        loss = (
+            lagrangian + self.config.buzz_weight * buzz + self.config.repetition_weight * repetition
+        )
         judged: dict[str, Tensor] = {}
         if self.stage is not None:
             cost, judged = self.stage.judge(heard, meant)
@@ -307,9 +372,13 @@ class Trainer:
             state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
             state["model_config"], state["model"]
         except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-            raise ModelError(f"{path} is no checkpoint of a training: {str(error).splitlines()[0]}") from error
+            raise ModelError(
+                f"{path} is no checkpoint of a training: {str(error).splitlines()[0]}"
+            ) from error
         if VaeConfig.from_dict(state["model_config"]) != self.model.config:
-            raise ModelError(f"{path} holds a model of another shape; train it with its own configuration or choose another --out")
+            raise ModelError(
+                f"{path} holds a model of another shape; train it with its own configuration or choose another --out"
+            )
         return state
 
     def _read_weights(self, path: Path) -> None:
@@ -317,12 +386,11 @@ class Trainer:
         if path.is_file():
             self.model.load_state_dict(final_weights(self._read(path)))
             return
-        try:
-            vae = weights.load(path).vae
-        except weights.WeightsError as error:
-            raise ModelError(str(error)) from error
+        vae = weights.load(path).vae
         if vae.config != self.model.config:
-            raise ModelError(f"{path} holds a model of another shape; train it with its own configuration")
+            raise ModelError(
+                f"{path} holds a model of another shape; train it with its own configuration"
+            )
         self.model.load_state_dict(vae.state_dict())
 
     def _resume(self) -> None:
@@ -340,15 +408,18 @@ class Trainer:
             self.stage.optimizer.load_state_dict(state["adversary_optimizer"])
         self.clock = Clock(**state["clock"])
         self.average.n_averaged.fill_(self.clock.step)
-        # A resumed run must not replay the batches it has seen: the stream of segments goes on from a seed of its own.
+        # A resumed run must not replay the batches it has seen: the stream of segments goes on from
+        # a seed of its own.
         torch.manual_seed(self.config.seed * 1000 + self.clock.step * 100)
         self.sampler.rng = np.random.default_rng([self.config.seed, self.rank, self.clock.step])
         if self.rank == 0:
-            tqdm.write(f"resuming {self.checkpoint} at step {self.clock.step}, {self.clock.elapsed_s / 60:.0f} min in")
+            tqdm.write(
+                f"resuming {self.checkpoint} at step {self.clock.step}, {self.clock.elapsed_s / 60:.0f} min in"
+            )
 
     def _agreed_share(self) -> float:
-        """Share of the budget that is spent, the same on every rank: clocks differ, and a rank that stopped alone would hang
-        the rest.
+        """Share of the budget that is spent, the same on every rank: clocks differ, and a rank that
+        stopped alone would hang the rest.
         """
         done = torch.tensor(self.clock.done(self.config), dtype=torch.float64, device=self.device)
         if self.world > 1:
@@ -373,14 +444,21 @@ class Trainer:
             mean, gain, _ = model.encode(wave, q, model.initial_encoder_state(1))
             lost = torch.zeros_like(q, dtype=torch.bool)
             out, _ = model.decode(torch.round(mean), gain, q, lost, model.initial_decoder_state(1))
-            writer.add_audio(f"quality {quality}", out[0].clamp(-1, 1).cpu(), self.clock.step, c.sample_rate)
+            writer.add_audio(
+                f"quality {quality}", out[0].clamp(-1, 1).cpu(), self.clock.step, c.sample_rate
+            )
 
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C and termination wait until the block is done. Masking them would not do: another thread would take them."""
+    """Ctrl-C and termination wait until the block is done. Masking them would not do: another
+    thread would take them.
+    """
     waiting: list[int] = []
-    before = {number: signal.signal(number, lambda n, _: waiting.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, lambda n, _: waiting.append(n))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
@@ -391,9 +469,12 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def train(config: TrainingConfig, model_config: VaeConfig) -> Path:
-    """Run to the end of the budget, or go on from the checkpoint in `config.out`. Returns the checkpoint's path."""
+    """Run to the end of the budget, or go on from the checkpoint in `config.out`. Returns the
+    checkpoint's path.
+    """
     trainer = Trainer(config, model_config)
-    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends a run early; the checkpoint is written on the way out
+    # Ctrl-C ends a run early; the checkpoint is written on the way out
+    with contextlib.suppress(KeyboardInterrupt):
         trainer.run()
     if trainer.world > 1:
         dist.destroy_process_group()

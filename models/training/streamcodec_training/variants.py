@@ -1,4 +1,6 @@
-"""Designs that were weighed against the one that ships, for `ablations` alone. Each is VoiceVae with one part exchanged."""
+"""Designs that were weighed against the one that ships, for `ablations` alone. Each is VoiceVae
+with one part exchanged.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +9,18 @@ import math
 import torch
 from torch import Tensor, nn
 
+from streamcodec.tables import GAIN_STEPS_PER_OCTAVE
 from streamcodec_models.blocks import BlockStack
 from streamcodec_models.config import VaeConfig
-from streamcodec_models.entropy import GAIN_STEPS_PER_OCTAVE
 from streamcodec_models.vae import VoiceVae
 
 SPEECH_LEVEL = 0.05  # root mean square of what the corpus holds while somebody speaks
 
 
 class RecurrentBlock(nn.Module):
-    """Residual GRU (Cho et al. 2014) with as many products a step as a ConvNeXt block of expansion 3: six by the width squared."""
+    """Residual GRU (Cho et al. 2014) with as many products a step as a ConvNeXt block of expansion
+    3: six by the width squared.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -39,15 +43,21 @@ class RecurrentVae(VoiceVae):
 
     def __init__(self, config: VaeConfig) -> None:
         super().__init__(config)
-        self.encoder_packets = BlockStack(RecurrentBlock(config.encoder_dim) for _ in range(config.encoder_blocks[1]))
-        self.decoder_packets = BlockStack(RecurrentBlock(config.decoder_dim) for _ in range(config.decoder_blocks[0]))
+        self.encoder_packets = BlockStack(
+            RecurrentBlock(config.encoder_dim) for _ in range(config.encoder_blocks[1])
+        )
+        self.decoder_packets = BlockStack(
+            RecurrentBlock(config.decoder_dim) for _ in range(config.decoder_blocks[0])
+        )
 
 
 class UnsplitVae(VoiceVae):
     """No gain beside the shape: every packet is divided by one and the same level."""
 
     def gain_index(self, lapped: Tensor) -> Tensor:
-        return torch.full_like(lapped[..., 0], round(GAIN_STEPS_PER_OCTAVE * math.log2(SPEECH_LEVEL)))
+        return torch.full_like(
+            lapped[..., 0], round(GAIN_STEPS_PER_OCTAVE * math.log2(SPEECH_LEVEL))
+        )
 
 
 class LinearHeadVae(VoiceVae):

@@ -1,0 +1,101 @@
+"""Blocks of sound, and the protocols of what they come from and go to."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+import numpy as np
+
+from streamcodec.units import Pcm
+
+BLOCK_MS = 10  # unit of sources and sinks
+# a sink holds at most this much: a block being played, and ahead of it as long as a decoder may
+# take
+OUTPUT_LEAD_MS = 30
+SOURCE_LAG_LIMIT_MS = 200  # a reader further behind loses the oldest samples, as with a real device
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Block:
+    """Samples as they were captured. A position beyond the end of the last block says how many were
+    lost between the two, or how long there were none.
+    """
+
+    pcm: Pcm  # [T, C], full scale 1
+    position: int  # of the first sample, counted from the start of the source
+    captured_ns: int  # monotonic time at which the last sample was captured
+    after_pause: bool = False  # there was nothing to capture before it
+
+
+class Source(Protocol):
+    """Used by one thread, which reads until `ended`."""
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def ended(self) -> bool:
+        """The last block was read."""
+        ...
+
+    def start(self) -> None: ...
+
+    def read(self, timeout_s: float) -> Block | None:
+        """The next block, at the pace of the clock that it was captured by; None where the time was
+        too short.
+
+        A reader that falls SOURCE_LAG_LIMIT_MS behind loses the oldest samples. Raises AudioError
+        when the device is gone.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class Sink(Protocol):
+    """Used by one thread, which writes a block whenever the sink wants one. What comes too late is
+    replaced with silence.
+    """
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def underruns(self) -> int:
+        """Times that the sink had nothing to play."""
+        ...
+
+    def start(self) -> None: ...
+
+    def wants_block(self, timeout_s: float) -> bool:
+        """Waits until there is room for BLOCK_MS of audio; False where the time was too short.
+        Raises AudioError.
+        """
+        ...
+
+    def write(self, pcm: Pcm) -> int:
+        """float32 [T, C] of about BLOCK_MS -> the monotonic time (ns) at which its first sample is
+        heard. Raises AudioError.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+def with_channels(pcm: Pcm, channels: int) -> Pcm:
+    """[T, C] -> [T, channels]: the mean where there are fewer, copies where there are more."""
+    if pcm.shape[1] == channels:
+        return pcm
+    mono: Pcm = pcm.mean(1, keepdims=True, dtype=np.float32)
+    return mono if channels == 1 else np.repeat(mono, channels, 1)
+
+
+def block_samples(sample_rate: int) -> int:
+    return max(1, sample_rate * BLOCK_MS // 1000)

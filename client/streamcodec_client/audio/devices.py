@@ -1,0 +1,276 @@
+"""Microphones and loudspeakers through PortAudio. The callbacks copy and leave: no locks, no
+logging, no inference.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from streamcodec.errors import AudioError
+from streamcodec.units import NS, Pcm
+
+from ..clock import Clock
+from .blocks import BLOCK_MS, OUTPUT_LEAD_MS, SOURCE_LAG_LIMIT_MS, Block, block_samples
+from .ring import SampleRing
+
+POLL_S = 0.002  # callbacks must not take locks, so the other side looks again after this long
+SILENT_DEVICE_S = 2.0  # a device without a callback for so long is gone
+LATENCY_LIMIT_S = 0.5  # some hosts report nonsense
+INSTALL_HINT = "apt install libportaudio2 (Debian, Ubuntu), dnf install portaudio (Fedora); on macOS and Windows it comes with pip"
+
+
+@dataclasses.dataclass(frozen=True)
+class SoundDevice:
+    """A device as PortAudio lists it. The index changes when devices come and go; the name does
+    not.
+    """
+
+    index: int
+    name: str
+    host_api: str
+    input_channels: int
+    output_channels: int
+    sample_rate: int
+    input_latency_ms: float
+    output_latency_ms: float
+    default_input: bool
+    default_output: bool
+
+
+def list_devices() -> list[SoundDevice]:
+    """Raises AudioError, saying what to install, where there is no PortAudio."""
+    portaudio = _portaudio()
+    hosts = portaudio.query_hostapis()
+    default_input, default_output = portaudio.default.device
+    return [
+        SoundDevice(
+            index=index,
+            name=device["name"],
+            host_api=hosts[device["hostapi"]]["name"],
+            input_channels=device["max_input_channels"],
+            output_channels=device["max_output_channels"],
+            sample_rate=round(device["default_samplerate"]),
+            input_latency_ms=1000 * device["default_low_input_latency"],
+            output_latency_ms=1000 * device["default_low_output_latency"],
+            default_input=index == default_input,
+            default_output=index == default_output,
+        )
+        for index, device in enumerate(portaudio.query_devices())
+    ]
+
+
+class MicrophoneSource:
+    """Holds at most SOURCE_LAG_LIMIT_MS; a reader that falls further behind loses the oldest."""
+
+    def __init__(
+        self, clock: Clock, device: str | None, sample_rate: int | None, channels: int
+    ) -> None:
+        """`device` is an index or part of a name; None takes the system's default. Raises
+        AudioError.
+        """
+        self._clock = clock
+        self._portaudio = _portaudio()
+        self._device, info = _find(self._portaudio, device, "input")
+        self.sample_rate = sample_rate or round(info["default_samplerate"])
+        # Some hardware captures in stereo only: take that, and let the sender mix.
+        self.channels = _supported_channels(
+            self._portaudio.check_input_settings, self._device, self.sample_rate, channels
+        )
+        self.ended = False
+        self.overflows = 0
+        self._ring = SampleRing(self.sample_rate, self.channels)
+        self._mark = (0, 0)  # samples captured, and when the last of them was
+        self._stream: Any = None
+
+    def start(self) -> None:
+        self._mark = (0, self._clock.now_ns())
+        self._stream = _open(
+            self._portaudio.InputStream,
+            self._device,
+            self.sample_rate,
+            self.channels,
+            self._callback,
+        )
+
+    def read(self, timeout_s: float) -> Block | None:
+        size = block_samples(self.sample_rate)
+        deadline_ns = self._clock.now_ns() + round(timeout_s * NS)
+        while self._ring.available < size:
+            now_ns = self._clock.now_ns()
+            if now_ns - self._mark[1] > SILENT_DEVICE_S * NS:
+                raise AudioError(
+                    f"sound device {self._device} stopped delivering; was it unplugged?"
+                )
+            if now_ns >= deadline_ns:
+                return None
+            self._clock.sleep(POLL_S)
+        surplus = self._ring.available - SOURCE_LAG_LIMIT_MS * self.sample_rate // 1000
+        if surplus > 0:
+            self._ring.skip(surplus)
+        first = self._ring.taken
+        pcm = np.empty((size, self.channels), np.float32)
+        self._ring.read_into(pcm)
+        captured, captured_ns = self._mark
+        return Block(
+            pcm, first, captured_ns - (captured - self._ring.taken) * NS // self.sample_rate
+        )
+
+    def close(self) -> None:
+        self.ended = True
+        stream, self._stream = self._stream, None
+        _close(stream)
+
+    def _callback(self, pcm: Pcm, frames: int, time: Any, status: Any) -> None:
+        age_s = _plausible(time.currentTime - time.inputBufferAdcTime) - frames / self.sample_rate
+        self._ring.write(pcm)
+        self._mark = (self._ring.written, self._clock.now_ns() - round(max(age_s, 0.0) * NS))
+        if status:
+            self.overflows += 1
+
+
+class SpeakerSink:
+    """Keeps OUTPUT_LEAD_MS in front of the device, so that a late block is heard late by no more
+    than that.
+    """
+
+    def __init__(
+        self, clock: Clock, device: str | None, sample_rate: int | None, channels: int | None
+    ) -> None:
+        """`device` is an index or part of a name; None takes the system's default. Raises
+        AudioError.
+        """
+        self._clock = clock
+        self._portaudio = _portaudio()
+        self._device, info = _find(self._portaudio, device, "output")
+        self.sample_rate = sample_rate or round(info["default_samplerate"])
+        wanted = channels or min(2, info["max_output_channels"])
+        self.channels = _supported_channels(
+            self._portaudio.check_output_settings, self._device, self.sample_rate, wanted
+        )
+        self.underruns = 0
+        self._ring = SampleRing(self.sample_rate, self.channels)
+        self._mark = (0, 0)  # samples given to the device, and when the next of them is heard
+        self._called_ns = 0
+        self._running = False
+        self._stream: Any = None
+
+    def start(self) -> None:
+        self._called_ns = self._clock.now_ns()
+        self._mark = (0, self._called_ns)
+        self._stream = _open(
+            self._portaudio.OutputStream,
+            self._device,
+            self.sample_rate,
+            self.channels,
+            self._callback,
+        )
+
+    def wants_block(self, timeout_s: float) -> bool:
+        deadline_ns = self._clock.now_ns() + round(timeout_s * NS)
+        # Before the first callback (some hosts take half a second) nobody knows when a block would
+        # be heard.
+        while (
+            not self._running
+            or self._ring.available * 1000 > (OUTPUT_LEAD_MS - BLOCK_MS) * self.sample_rate
+        ):
+            now_ns = self._clock.now_ns()
+            if now_ns - self._called_ns > SILENT_DEVICE_S * NS:
+                raise AudioError(f"sound device {self._device} stopped playing; was it unplugged?")
+            if now_ns >= deadline_ns:
+                return False
+            self._clock.sleep(POLL_S)
+        return True
+
+    def write(self, pcm: Pcm) -> int:
+        given, heard_ns = self._mark
+        played_ns = heard_ns + (self._ring.written - given) * NS // self.sample_rate
+        self._ring.write(pcm)
+        return max(played_ns, self._clock.now_ns())
+
+    def close(self) -> None:
+        stream, self._stream = self._stream, None
+        _close(stream)
+
+    def _callback(self, out: Pcm, frames: int, time: Any, status: Any) -> None:
+        filled = self._ring.read_into(out)
+        out[filled:] = 0
+        if filled < frames and self._ring.written:
+            self.underruns += 1
+        self._called_ns = self._clock.now_ns()
+        delay_s = (
+            _plausible(time.outputBufferDacTime - time.currentTime) + frames / self.sample_rate
+        )
+        self._mark = (self._ring.taken, self._called_ns + round(delay_s * NS))
+        self._running = True
+
+
+def _portaudio() -> Any:
+    """`import sounddevice` raises OSError without the PortAudio library: imported when sound is
+    wanted and not before.
+    """
+    try:
+        import sounddevice
+    except ModuleNotFoundError as error:
+        raise AudioError(
+            "sound devices need sounddevice: pip install 'streamcodec[client]'"
+        ) from error
+    except OSError as error:
+        raise AudioError(f"the PortAudio library is not installed: {INSTALL_HINT}") from error
+    return sounddevice
+
+
+def _find(portaudio: Any, device: str | None, kind: str) -> tuple[int, Any]:
+    wanted: int | str | None = int(device) if device is not None and device.isdecimal() else device
+    try:
+        info = portaudio.query_devices(wanted, kind)
+    except (portaudio.PortAudioError, ValueError) as error:
+        # "Error querying device -1": PortAudio's way to say that there is no default.
+        reason = f"no {kind} device" if device is None else f"no {kind} device {device!r}"
+        raise AudioError(f"{reason}; `streamcodec devices` lists what is there") from error
+    return info["index"], info
+
+
+def _supported_channels(check: Any, device: int, sample_rate: int, channels: int) -> int:
+    """`channels`, or the other of mono and stereo where the device knows only that."""
+    reason = ""
+    for candidate in (channels, 3 - channels):
+        try:
+            check(device=device, samplerate=sample_rate, channels=candidate, dtype="float32")
+        except Exception as error:  # noqa: BLE001 - PortAudioError is known only once the library is loaded
+            reason = reason or str(error)
+        else:
+            return candidate
+    raise AudioError(
+        f"sound device {device} cannot do {sample_rate} Hz with {channels} channels: {reason}"
+    )
+
+
+def _open(stream_type: Any, device: int, sample_rate: int, channels: int, callback: Any) -> Any:
+    try:
+        stream = stream_type(
+            device=device,
+            samplerate=sample_rate,
+            channels=channels,
+            dtype="float32",
+            blocksize=block_samples(sample_rate),
+            latency="low",  # the library's default is "high", 40 ms more
+            callback=callback,
+        )
+        stream.start()
+    except Exception as error:
+        raise AudioError(f"cannot open sound device {device}: {error}") from error
+    return stream
+
+
+def _close(stream: Any) -> None:
+    if stream is not None:
+        stream.abort(ignore_errors=True)
+        stream.close(ignore_errors=True)
+
+
+def _plausible(latency_s: float) -> float:
+    return min(max(latency_s, 0.0), LATENCY_LIMIT_S) if math.isfinite(latency_s) else 0.0

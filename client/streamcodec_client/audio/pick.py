@@ -1,0 +1,63 @@
+"""Sources and sinks by the names that the command line knows them by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from streamcodec.errors import AudioError
+
+from ..clock import Clock
+from .blocks import Sink, Source
+from .devices import MicrophoneSource, SpeakerSink
+from .files import FileSource, WavSink
+from .paced import NullSink, ToneSource
+from .pipes import StdinSource, StdoutSink
+
+DEFAULT_RATE = 16_000  # of raw PCM and of files written, where --rate says nothing
+SOURCE_FORMS = "mic, tone, - (raw PCM, s16le, from standard input) or an audio file"
+SINK_FORMS = "speaker, null, - (raw PCM, s16le, to standard output) or a .wav file"
+
+
+def pick_source(
+    spec: str,
+    clock: Clock,
+    *,
+    device: str | None = None,
+    rate: int | None = None,
+    channels: int | None = None,
+) -> Source:
+    """`spec` is one of SOURCE_FORMS. `rate` (Hz) and `channels` None: those of the file or the
+    device, DEFAULT_RATE and mono for raw PCM and tones. Raises AudioError naming what was wrong.
+    """
+    if spec == "mic":
+        return MicrophoneSource(clock, device, rate, channels or 1)
+    if spec == "tone":
+        return ToneSource(clock, rate or DEFAULT_RATE, channels or 1)
+    if spec == "-":
+        return StdinSource(clock, rate or DEFAULT_RATE, channels or 1)
+    if not Path(spec).is_file():
+        raise AudioError(f"no source {spec!r}: give {SOURCE_FORMS}")
+    return FileSource(clock, Path(spec))
+
+
+def pick_sink(
+    spec: str,
+    clock: Clock,
+    *,
+    device: str | None = None,
+    rate: int | None = None,
+    channels: int | None = None,
+) -> Sink:
+    """`spec` is one of SINK_FORMS. `rate` (Hz) and `channels` None: the device's own, DEFAULT_RATE
+    and mono elsewhere. Raises AudioError naming what was wrong.
+    """
+    if spec == "speaker":
+        return SpeakerSink(clock, device, rate, channels)
+    if spec == "null":
+        return NullSink(clock, rate or DEFAULT_RATE, channels or 1)
+    if spec == "-":
+        return StdoutSink(clock, rate or DEFAULT_RATE, channels or 1)
+    path = Path(spec)
+    if path.suffix.lower() != ".wav":
+        raise AudioError(f"no sink {spec!r}: give {SINK_FORMS}")
+    return WavSink(clock, path, rate or DEFAULT_RATE, channels or 1)

@@ -1,0 +1,75 @@
+"""`streamcodec serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+from collections.abc import Callable
+
+import click
+
+from .relay import Relay, RelayConfig
+from .rooms import RoomLimits
+
+DEFAULTS = RoomLimits()
+
+
+@click.command()
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all."
+)
+@click.option("--port", default=8765, show_default=True, help="0 takes a free one and prints it.")
+@click.option(
+    "--max-queue-ms",
+    default=DEFAULTS.max_queue_ms,
+    show_default=True,
+    help="Media older than this is dropped for a slow listener.",
+)
+@click.option("--max-talkers", default=DEFAULTS.max_talkers, show_default=True, help="A room.")
+@click.option(
+    "--rooms",
+    help="The only rooms there are, comma-separated.  [default: who comes first makes the room]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what /healthz says once a second.")
+def serve(
+    host: str, port: int, max_queue_ms: float, max_talkers: int, rooms: str | None, as_json: bool
+) -> None:
+    """Run the relay that carries rooms. It needs no PyTorch and never decodes what it carries."""
+    fixed = (
+        frozenset(r.strip() for r in rooms.split(",") if r.strip()) if rooms is not None else None
+    )
+    config = RelayConfig(
+        host, port, RoomLimits(max_queue_ms=max_queue_ms, max_talkers=max_talkers, rooms=fixed)
+    )
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(config, as_json))
+
+
+async def _serve(config: RelayConfig, as_json: bool) -> None:
+    relay = Relay(config)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, stop.set)
+    async with relay.running() as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        click.echo(f"relay listening on ws://{host}:{port}")
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await stop.wait()
+            if as_json:
+                click.echo(json.dumps(relay.health()))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop carries about twice the listeners; without it the relay works all the same."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

@@ -1,0 +1,164 @@
+"""The .sc file: a stream header, then length-prefixed payloads (docs/bitstream.md). Bytes only;
+what is whole in a cut file can be read.
+
+    "SCV2" | header length u16 | header: JSON | CRC-32 of the header u32 | { payload length LEB128 | payload } ...
+
+Integers are big-endian. A length of 0 marks a payload that was lost before it was written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zlib
+from collections.abc import Iterable
+from typing import BinaryIO
+
+from ..config import (
+    LATENTS_PER_PAYLOAD,
+    MAX_CHANNELS,
+    MAX_LEVEL,
+    MAX_PAYLOAD_BYTES,
+    MAX_SAMPLE_RATE,
+    MIN_SAMPLE_RATE,
+)
+from ..errors import ContainerError
+
+MAGIC = b"SCV2"
+MAX_HEADER_BYTES = 4_096
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamHeader:
+    """model: hash of the weights. sample_rate: of the model, Hz. packet_samples: of one payload, at
+    that rate.
+
+    source_rate: of the recording, Hz. samples: its length at that rate, None where unknown.
+
+    base_level: quality level that payloads are cheapest near.
+
+    payloads: how many there should be, None where unknown: this is how a cut file is known to be
+    cut.
+    """
+
+    model: str
+    sample_rate: int
+    packet_samples: int
+    source_rate: int
+    channels: int
+    latents_per_payload: int
+    base_level: int
+    samples: int | None = None
+    payloads: int | None = None
+
+    def seconds(self, payloads: int) -> float:
+        return payloads * self.packet_samples / self.sample_rate
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """What a file holds. `damage` says in words what is missing or wrong, None for a whole file."""
+
+    header: StreamHeader
+    payloads: list[bytes | None]
+    damage: str | None
+
+
+def write_container(file: BinaryIO, header: StreamHeader, payloads: Iterable[bytes | None]) -> int:
+    """Returns the number of bytes written."""
+    text = json.dumps(dataclasses.asdict(header), separators=(",", ":")).encode()
+    parts = [MAGIC, len(text).to_bytes(2, "big"), text, zlib.crc32(text).to_bytes(4, "big")]
+    for payload in payloads:
+        parts += [_leb128(len(payload or b"")), payload or b""]
+    return file.write(b"".join(parts))
+
+
+def read_container(file: BinaryIO) -> Recording:
+    """Raises ContainerError where the header cannot be trusted; of what lies behind it, all is read
+    up to the damage.
+    """
+    magic = file.read(4)
+    if magic[:3] == MAGIC[:3] and magic != MAGIC:
+        raise ContainerError(
+            f"file of format {magic[3:].decode('ascii', 'replace')}; this program reads {MAGIC[3:].decode()}"
+        )
+    if magic != MAGIC:
+        raise ContainerError(f"not a streamcodec file: it begins with {magic!r}, not {MAGIC!r}")
+    header = _read_header(file)
+    payloads: list[bytes | None] = []
+    damage = None
+    while (header.payloads is None or len(payloads) < header.payloads) and (first := file.read(1)):
+        size = _read_length(file, first[0])
+        payload = b"" if size is None else file.read(min(size, MAX_PAYLOAD_BYTES + 1))
+        if size is None or len(payload) < size:
+            damage = f"the file ends, or is damaged, inside payload {len(payloads)}"
+            break
+        payloads.append(payload or None)
+    if header.payloads is not None and len(payloads) < header.payloads:
+        missing_s = header.seconds(header.payloads - len(payloads))
+        damage = f"{len(payloads)} of {header.payloads} payloads are whole: {missing_s:.2f} s are missing at the end"
+    elif header.payloads is not None and file.read(1):
+        damage = f"something follows the {header.payloads} payloads that the header names: it was not read"
+    return Recording(header, payloads, damage)
+
+
+def _read_header(file: BinaryIO) -> StreamHeader:
+    size = int.from_bytes(file.read(2), "big")
+    if not 0 < size <= MAX_HEADER_BYTES:
+        raise ContainerError(f"stream header of {size} bytes: 1 to {MAX_HEADER_BYTES} are allowed")
+    text, checksum = file.read(size), file.read(4)
+    if len(text) < size or len(checksum) < 4:
+        raise ContainerError("the file ends inside its stream header: nothing can be decoded")
+    if zlib.crc32(text) != int.from_bytes(checksum, "big"):
+        raise ContainerError("the stream header's checksum does not match: the file is damaged")
+    try:
+        header = StreamHeader(**json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise ContainerError(f"unreadable stream header: {error}") from error
+    _check(header)
+    return header
+
+
+def _check(header: StreamHeader) -> None:
+    bounds = {
+        "sample_rate": (MIN_SAMPLE_RATE, MAX_SAMPLE_RATE),
+        "source_rate": (MIN_SAMPLE_RATE, MAX_SAMPLE_RATE),
+        "packet_samples": (1, MAX_SAMPLE_RATE),
+        "channels": (1, MAX_CHANNELS),
+        "latents_per_payload": (LATENTS_PER_PAYLOAD[0], LATENTS_PER_PAYLOAD[-1]),
+        "base_level": (0, MAX_LEVEL),
+    }
+    for name, (low, high) in bounds.items():
+        value = getattr(header, name)
+        if type(value) is not int or not low <= value <= high:
+            raise ContainerError(f"stream header: {name} must be {low} to {high}, got {value!r}")
+    for name in ("samples", "payloads"):
+        value = getattr(header, name)
+        if value is not None and (type(value) is not int or value < 0):
+            raise ContainerError(f"stream header: {name} must be a count or null, got {value!r}")
+    if not isinstance(header.model, str):
+        raise ContainerError(f"stream header: model must be a hash, got {header.model!r}")
+
+
+def _leb128(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _read_length(file: BinaryIO, first: int) -> int | None:
+    """None where no writer could have written it: a file that lies about a length must not make us
+    allocate it.
+    """
+    value, shift, byte = first & 0x7F, 7, first
+    while byte & 0x80:
+        following = file.read(1)
+        if not following or shift > 14:
+            return None
+        byte = following[0]
+        value |= (byte & 0x7F) << shift
+        shift += 7
+    return value if value <= MAX_PAYLOAD_BYTES else None

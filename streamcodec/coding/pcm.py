@@ -1,0 +1,81 @@
+"""PCM at the edges: what callers hand in becomes float32 [T, C]; sample rates are converted as a
+stream.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from ..config import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from ..errors import AudioError, ConfigError
+from ..units import Pcm
+
+
+def as_float_pcm(pcm: NDArray[Any], channels: int) -> Pcm:
+    """int16 or float [T] or [T, channels] -> float32 [T, channels], full scale 1; floats beyond
+    full scale are clipped.
+
+    Raises AudioError for other types and shapes and for samples that are not finite, naming the
+    first.
+    """
+    if pcm.dtype == np.int16:
+        scaled = pcm.astype(np.float32) / 32_768
+    elif pcm.dtype in (np.float32, np.float64):
+        scaled = pcm.astype(np.float32)
+    else:
+        raise AudioError(f"PCM must be int16 or float32, got {pcm.dtype}")
+    if scaled.ndim == 1 and channels == 1:
+        scaled = scaled[:, None]
+    if scaled.ndim != 2 or scaled.shape[1] != channels:
+        raise AudioError(
+            f"PCM must be [samples, {channels}]{' or [samples]' if channels == 1 else ''}, got shape {list(pcm.shape)}"
+        )
+    finite = np.isfinite(scaled)
+    if not finite.all():
+        first = int(np.argwhere(~finite)[0][0])
+        raise AudioError(
+            f"PCM holds {scaled[~finite][0]} at sample {first} of {len(scaled)}: samples must be finite"
+        )
+    return np.clip(scaled, -1.0, 1.0)
+
+
+class Resampler:
+    """Streaming conversion of float32 [T, C]. The output is aligned with the input and comes a few
+    milliseconds late; `flush` gives the rest.
+
+    Same rate in and out: samples pass as they are. Source: soxr (libsoxr, LGPL-2.1).
+    """
+
+    def __init__(self, source_rate: int, target_rate: int, channels: int) -> None:
+        for rate in (source_rate, target_rate):
+            if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
+                raise ConfigError(
+                    f"sample rate must be {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz, got {rate}"
+                )
+        self._rates, self._channels = (source_rate, target_rate), channels
+        self.reset()
+
+    def reset(self) -> None:
+        source, target = self._rates
+        self._stream = (
+            None
+            if source == target
+            else soxr.ResampleStream(source, target, self._channels, dtype="float32", quality="HQ")
+        )
+
+    def convert(self, pcm: Pcm) -> Pcm:
+        return pcm if self._stream is None else self._stream.resample_chunk(pcm)
+
+    def flush(self) -> Pcm:
+        """The samples still inside. The resampler begins anew afterwards."""
+        if self._stream is None:
+            return np.zeros((0, self._channels), np.float32)
+        rest: Pcm = self._stream.resample_chunk(
+            np.zeros((0, self._channels), np.float32), last=True
+        )
+        self.reset()
+        return rest

@@ -1,0 +1,170 @@
+"""Which quality level meets a target: pure arithmetic on what was asked for and what was spent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+from ..errors import ConfigError
+
+CAPPED_BITRATES_BPS = (1_000, 32_000)  # a limit may lie outside what the model would spend
+TOLERANCE = 0.05  # of a target that counts as met
+DEBT_LIMIT_S = 1.0  # how far speech may run ahead of, or behind, its budget
+LEVELS_PER_DEBT_SECOND = 10.0
+CAPPED_CLIMB_LEVELS = 3.0
+LEARNING_RATE = 0.3  # levels a second and relative error
+
+
+class RateControl(Protocol):
+    """Chooses the level of the next payload; `spent` tells what it cost. `budget_bytes` is a hard
+    limit where there is one; `base_level` the highest that speech at this rate does not exceed in
+    the mean.
+    """
+
+    budget_bytes: int | None
+    base_level: int
+
+    def next_level(self) -> int: ...
+
+    def spent(self, size_bytes: int, level: int) -> None: ...
+
+    def reset(self) -> None: ...
+
+
+class FixedQuality:
+    """Constant quality, 0..1. A quality between two levels alternates between them so that the mean
+    is met.
+    """
+
+    budget_bytes: int | None = None
+
+    def __init__(self, quality: float, levels: int) -> None:
+        if not 0 <= quality <= 1:
+            raise ConfigError(f"quality must be 0 to 1, got {quality:g}")
+        self._position = quality * (levels - 1)
+        self.base_level = int(self._position)
+        self._dither = Dither(levels)
+
+    def next_level(self) -> int:
+        return self._dither.level(self._position)
+
+    def spent(self, size_bytes: int, level: int) -> None:
+        """Constant quality spends what it takes."""
+
+    def reset(self) -> None:
+        self._dither.reset()
+
+
+class TargetBitrate:
+    """Mean rate, held within a budget of DEBT_LIMIT_S of audio: loud and busy packets may cost
+    more, pauses pay for them.
+
+    Proportional on the debt, integral on the position; silence leaves no more than DEBT_LIMIT_S of
+    savings behind.
+    """
+
+    budget_bytes: int | None = None
+
+    def __init__(
+        self, bitrate_bps: float, level_bitrates_bps: Sequence[float], payload_s: float
+    ) -> None:
+        self._target_bps, self._payload_s = bitrate_bps, payload_s
+        self._levels = len(level_bitrates_bps)
+        self._start = position_for(bitrate_bps, level_bitrates_bps)
+        self.base_level = int(self._start)
+        self._dither = Dither(self._levels)
+        self._position, self._debt_s = self._start, 0.0
+
+    def next_level(self) -> int:
+        return self._dither.level(self._position - LEVELS_PER_DEBT_SECOND * self._debt_s)
+
+    def spent(self, size_bytes: int, level: int) -> None:
+        error_s = size_bytes * 8 / self._target_bps - self._payload_s
+        self._debt_s = min(DEBT_LIMIT_S, max(-DEBT_LIMIT_S, self._debt_s + error_s))
+        self._position = min(self._levels - 1.0, max(0.0, self._position - LEARNING_RATE * error_s))
+
+    def reset(self) -> None:
+        self._position, self._debt_s = self._start, 0.0
+        self._dither.reset()
+
+
+class CappedBitrate:
+    """Every payload fits into its share of a constant link. Feels its way up a level after some
+    that left room, down when one did not fit.
+    """
+
+    def __init__(
+        self, bitrate_bps: float, level_bitrates_bps: Sequence[float], payload_s: float
+    ) -> None:
+        self.budget_bytes: int | None = int(bitrate_bps * payload_s / 8)
+        if self.budget_bytes < 2:
+            raise ConfigError(
+                f"{bitrate_bps:g} bit/s leaves {self.budget_bytes} bytes a payload: a capped rate needs at least 2"
+            )
+        self._levels = len(level_bitrates_bps)
+        self._start = position_for(bitrate_bps, level_bitrates_bps)
+        self.base_level = int(self._start)
+        self._position = self._start
+
+    def next_level(self) -> int:
+        return int(self._position)
+
+    def spent(self, size_bytes: int, level: int) -> None:
+        assert self.budget_bytes is not None
+        room = 1 - size_bytes / self.budget_bytes
+        wanted = level + (self._position - int(self._position)) + 2 * room
+        # Silence leaves room without end: what climbs far must come down a network pass a level
+        # when speech begins.
+        self._position = max(
+            0.0, min(self._levels - 1.0, self._start + CAPPED_CLIMB_LEVELS, wanted)
+        )
+
+    def reset(self) -> None:
+        self._position = self._start
+
+
+class Dither:
+    """Real positions on the level axis -> integer levels with the same mean: what rounding left
+    over is carried to the next.
+    """
+
+    def __init__(self, levels: int) -> None:
+        self._top = levels - 1
+        self._carry = 0.0
+
+    def level(self, position: float) -> int:
+        wanted = min(float(self._top), max(0.0, position))
+        level = min(self._top, max(0, math.floor(wanted + self._carry + 0.5)))
+        self._carry = min(0.5, max(-0.5, self._carry + wanted - level))
+        return level
+
+    def reset(self) -> None:
+        self._carry = 0.0
+
+
+def checked_bitrate(
+    bitrate_bps: float, level_bitrates_bps: Sequence[float], channels: int, *, capped: bool
+) -> None:
+    """Raises ConfigError for a stream's rate that its channels cannot meet; `level_bitrates_bps`
+    are those of one.
+    """
+    low, high = CAPPED_BITRATES_BPS if capped else (level_bitrates_bps[0], level_bitrates_bps[-1])
+    low, high = low * channels, high * channels
+    if not low * (1 - TOLERANCE) <= bitrate_bps <= high * (1 + TOLERANCE):
+        raise ConfigError(
+            f"bit rate must be {low:.0f} to {high:.0f} bit/s for {channels} channel{'s'[: channels - 1]}"
+            f"{'' if capped else ' of this model'}, got {bitrate_bps:g}"
+        )
+
+
+def position_for(bitrate_bps: float, level_bitrates_bps: Sequence[float]) -> float:
+    """Real position on the level axis whose speech costs `bitrate_bps` in the mean, interpolated on
+    a logarithmic rate axis.
+    """
+    wanted = math.log(bitrate_bps)
+    logs = [math.log(b) for b in level_bitrates_bps]
+    for level in range(len(logs) - 1):
+        if wanted < logs[level + 1]:
+            return max(0.0, level + (wanted - logs[level]) / (logs[level + 1] - logs[level]))
+    return len(logs) - 1.0

@@ -1,0 +1,263 @@
+"""PCM to payloads and back, as streams. Each stream owns its state; any number of them share one
+CodecModel.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import MAX_PAYLOAD_BYTES, CodecConfig
+from ..engines.api import Latents, State
+from ..errors import ConfigError, PayloadError
+from ..units import Pcm
+from .model import CodecModel
+from .pcm import Resampler, as_float_pcm
+from .rate import CappedBitrate, FixedQuality, RateControl, TargetBitrate, checked_bitrate
+
+COPY_BPS = 3_000.0
+
+
+class StreamEncoder:
+    """One talker's encoder: PCM in any chunks, payloads out.
+
+    Exactly one of `bitrate_bps` (mean payload rate of the whole stream; with `capped`, a limit that
+    no payload exceeds) and `quality` (0..1) is given. `sample_rate` (Hz) and `channels` describe
+    the PCM; with `downmix` two channels are averaged into one. With `copies`, each payload has a
+    coarser one beside it, of COPY_BPS or less, for a later packet to carry; `copying` says whether
+    they are made for now. Raises ConfigError for settings outside their range.
+    """
+
+    def __init__(
+        self,
+        model: CodecModel,
+        *,
+        bitrate_bps: float | None = None,
+        quality: float | None = None,
+        capped: bool = False,
+        sample_rate: int | None = None,
+        channels: int = 1,
+        downmix: bool = False,
+        latents_per_payload: int = 1,
+        copies: bool = False,
+    ) -> None:
+        if capped and copies:
+            raise ConfigError(
+                "a capped stream has no room for copies of earlier packets: they come on top of its rate"
+            )
+        geometry = model.stream_config(1 if downmix else channels, latents_per_payload)
+        self._rate = _rate_control(model, geometry, bitrate_bps, quality, capped)
+        self.config: CodecConfig = dataclasses.replace(geometry, base_level=self._rate.base_level)
+        self._source_channels, self._source_rate = channels, sample_rate or self.config.sample_rate
+        self._bitstream = model.bitstream
+        self._engine = model.engine
+        self._resampler = Resampler(
+            self._source_rate, self.config.sample_rate, self.config.channels
+        )
+        coarsest = max(0, bisect.bisect_right(model.level_bitrates_bps, COPY_BPS) - 1)
+        self._copy_level = min(coarsest, self.config.base_level)
+        self.copying = copies
+        # of the payloads that were given last, one each; empty where none was made
+        self.copies: list[bytes] = []
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all that was heard. The next payload must be decoded by a decoder that was reset
+        as well.
+        """
+        self._state = self._engine.initial_encoder_state(self.config.channels)
+        self._waiting = np.zeros((0, self.config.channels), np.float32)
+        self._received = 0
+        self._resampler.reset()
+        self._rate.reset()
+
+    def encode(self, pcm: NDArray[Any]) -> list[bytes]:
+        """pcm int16 or float32 [T] or [T, channels], any T -> the payloads that it completes.
+
+        Raises AudioError for samples that are not finite or of the wrong shape; the stream is then
+        as it was before.
+        """
+        source = as_float_pcm(pcm, self._source_channels)
+        self.copies = []
+        self._received += len(source)
+        if self.config.channels < self._source_channels:
+            source = source.mean(1, keepdims=True)
+        return self._encode_whole_packets(self._resampler.convert(source))
+
+    def flush(self) -> list[bytes]:
+        """The payloads that carry what is still waiting, padded with silence so that the decoder
+        plays every sample. Then resets.
+        """
+        self.copies = []
+        payloads = self._encode_whole_packets(self._resampler.flush())
+        if self._received:
+            tail = (
+                -(len(self._waiting) + self.config.overlap) % self.config.packet_samples
+                + self.config.overlap
+            )
+            payloads += self._encode_whole_packets(
+                np.zeros((tail, self.config.channels), np.float32)
+            )
+        self.reset()
+        return payloads
+
+    def _encode_whole_packets(self, pcm: Pcm) -> list[bytes]:
+        # Every packet takes the same path on the same shapes, whatever chunks it came in: payloads
+        # are identical to the byte.
+        size = self.config.packet_samples
+        waiting = np.concatenate([self._waiting, pcm])
+        whole = len(waiting) // size * size
+        self._waiting = waiting[whole:]
+        return [
+            self._encode_packet(waiting[start : start + size].T) for start in range(0, whole, size)
+        ]
+
+    def _encode_packet(self, pcm: Pcm) -> bytes:
+        level = self._rate.next_level()
+        latents, payload, after = self._at_level(pcm, level)
+        limit = min(self._rate.budget_bytes or MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES)
+        while len(payload) > limit and level > 0:
+            level -= 1
+            latents, payload, after = self._at_level(pcm, level)
+        if len(payload) > limit:
+            payload = self._truncate(latents, limit)
+        self.copies.append(self._copy(pcm, payload, level) if self.copying else b"")
+        self._state = after
+        self._rate.spent(len(payload), level)
+        return payload
+
+    def _copy(self, pcm: Pcm, payload: bytes, level: int) -> bytes:
+        return payload if level <= self._copy_level else self._at_level(pcm, self._copy_level)[1]
+
+    def _at_level(self, pcm: Pcm, level: int) -> tuple[Latents, bytes, State]:
+        means, after = self._engine.encode(pcm, level, self._state)
+        return *self._bitstream.encode(means, self.config.base_level), after
+
+    def _truncate(self, latents: Latents, limit: int) -> bytes:
+        """The lowest level is still too dear: keep as many leading latents (the strongest of the
+        lapped transform) as fit.
+        """
+        low, high, best = 0, latents.y.shape[2], b""
+        while low < high:
+            keep = (low + high) // 2
+            y = latents.y.copy()
+            y[:, :, keep:] = 0
+            payload = self._bitstream.serialize(
+                Latents(latents.level, latents.gain_index, y), self.config.base_level
+            )
+            if len(payload) <= limit:
+                low, best = keep + 1, payload
+            else:
+                high = keep
+        return best or self._bitstream.silence(latents, self.config.base_level)
+
+
+class StreamDecoder:
+    """One talker's decoder: a payload in, its PCM out; None in, concealment out.
+
+    `config` is that of the stream's encoder; from a header or from a stream's info
+    `CodecModel.stream_config` makes one. `sample_rate` (Hz) is that of the PCM wanted; None takes
+    the model's.
+    """
+
+    def __init__(
+        self, model: CodecModel, config: CodecConfig, *, sample_rate: int | None = None
+    ) -> None:
+        self.config = config
+        self._bitstream = model.bitstream
+        self._engine = model.engine
+        self.sample_rate = sample_rate or self.config.sample_rate
+        self._resampler = Resampler(config.sample_rate, self.sample_rate, config.channels)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all that was decoded: what a stream's first payload expects. A joiner in
+        mid-stream starts here too.
+        """
+        self._state = self._engine.initial_decoder_state(self.config.channels)
+        self._level = 0
+        self._resampler.reset()
+
+    def decode(self, payload: bytes | None) -> Pcm:
+        """-> float32 [T, channels] in -1..1, `config.overlap` samples later than what was encoded.
+
+        At the model's rate T is always `config.packet_samples`; at another it varies by a sample,
+        and the first call gives fewer. Raises PayloadError for bytes that are no payload; the
+        stream is then as it was before.
+        """
+        packets, channels = self.config.latents_per_payload, self.config.channels
+        if payload is None:
+            pcm, self._state = self._engine.conceal(packets, channels, self._level, self._state)
+        else:
+            latents = self._bitstream.parse(payload, packets, channels, self.config.base_level)
+            pcm, self._state = self._engine.decode(latents, self._state)
+            self._level = latents.level
+        return self._resampler.convert(np.clip(pcm.T, -1.0, 1.0))
+
+    def flush(self) -> Pcm:
+        """What the sample-rate converter still holds: [T, channels], empty at the model's
+        own rate.
+        """
+        return self._resampler.flush()
+
+
+def encode(pcm: NDArray[Any], encoder: StreamEncoder) -> list[bytes]:
+    """A whole recording -> its payloads. The encoder is reset before and after."""
+    encoder.reset()
+    return encoder.encode(pcm) + encoder.flush()
+
+
+def decode(
+    payloads: Sequence[bytes | None],
+    decoder: StreamDecoder,
+    samples: int | None = None,
+    on_damaged: Callable[[PayloadError], None] | None = None,
+) -> Pcm:
+    """Payloads -> float32 [T, channels], aligned with what was encoded and cut to `samples` where
+    the length is known.
+
+    A damaged payload raises PayloadError or, where `on_damaged` is given, is told to it and
+    concealed.
+    """
+    decoder.reset()
+    parts = []
+    for payload in payloads:
+        try:
+            parts.append(decoder.decode(payload))
+        except PayloadError as error:
+            if on_damaged is None:
+                raise
+            on_damaged(error)
+            parts.append(decoder.decode(None))
+    parts.append(decoder.flush())
+    pcm: Pcm = np.concatenate(parts)
+    delay = round(decoder.config.overlap * decoder.sample_rate / decoder.config.sample_rate)
+    return pcm[delay : None if samples is None else delay + samples]
+
+
+def _rate_control(
+    model: CodecModel,
+    config: CodecConfig,
+    bitrate_bps: float | None,
+    quality: float | None,
+    capped: bool,
+) -> RateControl:
+    if (bitrate_bps is None) == (quality is None):
+        raise ConfigError("give either a bit rate or a quality, and not both")
+    if quality is not None:
+        if capped:
+            raise ConfigError("a capped stream needs a bit rate: a quality knows no limit")
+        return FixedQuality(quality, model.bitstream.levels)
+    assert bitrate_bps is not None
+    checked_bitrate(bitrate_bps, model.level_bitrates_bps, config.channels, capped=capped)
+    control = CappedBitrate if capped else TargetBitrate
+    return control(
+        bitrate_bps,
+        [b * config.channels for b in model.level_bitrates_bps],
+        config.packet_ms / 1000,
+    )

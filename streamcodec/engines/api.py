@@ -1,0 +1,98 @@
+"""What the codec asks of an engine: one step of the network, NumPy in and out, with its state as a
+value.
+
+Shapes: C channels, T samples, P packets, D latent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..tables import EntropyTables
+from ..units import Pcm
+
+State: TypeAlias = Any  # an engine's own: others only keep it and hand it back
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelShape:
+    """Geometry of a model. Lengths are in samples at `sample_rate` (Hz)."""
+
+    sample_rate: int
+    hop: int
+    overlap: int
+    frames_per_packet: int
+    latent_dim: int
+    levels: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Means:
+    """One payload before it is quantised: gain_index [P, C], and mean [P, C, D] of the posterior in
+    quantiser steps.
+    """
+
+    level: int
+    gain_index: NDArray[np.int32]
+    mean: NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Latents:
+    """What one payload says: level 0..levels - 1, gain_index [P, C] (GAIN_MIN: silent), y [P, C, D]
+    integers.
+    """
+
+    level: int
+    gain_index: NDArray[np.int32]
+    y: NDArray[np.int32]
+
+
+class Engine(Protocol):
+    """Runs one set of weights for any number of streams, each of which keeps its own state.
+
+    A state that was handed in stays valid: the encoder tries another level from the same one.
+    """
+
+    @property
+    def shape(self) -> ModelShape: ...
+
+    def enter_thread(self) -> None:
+        """Called once by each thread that encodes or decodes live audio, before it does."""
+        ...
+
+    def initial_encoder_state(self, channels: int) -> State: ...
+
+    def initial_decoder_state(self, channels: int) -> State: ...
+
+    def encode(self, pcm: Pcm, level: int, state: State) -> tuple[Means, State]:
+        """pcm [C, P * packet] in -1..1 -> means of the posterior, new state."""
+        ...
+
+    def decode(self, latents: Latents, state: State) -> tuple[Pcm, State]:
+        """Latents of P packets -> pcm [C, P * packet], new state."""
+        ...
+
+    def conceal(self, packets: int, channels: int, level: int, state: State) -> tuple[Pcm, State]:
+        """What is played in place of `packets` that did not come -> pcm [C, packets * packet], new
+        state.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
+    """A model's weights in an engine, with what else its folder holds.
+
+    level_bitrates_bps [levels]: mean payload rate of one channel of speech. hash: 16 hex digits
+    over the folder's files, which streams name.
+    """
+
+    engine: Engine
+    tables: EntropyTables
+    level_bitrates_bps: tuple[float, ...]
+    hash: str
