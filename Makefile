@@ -1,13 +1,14 @@
-# make demo, make test: each sets up what it needs. Only Python 3.11+ and make are assumed.
+# `make demo` and `make test` set up what they need. Only Python 3.11+ and make are assumed.
 
 PYTHON ?= python3
 VENV ?= .venv
-# What `make lock` pins: a range would take the newest release with its CUDA packages.
+# What `make lock` pins: a range would take the newest release, with CUDA.
 TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# Two OpenMP threads that spin beside another busy process cost both of them a factor of ten.
+# OpenMP threads that wait by spinning slow down every other busy process on the same cores: a
+# factor of ten was measured with two threads beside one other process.
 export GOMP_SPINCOUNT ?= 0
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -17,9 +18,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: $(READY)
 	$(BIN)/python -m streamcodec_bench.demo --out demo
 
+# Prints the branch coverage of streamcodec/ and fails below 95 %.
 test: $(READY) audio-libraries
 	$(MAKE) check
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --cov=streamcodec --cov-fail-under=95
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -30,7 +32,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# PESQ and ESTOI of the shipped model on a folder of audio: make quality DATA=DIR
+# Quality of the shipped model on a folder of audio: make quality DATA=DIR
 quality: $(READY)
 	$(BIN)/pip install -q -c requirements.lock -e '.[quality]'
 	$(BIN)/streamcodec bench quality --data $(DATA)
@@ -41,11 +43,12 @@ $(READY): pyproject.toml requirements.lock
 	$(BIN)/pip install -q -c requirements.lock -e '.[dev]'
 	@touch $@
 
-# PortAudio and a null sound card for the device test. The tests that need them skip, with a reason, where they are not.
+# PortAudio and a null sound card for the test of sound devices. Where they cannot be installed, the
+# tests that need them are skipped and say why.
 audio-libraries:
 	@.ci/audio-libraries
 
-# Renew the lock from what a fresh environment resolves to.
+# Renew requirements.lock from what a fresh environment resolves to.
 lock:
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
@@ -54,11 +57,11 @@ lock:
 	.venv-lock/bin/pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//' > requirements.lock
 	rm -rf .venv-lock
 
-# Coverage-guided fuzzing of every reader of foreign bytes, for SECONDS.
+# Coverage-guided fuzzing, for SECONDS, of every parser of bytes from outside.
 SECONDS ?= 60
 fuzz: $(READY)
 	$(BIN)/pip install -q atheris
 	$(BIN)/python tests/fuzz_payloads.py -max_total_time=$(SECONDS) -rss_limit_mb=1024
 
 clean:
-	rm -rf $(VENV) .venv-lock demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-lock demo build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
