@@ -1,6 +1,4 @@
-"""Errors that a caller may want to tell apart. Everything this project raises for bad input derives
-from StreamcodecError.
-"""
+"""The error tree. Everything this project raises for bad input derives from StreamcodecError."""
 
 from __future__ import annotations
 
@@ -12,15 +10,21 @@ class StreamcodecError(Exception):
 
 
 class MalformedPacket(StreamcodecError):
-    """A media datagram that breaks the wire format."""
+    """A media packet that breaks the wire format."""
 
 
 class UnsupportedVersion(MalformedPacket):
-    """A media datagram of another protocol version."""
+    """A media packet of another protocol version."""
 
 
 class MalformedMessage(StreamcodecError):
     """A control message that breaks the protocol."""
+
+
+class UnsupportedHello(MalformedMessage):
+    """A hello of another protocol version. Its other fields are not checked: they may mean
+    something else there.
+    """
 
 
 class PayloadError(StreamcodecError):
@@ -44,7 +48,7 @@ class ConfigError(StreamcodecError):
 
 
 class ConnectionRefused(StreamcodecError):
-    """The relay said no, and trying again would not help."""
+    """The relay refused the connection, and another attempt would be refused as well."""
 
     def __init__(self, message: str, close_code: int | None = None) -> None:
         super().__init__(message)

@@ -17,8 +17,8 @@ with atheris.instrument_imports(include=["streamcodec"]):
     from streamcodec.coding.bitstream import Bitstream
     from streamcodec.coding.container import read_container
     from streamcodec.errors import ContainerError, MalformedMessage, MalformedPacket, PayloadError
+    from streamcodec.wire.message_json import parse_message
     from streamcodec.wire.packet import parse
-    from streamcodec.wire.session import parse_message
 
 from regenerate import hand_made_tables  # noqa: E402
 

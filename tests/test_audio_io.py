@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes import ManualClock
-from streamcodec.errors import AudioError
+from streamcodec.errors import AudioError, ConfigError
 from streamcodec_client.audio.blocks import (
     BLOCK_MS,
     OUTPUT_LEAD_MS,
@@ -361,7 +361,7 @@ def test_what_is_above_the_new_range_is_gone() -> None:
 
 
 def test_an_impossible_rate_is_named() -> None:
-    with pytest.raises(AudioError, match="4000 to 384000 Hz, got 100"):
+    with pytest.raises(ConfigError, match="sample rate must be 4000 to 384000 Hz, got 100"):
         LiveResampler(100, 16_000, 1)
 
 

@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from streamcodec.errors import ConfigError
+from streamcodec.wire.message_json import parse_message, serialize_message
 from streamcodec.wire.packet import Flags, Packet, parse, serialize
 from streamcodec.wire.session import (
     SUBPROTOCOL,
@@ -24,8 +25,6 @@ from streamcodec.wire.session import (
     Role,
     StreamInfo,
     Welcome,
-    parse_message,
-    serialize_message,
 )
 from streamcodec_server.relay import Relay, RelayConfig
 from streamcodec_server.rooms import Member, RoomLimits

@@ -1,6 +1,7 @@
 import pytest
 
 from streamcodec.errors import MalformedPacket
+from streamcodec.wire.message_json import parse_message
 from streamcodec.wire.packet import Flags, Packet, PacketType, parse, serialize
 from streamcodec.wire.redundancy import MAX_COPIES, join
 from streamcodec.wire.session import (
@@ -18,7 +19,6 @@ from streamcodec.wire.session import (
     StreamUpdate,
     Time,
     Welcome,
-    parse_message,
 )
 from streamcodec_server.rooms import (
     MAX_CONTROL_BACKLOG,

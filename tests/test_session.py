@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcodec.errors import MalformedMessage
+from streamcodec.errors import MalformedMessage, UnsupportedHello
+from streamcodec.wire.message_json import parse_message, serialize_message
 from streamcodec.wire.session import (
     Capture,
     CopiesWanted,
@@ -19,10 +20,7 @@ from streamcodec.wire.session import (
     StreamStart,
     StreamUpdate,
     Time,
-    UnsupportedHello,
     Welcome,
-    parse_message,
-    serialize_message,
 )
 
 PROTOCOL = Path(__file__).parents[1] / "docs" / "protocol.md"

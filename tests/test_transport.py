@@ -21,6 +21,7 @@ from websockets.typing import Subprotocol
 
 from fakes import WAIT_S, fake_info
 from streamcodec.errors import ConfigError, ConnectionRefused
+from streamcodec.wire.message_json import parse_message, serialize_message
 from streamcodec.wire.overhead import wire_bytes
 from streamcodec.wire.session import (
     SUBPROTOCOL,
@@ -32,8 +33,6 @@ from streamcodec.wire.session import (
     Role,
     StreamStart,
     Welcome,
-    parse_message,
-    serialize_message,
 )
 from streamcodec_client.clock import MonotonicClock
 from streamcodec_client.transport import attempts, heartbeat

@@ -20,7 +20,14 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from streamcodec.config import MAX_PAYLOAD_BYTES
-from streamcodec.errors import ConfigError, MalformedMessage, MalformedPacket, UnsupportedVersion
+from streamcodec.errors import (
+    ConfigError,
+    MalformedMessage,
+    MalformedPacket,
+    UnsupportedHello,
+    UnsupportedVersion,
+)
+from streamcodec.wire.message_json import parse_message, serialize_message
 from streamcodec.wire.packet import HEADER_BYTES, check
 from streamcodec.wire.session import (
     MAX_MESSAGE_BYTES,
@@ -29,9 +36,6 @@ from streamcodec.wire.session import (
     CloseCode,
     Error,
     Hello,
-    UnsupportedHello,
-    parse_message,
-    serialize_message,
 )
 
 from .rooms import MAX_CONTROL_BACKLOG, Member, Refused, RoomLimits, Rooms

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from streamcodec.errors import MalformedMessage, StreamcodecError
+from streamcodec.wire.message_json import serialize_message
 from streamcodec.wire.packet import restamp
 from streamcodec.wire.redundancy import MAX_COPIES, limited
 from streamcodec.wire.session import (
@@ -27,7 +28,6 @@ from streamcodec.wire.session import (
     StreamUpdate,
     Time,
     Welcome,
-    serialize_message,
 )
 
 STREAM_NUMBERS = 1 << 16

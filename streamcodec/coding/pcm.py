@@ -10,8 +10,8 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from ..config import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
-from ..errors import AudioError, ConfigError
+from ..config import check_sample_rate
+from ..errors import AudioError
 from ..units import Pcm
 
 
@@ -51,11 +51,9 @@ class Resampler:
     """
 
     def __init__(self, source_rate: int, target_rate: int, channels: int) -> None:
+        """Rates in Hz. Raises ConfigError for one outside 4 to 384 kHz."""
         for rate in (source_rate, target_rate):
-            if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
-                raise ConfigError(
-                    f"sample rate must be {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz, got {rate}"
-                )
+            check_sample_rate(rate)
         self._rates, self._channels = (source_rate, target_rate), channels
         self.reset()
 

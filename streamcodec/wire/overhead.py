@@ -1,20 +1,23 @@
-"""What a media packet costs on the line beyond its payload."""
+"""How many bytes a media packet takes on the line beyond its payload."""
 
 from __future__ import annotations
 
 from .packet import HEADER_BYTES
 
-TCP_IP_BYTES = 52  # IPv4 20, TCP 20 and its timestamps 12, where every packet travels alone
+TCP_IP_BYTES = 52  # IPv4 20, TCP 20 and its timestamps 12, for packets that are sent one by one
 TLS_BYTES = 22  # TLS 1.3 with AES-GCM
 MASK_BYTES = 4  # of websocket frames from client to relay (RFC 6455)
-LONG_FRAME_BYTES = 126  # from which on a websocket frame's length takes two bytes more
+LONG_FRAME_BYTES = 126  # from this message size on, a websocket frame's length takes 2 bytes more
 
-OVERHEAD_NOTE = f"wire: payload + header {HEADER_BYTES} B + websocket frame 2-8 B + TCP/IP {TCP_IP_BYTES} B (+ TLS {TLS_BYTES} B) a packet"
+OVERHEAD_NOTE = (
+    f"wire: payload + header {HEADER_BYTES} B + websocket frame 2-8 B + TCP/IP {TCP_IP_BYTES} B "
+    f"(+ TLS {TLS_BYTES} B) a packet"
+)
 
 
 def wire_bytes(payload_bytes: int, *, to_relay: bool, tls: bool) -> int:
-    """Bytes of one payload with media header, websocket frame, TLS where there is, TCP and IPv4.
-    Not counted: Ethernet, acknowledgements, retransmissions.
+    """Bytes of one payload with media header, websocket frame, TLS if used, TCP and IPv4. Not
+    counted: Ethernet, acknowledgements, retransmissions.
     """
     message = HEADER_BYTES + payload_bytes
     frame = (2 if message < LONG_FRAME_BYTES else 4) + (MASK_BYTES if to_relay else 0)

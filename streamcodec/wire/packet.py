@@ -1,6 +1,4 @@
-"""Media packets on the wire: a 12-byte header and a payload (docs/protocol.md). Parsed once, at the
-edge.
-"""
+"""Media packets on the wire: a 12-byte header and a payload (docs/protocol.md). Sans-I/O."""
 
 from __future__ import annotations
 
@@ -13,6 +11,8 @@ from ..errors import MalformedPacket, UnsupportedVersion
 
 VERSION = 1
 HEADER_BYTES = 12
+TYPES = 1 << 4
+STREAM_NUMBERS = 1 << 16
 SEQUENCE_MODULUS = 1 << 32
 _HEADER = struct.Struct("!BBHII")
 _STREAM = struct.Struct("!H")
@@ -20,17 +20,18 @@ _STREAM_OFFSET = 2
 
 
 class PacketType(enum.IntEnum):
-    """Types this version knows. A receiver ignores the others: a relay forwards what a later
-    version means by them.
+    """Types that this version knows. Receivers ignore packets of other types; a relay forwards
+    them, because they may come from a later version.
     """
 
     AUDIO = 0
-    AUDIO_WITH_COPIES = 1  # see redundancy
+    AUDIO_WITH_COPIES = 1  # see wire/redundancy.py
 
 
 class Flags(enum.IntFlag):
-    """RESET: the encoder began anew with this packet. VOICE: somebody speaks. DTX: describes
-    silence. DISCONTINUITY: captured after a gap.
+    """RESET: the encoder started from its initial state with this packet. VOICE: voice activity was
+    detected. DTX: the payload describes background noise. DISCONTINUITY: samples before this packet
+    were never captured.
     """
 
     RESET = 0x01
@@ -45,10 +46,11 @@ KNOWN_FLAGS = Flags.RESET | Flags.VOICE | Flags.DTX | Flags.DISCONTINUITY
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Packet:
-    """sequence counts the packets of a stream, capture_time its samples at the stream's rate; both
-    wrap at 2^32.
+    """`sequence` counts the packets of a stream. `capture_time` is the position of the packet's
+    first sample, in samples at the stream's rate. Both wrap at 2^32.
 
-    `type` is an int so that packets of later versions can be carried; compare it with PacketType.
+    `type` is an int, so that packets of later versions can be represented; compare it with
+    PacketType.
     """
 
     flags: Flags
@@ -60,12 +62,12 @@ class Packet:
 
 
 def serialize(packet: Packet) -> bytes:
-    """Raises MalformedPacket where a field does not fit: numbers that wrap must be wrapped by the
-    caller.
+    """Raises MalformedPacket where a field is out of range: callers wrap sequence and capture time
+    themselves.
     """
     for name, limit in (
-        ("type", 1 << 4),
-        ("stream", 1 << 16),
+        ("type", TYPES),
+        ("stream", STREAM_NUMBERS),
         ("sequence", SEQUENCE_MODULUS),
         ("capture_time", SEQUENCE_MODULUS),
     ):
@@ -73,32 +75,25 @@ def serialize(packet: Packet) -> bytes:
             raise MalformedPacket(f"{name} must be 0 to {limit - 1}, got {getattr(packet, name)}")
     _check_payload(packet.type, packet.flags, len(packet.payload))
     first = VERSION << 4 | packet.type
-    return (
-        _HEADER.pack(
-            first, packet.flags & KNOWN_FLAGS, packet.stream, packet.sequence, packet.capture_time
-        )
-        + packet.payload
-    )
+    flags = packet.flags & KNOWN_FLAGS
+    header = _HEADER.pack(first, flags, packet.stream, packet.sequence, packet.capture_time)
+    return header + packet.payload
 
 
 def parse(datagram: bytes) -> Packet:
-    """Raises MalformedPacket, and UnsupportedVersion where only the version is to blame. Unknown
-    flags are dropped.
+    """Raises MalformedPacket, and UnsupportedVersion for another protocol version. Unknown flags
+    are dropped.
     """
     check(datagram)
     first, flags, stream, sequence, capture_time = _HEADER.unpack_from(datagram)
-    return Packet(
-        Flags(flags) & KNOWN_FLAGS,
-        stream,
-        sequence,
-        capture_time,
-        datagram[HEADER_BYTES:],
-        first & 0x0F,
-    )
+    payload = datagram[HEADER_BYTES:]
+    return Packet(Flags(flags) & KNOWN_FLAGS, stream, sequence, capture_time, payload, first & 0x0F)
 
 
 def check(datagram: bytes) -> None:
-    """What a relay asks of a datagram that it forwards unread. Raises like `parse`."""
+    """Whether `parse` would accept a packet; a relay asks this before it forwards one. Raises like
+    `parse`.
+    """
     if not datagram:
         raise MalformedPacket(f"need {HEADER_BYTES} header bytes, got 0")
     if (version := datagram[0] >> 4) != VERSION:
@@ -111,16 +106,15 @@ def check(datagram: bytes) -> None:
 
 
 def restamp(datagram: bytes, stream: int) -> bytes:
-    """The same datagram under the stream number that the relay gave its talker: nobody can speak
-    for another.
+    """The same packet with another stream number. The relay sets the number that it gave the
+    sender, so that no client can send packets in another's name.
     """
-    return (
-        datagram[:_STREAM_OFFSET] + _STREAM.pack(stream) + datagram[_STREAM_OFFSET + _STREAM.size :]
-    )
+    end = _STREAM_OFFSET + _STREAM.size
+    return datagram[:_STREAM_OFFSET] + _STREAM.pack(stream) + datagram[end:]
 
 
 def sequence_distance(newer: int, older: int) -> int:
-    """newer - older on the circle of 2^32: -2^31 .. 2^31 - 1."""
+    """newer - older modulo 2^32, as a signed number: -2^31 .. 2^31 - 1."""
     half = SEQUENCE_MODULUS >> 1
     return (newer - older + half) % SEQUENCE_MODULUS - half
 

@@ -10,10 +10,9 @@ import math
 
 import numpy as np
 
-from streamcodec.errors import AudioError
+from streamcodec.config import check_sample_rate
 from streamcodec.units import Pcm
 
-MIN_RATE, MAX_RATE = 4_000, 384_000
 ZERO_CROSSINGS = 32  # half the kernel, in samples of the lower rate: the delay
 KAISER_BETA = 7.0  # about 70 dB; the transition band is then 7 % of the lower rate
 CUTOFF = 0.475  # of the lower rate: flat to 7 kHz and closed at 8.1 kHz for 16 kHz
@@ -25,10 +24,9 @@ class LiveResampler:
     """
 
     def __init__(self, source_rate: int, target_rate: int, channels: int) -> None:
-        """Rates in Hz. Raises AudioError for one outside 4 to 384 kHz."""
+        """Rates in Hz. Raises ConfigError for one outside 4 to 384 kHz."""
         for rate in (source_rate, target_rate):
-            if not MIN_RATE <= rate <= MAX_RATE:
-                raise AudioError(f"sample rate must be {MIN_RATE} to {MAX_RATE} Hz, got {rate}")
+            check_sample_rate(rate)
         common = math.gcd(source_rate, target_rate)
         self._up, self._down = target_rate // common, source_rate // common
         self._passes = source_rate == target_rate

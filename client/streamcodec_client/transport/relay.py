@@ -25,6 +25,7 @@ from websockets.exceptions import (
 from websockets.typing import Subprotocol
 
 from streamcodec.errors import ConfigError, ConnectionRefused, MalformedMessage
+from streamcodec.wire.message_json import parse_message, serialize_message
 from streamcodec.wire.session import (
     SUBPROTOCOL,
     CloseCode,
@@ -32,8 +33,6 @@ from streamcodec.wire.session import (
     Hello,
     Message,
     Welcome,
-    parse_message,
-    serialize_message,
 )
 
 from ..clock import Clock
