@@ -1,8 +1,8 @@
 """The `streamcodec` command: a group whose commands are imported when called, so that `serve` needs
 no PyTorch and `--help` is quick.
 
-Settings: flags, then STREAMCODEC_<COMMAND>_<OPTION> in the environment, then the TOML file named by
---config (a table a command).
+A setting is taken from the flag, else from STREAMCODEC_<COMMAND>_<OPTION> in the environment, else
+from the TOML file that --config names (one table for each command).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import click
 import streamcodec
 from streamcodec.errors import StreamcodecError
 
-# name -> where it lives, its extra, one line of help. Not one of these modules is imported to print
-# the list.
+# name -> module and attribute, the extra that it needs, one line of help. The list of commands is
+# printed without importing any of these modules.
 COMMANDS = {
     "serve": ("streamcodec_server.serve:serve", "relay", "Run the relay that carries rooms."),
     "send": (
@@ -78,7 +78,7 @@ class LazyGroup(click.Group):
 
 
 def _name_settings(command: click.Command, prefix: str) -> None:
-    """Environment variables are named after flags, also where the function's parameter has another
+    """Names environment variables after flags, also where the command's parameter has another
     name.
     """
     for option in _options(command):
@@ -89,8 +89,8 @@ def _name_settings(command: click.Command, prefix: str) -> None:
 
 
 def _defaults(command: click.Command, table: dict[str, Any], where: str) -> dict[str, Any]:
-    """A table of settings, named after flags -> click's defaults. Raises click.BadParameter for a
-    setting that nobody reads.
+    """A table of settings, named after flags -> click's defaults. Raises click.BadParameter for an
+    unknown setting. `where`: the table's name, for that error.
     """
     known: dict[str, Any] = {_flag(option): option for option in _options(command)}
     inner = command.commands if isinstance(command, click.Group) else {}
@@ -130,7 +130,8 @@ def _read_settings(ctx: click.Context, _: click.Parameter, path: Path | None) ->
         )
     if unknown := sorted(set(tables) - set(COMMANDS)):
         raise click.BadParameter(
-            f"{path}: no command {', '.join(unknown)}; tables are named after commands: {', '.join(COMMANDS)}"
+            f"{path}: no command {', '.join(unknown)}; "
+            f"tables are named after commands: {', '.join(COMMANDS)}"
         )
     ctx.default_map = tables
 
@@ -177,7 +178,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except ModuleNotFoundError as error:
         click.echo(
-            f"streamcodec: {error.name} is not installed; the extras of this package are named in its README",
+            f"streamcodec: {error.name} is not installed; "
+            "the extras of this package are named in its README",
             err=True,
         )
         return 2

@@ -37,7 +37,8 @@ def _line(device: SoundDevice) -> str:
         if is_default
     ]
     return (
-        f"{device.index:5}  {device.input_channels:2} {device.output_channels:3}  {device.sample_rate:7}  "
-        f"{device.input_latency_ms:8.1f}/{device.output_latency_ms:<8.1f}  {device.name} ({device.host_api})"
-        + (f" * {' and '.join(defaults)}" if defaults else "")
+        f"{device.index:5}  {device.input_channels:2} {device.output_channels:3}  "
+        f"{device.sample_rate:7}  "
+        f"{device.input_latency_ms:8.1f}/{device.output_latency_ms:<8.1f}  "
+        f"{device.name} ({device.host_api})" + (f" * {' and '.join(defaults)}" if defaults else "")
     )

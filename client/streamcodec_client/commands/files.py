@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
-from .options import bitrate_or_quality, codec_options, rate_options
+from .options import CodecOptions, RateOptions, codec_options, rate_options
 
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
@@ -19,38 +20,27 @@ OUTPUT = click.Path(dir_okay=False, path_type=Path)
 @rate_options
 @click.option("--mono", is_flag=True, help="Average two channels into one.")
 @codec_options
-def encode(
-    source: Path,
-    target: Path,
-    bitrate: float | None,
-    quality: float | None,
-    capped: bool,
-    packet_ms: str,
-    mono: bool,
-    model: str | None,
-    codec_device: str,
-) -> None:
+def encode(source: Path, target: Path, rate: RateOptions, mono: bool, codec: CodecOptions) -> None:
     """Encode SOURCE (WAV, FLAC, Ogg, ...) into TARGET (.sc)."""
     import streamcodec
     from streamcodec.coding.container import StreamHeader, write_container
 
-    bitrate, quality = bitrate_or_quality(bitrate, quality)
     pcm, sample_rate = _read_audio(source)
-    loaded = streamcodec.load_model(model, codec_device)
+    model = streamcodec.load_model(codec.model, codec.codec_device)
     encoder = streamcodec.StreamEncoder(
-        loaded,
-        bitrate_bps=bitrate,
-        quality=quality,
-        capped=capped,
+        model,
+        bitrate_bps=rate.bitrate_bps,
+        quality=rate.quality,
+        capped=rate.capped,
         sample_rate=sample_rate,
         channels=pcm.shape[1],
         downmix=mono and pcm.shape[1] > 1,
-        latents_per_payload=int(packet_ms) // 20,
+        latents_per_payload=rate.latents_per_payload,
     )
     payloads = streamcodec.encode(pcm, encoder)
     config = encoder.config
     header = StreamHeader(
-        model=loaded.hash,
+        model=model.hash,
         sample_rate=config.sample_rate,
         packet_samples=config.packet_samples,
         source_rate=sample_rate,
@@ -63,9 +53,9 @@ def encode(
     with target.open("wb") as file:
         size = write_container(file, header, payloads)
     seconds = len(pcm) / sample_rate
-    rate = f"{sum(map(len, payloads)) * 8 / seconds / 1e3:.2f} kbit/s payload, " if seconds else ""
+    spent = f"{sum(map(len, payloads)) * 8 / seconds / 1e3:.2f} kbit/s payload, " if seconds else ""
     click.echo(
-        f"{target}: {seconds:.2f} s, {config.channels} channel(s), {rate}{size} bytes", err=True
+        f"{target}: {seconds:.2f} s, {config.channels} channel(s), {spent}{size} bytes", err=True
     )
 
 
@@ -73,7 +63,7 @@ def encode(
 @click.argument("source", type=EXISTING)
 @click.argument("target", type=OUTPUT)
 @codec_options
-def decode(source: Path, target: Path, model: str | None, codec_device: str) -> None:
+def decode(source: Path, target: Path, codec: CodecOptions) -> None:
     """Decode SOURCE (.sc) into TARGET (WAV, FLAC, Ogg, by its ending). Of a damaged file, what is
     whole.
     """
@@ -86,13 +76,14 @@ def decode(source: Path, target: Path, model: str | None, codec_device: str) -> 
     with source.open("rb") as file:
         recording = read_container(file)
     header = recording.header
-    loaded = streamcodec.load_model(model, codec_device)
-    if header.model != loaded.hash:
+    model = streamcodec.load_model(codec.model, codec.codec_device)
+    if header.model != model.hash:
         raise ModelError(
-            f"{source} was made with model {header.model}; this is {loaded.hash}: give the right one with --model"
+            f"{source} was made with model {header.model}; this is {model.hash}: "
+            "give the right one with --model"
         )
-    config = loaded.stream_config(header.channels, header.latents_per_payload, header.base_level)
-    decoder = streamcodec.StreamDecoder(loaded, config, sample_rate=header.source_rate)
+    config = model.stream_config(header.channels, header.latents_per_payload, header.base_level)
+    decoder = streamcodec.StreamDecoder(model, config, sample_rate=header.source_rate)
     damaged: list[str] = []
     pcm = streamcodec.decode(
         recording.payloads,
@@ -108,7 +99,8 @@ def decode(source: Path, target: Path, model: str | None, codec_device: str) -> 
         click.echo(f"{source}: {recording.damage}", err=True)
     if damaged:
         click.echo(
-            f"{source}: {len(damaged)} of {len(recording.payloads)} payloads are damaged and were concealed",
+            f"{source}: {len(damaged)} of {len(recording.payloads)} payloads are damaged "
+            "and were concealed",
             err=True,
         )
     click.echo(f"{target}: {len(pcm) / header.source_rate:.2f} s", err=True)
@@ -120,23 +112,27 @@ def info(source: str) -> None:
     """Say what SOURCE is: an .sc file, a folder with a model, or the name of a shipped one
     (voice-16k where nothing is given).
     """
-    path = Path(source)
-    if not path.is_file():
-        from streamcodec.config import CodecConfig
-        from streamcodec_models.catalogue import describe, folder_of
+    lines = _file_lines(Path(source)) if Path(source).is_file() else _model_lines(source or None)
+    for line in lines:
+        click.echo(line)
 
-        model = describe(folder_of(source or None))
-        shape = model.config
-        config = CodecConfig(shape.sample_rate, shape.hop, shape.overlap, shape.frames_per_packet)
-        rates = ", ".join(f"{b / 1e3:.1f}" for b in model.level_bitrates_bps)
-        click.echo(
-            f"model {model.hash}: {config.sample_rate} Hz, {model.parameters / 1e6:.2f}M parameters"
-        )
-        click.echo(
-            f"algorithmic latency {config.latency_ms:g} ms, packets of {config.packet_ms:g} ms"
-        )
-        click.echo(f"mean kbit/s by level: {rates}")
-        return
+
+def _model_lines(name: str | None) -> list[str]:
+    from streamcodec.config import CodecConfig
+    from streamcodec_models.catalogue import describe, folder_of
+
+    model = describe(folder_of(name))
+    shape = model.config
+    config = CodecConfig(shape.sample_rate, shape.hop, shape.overlap, shape.frames_per_packet)
+    rates = ", ".join(f"{b / 1e3:.1f}" for b in model.level_bitrates_bps)
+    return [
+        f"model {model.hash}: {config.sample_rate} Hz, {model.parameters / 1e6:.2f}M parameters",
+        f"algorithmic latency {config.latency_ms:g} ms, packets of {config.packet_ms:g} ms",
+        f"mean kbit/s by level: {rates}",
+    ]
+
+
+def _file_lines(path: Path) -> list[str]:
     from streamcodec.coding.container import read_container
 
     with path.open("rb") as file:
@@ -144,17 +140,18 @@ def info(source: str) -> None:
     header = recording.header
     sizes = np.array([len(p or b"") for p in recording.payloads] or [0])
     packet_s = header.seconds(1)
-    click.echo(
-        f"model {header.model}, {header.sample_rate} Hz, {header.channels} channel(s), source {header.source_rate} Hz"
-    )
-    click.echo(
-        f"{len(recording.payloads)} payloads of {1000 * packet_s:g} ms, {sizes.sum()} bytes, largest {sizes.max()}"
-    )
-    click.echo(f"{sizes.mean() * 8 / packet_s / 1e3:.2f} kbit/s payload")
-    click.echo("whole" if recording.damage is None else recording.damage)
+    return [
+        f"model {header.model}, {header.sample_rate} Hz, {header.channels} channel(s), "
+        f"source {header.source_rate} Hz",
+        f"{len(recording.payloads)} payloads of {1000 * packet_s:g} ms, {sizes.sum()} bytes, "
+        f"largest {sizes.max()}",
+        f"{sizes.mean() * 8 / packet_s / 1e3:.2f} kbit/s payload",
+        "whole" if recording.damage is None else recording.damage,
+    ]
 
 
-def _read_audio(path: Path) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.float32]], int]:
+def _read_audio(path: Path) -> tuple[NDArray[np.float32], int]:
+    """Samples [T, C] and the sample rate in Hz. Raises AudioError."""
     import soundfile
 
     from streamcodec.errors import AudioError

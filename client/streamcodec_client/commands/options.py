@@ -1,16 +1,17 @@
-"""Options that several commands share."""
+"""Options that live and file commands share."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any
 
 import click
 
-from streamcodec.wire.redundancy import MAX_COPIES
+from .grouping import grouped
 
 DEFAULT_BITRATE_BPS = 6_000.0
+LATENT_MS = 20
 
 
 class BitrateType(click.ParamType[float]):
@@ -32,84 +33,78 @@ class BitrateType(click.ParamType[float]):
         return rate
 
 
-BITRATE = BitrateType()
+@dataclasses.dataclass(frozen=True)
+class CodecOptions:
+    """Which weights (a shipped model's name or a folder; None: the default model) run where."""
+
+    model: str | None
+    codec_device: str
 
 
-def codec_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--model, --codec-device: which weights run where."""
-    command = click.option(
+codec_options = grouped(
+    "codec",
+    CodecOptions,
+    click.option("--model", help="Name of a shipped model, or a folder with one."),
+    click.option(
         "--codec-device",
         type=click.Choice(["auto", "cpu", "cuda"]),
         default="auto",
         show_default=True,
-    )(command)
-    return click.option("--model", help="Name of a shipped model, or a folder with one.")(command)
+    ),
+)
 
 
-def rate_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--bitrate or --quality, --capped, --packet-ms: what is spent on the voice."""
-    command = click.option(
-        "--packet-ms",
-        type=click.Choice(["20", "40", "60"]),
-        default="20",
-        show_default=True,
-        help="Audio a packet.",
-    )(command)
-    command = click.option(
-        "--capped",
-        is_flag=True,
-        help="No packet may exceed its share of --bitrate: for constant links.",
-    )(command)
-    command = click.option(
+@dataclasses.dataclass(frozen=True)
+class RateOptions:
+    """How many bits the encoder spends: either a mean bit rate or a constant quality is None."""
+
+    bitrate_bps: float | None
+    quality: float | None
+    capped: bool
+    packet_ms: int
+
+    @property
+    def latents_per_payload(self) -> int:
+        return self.packet_ms // LATENT_MS
+
+
+def _rates(
+    bitrate_bps: float | None, quality: float | None, capped: bool, packet_ms: int
+) -> RateOptions:
+    """With the default bit rate where the user gave neither a rate nor a quality. Raises
+    click.UsageError where the user gave both.
+    """
+    if bitrate_bps is not None and quality is not None:
+        raise click.UsageError("give --bitrate or --quality, not both")
+    if quality is None and bitrate_bps is None:
+        bitrate_bps = DEFAULT_BITRATE_BPS
+    return RateOptions(bitrate_bps, quality, capped, packet_ms)
+
+
+rate_options = grouped(
+    "rate",
+    _rates,
+    click.option(
+        "--bitrate",
+        "bitrate_bps",
+        type=BitrateType(),
+        help="Mean payload rate such as 6k.  [default: 6k]",
+    ),
+    click.option(
         "--quality",
         type=click.FloatRange(0, 1),
         help="Constant quality, 0 to 1, in place of a bit rate.",
-    )(command)
-    return click.option(
-        "--bitrate", type=BITRATE, help="Mean payload rate such as 6k.  [default: 6k]"
-    )(command)
-
-
-def redundancy_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--redundancy: copies of earlier packets."""
-    return click.option(
-        "--redundancy",
-        type=click.IntRange(0, MAX_COPIES),
-        default=0,
-        show_default=True,
-        metavar="N",
-        help=f"Offer coarser copies (3 kbit/s) of the N packets before each, up to {MAX_COPIES}: for networks that lose packets. "
-        "They are sent while somebody in the room takes them.",
-    )(command)
-
-
-def take_copies_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--take-copies: how many of those that talkers offer."""
-    return click.option(
-        "--take-copies",
-        type=click.IntRange(0, MAX_COPIES),
-        default=MAX_COPIES,
-        show_default=True,
-        metavar="N",
-        help="Of the copies of earlier packets that a talker offers (its --redundancy) take so many; 0: none.",
-    )(command)
-
-
-def dtx_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--dtx: what is not spoken is not sent."""
-    return click.option(
-        "--dtx",
+    ),
+    click.option(
+        "--capped",
         is_flag=True,
-        help="While nobody speaks send only a description of the background, every 400 ms. Not for music.",
-    )(command)
-
-
-def bitrate_or_quality(
-    bitrate: float | None, quality: float | None
-) -> tuple[float | None, float | None]:
-    """The default bit rate where nothing was asked for. Raises click.UsageError where both were."""
-    if bitrate is not None and quality is not None:
-        raise click.UsageError("give --bitrate or --quality, not both")
-    return (
-        (DEFAULT_BITRATE_BPS, None) if bitrate is None and quality is None else (bitrate, quality)
-    )
+        help="No packet may exceed its share of --bitrate: for constant links.",
+    ),
+    click.option(
+        "--packet-ms",
+        type=click.Choice([20, 40, 60]),
+        default=20,
+        show_default=True,
+        help="Audio a packet.",
+    ),
+)

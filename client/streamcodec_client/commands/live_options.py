@@ -1,0 +1,313 @@
+"""Options of `streamcodec send`, `listen` and `talk`: a frozen dataclass for each group, and the
+decorator that adds the group to a command.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from streamcodec.errors import ConfigError
+from streamcodec.live.adaptive import DEFAULT_BOUNDS, DelayBounds
+from streamcodec.wire.redundancy import MAX_COPIES
+
+from ..audio.blocks import Sink, Source
+from ..audio.pick import SINK_FORMS, SOURCE_FORMS, pick_sink, pick_source
+from ..clock import Clock
+from .grouping import grouped
+
+MAX_PLAYOUT_MS = 280  # what a buffer of 400 ms can hold back of packets of 60 ms
+OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+class PlayoutType(click.ParamType[float | DelayBounds]):
+    """Milliseconds: 60 -> a fixed delay; adaptive or 20..400 -> bounds of an adaptive delay."""
+
+    name = "playout"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | DelayBounds:
+        if isinstance(value, DelayBounds):
+            return value
+        if value == "adaptive":
+            return DEFAULT_BOUNDS
+        low, dots, high = str(value).partition("..")
+        if not dots:
+            return click.FloatRange(0, MAX_PLAYOUT_MS).convert(value, param, ctx)
+        try:
+            bounds = float(low), float(high)
+        except ValueError:
+            self.fail(f"{value!r} is no range: write 20..400", param, ctx)
+        try:
+            return DelayBounds(*bounds)
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no number of seconds")
+    return value
+
+
+@dataclasses.dataclass(frozen=True)
+class SessionOptions:
+    """Which room of which relay, for how long (None: without a limit), and what is shown of it."""
+
+    url: str
+    room: str
+    name: str | None
+    duration_s: float | None
+    trace: Path | None
+    as_json: bool
+    quiet: bool
+
+    @property
+    def shown_name(self) -> str:
+        """How others see the user."""
+        if self.name is not None:
+            return self.name
+        try:
+            return getpass.getuser()
+        except (KeyError, OSError):  # a container whose user has no entry in the system's list
+            return "somebody"
+
+
+session_options = grouped(
+    "session",
+    SessionOptions,
+    click.option("--url", default="ws://127.0.0.1:8765", show_default=True, help="The relay."),
+    click.option("--room", default="lobby", show_default=True),
+    click.option("--name", help="How others see you.  [default: the user's name]"),
+    click.option(
+        "--duration",
+        "duration_s",
+        type=click.FloatRange(min=0, min_open=True),
+        callback=_finite,
+        metavar="S",
+        help="End after so many seconds.",
+    ),
+    click.option("--trace", type=OUTPUT_FILE, metavar="FILE", help="Times of each packet, JSONL."),
+    click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="One JSON object a second on stdout, and a summary.",
+    ),
+    click.option("--quiet", is_flag=True, help="No status line and no summary."),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceOptions:
+    """The sound device; sample rate and channels of devices, raw PCM and files that are written.
+    None: their defaults (see pick_source and pick_sink).
+    """
+
+    device: str | None
+    rate: int | None
+    channels: int | None
+
+
+device_options = grouped(
+    "device",
+    DeviceOptions,
+    click.option(
+        "--device",
+        help="Name (or part of it) or index of the sound device; see `streamcodec devices`.",
+    ),
+    click.option(
+        "--rate",
+        type=click.IntRange(8_000, 192_000),
+        metavar="HZ",
+        help="Of raw PCM and files written (16000), or of a device (its own).",
+    ),
+    click.option(
+        "--channels",
+        type=click.IntRange(1, 2),
+        help="Of a device, raw PCM or a file written.  [default: 1]",
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceOptions:
+    """What is sent: one of SOURCE_FORMS."""
+
+    source: str
+    mono: bool
+
+    def open(self, clock: Clock, device: DeviceOptions) -> Source:
+        """Raises AudioError."""
+        return pick_source(
+            self.source,
+            clock,
+            device=device.device,
+            rate=device.rate,
+            channels=device.channels,
+        )
+
+    def sent_channels(self, opened: Source, device: DeviceOptions) -> int:
+        """How many channels of the opened source the stream carries."""
+        if self.mono:
+            return 1
+        if self.source == "mic":
+            # A microphone that knows only stereo still carries one voice, unless two channels were
+            # asked for.
+            return device.channels or 1
+        return opened.channels
+
+
+source_options = grouped(
+    "source",
+    SourceOptions,
+    click.option("--source", default="mic", show_default=True, help=f"{SOURCE_FORMS}."),
+    click.option(
+        "--mono", is_flag=True, help="Mix a stereo source; otherwise both channels are sent."
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class SinkOptions:
+    """Where the sound goes (one of SINK_FORMS), how late, and whether the session ends when all
+    talkers have left.
+    """
+
+    sink: str
+    playout_ms: float | DelayBounds
+    exit_when_done: bool
+
+    def check_stdout(self, session: SessionOptions) -> None:
+        """Raises ConfigError where sound and JSON both want standard output."""
+        if self.sink == "-" and session.as_json:
+            raise ConfigError("--sink - and --json both want standard output; give one of them")
+
+    def check_not_same(self, source: SourceOptions) -> None:
+        """Raises ConfigError where the recording that is sent would be overwritten."""
+        path = Path(source.source)
+        if path.exists() and Path(self.sink).exists() and path.samefile(self.sink):
+            raise ConfigError(f"--source and --sink are both {path}: the recording would be lost")
+
+    def open(self, clock: Clock, device: DeviceOptions) -> Sink:
+        """Raises AudioError."""
+        return pick_sink(
+            self.sink, clock, device=device.device, rate=device.rate, channels=device.channels
+        )
+
+
+sink_options = grouped(
+    "sink",
+    SinkOptions,
+    click.option("--sink", default="speaker", show_default=True, help=f"{SINK_FORMS}."),
+    click.option(
+        "--playout-ms",
+        type=PlayoutType(),
+        default="adaptive",
+        show_default=True,
+        help="Delay that absorbs the network's jitter: as little as it allows within bounds "
+        f"(adaptive is 20..400), or fixed (0 to {MAX_PLAYOUT_MS}).",
+    ),
+    click.option(
+        "--exit-when-done",
+        is_flag=True,
+        help="End when there were talkers and all have left (and the source, if any, has ended).",
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TransmissionOptions:
+    """What is sent beside, or instead of, a payload for each packet of sound."""
+
+    dtx: bool
+    redundancy: int
+
+
+transmission_options = grouped(
+    "transmission",
+    TransmissionOptions,
+    click.option(
+        "--dtx",
+        is_flag=True,
+        help="While nobody speaks send only a description of the background, every 400 ms. "
+        "Not for music.",
+    ),
+    click.option(
+        "--redundancy",
+        type=click.IntRange(0, MAX_COPIES),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Offer coarser copies (3 kbit/s) of the N packets before each, up to "
+        f"{MAX_COPIES}: for networks that lose packets. "
+        "They are sent while somebody in the room takes them.",
+    ),
+)
+
+take_copies_option = click.option(
+    "--take-copies",
+    type=click.IntRange(0, MAX_COPIES),
+    default=MAX_COPIES,
+    show_default=True,
+    metavar="N",
+    help="Of the copies of earlier packets that a talker offers (its --redundancy) take so many; "
+    "0: none.",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class SimulationOptions:
+    """A worse network than there is: loss in percent, jitter in ms, clock drift in ppm."""
+
+    sim_loss: float
+    sim_jitter: float
+    sim_drift: float
+
+
+simulation_options = grouped(
+    "simulation",
+    SimulationOptions,
+    click.option(
+        "--sim-loss",
+        default=0.0,
+        metavar="PERCENT",
+        help="Lose so many packets, in bursts of three.",
+    ),
+    click.option(
+        "--sim-jitter",
+        default=0.0,
+        metavar="MS",
+        help="Delay packets by a normal jitter of this standard deviation.",
+    ),
+    click.option(
+        "--sim-drift",
+        default=0.0,
+        metavar="PPM",
+        help="As if the talker's clock ran so much slower.",
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class DuplexOptions:
+    """What `talk` needs besides, because it has two devices and two traces."""
+
+    output_device: str | None
+    listen_trace: Path | None
+
+
+duplex_options = grouped(
+    "duplex",
+    DuplexOptions,
+    click.option("--output-device", help="Where it differs from --device."),
+    click.option(
+        "--listen-trace", type=OUTPUT_FILE, metavar="FILE", help="As --trace, for what is heard."
+    ),
+)
