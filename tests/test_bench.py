@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from conftest import SPEECH, voice
 from streamcodec.errors import AudioError, ConfigError
-from streamcodec.live.playout import FixedPlayout
+from streamcodec.live.fixed import FixedPlayout
 from streamcodec_bench import loss, metrics, played
 from streamcodec_bench.bdrate import bd_rate
 from streamcodec_bench.cli import bench

@@ -12,7 +12,8 @@ from fakes import FakeEncoder, ManualClock, fake_info, fake_payload
 from streamcodec.live.adaptive import AdaptivePlayout
 from streamcodec.live.comfort_noise import ComfortNoise
 from streamcodec.live.dtx import DESCRIPTION_MS, HANGOVER_MS, PRE_ROLL_MS, DtxGate
-from streamcodec.live.playout import Conceal, FixedPlayout, Play, PlayoutBuffer
+from streamcodec.live.fixed import FixedPlayout
+from streamcodec.live.playout import Conceal, Play, PlayoutBuffer
 from streamcodec.wire.packet import Flags
 from streamcodec_client.audio.blocks import Block
 from streamcodec_client.audio.voice_activity import VoiceActivity

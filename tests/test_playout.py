@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamcodec.errors import ConfigError
-from streamcodec.live.playout import CONCEAL_LIMIT_MS, Arrival, Conceal, FixedPlayout, Play
+from streamcodec.live.fixed import CONCEAL_LIMIT_MS, FixedPlayout
+from streamcodec.live.playout import Arrival, Conceal, Play
 from streamcodec.wire.packet import Flags
 
 PACKET_MS = 20
@@ -294,15 +295,6 @@ def test_after_the_end_nothing_is_concealed() -> None:
     assert listen(playout, [], 200) == ["60 play 0"]
     assert playout.drained
     assert playout.statistics().concealed == 0
-
-
-def test_next_event_is_announced() -> None:
-    playout = fixed()
-    assert playout.next_event_at() is None
-    receive(playout, 0, 5)
-    assert playout.next_event_at() == 65
-    playout.poll(70)
-    assert playout.next_event_at() == 90
 
 
 @pytest.mark.parametrize(

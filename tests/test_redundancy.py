@@ -18,7 +18,8 @@ from fakes import fake_info, fake_payload
 from streamcodec import CodecModel, StreamDecoder, StreamEncoder
 from streamcodec.errors import ConfigError, MalformedPacket
 from streamcodec.live.adaptive import AdaptivePlayout
-from streamcodec.live.playout import Arrival, Conceal, FixedPlayout, Play, PlayoutBuffer
+from streamcodec.live.fixed import FixedPlayout
+from streamcodec.live.playout import Arrival, Conceal, Play, PlayoutBuffer
 from streamcodec.wire.packet import SEQUENCE_MODULUS, Flags, Packet, PacketType, parse, serialize
 from streamcodec.wire.redundancy import MAX_COPIES, CopyHistory, limited, separate
 from streamcodec.wire.session import StreamStart

@@ -16,7 +16,8 @@ from streamcodec.errors import ConfigError
 from streamcodec.live.adaptive import AdaptivePlayout
 from streamcodec.live.bursts import GilbertElliott
 from streamcodec.live.delay import NETEQ
-from streamcodec.live.playout import FixedPlayout, Play, PlayoutBuffer
+from streamcodec.live.fixed import FixedPlayout
+from streamcodec.live.playout import Play, PlayoutBuffer
 from streamcodec.wire.packet import SEQUENCE_MODULUS, Flags, sequence_distance
 from streamcodec.wire.redundancy import Copy
 
@@ -238,7 +239,7 @@ def _freeze(
     return delay
 
 
-def _steps(sent_steps: list[tuple[float, float]]) -> Callable[[Rng, np.ndarray], np.ndarray]:
+def steps(sent_steps: list[tuple[float, float]]) -> Callable[[Rng, np.ndarray], np.ndarray]:
     def delay(rng: Rng, sent: np.ndarray) -> np.ndarray:
         extra = np.zeros(len(sent))
         for at, by in sent_steps:
@@ -279,8 +280,8 @@ SCENARIOS = (
     Scenario("freeze 10 s", 40, _freeze(15_000, 10_000)),
     Scenario("drift 25 ms/s and freeze 5 s", 40, _freeze(20_000, 5_000, drift=25.0)),
     Scenario("drift -25 ms/s and freeze 5 s", 40, _freeze(20_000, 5_000, drift=-25.0)),
-    Scenario("network 600 ms slower from 20 s on", 60, _steps([(20_000, 600)])),
-    Scenario("route +60 ms, then -60 ms", 60, _steps([(20_000, 60), (40_000, -60)])),
+    Scenario("network 600 ms slower from 20 s on", 60, steps([(20_000, 600)])),
+    Scenario("route +60 ms, then -60 ms", 60, steps([(20_000, 60), (40_000, -60)])),
     Scenario(
         "loss 5 %, uniform",
         120,

@@ -1,49 +1,43 @@
-"""Adaptive jitter buffer: as little delay as the network allows, and no delay that stays once it is
-not needed. Sans-I/O.
+"""Jitter buffer with an adaptive delay: as short as the network allows. Sans-I/O: time is an
+argument.
 
-Play asks for a `speed` besides the payload: within FINE_SPEED of one to hold the delay against
-clocks that drift (to be done by resampling), beyond that to win delay back, or to gain some, while
-somebody speaks (by time-scale modification).
+Each Play asks for a speed. It keeps the delay constant where the clocks of talker and listener
+drift, wins delay back that is no longer needed, and gains some where packets barely come in time.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections import deque
 
 from ..errors import ConfigError
 from ..wire.packet import SEQUENCE_MODULUS, Flags
 from ..wire.redundancy import Copy
 from .delay import OURS, DelayRule, DelayTarget
-from .playout import Arrival, Conceal, JitterBuffer, Play, Waiting
-from .sequence import Unwrapper
+from .packet_store import PacketStore, Waiting
+from .playout import Arrival, Conceal, Play, PlayoutStatistics
+from .position import Position
+from .sequence import Unwrapper, Verdict
+from .speed import SpeedControl
 
-LEAST_SPAN_MS = 120.0  # two packets of the longest kind
+LEAST_SPAN_MS = 120.0  # between the bounds of the delay: two packets of the longest kind
 LONGEST_MS = 2_000.0
-# concealed in the hope that the next packet is only late; then silence and a new start
+# concealed while the next packet may only be late; then silence and a new start
 STALL_LIMIT_MS = 120.0
-FINE_SPEED = 0.002  # three cents: nobody hears it
-FINE_TIME_MS = 5_000.0  # in which a small error of delay is made up
-LATE_MS, EARLY_MS = 20.0, 8.0  # error of delay at which time is scaled
-SETTLED_MS = 4.0  # and down to which
-FAST, FASTER, SLOW = 1.12, 1.3, 0.85
-FASTER_MS = 80.0
-NEEDED_PACKETS = 25  # delay that one of so many did not wait out is no surplus
-NEEDED_MARGIN_MS = 5.0
-# so little wait in the mean of so few is too little, whatever the target says
-TIGHT_PACKETS, TIGHT_MS = 5, 16.0
-JUMP_MS = 240.0  # what is that late is skipped: nobody wants to hear seconds of it, however quickly
-# what comes first after a pause was held back to see whether it is voice: it is played although
-# late
+# packets that are later than this are skipped: playing seconds of them faster would take too long
+JUMP_MS = 240.0
+OUTAGE_JUMP_MS = 40.0  # the same after an outage: the conversation has moved on
+# how late the first packets after a pause may be played: the sender held them back until it knew
+# that they are voice
 PAUSE_SLACK_MS = 80.0
-OUTAGE_JUMP_MS = 40.0  # after an outage the conversation has moved on: what is late is stale
 
 
 @dataclasses.dataclass(frozen=True)
 class DelayBounds:
-    """Of an adaptive delay. min_ms: held on the quietest network. max_ms: nothing that waited
-    longer is played.
+    """Bounds of an adaptive delay. min_ms: kept on the quietest network. max_ms: nothing is played
+    that waited longer.
+
+    Raises ConfigError unless 0 <= min_ms, min_ms + 120 <= max_ms and max_ms <= 2000.
     """
 
     min_ms: float = 20.0
@@ -52,21 +46,21 @@ class DelayBounds:
     def __post_init__(self) -> None:
         if not (self.min_ms >= 0 and self.min_ms + LEAST_SPAN_MS <= self.max_ms <= LONGEST_MS):
             raise ConfigError(
-                f"adaptive playout delay must lie within 0..{LONGEST_MS:g} ms and leave {LEAST_SPAN_MS:g} ms between its bounds, "
-                f"got {self.min_ms:g}..{self.max_ms:g}"
+                f"adaptive playout delay must lie within 0..{LONGEST_MS:g} ms and leave "
+                f"{LEAST_SPAN_MS:g} ms between its bounds, got {self.min_ms:g}..{self.max_ms:g}"
             )
 
 
 DEFAULT_BOUNDS = DelayBounds()
 
 
-class AdaptivePlayout(JitterBuffer):
-    """Every packet is played DelayTarget after the quickest packet of late would have arrived.
+class AdaptivePlayout:
+    """A PlayoutBuffer that plays each packet DelayTarget after the quickest packet of the last
+    seconds would have arrived.
 
-    When the buffer is empty the next packet is late, or lost: what is played in between is
-    concealed, and the packet is still played when it comes, so that the delay grows at once by what
-    the network needs. Surplus is played away. Memory is bounded by the greatest delay's worth of
-    audio.
+    While the buffer is empty the next packet is late or lost: its time is concealed, and it is still
+    played when it comes, so that the delay grows at once by what the network needs. A surplus is
+    played away. At most `bounds.max_ms` of audio are kept, the oldest dropped first.
     """
 
     def __init__(
@@ -77,175 +71,179 @@ class AdaptivePlayout(JitterBuffer):
         bounds: DelayBounds = DEFAULT_BOUNDS,
         rule: DelayRule = OURS,
     ) -> None:
-        """`samples_per_ms`: of capture times. Raises ConfigError unless 0 < packet_ms <=
+        """samples_per_ms: unit of capture times. Raises ConfigError unless 0 < packet_ms <=
         LEAST_SPAN_MS / 2.
         """
-        super().__init__(packet_ms, bounds.max_ms)
+        self._store = PacketStore(packet_ms, bounds.max_ms)
         if packet_ms > LEAST_SPAN_MS / 2:
             raise ConfigError(
                 f"packet duration must be at most {LEAST_SPAN_MS / 2:g} ms, got {packet_ms:g}"
             )
-        self._samples_per_ms = samples_per_ms
-        longest_ms = bounds.max_ms - 2 * packet_ms
         self._target = DelayTarget(
-            packet_ms=packet_ms, min_ms=bounds.min_ms, max_ms=longest_ms, rule=rule
+            packet_ms=packet_ms,
+            min_ms=bounds.min_ms,
+            max_ms=bounds.max_ms - 2 * packet_ms,
+            rule=rule,
         )
+        self._samples_per_ms = samples_per_ms
         self._captures = Unwrapper()
-        self._stalled = 0  # polls in a row that found nothing
-        self._speed = 1.0
-        self._waits: deque[float] = deque(maxlen=NEEDED_PACKETS)
+        self._position = Position()
+        self._speed = SpeedControl()
+        self._stalled = 0  # packets concealed since the buffer ran empty
+        self._concealed = self._underruns = 0
+        self._ended = False
 
     def receive(
         self, sequence: int, capture_time: int, payload: bytes, flags: Flags, now_ms: float
     ) -> Arrival:
-        number, arrival = self._admit(sequence, flags)
-        if arrival is not None:
-            return arrival
-        media_ms = self._media_ms(capture_time)
-        self._target.arrived(media_ms, now_ms)
+        number, verdict = self._store.enter(sequence, flags)
+        if verdict is Verdict.DUPLICATE:
+            return Arrival.DUPLICATE
+        if verdict is Verdict.STRAY:
+            return Arrival.LATE
+        if verdict is Verdict.RESTART:
+            self._position = Position()
+            self._target.forget_baseline()
+            self._captures.restart()
+        if verdict in (Verdict.RESTART, Verdict.GAP):
+            self._stop()
+        media_ms = self._measure(capture_time, now_ms)
         if number < self._first_playable:
-            return self._too_late()
-        if self._keep(number, Waiting(payload, flags, now_ms, media_ms, capture_time)):
-            self._rebuffer()
+            return self._store.refuse()
+        if self._store.add(number, Waiting(payload, flags, now_ms, media_ms, capture_time)):
+            self._stop()
         return Arrival.BUFFERED
 
-    def poll(self, now_ms: float) -> Play | Conceal | None:
-        """`now_ms`: when what is given will begin to be played."""
-        self._last_poll_ms = now_ms
-        self._drop_stale(now_ms)
-        self._drop_overdue(now_ms)
-        if self._next is not None:
-            self._skip_what_was_concealed()
-            if self._next in self._packets:
-                return self._play(self._next, now_ms)
-            if self._packets:
-                return self._conceal(advance=True)
-            if not self._ended and self._stalled * self._packet_ms < STALL_LIMIT_MS:
-                return self._conceal(advance=False)
-            self._rebuffer()
-        return self._begin(now_ms)
-
-    def _copied(self, copy: Copy, now_ms: float) -> Waiting:
+    def recover(self, copy: Copy, now_ms: float) -> bool:
         """A copy is as late as the packet that brings it is behind: where packets are lost, the
         delay grows to wait for copies.
         """
-        media_ms = self._media_ms(copy.capture_time)
-        self._target.arrived(media_ms, now_ms)
-        return dataclasses.replace(super()._copied(copy, now_ms), media_ms=media_ms)
+        number = self._store.missing(copy.sequence)
+        if number is None or number < self._first_playable:
+            return False
+        media_ms = self._measure(copy.capture_time, now_ms)
+        self._store.add(
+            number,
+            Waiting(copy.payload, Flags(0), now_ms, media_ms, copy.capture_time, is_copy=True),
+        )
+        return number in self._store.waiting
+
+    def poll(self, now_ms: float) -> Play | Conceal | None:
+        self._store.drop_stale(now_ms)
+        self._drop_overdue(now_ms)
+        self._skip_what_was_concealed()
+        waiting, due = self._store.waiting, self._position.due
+        if due is not None:
+            if due in waiting:
+                return self._play(due, now_ms)
+            if waiting:
+                return self._conceal_lost(due)
+            if not self._ended and self._stalled * self._store.packet_ms < STALL_LIMIT_MS:
+                return self._conceal_late(due)
+            self._stop()
+        return self._begin(now_ms)
+
+    def end(self) -> None:
+        self._ended = True
+
+    def resume(self) -> None:
+        self._ended = False
+
+    @property
+    def drained(self) -> bool:
+        return self._ended and not self._store.waiting
+
+    def statistics(self) -> PlayoutStatistics:
+        return self._store.statistics(
+            concealed=self._concealed, underruns=self._underruns, target_ms=self._target.ms
+        )
 
     @property
     def _first_playable(self) -> float:
-        turns = [
-            turn
-            for turn in (self._next, None if self._polled is None else self._polled + 1)
-            if turn is not None
-        ]
-        return max(turns, default=-math.inf)
+        """The first number whose turn is not over."""
+        due, polled = self._position.due, self._position.polled
+        return max(-math.inf if due is None else due, -math.inf if polled is None else polled + 1)
 
-    def _rebuffer(self) -> None:
-        self._next, self._stalled = None, 0
+    def _measure(self, capture_time: int, now_ms: float) -> float:
+        """Tells the target of an arrival -> its capture time in ms."""
+        media_ms = self._captures.unwrap(capture_time) / self._samples_per_ms
+        self._target.arrived(media_ms, now_ms)
+        return media_ms
 
-    def _drop_overdue(self, now_ms: float) -> None:
-        """After an outage TCP delivers at last what was said when it began: later than any delay
-        that is played, however short it has waited here.
-        """
-        latest_ms = self._max_ms - self._target.ms
-        overdue = [n for n in self._packets if now_ms - self._due_ms(n) > latest_ms]
-        if not overdue:
-            return
-        for number in overdue:
-            self._drop(number)
-        if self._next is not None:
-            self._next = max(self._next, max(overdue) + 1)
-
-    @property
-    def _wanted_ms(self) -> float:
-        return self._target.ms
-
-    def _media_ms(self, capture_time: int) -> float:
-        return self._captures.unwrap(capture_time) / self._samples_per_ms
+    def _stop(self) -> None:
+        """Nothing plays until what waits is due."""
+        self._position = self._position.stopped()
+        self._stalled = 0
 
     def _due_ms(self, number: int) -> float:
+        """When a waiting packet should be played."""
         baseline_ms = self._target.baseline_ms
-        assert baseline_ms is not None  # a packet is here, so one has arrived
-        return baseline_ms + self._packets[number].media_ms + self._target.ms
+        assert baseline_ms is not None  # a packet waits, so one has arrived
+        return baseline_ms + self._store.waiting[number].media_ms + self._target.ms
 
-    def _start(self, now_ms: float) -> int | None:
-        """The oldest packet whose turn is not over, or the last one there is."""
-        waiting = sorted(self._packets)
-        if not waiting:
-            return None
-        slack_ms = max(self._packet_ms, PAUSE_SLACK_MS if self._paused else 0.0)
-        return next((n for n in waiting if self._due_ms(n) > now_ms - slack_ms), waiting[-1])
+    def _drop_overdue(self, now_ms: float) -> None:
+        """After an outage TCP delivers what was captured when it began: later than any delay that
+        is played, however short it has waited here.
+        """
+        latest_ms = self._store.max_ms - self._target.ms
+        overdue = [n for n in self._store.waiting if now_ms - self._due_ms(n) > latest_ms]
+        self._store.drop(overdue)
+        due = self._position.due
+        if overdue and due is not None:
+            self._position = self._position.skipped_to(max(due, max(overdue) + 1))
 
     def _skip_what_was_concealed(self) -> None:
-        """Packets came after a stall, and not the one that was waited for: it is lost, and its
-        substitute has been heard.
+        """Where packets came after a stall, and not the one that was waited for, that one is lost.
+        It has been concealed already, which is what the decoder goes on from.
         """
-        assert self._next is not None
-        if self._stalled and self._packets and self._next not in self._packets:
-            self._next = min(self._next + self._stalled, min(self._packets))
-            # what the decoder continued with stands for it: it need not begin anew
-            self._polled = self._next - 1
-        if self._packets:
-            self._stalled = 0
+        waiting, due = self._store.waiting, self._position.due
+        if due is None or not waiting:
+            return
+        if self._stalled and due not in waiting:
+            goes_on_with = min(due + self._stalled, min(waiting))
+            self._position = self._position.after_concealing(goes_on_with - 1)
+        self._stalled = 0
+
+    def _start(self, now_ms: float) -> int:
+        """The oldest packet whose turn is not over, or else the newest. Something must wait."""
+        slack_ms = max(self._store.packet_ms, PAUSE_SLACK_MS if self._position.paused else 0.0)
+        waiting = sorted(self._store.waiting)
+        return next((n for n in waiting if self._due_ms(n) > now_ms - slack_ms), waiting[-1])
+
+    def _begin(self, now_ms: float) -> Play | None:
+        """Begins a new stretch once its first packet is due."""
+        if not self._store.waiting:
+            return None
+        start = self._start(now_ms)
+        if self._due_ms(start) > now_ms:
+            return None
+        self._store.drop_before(start)
+        return self._play(start, now_ms)
 
     def _play(self, number: int, now_ms: float) -> Play:
+        latest_ms = OUTAGE_JUMP_MS if self._target.outage else JUMP_MS
+        if now_ms - self._due_ms(number) > latest_ms:
+            number = max(number, self._start(now_ms))
+            self._store.drop_before(number)
         error_ms = now_ms - self._due_ms(number)
-        if (
-            error_ms > (OUTAGE_JUMP_MS if self._target.outage else JUMP_MS)
-            and len(self._packets) > 1
-        ):
-            following = self._start(now_ms)
-            assert following is not None
-            if following > number:
-                self._drop_before(following)
-                number, error_ms = following, now_ms - self._due_ms(following)
-        packet, waited_ms, follows = self._take(number, now_ms)
+        packet = self._store.take(number, now_ms)
+        speed = self._speed.next(error_ms, now_ms - packet.at_ms)
+        play = packet.play(number, now_ms, follows=self._position.follows(number), speed=speed)
+        self._position = self._position.after_playing(number, packet.flags)
         self._stalled = 0
-        self._waits.append(waited_ms)
-        # Where the network has just become slower, the target does not know yet: packets that
-        # barely came in time do.
-        surplus_ms = min(self._waits) - NEEDED_MARGIN_MS
-        last = list(self._waits)[-TIGHT_PACKETS:]
-        tight_ms = sum(last) / len(last) - TIGHT_MS
-        self._speed = _speed(min(error_ms, max(surplus_ms, 0.0), tight_ms), self._speed)
-        sequence = number % SEQUENCE_MODULUS
-        return Play(
-            packet.payload,
-            sequence,
-            packet.flags,
-            waited_ms,
-            follows,
-            self._speed,
-            packet.capture_time,
-        )
+        return play
 
-    def _conceal(self, *, advance: bool) -> Conceal:
-        assert self._next is not None
-        if not advance and not self._stalled:
-            self._underruns += 1
-        number = self._next + self._stalled
+    def _conceal_lost(self, number: int) -> Conceal:
+        """Later packets wait: the one that is due is lost, and its turn is over."""
         self._concealed += 1
-        if advance:
-            self._next, self._polled = self._next + 1, self._next
-        else:
-            self._stalled += 1
+        self._position = self._position.after_concealing(number)
         return Conceal(number % SEQUENCE_MODULUS)
 
-    def _restart(self) -> None:
-        super()._restart()
-        self._target.forget()
-        self._captures.restart()
-
-
-def _speed(error_ms: float, before: float) -> float:
-    """How fast to play what is `error_ms` later than it should be. Scaling goes on until the delay
-    has settled.
-    """
-    scaling = abs(before - 1) > FINE_SPEED
-    if error_ms > LATE_MS or (scaling and before > 1 and error_ms > SETTLED_MS):
-        return FASTER if error_ms > FASTER_MS else FAST
-    if error_ms < -EARLY_MS or (scaling and before < 1 and error_ms < -SETTLED_MS):
-        return SLOW
-    return 1 + min(FINE_SPEED, max(-FINE_SPEED, error_ms / FINE_TIME_MS))
+    def _conceal_late(self, due: int) -> Conceal:
+        """Nothing waits: the packet that is due may only be late, and keeps its turn."""
+        if not self._stalled:
+            self._underruns += 1
+        number = due + self._stalled
+        self._concealed += 1
+        self._stalled += 1
+        return Conceal(number % SEQUENCE_MODULUS)

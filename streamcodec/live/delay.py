@@ -147,7 +147,7 @@ class DelayTarget:
         """Packets have just come that were late beyond any delay that is played."""
         return self._outage
 
-    def forget(self) -> None:
+    def forget_baseline(self) -> None:
         """A stream that begins anew has another origin of time; how the network behaves is still
         known.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import samplerate
 
-from streamcodec.live.adaptive import FINE_SPEED
+from streamcodec.live.speed import FINE_SPEED
 from streamcodec.live.timescale import TimeScaler
 from streamcodec.units import Pcm
 
