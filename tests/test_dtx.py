@@ -126,7 +126,7 @@ class Loud:
 
 def packets(levels: list[float]) -> tuple[list[Outgoing], Packetizer]:
     """One packet of each level, captured in blocks of 10 ms."""
-    packetizer = Packetizer(FakeEncoder(), fake_info(), RATE, 1, ManualClock(), Loud())  # type: ignore[arg-type]
+    packetizer = Packetizer(FakeEncoder(), fake_info(), RATE, ManualClock(), Loud())  # type: ignore[arg-type]
     out = []
     for number in range(2 * len(levels)):
         pcm = np.full((160, 1), levels[number // 2], np.float32)

@@ -26,8 +26,11 @@ from streamcodec.wire.session import CopiesWanted, Report, Welcome
 from streamcodec_client.audio.blocks import Block
 from streamcodec_client.audio.voice_activity import VoiceActivity
 from streamcodec_client.live.codec import EncodingSettings
-from streamcodec_client.live.packetizer import Outgoing, Packetizer
-from streamcodec_client.live.sender import MAX_REPORTS, Sender, SendQueue
+from streamcodec_client.live.listener_reports import MAX_REPORTS
+from streamcodec_client.live.outgoing import Outgoing
+from streamcodec_client.live.packetizer import Packetizer
+from streamcodec_client.live.send_queue import SendQueue
+from streamcodec_client.live.sender import Sender
 from streamcodec_client.report.reporter import Reporter
 
 MS = 1_000_000
@@ -47,7 +50,7 @@ def block(number: int, level: float = 0.0, samples: int = BLOCK) -> Block:
 
 
 def packetizer(clock: ManualClock | None = None, encoder: FakeEncoder | None = None) -> Packetizer:
-    return Packetizer(encoder or FakeEncoder(), fake_info(), 16_000, 1, clock or ManualClock())
+    return Packetizer(encoder or FakeEncoder(), fake_info(), 16_000, clock or ManualClock())
 
 
 def push(target: Packetizer, numbers: range, connection: int | None = 1) -> list[Outgoing]:
@@ -69,7 +72,7 @@ def test_packets_are_numbered_and_timed() -> None:
 
 
 def test_a_source_at_another_rate_keeps_the_streams_time() -> None:
-    target = Packetizer(FakeEncoder(), fake_info(), 48_000, 2, ManualClock())
+    target = Packetizer(FakeEncoder(), fake_info(), 48_000, ManualClock())
     out = [
         o
         for n in range(20)
@@ -110,7 +113,7 @@ def test_a_source_that_has_nothing_to_say_says_so(spoken: int, dtx: bool) -> Non
     """
     activity = VoiceActivity(16_000) if dtx else None
     clock = ManualClock(10 * spoken)
-    target = Packetizer(FakeEncoder(), fake_info(), 16_000, 1, clock, activity)
+    target = Packetizer(FakeEncoder(), fake_info(), 16_000, clock, activity)
     said = [out for n in range(spoken) for out in target.push(block(n, level=0.5), 1)]
     clock.advance(300)
     announced = target.pause()
@@ -407,7 +410,7 @@ class StallingTransport(MemoryTransport):
 def test_copies_are_made_while_somebody_takes_them() -> None:
     encoder = FakeEncoder()
     target = Packetizer(
-        encoder, dataclasses.replace(fake_info(), redundancy=2), 16_000, 1, ManualClock()
+        encoder, dataclasses.replace(fake_info(), redundancy=2), 16_000, ManualClock()
     )
     made: list[bool] = []
 

@@ -22,7 +22,7 @@ from ..live.sender import Sender
 from ..live.session import LiveSettings, run_live
 from ..report.arrivals import ArrivalRecorder
 from ..report.reporter import Reporter
-from ..report.trace import FileTrace, NullTrace, Trace
+from ..report.trace import NO_TRACE, FileTrace, Trace
 from ..transport.url import check_url
 from .live_options import (
     OUTPUT_FILE,
@@ -202,7 +202,7 @@ def _open(opened: ExitStack, part: Closable) -> Closable:
 
 
 def _open_trace(opened: ExitStack, path: Path | None) -> Trace:
-    return NullTrace() if path is None else _open(opened, FileTrace(path))
+    return NO_TRACE if path is None else _open(opened, FileTrace(path))
 
 
 def _encoding(
