@@ -83,7 +83,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def connected(receiver: Receiver) -> None:
-    await until(lambda: receiver._connection > 0)
+    await until(lambda: receiver.connection > 0)
 
 
 async def test_a_file_goes_through_a_room(

@@ -6,84 +6,51 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections import deque
 from collections.abc import Callable
 
 import numpy as np
 
-from streamcodec.errors import MalformedPacket, StreamcodecError
-from streamcodec.live.adaptive import DEFAULT_BOUNDS, AdaptivePlayout, DelayBounds
-from streamcodec.live.playout import FixedPlayout, PlayoutBuffer
-from streamcodec.units import NS
+from streamcodec.errors import MalformedPacket
+from streamcodec.live.adaptive import DEFAULT_BOUNDS, DelayBounds
+from streamcodec.units import NS, Pcm
 from streamcodec.wire.overhead import wire_bytes
 from streamcodec.wire.packet import AUDIO_TYPES, parse
-from streamcodec.wire.session import (
-    Capture,
-    Message,
-    Mute,
-    StreamEnd,
-    StreamInfo,
-    StreamStart,
-    Welcome,
-)
+from streamcodec.wire.session import Message, StreamInfo, Welcome
 
 from ..audio.blocks import Sink, block_samples, with_channels
 from ..audio.resample import LiveResampler
-from ..audio.stretch import Stretcher
 from ..clock import Clock
-from ..report.statistics import ReceiverStatistics, StreamStatistics
-from ..report.trace import Trace
+from ..report.statistics import ReceiverStatistics
+from ..report.trace import NO_TRACE, Trace
+from .admission import Admission
 from .codec import Codec
-from .player import StreamPlayer, mix
+from .inbox import Inbox, Joined, Left, Media, StreamKey
+from .mix import mix
+from .talkers import Talkers
 from .worker import run_worker
 
-INBOX_LIMIT_MS = 400.0  # what waits longer for a worker that is stuck would not be played anyway
-MAX_EVENTS = 1024
-MAX_TALKERS = 16  # decoded at once; later ones are not heard until somebody leaves
-MAX_MARKS = 4 * MAX_TALKERS  # of captures: each makes the one before it useless
-RESUME_GRACE_S = 5.0  # a talker that left without a word may come back over another connection
-MAX_AWAITED = MAX_TALKERS  # streams that broke off and are remembered
+RESUME_GRACE_S = 5.0  # a talker whose connection broke may come back over another one
 WAIT_S = 0.05
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Media:
-    connection: int
-    datagram: bytes
-    received_ns: int
+class _Published:
+    """What the worker lets others know, once a block. The event loop reads it as one reference, so
+    all of it is from the same moment.
+    """
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Joined:
-    connection: int
-    stream: int
-    name: str
-    info: StreamInfo
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Left:
-    connection: int
-    stream: int | None  # None: all of that connection
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Muted:
-    connection: int
-    stream: int
-    muted: bool
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Clocked:
-    connection: int
-    stream: int
-    mark: Capture
+    statistics: ReceiverStatistics
+    all_said: bool  # as Talkers.all_said
+    broke_off_ns: int | None  # as Talkers.broke_off_ns
+    event_count: int  # of the inbox's events, how many are taken into account
 
 
 class Receiver:
     """All talkers of a room, mixed. A TransportListener; give it to the transport, then `run` it on
     the same event loop.
+
+    Decoding and playing happen in a worker thread. It gets events through the inbox and publishes
+    one frozen value a block; the two threads share nothing else.
     """
 
     def __init__(
@@ -95,39 +62,24 @@ class Receiver:
         playout: float | DelayBounds = DEFAULT_BOUNDS,
         tls: bool = False,
         notify: Callable[[str], None] = lambda text: None,
-        trace: Trace | None = None,
+        trace: Trace = NO_TRACE,
     ) -> None:
         """`playout`: a fixed delay in ms, or the bounds within which it adapts to the network.
-        `notify` is told, in the worker thread, what users should know. Raises ConfigError for a
-        playout delay outside its range.
+        `tls`: packets come encrypted, which counts in `wire_bytes`. `notify` is told, in the worker
+        thread, what users should know. Raises ConfigError for a playout delay outside its range.
         """
-        # the relay's clock less ours, once it is known
+        # the relay's clock less ours in ms, None while unknown
         self.relay_offset_ms: Callable[[], float | None] = lambda: None
-        self._codec, self._sink, self._clock, self._trace = codec, sink, clock, trace
-        self._delay, self._tls, self._notify = playout, tls, notify
-        # refuse before anything is started what a later talker would make fail
-        for latents in (1, 2, 3):
-            self._playout(codec.packet_samples(latents))
-        # Filled by the event loop, emptied by the worker.
-        self._inbox: deque[_Media] = deque()
-        self._events: deque[_Joined | _Left | _Muted] = deque(maxlen=MAX_EVENTS)
-        self._marks: deque[_Clocked] = deque(maxlen=MAX_MARKS)
-        self._connection = 0
-        self._own_stream: int | None = None
+        self._codec, self._sink, self._clock = codec, sink, clock
+        self._trace, self._tls = trace, tls
+        admission = Admission(codec, clock, trace, playout)
+        admission.check_delay()  # before anything is started
+        self._inbox = Inbox()
         self._stopping = threading.Event()
-        # The worker's own; others only count.
-        self._players: dict[tuple[int, int], StreamPlayer] = {}
-        # Those that broke off and are played out, by stream. What the network was like is still
-        # known when they go on: a new player would take the backlog of an outage, which comes
-        # first, for the delay of the network, and play it.
-        self._awaited: dict[int, StreamPlayer] = {}
-        # Streams that are not decoded: those that cannot be, and those that wait for somebody to
-        # leave.
-        self._unheard: dict[tuple[int, int], _Joined | None] = {}
-        self._met_somebody = self._lost_somebody = False
-        self._broke_off_ns: int | None = None  # when a talker was last cut off in mid-stream
-        self._malformed = self._overflow = 0
-        self._ended = _Totals()
+        self._published = _Published(ReceiverStatistics(), False, None, 0)
+        # The worker's own.
+        self._talkers = Talkers(admission, notify)
+        self._malformed = 0
 
     async def run(self) -> None:
         """Returns after `stop`. Raises AudioError when the sink fails."""
@@ -137,63 +89,40 @@ class Receiver:
         self._stopping.set()
 
     @property
+    def connection(self) -> int:
+        """Number of the present connection to a relay; 0 before the first."""
+        return self._inbox.connection
+
+    @property
     def everybody_left(self) -> bool:
         """There were talkers, all have left or are muted, and all they said was played. A broken
-        connection is no goodbye: ours never is, and that of a talker who has not said that nothing
-        follows is one after RESUME_GRACE_S.
+        connection does not count as leaving: not ours; and not that of a talker who did not
+        announce that nothing follows, until RESUME_GRACE_S have passed.
         """
-        broke_off_ns = self._broke_off_ns
+        published = self._published
+        if published.event_count != self._inbox.event_count:
+            return False  # somebody may have joined
+        broke_off_ns = published.broke_off_ns
         if broke_off_ns is not None and self._clock.now_ns() - broke_off_ns < RESUME_GRACE_S * NS:
             return False
-        silent = (
-            all(player.silent for player in tuple(self._players.values())) and not self._unheard
-        )
-        return self._met_somebody and not self._lost_somebody and silent and not self._events
+        return published.all_said
 
     def statistics(self) -> ReceiverStatistics:
-        streams = tuple(player.statistics() for player in tuple(self._players.values()))
-        totals = self._ended
-        for stream in (
-            *streams,
-            *(player.statistics() for player in tuple(self._awaited.values())),
-        ):
-            totals = totals.plus(stream)
-        return ReceiverStatistics(
-            **dataclasses.asdict(totals),
-            malformed=self._malformed,
-            overflow=self._overflow,
-            underruns=self._sink.underruns,
-            buffer_ms=max((s.playout.buffer_ms for s in streams), default=0.0),
-            delay_ms=max((s.playout.delay_ms for s in streams), default=0.0),
-            streams=streams,
-        )
+        """As of the last block that was played."""
+        # What a stuck worker leaves in the inbox, only the event loop can count.
+        return dataclasses.replace(self._published.statistics, overflow=self._inbox.overflow)
 
     def connected(self, welcome: Welcome, connection: int) -> None:
-        self._connection, self._own_stream = connection, welcome.stream
-        for entry in welcome.streams:
-            self.message(entry)
+        self._inbox.connected(welcome, connection)
 
     def disconnected(self, reason: str) -> None:
-        self._events.append(_Left(self._connection, None))
+        self._inbox.disconnected(reason)
 
     def media(self, datagram: bytes, received_ns: int) -> None:
-        oldest_ns = received_ns - round(INBOX_LIMIT_MS * 1e6)
-        while self._inbox and self._inbox[0].received_ns < oldest_ns:
-            self._inbox.popleft()
-            self._overflow += 1
-        self._inbox.append(_Media(self._connection, datagram, received_ns))
+        self._inbox.media(datagram, received_ns)
 
     def message(self, message: Message) -> None:
-        if isinstance(message, StreamStart) and message.stream != self._own_stream:
-            self._events.append(
-                _Joined(self._connection, message.stream, message.name, message.info)
-            )
-        elif isinstance(message, StreamEnd):
-            self._events.append(_Left(self._connection, message.stream))
-        elif isinstance(message, Mute):
-            self._events.append(_Muted(self._connection, message.stream, message.muted))
-        elif isinstance(message, Capture):
-            self._marks.append(_Clocked(self._connection, message.stream, message))
+        self._inbox.message(message)
 
     def _work(self) -> None:
         try:
@@ -212,205 +141,74 @@ class Receiver:
             while not self._stopping.is_set():
                 if not self._sink.wants_block(WAIT_S):
                     continue
-                self._read_inbox()
+                event_count = self._read_inbox()
                 heard_ns = self._sink.write(resampler.convert(self._next_block()))
-                if not started and self._trace is not None:
+                if not started:
                     self._trace.add({"sink_start_ns": heard_ns})
-                started = True
-                for player in self._players.values():
-                    player.played(heard_ns + delay_ns)
-                self._forget_finished()
+                    started = True
+                relay_offset_ms = self.relay_offset_ms()
+                for player in self._talkers.heard:
+                    player.heard(heard_ns + delay_ns, relay_offset_ms)
+                self._talkers.remove_finished()
+                self._publish(event_count)
         finally:
             self._sink.close()
 
-    def _next_block(self) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    def _next_block(self) -> Pcm:
         samples, channels = block_samples(self._codec.sample_rate), self._sink.channels
-        pulled = [player.pull(samples) for player in self._players.values()]
+        pulled = [player.pull(samples) for player in self._talkers.heard]
         heard = [with_channels(pcm, channels) for pcm in pulled if pcm is not None]
         return mix(heard) if heard else np.zeros((samples, channels), np.float32)
 
-    def _read_inbox(self) -> None:
-        while self._events:
-            event = self._events.popleft()
-            if isinstance(event, _Joined):
-                self._add(event)
-            elif isinstance(event, _Left):
-                self._end(event)
-            elif (player := self._players.get((event.connection, event.stream))) is not None:
-                player.mute(event.muted)
-            elif event.muted:
-                self._unheard.pop((event.connection, event.stream), None)
-        while self._marks:
-            clocked = self._marks.popleft()
-            if (player := self._players.get((clocked.connection, clocked.stream))) is not None:
-                player.capture_clock(clocked.mark)
-        while self._inbox:
-            media = self._inbox.popleft()
+    def _read_inbox(self) -> int:
+        """-> how many events there have been since the beginning."""
+        batch = self._inbox.take()
+        for event in batch.events:
+            if isinstance(event, Joined):
+                self._talkers.join(event)
+            elif isinstance(event, Left):
+                self._talkers.leave(event, self._clock.now_ns())
+            else:
+                self._talkers.mute(event)
+        for marked in batch.marks:
+            if (player := self._talkers.player(marked.key)) is not None:
+                player.capture_clock(marked.mark)
+        for media in batch.media:
             try:
-                packet = parse(media.datagram)
+                self._receive(media)
             except MalformedPacket:
                 self._malformed += 1
-                continue
-            player = self._players.get((media.connection, packet.stream))
-            if player is None or packet.type not in AUDIO_TYPES:
-                continue
-            try:
-                player.receive(
-                    packet,
-                    media.received_ns,
-                    wire_bytes(len(packet.payload), to_relay=False, tls=self._tls),
-                )
-            except MalformedPacket:
-                self._malformed += 1
+        return batch.event_count
 
-    def _add(self, joined: _Joined) -> None:
-        key, info = (joined.connection, joined.stream), joined.info
-        known = self._players.get(key)
-        if known is not None:
-            if _same_stream(known.info, info):
-                self._broke_off_ns = None
-                # only the rate is another, or the talker's connection: decoding goes on
-                known.resume()
-                return
-            self._ended = self._ended.plus(self._players.pop(key).statistics())
-        self._lost_somebody, self._broke_off_ns = False, None
-        if (player := self._broken_off(joined)) is not None:
-            self._players[key] = player
-            player.resume()
-            return
-        full = len(self._players) >= MAX_TALKERS
-        try:
-            self._check(info)
-            if full:
-                raise StreamcodecError(
-                    f"{MAX_TALKERS} talkers are heard already; it will be when one of them leaves"
-                )
-            decoder = self._codec.decoder(info)
-            playout = self._playout(info.packet_samples)
-        except StreamcodecError as error:
-            self._notify(f"{joined.name} (stream {joined.stream}) cannot be heard: {error}")
-            self._unheard[key] = joined if full else None
-            self._met_somebody = True
-            return
-        stretcher = (
-            Stretcher(info.sample_rate, info.channels)
-            if isinstance(self._delay, DelayBounds)
-            else None
-        )
-        self._players[key] = StreamPlayer(
-            joined.stream,
-            joined.name,
-            info,
-            decoder,
-            playout,
-            self._clock,
-            self._trace,
-            stretcher,
-            self.relay_offset_ms,
-            self._codec.overlap_samples,
-        )
-        self._unheard.pop(key, None)
-        # Last: the event loop may look at any moment, and to have met somebody who is in neither
-        # list is to have seen them leave.
-        self._met_somebody = True
-
-    def _broken_off(self, joined: _Joined) -> StreamPlayer | None:
-        """The player of the same stream before our connection, or the talker's, broke; taken from
-        where it was.
+    def _receive(self, media: Media) -> None:
+        """Packets of other types, and of streams without a player, are ignored. Raises
+        MalformedPacket.
         """
-        earlier = [
-            key for key in self._players if key[0] < joined.connection and key[1] == joined.stream
-        ]
-        player = None
-        if earlier:
-            player = self._players.pop(earlier[-1])
-        elif len(self._players) < MAX_TALKERS:
-            player = self._awaited.pop(joined.stream, None)
-        if player is None or (
-            player.name == joined.name and _same_stream(player.info, joined.info)
-        ):
-            return player
-        self._ended = self._ended.plus(player.statistics())
-        return None
+        packet = parse(media.datagram)
+        player = self._talkers.player(StreamKey(media.connection, packet.stream))
+        if player is not None and packet.type in AUDIO_TYPES:
+            size = wire_bytes(len(packet.payload), to_relay=False, tls=self._tls)
+            player.receive(packet, media.received_ns, size)
 
-    def _check(self, info: StreamInfo) -> None:
-        """Raises StreamcodecError for a stream that this model cannot decode."""
-        if info.model != self._codec.hash:
-            raise StreamcodecError(
-                f"it was made with model {info.model}, and {self._codec.hash} is loaded; see --model"
-            )
-        expected = (self._codec.sample_rate, self._codec.packet_samples(info.latents_per_payload))
-        if (info.sample_rate, info.packet_samples) != expected:
-            raise StreamcodecError(
-                f"its packets have {info.packet_samples} samples at {info.sample_rate} Hz, "
-                f"the model's {expected[1]} at {expected[0]}"
-            )
-
-    def _playout(self, packet_samples: int) -> PlayoutBuffer:
-        samples_per_ms = self._codec.sample_rate / 1000
-        packet_ms = packet_samples / samples_per_ms
-        if isinstance(self._delay, DelayBounds):
-            return AdaptivePlayout(
-                packet_ms=packet_ms, samples_per_ms=samples_per_ms, bounds=self._delay
-            )
-        return FixedPlayout(packet_ms=packet_ms, target_ms=self._delay)
-
-    def _end(self, left: _Left) -> None:
-        """What is in the buffers is still played."""
-        for (connection, stream), player in self._players.items():
-            if connection == left.connection and left.stream in (None, stream):
-                if not player.muted:
-                    self._broke_off_ns = self._clock.now_ns()
-                player.end()
-                self._lost_somebody = self._lost_somebody or left.stream is None
-        for connection, stream in list(self._unheard):
-            if connection == left.connection and left.stream in (None, stream):
-                del self._unheard[connection, stream]
-
-    def _forget(self, stream: int) -> None:
-        if (player := self._awaited.pop(stream, None)) is not None:
-            self._ended = self._ended.plus(player.statistics())
-
-    def _forget_finished(self) -> None:
-        for key in [key for key, player in self._players.items() if player.finished]:
-            self._forget(key[1])
-            self._awaited[key[1]] = self._players.pop(key)
-        while len(self._awaited) > MAX_AWAITED:
-            self._forget(next(iter(self._awaited)))
-        for waiting in list(self._unheard.values()):
-            if waiting is not None and len(self._players) < MAX_TALKERS:
-                self._add(waiting)
-
-
-def _same_stream(one: StreamInfo, other: StreamInfo) -> bool:
-    """Whether one decoder and one playout buffer do for both."""
-    return dataclasses.replace(one, bitrate_bps=other.bitrate_bps) == other
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Totals:
-    packets: int = 0
-    payload_bytes: int = 0
-    wire_bytes: int = 0
-    played: int = 0
-    lost: int = 0
-    late: int = 0
-    concealed: int = 0
-    skipped: int = 0
-    recovered: int = 0
-    bad_payloads: int = 0
-
-    def plus(self, stream: StreamStatistics) -> _Totals:
-        playout = stream.playout
-        return _Totals(
-            self.packets + playout.received,
-            self.payload_bytes + stream.payload_bytes,
-            self.wire_bytes + stream.wire_bytes,
-            self.played + playout.played,
-            self.lost + playout.lost,
-            self.late + playout.late,
-            self.concealed + playout.concealed,
-            self.skipped + playout.skipped,
-            self.recovered + playout.recovered,
-            self.bad_payloads + stream.bad_payloads,
+    def _publish(self, event_count: int) -> None:
+        totals, streams = self._talkers.statistics()
+        statistics = ReceiverStatistics(
+            packets=totals.packets,
+            payload_bytes=totals.payload_bytes,
+            wire_bytes=totals.wire_bytes,
+            played=totals.played,
+            lost=totals.lost,
+            late=totals.late,
+            concealed=totals.concealed,
+            skipped=totals.skipped,
+            recovered=totals.recovered,
+            bad_payloads=totals.bad_payloads,
+            malformed=self._malformed,
+            underruns=self._sink.underruns,
+            buffer_ms=max((s.playout.buffer_ms for s in streams), default=0.0),
+            delay_ms=max((s.playout.delay_ms for s in streams), default=0.0),
+            streams=streams,
+        )
+        self._published = _Published(
+            statistics, self._talkers.all_said, self._talkers.broke_off_ns, event_count
         )

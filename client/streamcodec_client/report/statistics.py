@@ -9,12 +9,12 @@ from streamcodec.live.playout import PlayoutStatistics
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StreamStatistics:
-    """One talker's sums since it was first heard of, and how the call is now.
+    """One talker: sums since it was first heard of, and how the call is now.
 
-    jitter_ms: of arrivals (RFC 3550). drift_ppm: how much slower the talker's clock runs than ours.
-    mouth_to_ear_ms: from capture to the sink, by clocks that were compared over the relay.
-    concealed_percent: of the last JUDGED packets. mos: what the E-model makes of delay and loss, 1
-    to 4.41. None where it is not known yet.
+    jitter_ms: interarrival jitter (RFC 3550). drift_ppm: how much slower the talker's clock runs
+    than ours. mouth_to_ear_ms: from capture to the sink, by two clocks that are compared over the
+    relay. concealed_percent: of the last call_quality.JUDGED packets. mos: the E-model's mean
+    opinion score for that delay and loss, 1 to 4.41. None: not known yet.
     """
 
     stream: int
@@ -31,30 +31,61 @@ class StreamStatistics:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class StreamTotals:
+    """Sums over streams."""
+
+    packets: int = 0
+    payload_bytes: int = 0
+    wire_bytes: int = 0
+    played: int = 0
+    lost: int = 0
+    late: int = 0
+    concealed: int = 0
+    skipped: int = 0
+    recovered: int = 0
+    bad_payloads: int = 0
+
+    def plus(self, stream: StreamStatistics) -> StreamTotals:
+        playout = stream.playout
+        return StreamTotals(
+            self.packets + playout.received,
+            self.payload_bytes + stream.payload_bytes,
+            self.wire_bytes + stream.wire_bytes,
+            self.played + playout.played,
+            self.lost + playout.lost,
+            self.late + playout.late,
+            self.concealed + playout.concealed,
+            self.skipped + playout.skipped,
+            self.recovered + playout.recovered,
+            self.bad_payloads + stream.bad_payloads,
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ReceiverStatistics:
     """Sums over all talkers since the beginning, and those who are heard now."""
 
-    packets: int
-    payload_bytes: int
-    wire_bytes: int
-    played: int
-    lost: int
-    late: int
-    concealed: int
-    skipped: int
-    recovered: int  # of what was lost, played from copies
-    bad_payloads: int
-    malformed: int  # datagrams that are no packets
-    overflow: int  # packets that a stuck sink made stale
-    underruns: int  # of the sink
-    buffer_ms: float  # the fullest of the talkers' buffers
-    delay_ms: float  # the longest of their playout delays
-    streams: tuple[StreamStatistics, ...]
+    packets: int = 0
+    payload_bytes: int = 0
+    wire_bytes: int = 0
+    played: int = 0
+    lost: int = 0
+    late: int = 0
+    concealed: int = 0
+    skipped: int = 0
+    recovered: int = 0  # of the lost packets, played from a copy that a later packet carried
+    bad_payloads: int = 0
+    malformed: int = 0  # datagrams that are malformed packets
+    overflow: int = 0  # packets dropped because the receiver's thread was stuck for too long
+    underruns: int = 0  # of the sink
+    buffer_ms: float = 0.0  # the fullest of the talkers' buffers
+    delay_ms: float = 0.0  # the longest of their playout delays
+    streams: tuple[StreamStatistics, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ListenerReport:
-    """How a listener hears us, in its own words. None: it does not know yet."""
+    """How a listener hears us, as it reported. None: it does not know yet."""
 
     name: str
     concealed_percent: float | None
@@ -75,4 +106,4 @@ class SenderStatistics:
     lost_ms: float  # the source lost it, because we read too slowly
     invalid_samples: int  # not finite: replaced with silence
     captured_ms: float
-    listeners: tuple[ListenerReport, ...]  # who has reported of late, worst first
+    listeners: tuple[ListenerReport, ...]  # who reported lately, worst first
