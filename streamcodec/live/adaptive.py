@@ -58,9 +58,10 @@ class AdaptivePlayout:
     """A PlayoutBuffer that plays each packet DelayTarget after the quickest packet of the last
     seconds would have arrived.
 
-    While the buffer is empty the next packet is late or lost: its time is concealed, and it is still
-    played when it comes, so that the delay grows at once by what the network needs. A surplus is
-    played away. At most `bounds.max_ms` of audio are kept, the oldest dropped first.
+    While the buffer is empty the next packet is late or lost: its time is concealed, and it is
+    still played when it comes, so that the delay grows at once by what the network needs. Surplus
+    delay is won back by playing faster. At most `bounds.max_ms` of audio are kept, the oldest
+    dropped first.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
-"""How long packets should wait before they are played: the network's lateness, measured as it
-comes. Sans-I/O: time is an argument.
+"""How long packets should wait before they are played, from the lateness that the network shows.
+Sans-I/O: time is an argument.
 
-Lateness is what a packet took longer than the quickest of late. Targets follow its upper quantile
-in a histogram that forgets: up at once, down slowly, as NetEq does; and down to what was needed of
-late, which NetEq does not.
+Lateness is by how much longer a packet took than the quickest of the last seconds. The target
+follows an upper quantile of a histogram of lateness that forgets: up at once and down slowly, as in
+WebRTC's NetEq. Unlike NetEq it never exceeds what the last seconds needed.
 """
 
 from __future__ import annotations
@@ -12,29 +12,30 @@ import dataclasses
 import math
 from collections import deque
 
+from .baseline import TransitBaseline
+
 BIN_MS = 5.0
 BINS = 160  # up to 800 ms: beyond any delay that is played
-LONGEST_GAP_MS = 100.0
-# so long must a network have been slower than any delay that we play before that is what it is now
-SLOWER_MS = 300.0
-# ms that lateness falls by in a ms while an outage's backlog is delivered: that is no slower
-# network
-DRAINING = 0.3
+DESCENT_PACKETS_PER_S = 1.0  # how quickly a target goes down
 
 
 @dataclasses.dataclass(frozen=True)
 class DelayRule:
-    """How lateness becomes a target."""
+    """How lateness becomes a target.
+
+    quantile: of the histogram, 0..1. block_ms: the worst lateness of each block enters the
+    histogram, since a stall of 100 ms in two seconds is few packets and much concealment. forget:
+    weight that the histogram keeps with each block. recent_ms: the target is no more than the worst
+    lateness of so long. baseline_ms: lateness is measured from the quickest packet of so long.
+    first_ms: the target while nothing is known.
+    """
 
     quantile: float = 0.95
-    # its worst counts: a stall of 100 ms in two seconds is few packets and much concealment
     block_ms: float = 500.0
-    forget: float = 0.983  # a block: half a minute, for networks that stay as they are
-    # no more than the worst of so long: for networks that have got better
+    forget: float = 0.983
     recent_ms: float = 5_000.0
-    # the quickest packet within it is what lateness is measured from; slides, as clocks drift
     baseline_ms: float = 5_000.0
-    first_ms: float = 60.0  # assumed while nothing is known
+    first_ms: float = 60.0
 
 
 OURS = DelayRule()
@@ -43,7 +44,7 @@ NETEQ = DelayRule(recent_ms=math.inf, baseline_ms=2_000.0, first_ms=80.0)
 
 
 class LatenessHistogram:
-    """Weights of lateness, newest heaviest; they add up to one."""
+    """Weights of lateness in bins of BIN_MS, the newest heaviest; they add up to one."""
 
     def __init__(self, first_ms: float, forget: float) -> None:
         self._forget = forget
@@ -72,26 +73,22 @@ class LatenessHistogram:
 
 
 class DelayTarget:
-    """`arrived` for every packet, before any is dropped; `at` says how long the quickest of them
-    should wait.
+    """How long the quickest packet should wait, between `min_ms` and `max_ms`.
+
+    Call `arrived` for every packet, also for those that are dropped afterwards.
     """
 
     def __init__(
         self, *, packet_ms: float, min_ms: float, max_ms: float, rule: DelayRule = OURS
     ) -> None:
-        self._step_ms_per_ms = packet_ms / 1000  # a packet a second is the quickest descent
+        self._descent_ms_per_ms = packet_ms * DESCENT_PACKETS_PER_S / 1000
         self._min_ms, self._max_ms, self._rule = min_ms, max_ms, rule
         first_ms = min(max_ms, max(min_ms, rule.first_ms))
+        self._baseline = TransitBaseline(rule.baseline_ms, max_ms)
         self._histogram = LatenessHistogram(first_ms, rule.forget)
-        # live time and transit; transits rise from left to right
-        self._quickest: deque[tuple[float, float]] = deque()
-        self._live_ms = 0.0
-        self._last_ms: float | None = None
-        # when, and with which transit, packets began to be hopelessly late
-        self._slower_since: tuple[float, float] | None = None
         self._block_began_ms: float | None = None
         self._block_worst_ms = 0.0
-        self._recent: deque[float] | None = None
+        self._recent: deque[float] | None = None  # worst lateness of the last blocks
         if math.isfinite(rule.recent_ms):
             self._recent = deque(maxlen=round(rule.recent_ms / rule.block_ms))
         self._outage = False
@@ -100,43 +97,26 @@ class DelayTarget:
     def arrived(self, media_ms: float, now_ms: float) -> None:
         """`media_ms`: time of capture by the sender's clock, from any origin."""
         transit_ms = now_ms - media_ms
-        hopeless = bool(self._quickest) and transit_ms - self._quickest[0][1] > self._max_ms
-        while self._quickest and self._quickest[-1][1] >= transit_ms:
-            self._quickest.pop()
-        # By a clock that hardly moves while nothing comes, or nothing but a backlog: what was
-        # normal before it is still known then.
-        if self._last_ms is not None and not hopeless:
-            self._live_ms += min(now_ms - self._last_ms, LONGEST_GAP_MS)
-        self._last_ms = now_ms
-        self._quickest.append((self._live_ms, transit_ms))
-        before_ms = self._quickest[0][1]
-        while self._live_ms - self._quickest[0][0] > self._rule.baseline_ms:
-            self._quickest.popleft()
-        self._baseline_rose(self._quickest[0][1] - before_ms)
-        if hopeless:
-            self._notice_a_slower_network(transit_ms, now_ms)
-        else:
-            self._slower_since = None
+        change = self._baseline.add(transit_ms, now_ms)
+        if change.rise_ms > 0:
+            self._follow_baseline(change.rise_ms)
+        if change.replaced:
+            self._block_worst_ms = 0.0
         if self._block_began_ms is None:
             self._block_began_ms, self._changed_ms = now_ms, now_ms
         if now_ms - self._block_began_ms >= self._rule.block_ms:
-            if not self._outage:
-                self._histogram.add(self._block_worst_ms)
-                if self._recent is not None:
-                    self._recent.append(self._block_worst_ms)
-            self._block_began_ms, self._block_worst_ms, self._outage = now_ms, 0.0, False
-        self._block_worst_ms = max(self._block_worst_ms, transit_ms - self._quickest[0][1])
-        # An outage: no delay that we would play bridges it, and what came with it says nothing of
-        # what follows.
+            self._end_block(now_ms)
+        assert self._baseline.ms is not None
+        self._block_worst_ms = max(self._block_worst_ms, transit_ms - self._baseline.ms)
         self._outage = self._outage or self._block_worst_ms > self._max_ms
-        self._follow(now_ms)
+        self._update_target(now_ms)
 
     @property
     def baseline_ms(self) -> float | None:
-        """Transit of the quickest packet of late: arrival less media time. None before the
-        first.
+        """Transit of the quickest packet of the last seconds: arrival less capture time. None
+        before the first.
         """
-        return self._quickest[0][1] if self._quickest else None
+        return self._baseline.ms
 
     @property
     def ms(self) -> float:
@@ -144,46 +124,40 @@ class DelayTarget:
 
     @property
     def outage(self) -> bool:
-        """Packets have just come that were late beyond any delay that is played."""
+        """In this block a packet was later than any delay that is played."""
         return self._outage
 
     def forget_baseline(self) -> None:
-        """A stream that begins anew has another origin of time; how the network behaves is still
-        known.
+        """A stream that begins anew has another origin of capture times; how the network behaves is
+        still known.
         """
-        self._quickest.clear()
-        self._slower_since = None
+        self._baseline.forget()
 
-    def _baseline_rose(self, by_ms: float) -> None:
-        """What was late by the quickest packet of before is less late by that of now: the delay
-        that is played stays as it is.
+    def _follow_baseline(self, rise_ms: float) -> None:
+        """Lateness is measured from a later time now, and is less by as much: the delay that is
+        played stays as it is.
         """
-        if by_ms <= 0 or self._recent is None:
+        if self._recent is None:
             return
-        self._target_ms = max(self._min_ms, self._target_ms - by_ms)
-        self._block_worst_ms = max(0.0, self._block_worst_ms - by_ms)
+        self._target_ms = max(self._min_ms, self._target_ms - rise_ms)
+        self._block_worst_ms = max(0.0, self._block_worst_ms - rise_ms)
         for index, worst_ms in enumerate(self._recent):
-            self._recent[index] = max(0.0, worst_ms - by_ms)
+            self._recent[index] = max(0.0, worst_ms - rise_ms)
 
-    def _notice_a_slower_network(self, transit_ms: float, now_ms: float) -> None:
-        """A network that has become slower by more than any delay that is played would be silence
-        until the baseline has slid.
+    def _end_block(self, now_ms: float) -> None:
+        """An outage enters no statistics: no delay that is played would bridge it, and it says
+        nothing of what follows.
         """
-        if self._slower_since is None:
-            self._slower_since = now_ms, transit_ms
-        since_ms, first_ms = self._slower_since
-        if now_ms - since_ms < SLOWER_MS:
-            return
-        if first_ms - transit_ms < DRAINING * (now_ms - since_ms):
-            self._quickest.clear()
-            self._quickest.append((self._live_ms, transit_ms))
-            self._block_worst_ms = 0.0
-        self._slower_since = None
+        if not self._outage:
+            self._histogram.add(self._block_worst_ms)
+            if self._recent is not None:
+                self._recent.append(self._block_worst_ms)
+        self._block_began_ms, self._block_worst_ms, self._outage = now_ms, 0.0, False
 
-    def _follow(self, now_ms: float) -> None:
-        wanted = self._histogram.quantile_ms(self._rule.quantile)
+    def _update_target(self, now_ms: float) -> None:
+        wanted_ms = self._histogram.quantile_ms(self._rule.quantile)
         if self._recent is not None and len(self._recent) == self._recent.maxlen:
-            wanted = min(wanted, max(*self._recent, self._block_worst_ms) + BIN_MS)
-        wanted = min(self._max_ms, max(self._min_ms, wanted))
-        lowered = self._target_ms - (now_ms - self._changed_ms) * self._step_ms_per_ms
-        self._target_ms, self._changed_ms = max(wanted, lowered), now_ms
+            wanted_ms = min(wanted_ms, max(*self._recent, self._block_worst_ms) + BIN_MS)
+        wanted_ms = min(self._max_ms, max(self._min_ms, wanted_ms))
+        lowered_ms = self._target_ms - (now_ms - self._changed_ms) * self._descent_ms_per_ms
+        self._target_ms, self._changed_ms = max(wanted_ms, lowered_ms), now_ms

@@ -47,8 +47,8 @@ class Waiting:
 
 
 class PacketStore:
-    """Waiting packets by unwrapped sequence number; accepts each number once and counts what becomes
-    of it.
+    """Waiting packets by unwrapped sequence number; each number is accepted once, and what becomes
+    of it is counted.
 
     Bounded by `max_ms` of audio, however fast packets come: the oldest is dropped first.
     """

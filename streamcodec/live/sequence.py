@@ -1,5 +1,5 @@
-"""Sequence numbers of one stream: unwrapped, checked for repeats and new beginnings, and
-counted.
+"""Counters of one stream, mod 2^32 on the wire: unwrapped, and sequence numbers checked for
+duplicates, gaps and restarts, and counted.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import enum
 
 from ..wire.packet import Flags, sequence_distance
 
-LONGEST_LOSS = 1 << 16  # packets in a row; a sequence that goes on further ahead is another
+LONGEST_LOSS = 1 << 16  # packets in a row; a sequence that continues further ahead is a new one
 
 
 class Verdict(enum.Enum):
@@ -16,33 +16,36 @@ class Verdict(enum.Enum):
 
     NEW = "new"
     DUPLICATE = "duplicate"
-    STRAY = "stray"  # far behind: an old packet that lost its way
-    GAP = "gap"  # new, and further ahead than is waited for: what lies between is lost
+    STRAY = "stray"  # far behind the newest: a very old packet
+    GAP = "gap"  # new, and so far ahead that the packets in between are lost
     RESTART = "restart"  # new, and the first of a sequence that begins anew
 
 
 class Unwrapper:
-    """Counters mod 2^32, such as capture times, as numbers that go on: each is taken to be less
-    than half of that from the last.
+    """Turns a counter mod 2^32, such as capture time, into a number that goes on counting. Steps
+    must be less than 2^31, in either direction.
     """
 
     def __init__(self) -> None:
         self._last: int | None = None
 
     def unwrap(self, value: int) -> int:
-        self._last = (
-            value if self._last is None else self._last + sequence_distance(value, self._last)
-        )
+        if self._last is None:
+            self._last = value
+        else:
+            self._last += sequence_distance(value, self._last)
         return self._last
 
     def restart(self) -> None:
-        """What comes next has another origin."""
+        """The next value has another origin."""
         self._last = None
 
 
 class SequenceLedger:
-    """Numbers grow beyond 2^32. Memory is bounded by `capacity`: how far apart two packets of one
-    sequence may lie.
+    """Which sequence numbers have come, as unwrapped numbers.
+
+    capacity: two packets of one sequence that are further apart are a gap, a stray packet or a
+    restart; memory is bounded by a few times as many numbers.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -55,7 +58,7 @@ class SequenceLedger:
         self.received = self.duplicates = self.restarts = 0
 
     def enter(self, sequence: int, flags: Flags) -> tuple[int, Verdict]:
-        """`sequence` mod 2^32, of every packet that arrives -> its unwrapped number, and what it
+        """For every packet that arrives, `sequence` mod 2^32 -> its unwrapped number, and what it
         means.
         """
         self.received += 1
@@ -79,8 +82,8 @@ class SequenceLedger:
         return number, Verdict.GAP if jump > self._capacity else Verdict.NEW
 
     def missing(self, sequence: int) -> int | None:
-        """The unwrapped number of a packet that others overtook and that has not come; None where
-        it is not missed.
+        """The unwrapped number of a packet that has not come though later ones have; None where it
+        has come, or is too old or too new to be missing.
         """
         if self._highest is None:
             return None
@@ -95,8 +98,9 @@ class SequenceLedger:
         return self._lost_before + missing
 
     def _begins_anew(self, jump: int, number: int, flags: Flags) -> bool:
-        """A far step ahead is an outage, and what lies between is lost; a far step back is a stray
-        old packet. Unless they say RESET, or the successor comes too (RFC 3550, appendix A.1).
+        """A far step ahead is an outage, whose packets are lost, and a far step back is a stray
+        packet; unless the packet has the RESET flag, or its successor comes too (RFC 3550, appendix
+        A.1).
         """
         if abs(jump) <= self._capacity:
             return False

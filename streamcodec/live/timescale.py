@@ -1,9 +1,9 @@
-"""Time-scale modification of decoded packets: pitch periods are cut out or repeated, pitch and
-timbre stay. Adds no delay.
+"""Time scaling of decoded packets: pitch periods are cut out or repeated, so that pitch and timbre
+stay. Adds no delay.
 
 Source: waveform similarity overlap-add (Verhelst & Roelands 1993) in the form that jitter buffers
-use, within one packet at a time: what a packet gives up or gains is whole periods, so a speed is
-met over several packets.
+use, within one packet at a time. A packet is cut or lengthened by one whole period or not at all, so
+a speed is met on average over several packets.
 """
 
 from __future__ import annotations
@@ -13,40 +13,33 @@ from numpy.typing import NDArray
 
 from ..units import Pcm
 
-# periods; a packet of 20 ms must hold the longest and the fade
+# of pitch periods; a packet of 20 ms must hold the longest period and the cross-fade
 SHORTEST_S, LONGEST_S = 0.0025, 0.010
 FADE_S = 0.005
-ALIKE = 0.5  # normalised correlation at which a splice is not heard
-QUIET = 1e-4  # mean power below which any splice will do: -40 dBFS
-LARGEST_DEBT_S = 0.030  # a sound that resembles itself nowhere is cut anyway
+ALIKE = 0.5  # normalised correlation from which a splice is not heard
+QUIET = 1e-4  # mean power below which a splice may be anywhere: -40 dBFS
+LARGEST_DEBT_S = 0.030  # from here on a sound is spliced although it is not periodic
 
 
 class TimeScaler:
-    """Packets in, packets of another length out. One stream's state; `reset` where the sound is
-    interrupted.
-    """
+    """Scales the packets of one stream; `reset` where the sound is interrupted."""
 
     def __init__(self, sample_rate: int) -> None:
-        self._shortest, self._longest = (
-            round(SHORTEST_S * sample_rate),
-            round(LONGEST_S * sample_rate),
-        )
+        self._shortest = round(SHORTEST_S * sample_rate)
+        self._longest = round(LONGEST_S * sample_rate)
         self._largest_debt = round(LARGEST_DEBT_S * sample_rate)
-        self._fade = (
-            0.5
-            - 0.5
-            * np.cos(
-                np.pi * (np.arange(round(FADE_S * sample_rate)) + 0.5) / round(FADE_S * sample_rate)
-            )
-        )[:, None].astype(np.float32)
+        length = round(FADE_S * sample_rate)
+        fade = 0.5 - 0.5 * np.cos(np.pi * (np.arange(length) + 0.5) / length)
+        self._fade = fade[:, None].astype(np.float32)
         self.reset()
 
     def reset(self) -> None:
-        self._debt = 0.0
+        self._debt = 0.0  # samples that are still to be cut out; below 0: to be inserted
 
     def scale(self, pcm: Pcm, speed: float) -> Pcm:
-        """pcm [T, C], speed above 0: 1.1 is ten percent faster -> [T', C]. At 1 what is owed is
-        forgotten and pcm passes.
+        """pcm [T, C] -> [T', C]. speed, above 0: 1.1 makes T' ten percent less than T on average
+        over several packets; at 1 pcm is returned as it is, and what was still to be cut or
+        inserted is forgotten.
         """
         if speed == 1:
             self.reset()
@@ -78,16 +71,13 @@ class TimeScaler:
         return out.astype(np.float32)
 
     def _period(self, mono: NDArray[np.float32], longest: int) -> tuple[int, float]:
-        """The shift up to `longest` by which the beginning of the packet resembles itself most, and
-        how much, -1..1.
+        """mono [T] -> the shift of at most `longest` samples at which the beginning of the packet
+        resembles itself most, and the normalised correlation there, -1..1.
         """
         length = len(self._fade)
         windows = np.lib.stride_tricks.sliding_window_view(mono[: longest + length], length)
         energy = np.square(windows).sum(1) + 1e-9
-        alike = (
-            windows[self._shortest :]
-            @ mono[:length]
-            / np.sqrt(energy[self._shortest :] * energy[0])
-        )
+        products = windows[self._shortest :] @ mono[:length]
+        alike = products / np.sqrt(energy[self._shortest :] * energy[0])
         best = int(alike.argmax())
         return best + self._shortest, float(alike[best])
