@@ -47,7 +47,8 @@ class CallQuality:
         self._overlap_samples = overlap_samples
         self._arrivals = ArrivalStatistics()
         self._captures = Unwrapper()
-        self._judged: deque[bool] = deque(maxlen=JUDGED)  # True: concealed
+        self._judged: deque[bool] = deque()  # the last JUDGED packets; True: concealed
+        self._concealed = 0  # of them, counted as they come: `rating` is asked for every block
         self._judged_loss_ms = 0.0  # of the present loss, already counted as concealed packets
         self._mark: Capture | None = None
         # offset in the block being made, capture time of the packet that begins there
@@ -68,7 +69,7 @@ class CallQuality:
     def played(self) -> None:
         """A packet was decoded and played; a loss before it is over."""
         self._judged_loss_ms = 0.0
-        self._judged.append(False)
+        self._judge(concealed=False)
 
     def missing(self, lost_ms: float) -> None:
         """Packets have been missing for `lost_ms`. Every whole packet of it counts as concealed,
@@ -76,7 +77,7 @@ class CallQuality:
         """
         while self._judged_loss_ms + self._packet_ms <= lost_ms:
             self._judged_loss_ms += self._packet_ms
-            self._judged.append(True)
+            self._judge(concealed=True)
         if lost_ms > DEAD_MS:
             self._mouth_to_ear_ms = None
 
@@ -99,7 +100,7 @@ class CallQuality:
         self._mouth_to_ear_ms = heard_ms + relay_offset_ms - captured_ms
 
     def rating(self) -> CallRating:
-        share = sum(self._judged) / len(self._judged) if self._judged else 0.0
+        share = self._concealed / len(self._judged) if self._judged else 0.0
         delay_ms = self._mouth_to_ear_ms
         mos = None
         if delay_ms is not None:
@@ -111,3 +112,9 @@ class CallQuality:
             concealed_percent=100 * share,
             mos=mos,
         )
+
+    def _judge(self, *, concealed: bool) -> None:
+        if len(self._judged) == JUDGED:
+            self._concealed -= self._judged.popleft()
+        self._judged.append(concealed)
+        self._concealed += concealed

@@ -1,9 +1,8 @@
-"""Comfort noise: the background of a talker of whom nothing comes, in level and colour as it was
-last heard.
+"""Comfort noise: imitates a talker's background, in level and spectrum, while no packets come.
 
-A line that goes dead sounds like a lost connection, and a hole in a sentence like a fault. Source:
-ITU-T G.711 appendix II and RFC 3389, whose noise has the background's spectral envelope; ours is
-taken from what was decoded instead of from parameters of its own.
+Digital silence in a pause sounds like a lost connection, and in a sentence like a fault. Source:
+ITU-T G.711 appendix II and RFC 3389, whose noise has the background's spectral envelope. Theirs is
+sent as parameters; ours is measured from the decoded sound.
 """
 
 from __future__ import annotations
@@ -16,18 +15,18 @@ from numpy.typing import NDArray
 from ..units import Pcm
 
 WINDOW_S = 0.02
-RECENT_FRAMES = 16  # half overlapping: the last 170 ms
-LOUDEST_SHARE = 4.0  # of the median power: a frame above it is the end of a word
+RECENT_FRAMES = 16  # of half-overlapping windows: the last 170 ms
+LOUDEST_SHARE = 4.0  # times the median power: a frame above it is the end of a word
 KEPT_S = 3.0
-QUIETEST = 0.1  # share of what was kept that is between words
-# of the loudest packet's power: who has only spoken so far has no background yet that could be
-# louder
+QUIETEST = 0.1  # share of the kept frames that is taken to lie between words
+# Share of the loudest packet's power that the background may have: of a talker who has not paused
+# yet even the quietest frames are speech.
 BELOW_SPEECH = 0.003
 
 
 class ComfortNoise:
-    """`learn` from everything that is played, `make` as much as is needed. One talker, C
-    channels.
+    """`learn` from every decoded packet, `make` as much noise as is needed. One talker, C channels.
+    Windows of WINDOW_S overlap by half.
     """
 
     def __init__(
@@ -42,20 +41,20 @@ class ComfortNoise:
         self._kept = round(KEPT_S * sample_rate)
         self._heard: deque[Pcm] = deque()
         self._heard_samples = 0
-        self._loudest = 0.0  # mean power of a packet
-        # Magnitudes [bins, C], by `among_speech`; empty where what was heard has to be looked at.
+        self._loudest = 0.0  # mean power of the loudest packet
+        # Magnitudes [bins, C] by `among_speech`; empty until they are measured.
         self._background: dict[bool, NDArray[np.float32]] = {}
         self._tail = np.zeros((self._hop, channels), np.float32)
         self._made = np.zeros((0, channels), np.float32)
 
     def learn(self, pcm: Pcm, *, voice: bool = False) -> None:
-        """pcm [T, C], full scale 1. `voice`: the talker's detector heard one, so this is no
-        background.
+        """pcm [T, C], full scale 1. `voice`: the talker's voice detector marked it as speech, so it
+        is not background.
         """
         self._loudest = max(self._loudest, float(np.square(pcm).mean()))
         if voice:
             return
-        # Only kept: most talkers never pause, and every packet of theirs comes this way.
+        # Measured only when noise is made: most packets are never followed by a pause or a loss.
         self._heard.append(pcm)
         self._heard_samples += len(pcm)
         while self._heard_samples - len(self._heard[0]) >= self._kept:
@@ -63,9 +62,9 @@ class ComfortNoise:
         self._background.clear()
 
     def make(self, samples: int, *, among_speech: bool = False) -> Pcm:
-        """The next [samples, C]; zeros where nothing was learnt. What was learnt is background, of
-        which the latest counts; with `among_speech` it is speech as well, whose quietest parts are
-        the background.
+        """The next [samples, C]; zeros while too little was learnt. Without `among_speech` (in an
+        announced pause) the last 170 ms that were learnt are the background; with it (after a loss
+        in mid-sentence) the quietest frames of the last KEPT_S, which hold speech as well.
         """
         magnitude = self._magnitude(among_speech)
         while len(self._made) < samples:
@@ -74,6 +73,7 @@ class ComfortNoise:
         return pcm
 
     def reset(self) -> None:
+        """Forgets the background."""
         self._heard.clear()
         self._heard_samples, self._loudest = 0, 0.0
         self._background.clear()
@@ -82,10 +82,11 @@ class ComfortNoise:
 
     def _magnitude(self, among_speech: bool) -> NDArray[np.float32]:
         if among_speech not in self._background:
-            self._background[among_speech] = self._look(among_speech)
+            self._background[among_speech] = self._measured(among_speech)
         return self._background[among_speech]
 
-    def _look(self, among_speech: bool) -> NDArray[np.float32]:
+    def _measured(self, among_speech: bool) -> NDArray[np.float32]:
+        """Magnitude spectrum of the background, [bins, C]."""
         if self._heard_samples < 2 * self._hop:
             return np.zeros((self._hop + 1, self._channels), np.float32)
         heard = np.concatenate(self._heard)
@@ -98,8 +99,8 @@ class ComfortNoise:
         total = power.sum((1, 2))
         if among_speech:
             quiet = power[np.argsort(total)[: max(1, round(QUIETEST * len(total)))]].mean(0)
-            # The windows' squares have half of their length as mean power in the bins that rfft
-            # gives, all channels added.
+            # In noise of power p each of the `hop` bins of rfft holds p times the sum of the squared
+            # window, which is `hop`.
             power_of_quiet = float(quiet.sum()) / (self._channels * self._hop**2)
             quiet *= min(1.0, BELOW_SPEECH * self._loudest / max(power_of_quiet, 1e-20))
         else:
@@ -108,14 +109,15 @@ class ComfortNoise:
         return magnitude
 
     def _frame(self, magnitude: NDArray[np.float32]) -> Pcm:
-        """One hop: normal noise has E|X|^2 = 1 with a variance of one half in each part, and the
-        windows' squares add up to one.
+        """The next hop of noise with this spectrum, [hop, C], by overlap-add. Real and imaginary
+        part have a variance of one half each, so that E|X|^2 = 1; the squared windows of
+        neighbouring frames add up to one.
         """
         shape = magnitude.shape
         noise = (
             self._rng.standard_normal(shape) + 1j * self._rng.standard_normal(shape)
         ) / np.sqrt(2)
-        # The analysis window took half of the power.
+        # sqrt(2) makes up for the power that the analysis window took.
         frame = (
             np.fft.irfft(noise * magnitude * np.sqrt(2), 2 * self._hop, axis=0).astype(np.float32)
             * self._window

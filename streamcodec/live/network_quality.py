@@ -1,5 +1,5 @@
-"""What a receiver can say of a network and a call: jitter, drift of clocks, and how the call would
-be rated. Sans-I/O.
+"""What a receiver can tell of a network and a call: jitter, drift of the talker's clock, and the
+E-model's rating. Sans-I/O.
 """
 
 from __future__ import annotations
@@ -7,22 +7,29 @@ from __future__ import annotations
 import math
 from collections import deque
 
-BLOCK_MS = 10_000.0  # the quickest packet of each says where the talker's clock is
+# Drift is the slope of a line through the quickest packet of each block: those met no queue, so
+# their transit times differ by the drift of the clocks alone.
+BLOCK_MS = 10_000.0
 LEAST_BLOCKS, MOST_BLOCKS = 3, 30
 JITTER_SHARE = 16  # RFC 3550: each packet moves the estimate by a sixteenth
 
 
 class ArrivalStatistics:
-    """`arrived` for every packet, late ones too."""
+    """Jitter and drift of one stream. Call `arrived` for every packet, late ones too.
+
+    jitter_ms: interarrival jitter of RFC 3550, the smoothed difference between the transit times of
+    successive packets. drift_ppm: how much slower the talker's clock runs than ours; None before
+    there is half a minute to judge by. A change of route looks like drift for five minutes.
+    """
 
     def __init__(self) -> None:
+        self.jitter_ms = 0.0
+        self.drift_ppm: float | None = None
         self._last_transit_ms: float | None = None
         self._block_began_ms = 0.0
-        # transit of its quickest packet, and when that came
+        # transit time of the quickest packet in a block, and when that packet came
         self._block: tuple[float, float] | None = None
         self._blocks: deque[tuple[float, float]] = deque(maxlen=MOST_BLOCKS)
-        # interarrival jitter of RFC 3550: mean difference of transit between neighbours
-        self.jitter_ms = 0.0
 
     def arrived(self, media_ms: float, now_ms: float) -> None:
         """`media_ms`: time of capture by the talker's clock, from any origin, unwrapped."""
@@ -36,28 +43,26 @@ class ArrivalStatistics:
             self._block_began_ms = now_ms
         elif now_ms - self._block_began_ms >= BLOCK_MS:
             self._blocks.append(self._block)
+            self.drift_ppm = _drift_ppm(self._blocks)
             self._block, self._block_began_ms = None, now_ms
         if self._block is None or transit_ms < self._block[0]:
             self._block = transit_ms, now_ms
 
     def restart(self) -> None:
         """Capture times begin anew, from another origin."""
-        self._last_transit_ms = self._block = None
+        self._last_transit_ms = self._block = self.drift_ppm = None
         self._blocks.clear()
 
-    @property
-    def drift_ppm(self) -> float | None:
-        """How much slower the talker's clock runs than ours; None before there is half a minute to
-        judge by. A change of route looks like drift for five minutes.
-        """
-        blocks = tuple(self._blocks)  # another thread may be adding
-        if len(blocks) < LEAST_BLOCKS:
-            return None
-        mean_t = sum(at for _, at in blocks) / len(blocks)
-        mean_y = sum(transit for transit, _ in blocks) / len(blocks)
-        spread = sum((at - mean_t) ** 2 for _, at in blocks)
-        slope = sum((at - mean_t) * (transit - mean_y) for transit, at in blocks) / spread
-        return 1e6 * slope
+
+def _drift_ppm(blocks: deque[tuple[float, float]]) -> float | None:
+    """Slope of transit time over time, least squares."""
+    if len(blocks) < LEAST_BLOCKS:
+        return None
+    mean_at = sum(at for _, at in blocks) / len(blocks)
+    mean_transit = sum(transit for transit, _ in blocks) / len(blocks)
+    spread = sum((at - mean_at) ** 2 for _, at in blocks)
+    products = sum((at - mean_at) * (transit - mean_transit) for transit, at in blocks)
+    return 1e6 * products / spread
 
 
 def transmission_rating(delay_ms: float, lost_share: float, robustness: float = 10.0) -> float:
@@ -73,7 +78,9 @@ def transmission_rating(delay_ms: float, lost_share: float, robustness: float = 
 
 
 def mean_opinion(rating: float) -> float:
-    """R -> MOS, 1 to 4.41 (ITU-T G.107, annex B)."""
+    """Rating R -> mean opinion score, 1 to 4.41 (ITU-T G.107, annex B). Raises ValueError for a
+    rating that is not finite.
+    """
     if not math.isfinite(rating):
         raise ValueError(f"rating must be a number, got {rating}")
     r = min(100.0, max(0.0, rating))

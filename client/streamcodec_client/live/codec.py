@@ -1,5 +1,5 @@
-"""What the live path asks of a codec. streamcodec's streams fit it; so do the fakes of the tests,
-which need no model.
+"""What the live path asks of a codec: three protocols, and the implementation by streamcodec's
+streams. Tests bring fakes that need no model.
 """
 
 from __future__ import annotations
@@ -16,72 +16,92 @@ from streamcodec.wire.session import StreamInfo
 
 @dataclasses.dataclass(frozen=True)
 class EncodingSettings:
-    """What is spent on the voice: either a bit rate or a quality."""
+    """How a talker's voice is encoded. Exactly one of bitrate_bps and quality is given."""
 
-    bitrate_bps: float | None
-    quality: float | None = None
-    capped: bool = False
+    bitrate_bps: float | None  # mean payload rate of the whole stream
+    quality: float | None = None  # 0 to 1
+    capped: bool = False  # bitrate_bps is a limit that no payload exceeds
     channels: int = 1
     latents_per_payload: int = 1
-    # of how many packets before it each carries a coarser copy, where listeners take them
+    # number of earlier packets of which each packet carries a coarser copy, where listeners ask
     redundancy: int = 0
 
 
 class Encoder(Protocol):
-    """As streamcodec.StreamEncoder, at the model's own rate."""
+    """One talker's stream: PCM in, payloads out. Not thread-safe, except for `copying`."""
 
     @property
     def config(self) -> CodecConfig: ...
 
     copying: bool
-    """Whether coarser payloads are made beside the others. They cost another run of the network."""
+    """Whether a coarser copy of each payload is made too, which costs another run of the network.
+    May be set from any thread; counts from the next payload on.
+    """
 
     @property
     def copies(self) -> list[bytes]:
-        """A coarser payload of each that `encode` or `flush` gave last; empty where none
+        """For each payload that `encode` or `flush` returned last, its coarser copy; b"" where none
         was made.
         """
         ...
 
-    def encode(self, pcm: Pcm) -> list[bytes]: ...
-
-    def flush(self) -> list[bytes]: ...
-
-    def reset(self) -> None: ...
-
-
-class Decoder(Protocol):
-    """As streamcodec.StreamDecoder, at the model's own rate."""
-
-    def decode(self, payload: bytes | None) -> Pcm:
-        """One payload, or None to conceal one -> float32 [packet_samples, C]. Raises
-        PayloadError.
+    def encode(self, pcm: Pcm) -> list[bytes]:
+        """float32 [T, C] at the codec's sample rate, any T -> the payloads that it completes.
+        Raises AudioError for samples that are not finite.
         """
         ...
 
-    def reset(self) -> None: ...
+    def flush(self) -> list[bytes]:
+        """The payloads that carry what still waits, padded with silence; then resets."""
+        ...
+
+    def reset(self) -> None:
+        """Forgets all that was heard. The decoder must be reset before the next payload."""
+        ...
+
+
+class Decoder(Protocol):
+    """One talker's stream: payloads in, PCM out. Not thread-safe."""
+
+    def decode(self, payload: bytes | None) -> Pcm:
+        """A payload, or None to conceal a lost one -> float32 [packet_samples, C] at the codec's
+        sample rate. Raises PayloadError for a broken payload, and then is as it was before.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Forgets all that was decoded: the next payload begins a stream."""
+        ...
 
 
 class Codec(Protocol):
-    """One set of weights. Encoders and decoders work at `sample_rate`."""
+    """One set of weights; any number of encoders and decoders share it."""
 
     @property
-    def hash(self) -> str: ...
+    def hash(self) -> str:
+        """Names the weights, 16 hex digits. Talker and listener must have the same."""
+        ...
 
     @property
-    def sample_rate(self) -> int: ...
+    def sample_rate(self) -> int:
+        """Of all encoders and decoders, in Hz."""
+        ...
 
     @property
     def overlap_samples(self) -> int:
-        """By which what is decoded comes behind what was encoded."""
+        """How far a decoder's output lags its encoder's input."""
         ...
 
-    def packet_samples(self, latents_per_payload: int) -> int: ...
+    def packet_samples(self, latents_per_payload: int) -> int:
+        """Samples of each channel in a payload."""
+        ...
 
-    def encoder(self, settings: EncodingSettings) -> Encoder: ...
+    def encoder(self, settings: EncodingSettings) -> Encoder:
+        """Raises ConfigError for settings that the model does not allow."""
+        ...
 
     def decoder(self, info: StreamInfo) -> Decoder:
-        """Raises ConfigError for what the model cannot do."""
+        """Raises ConfigError for a stream that the model cannot decode."""
         ...
 
     def enter_thread(self) -> None:
@@ -90,7 +110,7 @@ class Codec(Protocol):
 
 
 class ModelCodec:
-    """A CodecModel as the live path sees it."""
+    """A CodecModel as a Codec."""
 
     def __init__(self, model: CodecModel) -> None:
         self._model = model
@@ -121,5 +141,7 @@ class ModelCodec:
 
 
 def load_codec(model: str | None, device: str) -> Codec:
-    """Takes seconds with PyTorch, most of them its import. Raises ModelError, ConfigError."""
+    """`model`, `device`: as load_model takes them. Takes seconds, most of them to import PyTorch.
+    Raises ModelError, ConfigError.
+    """
     return ModelCodec(load_model(model, device=device))

@@ -1,5 +1,5 @@
-"""--record-trace FILE: when packets arrived, as CSV, for `streamcodec bench network --trace` to
-play again.
+"""--record-trace FILE: when packets arrived, as CSV that `streamcodec bench network --trace` can
+replay.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class ArrivalRecorder:
     """A TransportListener on the event loop; `flush` writes, and belongs in a thread that may wait
     for a disk.
 
-    capture_ms is by the talker's clock and wraps with the capture time of its packets; arrival_ms
-    by ours. Packets of a stream that was not announced are left out.
+    capture_ms is by the talker's clock and wraps with the 32-bit capture time of its packets;
+    arrival_ms is by ours. Packets of a stream that was not announced are left out.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,7 +45,7 @@ class ArrivalRecorder:
             self.message(start)
 
     def disconnected(self, reason: str) -> None:
-        """What arrived stays written."""
+        """Rows of the broken connection are kept."""
 
     def message(self, message: Message) -> None:
         if isinstance(message, StreamStart):
