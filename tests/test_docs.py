@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from test_architecture import ALLOWED, VALUES
+
 ROOT = Path(__file__).parents[1]
 MARKDOWN = sorted(
     path
@@ -15,6 +17,7 @@ MARKDOWN = sorted(
 PAGES = sorted(ROOT.glob("docs/**/*.html"))
 MARKDOWN_LINK = re.compile(r"\]\(([^)\s]+)\)")
 HTML_LINK = re.compile(r"""(?:src|href)=["']([^"']+)["']""")
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
 ELSEWHERE = ("http://", "https://", "mailto:", "data:", "#")
 COLUMNS = 100
 
@@ -55,3 +58,32 @@ def test_every_decision_is_numbered_once() -> None:
     assert [path.read_text().startswith(f"# {path.name[:4]}: ") for path in files] == [True] * len(
         files
     )
+
+
+def drawn_imports() -> set[tuple[str, str]]:
+    """The arrows of the diagram in docs/architecture.md: `a --> b & c` is two of them."""
+    lines = ARCHITECTURE.read_text().partition("```mermaid")[2].partition("```")[0].splitlines()
+    arrows = [line.split(" --> ") for line in lines if " --> " in line]
+    return {(room.strip(), to.strip()) for room, many in arrows for to in many.split("&")}
+
+
+def test_the_picture_of_the_rooms_shows_the_imports_that_are_allowed() -> None:
+    engines = {"streamcodec.engines.api", "streamcodec.engines.torch"}
+    allowed = set()
+    for room, targets in ALLOWED.items():
+        for target in targets - {room} if room not in VALUES else ():
+            name = "values" if target in VALUES else target
+            allowed |= {(room, n) for n in (engines if name == "streamcodec.engines" else {name})}
+    assert drawn_imports() == allowed
+
+
+def test_rooms_and_modules_in_the_table_exist() -> None:
+    table = ARCHITECTURE.read_text().partition("| room |")[2].partition("\n\n")[0]
+    rows = [row.split("|") for row in table.splitlines() if row.startswith("| `")]
+    assert len(rows) >= 15
+    for _, room, contents, _ in rows:
+        folder = ROOT / room.strip(" `")
+        assert folder.is_dir(), room
+        if (folder / "__init__.py").is_file():
+            names = re.findall(r"`([a-z_]+)`", contents)
+            assert [n for n in names if not (folder / f"{n}.py").is_file()] == []
