@@ -1,5 +1,5 @@
-"""Impairment laboratory: packets through seeded networks into a playout buffer, on a simulated
-clock.
+"""Impairment laboratory: sends packets through simulated networks into a playout buffer, on a
+simulated clock. A seed gives the same network every time.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from streamcodec.live.bursts import GilbertElliott
 from streamcodec.live.delay import NETEQ
 from streamcodec.live.fixed import FixedPlayout
 from streamcodec.live.playout import Play, PlayoutBuffer
+from streamcodec.live.speed import is_fine
 from streamcodec.wire.packet import SEQUENCE_MODULUS, Flags, sequence_distance
 from streamcodec.wire.redundancy import Copy
 
@@ -27,27 +28,32 @@ ONE_WAY_MS = 40.0
 DRIFTS_PPM = (50, -50, 100, -100, 300, -300)
 CAPTURE_WRAP_MS = SEQUENCE_MODULUS / SAMPLES_PER_MS
 NO_FLAGS = Flags(0)
-COPY = b"copy"
-IDLE_MS = 10.0  # a sink asks for the next block
+COPY = b"copy"  # payload of all copies
+IDLE_MS = 10.0  # after which a sink asks again, where nothing was due
 
 Rng = np.random.Generator
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Arrival:
-    """A packet that came through. Times in ms by the receiver's clock."""
+    """A packet that the network delivered. at_ms: by the listener's clock; captured_ms: by the
+    talker's, as the packet says. number: not wrapped.
+    """
 
     at_ms: float
     number: int
-    captured_ms: float  # by the sender's clock: what the packet says
+    captured_ms: float
     flags: Flags = NO_FLAGS
 
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """`delay_ms(rng, sent_ms)` is the network's delay beyond ONE_WAY_MS for each packet [N], inf
-    where it is lost. In order: as TCP delivers, nothing overtakes. drift_ppm: the sender's clock is
-    that much slow; sink_ppm: the sink's.
+    """A network and its clocks.
+
+    delay_ms(rng, sent_ms [N]) -> [N]: delay of each packet beyond ONE_WAY_MS, inf where it is lost.
+    in_order: no packet overtakes another, as over TCP. drift_ppm: by how much the talker's clock is
+    slow; sink_ppm: the sound sink's. settled_s: figures begin here. copies: of earlier packets that
+    each packet carries. duplicated: share of packets that arrive again one packet's time later.
     """
 
     name: str
@@ -56,11 +62,12 @@ class Scenario:
     in_order: bool = True
     drift_ppm: float = 0.0
     sink_ppm: float = 0.0
-    settled_s: float = 5.0  # from here on it counts
-    copies: int = 0  # that a packet carries of those before it
-    duplicated: float = 0.0  # share of packets that come once more, a packet's time later
+    settled_s: float = 5.0
+    copies: int = 0
+    duplicated: float = 0.0
 
     def arrivals(self, seed: int = 0) -> list[Arrival]:
+        """In the order in which they arrive."""
         rng = np.random.default_rng(seed)
         captured = PACKET_MS * np.arange(int(self.seconds * 1000 / PACKET_MS))
         sent = captured * (1 + self.drift_ppm * 1e-6)
@@ -84,8 +91,8 @@ class Scenario:
 
 @dataclasses.dataclass(frozen=True)
 class Recorded(Scenario):
-    """What `listen --record-trace` saw of one stream. Its clocks drift as they did; its quickest
-    packet counts as ONE_WAY_MS.
+    """A stream that `listen --record-trace` recorded, with the drift of its clocks. The transit of
+    its quickest packet is taken to be ONE_WAY_MS.
     """
 
     recorded: tuple[Arrival, ...] = ()
@@ -96,8 +103,10 @@ class Recorded(Scenario):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Heard:
-    """What the sink took at `at_ms`. delay_ms is from capture by the sender's true time; None where
-    it was a substitute.
+    """One packet that the sink played from `at_ms` on.
+
+    waited_ms: from arrival to playing; delay_ms: from capture, by true time; both None where a
+    substitute was played. follows: as in Play.
     """
 
     at_ms: float
@@ -106,11 +115,11 @@ class Heard:
     delay_ms: float | None
     speed: float
     is_copy: bool = False
-    follows: bool = True  # what the decoder heard or made up before
+    follows: bool = True
 
 
 def listen(playout: PlayoutBuffer, scenario: Scenario, seed: int = 0) -> list[Heard]:
-    """Runs the sink's clock to the end of the scenario."""
+    """Sends a scenario through a playout buffer -> everything that was played until its end."""
     waiting = scenario.arrivals(seed)
     stretch = 1 + scenario.sink_ppm * 1e-6
     captured = {a.number: a.captured_ms for a in waiting}
@@ -158,16 +167,20 @@ def listen(playout: PlayoutBuffer, scenario: Scenario, seed: int = 0) -> list[He
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:
-    """Shares in percent, times in ms."""
+    """Shares in percent, times in ms, of what was played from the scenario's settled_s on.
+
+    mean_buffer, p99_buffer: of the time that packets waited. excess: mean delay of the last 100
+    packets beyond ONE_WAY_MS. wander: longest delay less shortest. scaled: share of packets at a
+    speed that needs time scaling. missing: share of the time in which nothing was played at all.
+    """
 
     concealed: float
     mean_buffer: float
     p99_buffer: float
-    # delay over the last seconds of the run, less that of a packet that is played as it comes
     excess: float
-    wander: float  # longest delay less shortest
+    wander: float
     scaled: float
-    missing: float  # time in which nothing was played at all
+    missing: float
 
 
 COLUMNS = (
@@ -210,7 +223,7 @@ def summarise(heard: Iterable[Heard], scenario: Scenario) -> Result:
         p99_buffer=float(np.percentile(waited, 99)),
         excess=float(np.mean(last)) - ONE_WAY_MS,
         wander=max(delays) - min(delays),
-        scaled=100 * sum(abs(h.speed - 1) > 0.0025 for h in counted) / len(counted),
+        scaled=100 * sum(not is_fine(h.speed) for h in counted) / len(counted),
         missing=max(0.0, 100 * (1 - played / span)),
     )
 
@@ -240,6 +253,7 @@ def _freeze(
 
 
 def steps(sent_steps: list[tuple[float, float]]) -> Callable[[Rng, np.ndarray], np.ndarray]:
+    """A network that becomes slower by some ms (second) from a time on (first), step by step."""
     def delay(rng: Rng, sent: np.ndarray) -> np.ndarray:
         extra = np.zeros(len(sent))
         for at, by in sent_steps:
@@ -250,7 +264,7 @@ def steps(sent_steps: list[tuple[float, float]]) -> Callable[[Rng, np.ndarray], 
 
 
 def gilbert_elliott(rng: Rng, count: int, share: float, burst: float) -> np.ndarray:
-    """[count] bool: True where lost; bursts of `burst` packets in the mean, `share` of all."""
+    """[count] bool, True where lost: `share` of all packets, in bursts of `burst` on average."""
     chain = GilbertElliott(share, burst)
     return np.array([chain.lost(draw) for draw in rng.random(count)], bool)
 
@@ -300,8 +314,8 @@ SCENARIOS = (
 
 
 def read_trace(path: Path, settled_s: float = 5.0) -> Recorded:
-    """The stream with most packets in a CSV of `listen --record-trace`. Raises ConfigError, naming
-    the line.
+    """The stream with most packets in a CSV file of `listen --record-trace`. Raises ConfigError,
+    which names the line.
     """
     streams: dict[str, list[tuple[int, float, float, Flags]]] = {}
     try:
@@ -314,11 +328,13 @@ def read_trace(path: Path, settled_s: float = 5.0) -> Recorded:
                     )
                 except (KeyError, TypeError, ValueError) as error:
                     raise ConfigError(
-                        f"{path}, line {number}: no line of a trace ({error}); see listen --record-trace"
+                        f"{path}, line {number}: no line of a trace ({error}); "
+                        "see listen --record-trace"
                     ) from error
                 if packet_ms != PACKET_MS:
                     raise ConfigError(
-                        f"{path}, line {number}: packets of {packet_ms:g} ms; traces of {PACKET_MS:g} ms are played"
+                        f"{path}, line {number}: packets of {packet_ms:g} ms; "
+                        f"traces of {PACKET_MS:g} ms are played"
                     )
                 streams.setdefault(row["stream"], []).append((sequence, captured, at, Flags(flags)))
     except (OSError, UnicodeDecodeError) as error:
@@ -330,8 +346,7 @@ def read_trace(path: Path, settled_s: float = 5.0) -> Recorded:
     for (before, captured_before, *_), (sequence, captured, *_) in itertools.pairwise(rows):
         numbers.append(numbers[-1] + sequence_distance(sequence, before))
         step = captured - captured_before
-        # Capture time wraps every three days: where it did, sequence numbers say how much was
-        # captured.
+        # Capture time wraps every three days: there, sequence numbers say how much was captured.
         plausible = abs(step) < CAPTURE_WRAP_MS / 2
         capture_ms.append(
             capture_ms[-1] + (step if plausible else PACKET_MS * (numbers[-1] - numbers[-2]))
@@ -358,7 +373,7 @@ def read_trace(path: Path, settled_s: float = 5.0) -> Recorded:
 
 
 def drifts(hours: float) -> list[Scenario]:
-    """Clocks that differ, and nothing else."""
+    """Scenarios with nothing but clock drift."""
     return [
         Scenario(
             f"drift {by:+g} ppm, {hours:g} h", 3_600 * hours, _none, drift_ppm=by, settled_s=30

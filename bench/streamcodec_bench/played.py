@@ -1,5 +1,5 @@
-"""What a listener of the impairment laboratory would have heard, and its PESQ: packets decoded,
-concealed and scaled as played.
+"""What a listener in the impairment laboratory hears, and its PESQ: packets are decoded, concealed
+and scaled as a playout buffer asked.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from scipy.interpolate import CubicSpline
 
 from streamcodec.coding.model import load_model
 from streamcodec.coding.stream import StreamDecoder, StreamEncoder
+from streamcodec.live.speed import FINE_SPEED, is_fine
 from streamcodec.live.timescale import TimeScaler
 from streamcodec.units import Pcm
 
@@ -19,16 +20,17 @@ from .content import read_clips
 from .metrics import SAMPLE_RATE, pesq
 from .network import PACKET_MS, Heard, Scenario
 
-JUDGED_S, SLICE_S = 30.0, 10.0  # PESQ of longer pieces costs more than it says
+JUDGED_S, SLICE_S = 30.0, 10.0  # PESQ of longer pieces takes long and tells no more
 PER_MS = SAMPLE_RATE // 1000
-FINE_SPEED = 0.0025  # below it the live path resamples, by less than anybody hears
 
 
 class Speech:
-    """A recording that a talker repeats for ever, coded once."""
+    """A recording that the talker repeats without end, coded once."""
 
     def __init__(self, path: Path, model: str | None, bitrate_bps: float = 6_000) -> None:
-        """Raises AudioError, ModelError."""
+        """path: a recording, or a folder whose first one is used. model: name or folder, None for
+        the default. Raises AudioError, ModelError.
+        """
         pcm = read_clips(path, 1)[0].pcm
         packet = round(PACKET_MS * PER_MS)
         self._pcm = pcm[: len(pcm) // packet * packet]
@@ -38,8 +40,8 @@ class Speech:
         self._payloads, self._copies = encoder.encode(self._pcm), encoder.copies
 
     def pesq(self, heard: Iterable[Heard], scenario: Scenario) -> float:
-        """PESQ-WB of the last JUDGED_S of the scenario, mean over slices of SLICE_S in which
-        anything was played.
+        """PESQ-WB of the last JUDGED_S of the scenario: the mean over slices of SLICE_S. NaN where
+        nothing was played.
         """
         begin_ms = max(scenario.settled_s, scenario.seconds - JUDGED_S) * 1000
         judged = [h for h in heard if h.at_ms >= begin_ms]
@@ -68,7 +70,7 @@ class Speech:
                     decoder.reset()
                 payloads = self._copies if h.is_copy else self._payloads
                 pcm = decoder.decode(payloads[h.number % len(payloads)])
-            scaled = scaler.scale(pcm, 1.0 if abs(h.speed - 1) < FINE_SPEED else h.speed)[:, 0]
+            scaled = scaler.scale(pcm, 1.0 if is_fine(h.speed) else h.speed)[:, 0]
             start = round((h.at_ms - begin_ms) * PER_MS)
             if following is not None:
                 scaled = _fitted(scaled, round((following.at_ms - begin_ms) * PER_MS) - start)
@@ -78,8 +80,8 @@ class Speech:
 
 
 def _fitted(pcm: Pcm, samples: int) -> Pcm:
-    """A packet that is played a hair faster or slower, so that the next joins it: as the live
-    path's resampler does.
+    """Resamples a packet by at most FINE_SPEED, so that the next one follows without a gap, as the
+    live path does. pcm [T] -> [samples], or pcm itself where more would be needed.
     """
     if samples == len(pcm) or abs(samples - len(pcm)) > FINE_SPEED * len(pcm) + 1:
         return pcm

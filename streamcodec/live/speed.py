@@ -47,7 +47,7 @@ class SpeedControl:
 
 def _speed(error_ms: float, before: float) -> float:
     """Time scaling that has begun goes on until the error has settled."""
-    scaling = abs(before - 1) > FINE_SPEED
+    scaling = not is_fine(before)
     if error_ms > LATE_MS or (scaling and before > 1 and error_ms > SETTLED_MS):
         return FASTER if error_ms > FASTER_MS else FAST
     if error_ms < -EARLY_MS or (scaling and before < 1 and error_ms < -SETTLED_MS):

@@ -2,8 +2,8 @@
 stay. Adds no delay.
 
 Source: waveform similarity overlap-add (Verhelst & Roelands 1993) in the form that jitter buffers
-use, within one packet at a time. A packet is cut or lengthened by one whole period or not at all, so
-a speed is met on average over several packets.
+use, within one packet at a time. A packet is cut or lengthened by one whole period or not at all,
+so a speed is met on average over several packets.
 """
 
 from __future__ import annotations
