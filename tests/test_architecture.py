@@ -56,7 +56,11 @@ ALLOWED = {
     "streamcodec_bench": {"streamcodec"},
 }
 # Logic that lives in time or on the wire: no clock, no socket, no thread, no PyTorch.
-SANS_IO = ("streamcodec.wire", "streamcodec.live", "streamcodec_server.rooms")
+SANS_IO = (
+    "streamcodec.wire",
+    "streamcodec.live",
+    *(f"streamcodec_server.{name}" for name in ("rooms", "members", "streams", "mailbox")),
+)
 FORBIDDEN_IN_SANS_IO = {
     *("asyncio", "queue", "selectors", "socket", "threading", "time", "torch", "websockets"),
     "streamcodec_client.clock",

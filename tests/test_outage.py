@@ -14,7 +14,6 @@ from streamcodec.live.playout import Play
 from streamcodec.wire.packet import Flags, Packet, parse, serialize
 from streamcodec.wire.session import Hello, Message, Role, Time, Welcome
 from streamcodec_client.transport.relay import RelayTransport
-from streamcodec_server import relay as relay_module
 from streamcodec_server.relay import Relay, RelayConfig
 from streamcodec_server.rooms import RoomLimits
 from virtual_network import Outage, VirtualLoop
@@ -88,7 +87,9 @@ async def speak(transport: RelayTransport, until_s: float) -> None:
 
 
 async def session(until_s: float) -> Ear:
-    async with Relay(RelayConfig(port=1, limits=RoomLimits(max_queue_ms=QUEUE_S * 1e3))).running():
+    loop = asyncio.get_running_loop()
+    config = RelayConfig(port=1, limits=RoomLimits(max_queue_ms=QUEUE_S * 1e3))
+    async with Relay(config, clock=lambda: loop.time() * 1e3).running():
         ear = Ear()
         clock = LoopClock()
         talker = RelayTransport(
@@ -109,9 +110,8 @@ async def session(until_s: float) -> Ear:
     return ear
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *outages: Outage) -> Ear:
+def run(*outages: Outage) -> Ear:
     loop = VirtualLoop(DELAY_S, outages)
-    monkeypatch.setattr(relay_module, "_now_ms", lambda: loop.time() * 1e3)
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         return runner.run(session(max((end for _, end in outages), default=BREAKS_S) + AFTER_S))
 
@@ -121,10 +121,10 @@ def run(monkeypatch: pytest.MonkeyPatch, *outages: Outage) -> Ear:
     "outage_s", [0.2, 0.4, 0.7, 1.0, 1.3, 1.6, 2.8, 3.0, 3.6, 4.3, 5.4, 10.0, 30.0]
 )
 def test_after_an_outage_speech_is_back_at_once_and_nothing_old(
-    monkeypatch: pytest.MonkeyPatch, outage_s: float, begins_s: float
+    outage_s: float, begins_s: float
 ) -> None:
     returned = begins_s + outage_s
-    ear = run(monkeypatch, (begins_s, returned))
+    ear = run((begins_s, returned))
     back = min(played for captured, played in ear.played if captured > returned)
     old = [played - captured for captured, played in ear.played if played > returned]
     before = [played - captured for captured, played in ear.played if 3 < played < begins_s]
@@ -139,12 +139,12 @@ def test_after_an_outage_speech_is_back_at_once_and_nothing_old(
 @pytest.mark.parametrize("window_s", [0.06, 0.1, 0.14, 0.2, 0.4])
 @pytest.mark.parametrize("second_s", [1.0, 4.0])
 def test_a_path_that_breaks_again_leaves_one_stream_and_nothing_old(
-    monkeypatch: pytest.MonkeyPatch, window_s: float, second_s: float
+    window_s: float, second_s: float
 ) -> None:
     """Long enough for a hello, and not for its welcome; or for both, and for no word."""
     breaks_s = 8.0 + window_s
     returned = breaks_s + second_s
-    ear = run(monkeypatch, (5.0, 8.0), (breaks_s, returned))
+    ear = run((5.0, 8.0), (breaks_s, returned))
     assert (
         min(played for captured, played in ear.played if captured > returned) - returned
         <= RESUMED_S
@@ -155,10 +155,8 @@ def test_a_path_that_breaks_again_leaves_one_stream_and_nothing_old(
     assert len(ear.streams) == 1
 
 
-def test_without_an_outage_one_connection_carries_everything(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    ear = run(monkeypatch)
+def test_without_an_outage_one_connection_carries_everything() -> None:
+    ear = run()
     assert len(ear.connections) == 1
     assert len(ear.played) >= (BREAKS_S + AFTER_S) / PACKET_S - 20
     assert max(played - captured for captured, played in ear.played) <= 0.2

@@ -1,5 +1,5 @@
-"""The relay's shell around Rooms: websockets, one writer task a connection, health, and an orderly
-end. It never decodes anything.
+"""The relay: websockets around Rooms, one writer task for each connection, health checks, and an
+orderly shutdown. It never decodes audio.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -38,113 +38,145 @@ from streamcodec.wire.session import (
     Hello,
 )
 
-from .rooms import MAX_CONTROL_BACKLOG, Member, Refused, RoomLimits, Rooms
+from .mailbox import MAX_CONTROL_BACKLOG
+from .members import Member
+from .rooms import Refused, RoomLimits, Rooms
 
-# the kernel would otherwise take minutes of audio for a listener that reads nothing
+# With its default buffers the kernel would hold minutes of audio for a listener that reads nothing,
+# and asyncio's default of 32 KiB another 30 s at 8 kbit/s.
 SEND_BUFFER_BYTES = 8_192
-WRITE_LIMIT_BYTES = 512  # and asyncio seconds: 32 KiB, its default, is 30 s of audio at 8 kbit/s
-HELLO_TIMEOUT_S = 5.0
-CLOSE_TIMEOUT_S = 2.0
-MAX_REASON_BYTES = 120  # a close frame carries 123
-MAX_ERROR_CHARACTERS = 500  # a list of rooms may be longer than a message
+WRITE_LIMIT_BYTES = 512
+MAX_REASON_BYTES = 120  # a close frame has room for 123
+MAX_ERROR_CHARACTERS = 500  # an error that lists all rooms could be longer than a message may be
+
+
+def monotonic_ms() -> float:
+    """The machine's monotonic clock."""
+    return time.monotonic() * 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class RelayConfig:
-    """Where the relay listens (port 0: any free one) and what it takes. Raises ConfigError."""
+    """Where the relay listens (port 0: any free one), what it accepts, and how long it waits: for a
+    hello, for a connection to close, between pings, and for the answer to a ping. Raises
+    ConfigError.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8765
     limits: RoomLimits = dataclasses.field(default_factory=RoomLimits)
+    hello_timeout_s: float = 5.0
+    close_timeout_s: float = 2.0
+    ping_interval_s: float = 10.0
+    ping_timeout_s: float = 20.0
 
     def __post_init__(self) -> None:
-        if not self.host:  # asyncio would take it for every address
+        if not self.host:  # asyncio would listen on all addresses
             raise ConfigError("host must not be empty: 0.0.0.0 listens on all addresses")
         if not 0 <= self.port <= 65_535:
             raise ConfigError(f"port must be 0 to 65535, got {self.port}")
+        for name in ("hello_timeout_s", "close_timeout_s", "ping_interval_s", "ping_timeout_s"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} must be above 0, got {getattr(self, name):g}")
         if not 20 <= self.limits.max_queue_ms <= 10_000:
             raise ConfigError(f"max queue must be 20 to 10000 ms, got {self.limits.max_queue_ms:g}")
-        if not 1 <= self.limits.max_talkers <= MAX_CONTROL_BACKLOG // 2:
-            # A joiner is told of each of them before it has read anything.
+        # A new member is sent a message or two about each talker before it can read any.
+        most_talkers = MAX_CONTROL_BACKLOG // 2
+        if not 1 <= self.limits.max_talkers <= most_talkers:
             raise ConfigError(
-                f"max talkers must be 1 to {MAX_CONTROL_BACKLOG // 2}, got {self.limits.max_talkers}"
+                f"max talkers must be 1 to {most_talkers}, got {self.limits.max_talkers}"
             )
         if self.limits.rooms is not None and not self.limits.rooms:
             raise ConfigError(
-                "the list of rooms is empty: name one, or leave the list out and whoever comes first makes a room"
+                "the list of rooms is empty: name at least one, or leave the list out, so that "
+                "the first member of a room creates it"
             )
         for room in self.limits.rooms or ():
             if len(room) > MAX_NAME_CHARACTERS or not room.isprintable():
                 raise ConfigError(
-                    f"rooms have names of at most {MAX_NAME_CHARACTERS} printable characters, got {room!r}"
+                    f"names of rooms have at most {MAX_NAME_CHARACTERS} printable characters, "
+                    f"got {room!r}"
                 )
 
 
-class Relay:
-    """Carries rooms. `async with Relay(config).running() as server` accepts connections until the
-    block ends.
+@dataclasses.dataclass(eq=False)
+class _Link:
+    """A member's connection. `mail`: set when its mailbox holds something new. `closing`: the task
+    that disconnects a member that reads too slowly.
     """
 
-    def __init__(self, config: RelayConfig) -> None:
-        self.config = config
+    connection: ServerConnection
+    mail: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+    closing: asyncio.Task[None] | None = None
+
+
+class Relay:
+    """Connects websockets to Rooms. `async with Relay(config).running() as server` accepts
+    connections until the block ends.
+    """
+
+    def __init__(self, config: RelayConfig, clock: Callable[[], float] = monotonic_ms) -> None:
+        """`clock`: time in ms from any origin, never going backwards."""
+        self.config, self.clock = config, clock
         self.rooms = Rooms(config.limits)
-        self._wakers: dict[Member, asyncio.Event] = {}
-        self._connections: dict[Member, ServerConnection] = {}
-        self._sent_away: dict[Member, asyncio.Task[None]] = {}
+        self._links: dict[Member, _Link] = {}
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Server]:
-        """Raises ConfigError where the address cannot be had. At the end everybody is told to come
-        back: 1012.
+        """Raises ConfigError if the address cannot be used. When the block ends, all connections
+        are closed with 1012, which asks clients to come back.
         """
-        try:
-            server = await serve(
-                self._serve_connection,
-                self.config.host,
-                self.config.port,
-                subprotocols=[Subprotocol(SUBPROTOCOL)],
-                process_request=self._answer_http,
-                # payloads are incompressible, and each connection would cost 50 KiB more
-                compression=None,
-                max_size=max(MAX_MESSAGE_BYTES, HEADER_BYTES + MAX_PAYLOAD_BYTES),
-                write_limit=WRITE_LIMIT_BYTES,
-                close_timeout=CLOSE_TIMEOUT_S,
-                ping_interval=10,
-                ping_timeout=20,
-            )
-        except OSError as error:
-            # asyncio wraps the system's word in one of its own; the errors of name resolution have
-            # negative numbers.
-            why = (
-                os.strerror(error.errno)
-                if error.errno and error.errno > 0
-                else error.strerror or str(error)
-            )
-            raise ConfigError(
-                f"cannot listen on {self.config.host}:{self.config.port}: {why.lower()}"
-            ) from error
-        except UnicodeError as error:  # asyncio encodes a name before it asks for its address
-            raise ConfigError(
-                f"cannot listen on {self.config.host}:{self.config.port}: that is no host name"
-            ) from error
+        server = await self._listen()
         try:
             yield server
         finally:
             server.close(
                 code=CloseCode.SERVICE_RESTART, reason="the relay is going down; come back soon"
             )
-            cut = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._cut_connections)
+            loop = asyncio.get_running_loop()
+            cut = loop.call_later(self.config.close_timeout_s, self._abort_connections)
             await server.wait_closed()
             cut.cancel()
 
-    def _cut_connections(self) -> None:
-        for connection in self._connections.values():
-            connection.transport.abort()
+    def health(self) -> dict[str, object]:
+        """What /healthz answers."""
+        rooms = self.rooms.rooms.values()
+        return {
+            "status": "ok",
+            "rooms": len(rooms),
+            "talkers": sum(len(room.talkers) for room in rooms),
+            "listeners": sum(room.listening for room in rooms),
+            **dataclasses.asdict(self.rooms.counters),
+        }
+
+    async def _listen(self) -> Server:
+        address = f"{self.config.host}:{self.config.port}"
+        try:
+            return await serve(
+                self._serve_connection,
+                self.config.host,
+                self.config.port,
+                subprotocols=[Subprotocol(SUBPROTOCOL)],
+                process_request=self._answer_http,
+                # Payloads are incompressible, and compression takes 50 KiB for each connection.
+                compression=None,
+                max_size=max(MAX_MESSAGE_BYTES, HEADER_BYTES + MAX_PAYLOAD_BYTES),
+                write_limit=WRITE_LIMIT_BYTES,
+                close_timeout=self.config.close_timeout_s,
+                ping_interval=self.config.ping_interval_s,
+                ping_timeout=self.config.ping_timeout_s,
+            )
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {address}: {_reason(error).lower()}") from error
+        except UnicodeError as error:  # asyncio encodes a host name before it is looked up
+            raise ConfigError(f"cannot listen on {address}: that is no host name") from error
+
+    def _abort_connections(self) -> None:
+        for link in self._links.values():
+            link.connection.transport.abort()
 
     def _answer_http(self, connection: ServerConnection, request: Request) -> Response | None:
-        """/healthz and /readyz for those who watch over the relay; everything else is meant to be a
-        websocket.
-        """
+        """Answers /healthz and /readyz, and refuses websockets of another subprotocol."""
         path = request.path.partition("?")[0]
         if path in ("/healthz", "/readyz"):
             return connection.respond(http.HTTPStatus.OK, json.dumps(self.health()) + "\n")
@@ -156,54 +188,42 @@ class Relay:
             )
         return None
 
-    def health(self) -> dict[str, object]:
-        """What /healthz says."""
-        rooms = self.rooms.rooms.values()
-        return {
-            "status": "ok",
-            "rooms": len(rooms),
-            "talkers": sum(len(room.talkers()) for room in rooms),
-            "listeners": sum(room.listening for room in rooms),
-            **dataclasses.asdict(self.rooms.counters),
-        }
-
     async def _serve_connection(self, connection: ServerConnection) -> None:
         try:
             _shrink_buffers(connection)
             hello = await self._read_hello(connection)
             member, told = self.rooms.join(hello)
         except Refused as refused:
-            await _turn_away(connection, refused.code, str(refused))
+            await _refuse(connection, refused)
             return
         except ConnectionClosed:
             return
-        self._wakers[member], self._connections[member] = asyncio.Event(), connection
+        link = self._links[member] = _Link(connection)
         while self.rooms.replaced:
-            if old := self._connections.get(self.rooms.replaced.pop()):
-                old.transport.abort()  # its client has given it up: a close frame would find nobody
+            if old := self._links.get(self.rooms.replaced.pop()):
+                # Its client no longer reads from it: a close handshake would get no answer.
+                old.connection.transport.abort()
         self._wake(told)
-        writer = asyncio.create_task(self._write(member, connection))
+        writer = asyncio.create_task(self._write(member, link))
         try:
             await self._read(member, connection)
         except Refused as refused:
             writer.cancel()
-            await _turn_away(connection, refused.code, str(refused))
+            await _refuse(connection, refused)
         except ConnectionClosed:
             pass
         finally:
             writer.cancel()
-            del self._wakers[member], self._connections[member]
-            self._sent_away.pop(member, None)
+            del self._links[member]
             self._wake(self.rooms.leave(member))
 
     async def _read_hello(self, connection: ServerConnection) -> Hello:
+        timeout_s = self.config.hello_timeout_s
         try:
-            async with asyncio.timeout(HELLO_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 first = await connection.recv()
         except TimeoutError:
-            raise Refused(
-                CloseCode.POLICY_VIOLATION, f"no hello within {HELLO_TIMEOUT_S:g} s"
-            ) from None
+            raise Refused(CloseCode.POLICY_VIOLATION, f"no hello within {timeout_s:g} s") from None
         if not isinstance(first, str):
             raise Refused(CloseCode.MALFORMED, "the first message must be a hello, not media")
         try:
@@ -217,71 +237,69 @@ class Relay:
         return hello
 
     async def _read(self, member: Member, connection: ServerConnection) -> None:
-        async for message in connection:
-            if isinstance(message, bytes):
-                self._relay(member, message)
-                continue
+        async for frame in connection:
             try:
-                if (control := parse_message(message)) is not None:
-                    self._wake(self.rooms.control(member, control, _now_ms()))
-            except MalformedMessage as error:
+                if isinstance(frame, bytes):
+                    check(frame)
+                    self._wake(self.rooms.publish(member, frame, self.clock()))
+                elif (message := parse_message(frame)) is not None:
+                    self._wake(self.rooms.control(member, message, self.clock()))
+            except UnsupportedVersion as error:
+                raise Refused(CloseCode.VERSION, str(error)) from error
+            except (MalformedPacket, MalformedMessage) as error:
                 raise Refused(CloseCode.MALFORMED, str(error)) from error
 
-    def _relay(self, member: Member, datagram: bytes) -> None:
-        try:
-            check(datagram)
-            woken = self.rooms.publish(member, datagram, _now_ms())
-        except UnsupportedVersion as error:
-            raise Refused(CloseCode.VERSION, str(error)) from error
-        except MalformedPacket as error:
-            raise Refused(CloseCode.MALFORMED, str(error)) from error
-        self._wake(woken)
-
-    async def _write(self, member: Member, connection: ServerConnection) -> None:
-        """Alone with one connection: a listener that reads nothing holds up this task and
-        no other.
+    async def _write(self, member: Member, link: _Link) -> None:
+        """A task of its own for each connection, so that a listener that reads nothing blocks no
+        other.
         """
-        waker = self._wakers[member]
         with contextlib.suppress(ConnectionClosed):
             while True:
-                await waker.wait()
-                waker.clear()
-                while (item := member.mailbox.take(_now_ms())) is not None:
-                    await connection.send(item)
+                await link.mail.wait()
+                link.mail.clear()
+                while (item := member.mailbox.take(self.clock())) is not None:
+                    await link.connection.send(item)
 
     def _wake(self, members: Iterable[Member]) -> None:
         for member in members:
-            if waker := self._wakers.get(member):
-                waker.set()
+            if link := self._links.get(member):
+                link.mail.set()
         while self.rooms.overflowed:
-            member = self.rooms.overflowed.pop()
-            # Media may go on overflowing its mailbox until it is gone: one task sees to that.
-            if member not in self._sent_away and (connection := self._connections.get(member)):
-                self._sent_away[member] = asyncio.create_task(_send_away(connection))
+            # A member's mailbox may overflow again before its connection is closed.
+            link = self._links.get(self.rooms.overflowed.pop())
+            if link is not None and link.closing is None:
+                link.closing = asyncio.create_task(self._close_too_slow(link.connection))
+
+    async def _close_too_slow(self, connection: ServerConnection) -> None:
+        """`close` waits until the close frame is written, behind all that the other end does not
+        read: after a time-out the connection is aborted.
+        """
+        try:
+            async with asyncio.timeout(self.config.close_timeout_s):
+                await connection.close(CloseCode.TOO_SLOW, "this listener reads too slowly")
+        except TimeoutError:
+            connection.transport.abort()
 
 
-async def _send_away(connection: ServerConnection) -> None:
-    """The close frame of one that reads nothing waits behind the rest; `close` would wait with it
-    for as long.
-    """
-    try:
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await connection.close(CloseCode.TOO_SLOW, "this listener reads too slowly")
-    except TimeoutError:
-        connection.transport.abort()
-
-
-async def _turn_away(connection: ServerConnection, code: CloseCode, message: str) -> None:
+async def _refuse(connection: ServerConnection, refused: Refused) -> None:
+    message = str(refused)
     with contextlib.suppress(ConnectionClosed):
-        await connection.send(serialize_message(Error(code, message[:MAX_ERROR_CHARACTERS])))
-        await connection.close(code, message.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
+        error = Error(refused.code, message[:MAX_ERROR_CHARACTERS])
+        await connection.send(serialize_message(error))
+        reason = message.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+        await connection.close(refused.code, reason)
 
 
 def _shrink_buffers(connection: ServerConnection) -> None:
-    plug = connection.transport.get_extra_info("socket")
-    plug.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-    plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    tcp = connection.transport.get_extra_info("socket")
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _now_ms() -> float:
-    return time.monotonic() * 1000
+def _reason(error: OSError) -> str:
+    """The operating system's words: asyncio puts a sentence of its own around them. Errors of name
+    resolution have negative numbers, which os.strerror does not know.
+    """
+    if error.errno and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)

@@ -27,16 +27,18 @@ DEFAULTS = RoomLimits()
     show_default=True,
     help="Media older than this is dropped for a slow listener.",
 )
-@click.option("--max-talkers", default=DEFAULTS.max_talkers, show_default=True, help="A room.")
+@click.option(
+    "--max-talkers", default=DEFAULTS.max_talkers, show_default=True, help="In each room."
+)
 @click.option(
     "--rooms",
-    help="The only rooms there are, comma-separated.  [default: who comes first makes the room]",
+    help="The only rooms, comma-separated.  [default: the first member of a room creates it]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what /healthz says once a second.")
 def serve(
     host: str, port: int, max_queue_ms: float, max_talkers: int, rooms: str | None, as_json: bool
 ) -> None:
-    """Run the relay that carries rooms. It needs no PyTorch and never decodes what it carries."""
+    """Run the relay that carries rooms. It needs no PyTorch and never decodes audio."""
     fixed = (
         frozenset(r.strip() for r in rooms.split(",") if r.strip()) if rooms is not None else None
     )
@@ -66,7 +68,7 @@ async def _serve(config: RelayConfig, as_json: bool) -> None:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop carries about twice the listeners; without it the relay works all the same."""
+    """uvloop, if it is installed: a core then serves about twice as many listeners."""
     try:
         import uvloop
     except ModuleNotFoundError:

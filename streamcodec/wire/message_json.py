@@ -172,8 +172,9 @@ class _Fields:
 
 def _is_number(value: object) -> bool:
     """Finite and of a size that every JSON reader takes; Python counts True as an int."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and abs(value) <= MAX_NUMBER
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= MAX_NUMBER
 
 
 def _parse_info(fields: _Fields) -> StreamInfo:
