@@ -27,7 +27,7 @@ PULSE_PLUGIN = "alsa-lib/libasound_module_pcm_pulse.so"
 DUPLEX = """
 import json, threading
 import numpy as np
-from streamcodec_client.audio_io import pick_sink, pick_source
+from streamcodec_client.audio.pick import pick_sink, pick_source
 from streamcodec_client.clock import MonotonicClock
 
 clock = MonotonicClock()
@@ -126,9 +126,8 @@ def pulse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pulse]:
             deadline = time.monotonic() + START_LIMIT_S
             while not address.exists():
                 if server.poll() is not None or time.monotonic() > deadline:
-                    pytest.skip(
-                        f"pulseaudio does not start here: {(runtime / 'pulse.log').read_text()[-300:]}"
-                    )
+                    log_end = (runtime / "pulse.log").read_text()[-300:]
+                    pytest.skip(f"pulseaudio does not start here: {log_end}")
                 time.sleep(0.05)
             yield Pulse(environment)
         finally:
@@ -170,8 +169,8 @@ def test_devices_are_listed(pulse: Pulse) -> None:
     assert "default (ALSA) * input and output" in table.stdout
 
 
-@pytest.mark.parametrize("device", ["loudspeaker of the neighbours", "99"])
-def test_a_device_that_is_not_there_is_named(pulse: Pulse, device: str) -> None:
+@pytest.mark.parametrize("device", ["no such device", "99"])
+def test_an_unknown_device_is_named_in_the_error(pulse: Pulse, device: str) -> None:
     result = pulse.python("-m", "streamcodec_client", "listen", "--device", device)
     assert result.returncode == 2
     assert (
@@ -181,6 +180,9 @@ def test_a_device_that_is_not_there_is_named(pulse: Pulse, device: str) -> None:
 
 
 def test_listing_devices_needs_no_pytorch(pulse: Pulse) -> None:
-    listing = "import sys; from streamcodec_client.cli import main; main(['devices', '--json']); sys.exit('torch' in sys.modules)"
+    listing = (
+        "import sys; from streamcodec_client.cli import main; main(['devices', '--json']); "
+        "sys.exit('torch' in sys.modules)"
+    )
     result = pulse.python("-c", listing)
     assert result.returncode == 0, result.stderr

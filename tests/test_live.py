@@ -19,8 +19,8 @@ import soundfile
 from fakes import WAIT_S, FakeModel
 from streamcodec.errors import AudioError, ConnectionRefused
 from streamcodec_client.audio.blocks import Sink, Source
-from streamcodec_client.audio.files import FileSource, WavSink
-from streamcodec_client.audio.paced import NullSink, ToneSource
+from streamcodec_client.audio.paced import Discard, PacedSink
+from streamcodec_client.audio.pick import pick_sink, pick_source
 from streamcodec_client.cli import main
 from streamcodec_client.clock import MonotonicClock
 from streamcodec_client.commands import live as live_cli
@@ -92,10 +92,10 @@ async def test_a_file_goes_through_a_room(
     said, heard = tmp_path / "said.wav", tmp_path / "heard.wav"
     soundfile.write(said, np.repeat([0.1, 0.3, 0.5], 3_200), 16_000)
     async with relay() as port:
-        receiver = listening(WavSink(CLOCK, heard, 16_000, 1))
+        receiver = listening(pick_sink(str(heard), CLOCK))
         listener = session(port, receiver=receiver, as_json=True)
         await connected(receiver)
-        await session(port, sending(FileSource(CLOCK, said)))
+        await session(port, sending(pick_source(str(said), CLOCK)))
         await listener
     pcm, _ = soundfile.read(heard)
     levels = [round(float(level), 1) for level in pcm[::160]]
@@ -115,8 +115,8 @@ async def test_a_file_goes_through_a_room(
 
 
 async def test_a_relay_that_restarts_is_found_again() -> None:
-    sender = sending(ToneSource(CLOCK, 16_000, 1))
-    receiver = listening(NullSink(CLOCK, 16_000, 1))
+    sender = sending(pick_source("tone", CLOCK))
+    receiver = listening(pick_sink("null", CLOCK))
     async with relay() as port:
         listener = session(port, receiver=receiver)
         await connected(receiver)
@@ -134,7 +134,7 @@ async def test_a_relay_that_restarts_is_found_again() -> None:
 async def test_two_who_talk_hear_each_other() -> None:
     async with relay() as port:
         pairs = [
-            (sending(ToneSource(CLOCK, 16_000, 1)), listening(NullSink(CLOCK, 16_000, 1)))
+            (sending(pick_source("tone", CLOCK)), listening(pick_sink("null", CLOCK)))
             for _ in range(2)
         ]
         talkers = [session(port, sender, receiver) for sender, receiver in pairs]
@@ -148,8 +148,8 @@ async def test_two_who_talk_hear_each_other() -> None:
 
 async def test_copies_go_to_those_who_take_them_and_are_made_for_nobody_else() -> None:
     """Sizes tell: a fake payload has 3 bytes, a copy in front of it adds 5."""
-    sender = sending(ToneSource(CLOCK, 16_000, 1), redundancy=1)
-    plain, mending = (listening(NullSink(CLOCK, 16_000, 1)) for _ in range(2))
+    sender = sending(pick_source("tone", CLOCK), redundancy=1)
+    plain, mending = (listening(pick_sink("null", CLOCK)) for _ in range(2))
 
     def mean_bytes(receiver: Receiver, since: tuple[int, int]) -> float:
         now = receiver.statistics()
@@ -173,7 +173,7 @@ async def test_copies_go_to_those_who_take_them_and_are_made_for_nobody_else() -
 async def test_ctrl_c_says_goodbye(capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGINT)
     async with relay() as port:
-        sender = sending(ToneSource(CLOCK, 16_000, 1))
+        sender = sending(pick_source("tone", CLOCK))
         talker = session(port, sender)
         await until(lambda: sender.statistics().packets > 2)
         os.kill(os.getpid(), signal.SIGINT)
@@ -185,11 +185,11 @@ async def test_ctrl_c_says_goodbye(capsys: pytest.CaptureFixture[str]) -> None:
 async def test_a_room_that_is_not_there_ends_the_session(tmp_path: Path) -> None:
     async with relay(rooms=frozenset({"stage"})) as port:
         with pytest.raises(ConnectionRefused, match="4404") as refused:
-            await session(port, sending(ToneSource(CLOCK, 16_000, 1)))
+            await session(port, sending(pick_source("tone", CLOCK)))
     assert refused.value.close_code == 4404
 
 
-class BreakingSink(NullSink):
+class BreakingSink(PacedSink):
     def wants_block(self, timeout_s: float) -> bool:
         raise AudioError("sound device 3 stopped playing; was it unplugged?")
 
@@ -197,7 +197,7 @@ class BreakingSink(NullSink):
 async def test_a_device_that_breaks_ends_the_session() -> None:
     async with relay() as port:
         with pytest.raises(AudioError, match="unplugged"):
-            await session(port, receiver=listening(BreakingSink(CLOCK, 16_000, 1)))
+            await session(port, receiver=listening(BreakingSink(CLOCK, Discard(16_000, 1))))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Blocks of sound, and the protocols of what they come from and go to."""
+"""Blocks of PCM, and the protocols of the sources that they come from and the sinks they go to."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 
 from streamcodec.units import Pcm
 
-BLOCK_MS = 10  # unit of sources and sinks
-# a sink holds at most this much: a block being played, and ahead of it as long as a decoder may
-# take
+BLOCK_MS = 10  # what sources deliver and sinks take at once
+# What a sink holds at most: the block being played, and the longest time that decoding the next one
+# may take.
 OUTPUT_LEAD_MS = 30
 SOURCE_LAG_LIMIT_MS = 200  # a reader further behind loses the oldest samples, as with a real device
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Block:
-    """Samples as they were captured. A position beyond the end of the last block says how many were
-    lost between the two, or how long there were none.
+    """Samples as they were captured. A position beyond the end of the last block: the samples
+    between the two were lost, or the source had none (`after_pause`).
     """
 
     pcm: Pcm  # [T, C], full scale 1
-    position: int  # of the first sample, counted from the start of the source
+    position: int  # of the first sample, in samples from the start of the source
     captured_ns: int  # monotonic time at which the last sample was captured
-    after_pause: bool = False  # there was nothing to capture before it
+    after_pause: bool = False  # the source had nothing to capture before this block
 
 
 class Source(Protocol):
@@ -45,11 +45,11 @@ class Source(Protocol):
     def start(self) -> None: ...
 
     def read(self, timeout_s: float) -> Block | None:
-        """The next block, at the pace of the clock that it was captured by; None where the time was
-        too short.
+        """The next block, as soon as it has been captured; None where that takes longer than the
+        timeout.
 
-        A reader that falls SOURCE_LAG_LIMIT_MS behind loses the oldest samples. Raises AudioError
-        when the device is gone.
+        A reader that is more than SOURCE_LAG_LIMIT_MS behind loses the oldest samples. Raises
+        AudioError when the device is gone.
         """
         ...
 
@@ -57,8 +57,8 @@ class Source(Protocol):
 
 
 class Sink(Protocol):
-    """Used by one thread, which writes a block whenever the sink wants one. What comes too late is
-    replaced with silence.
+    """Used by one thread, which writes a block whenever the sink wants one. A block that is late
+    is replaced with silence.
     """
 
     @property
@@ -69,14 +69,14 @@ class Sink(Protocol):
 
     @property
     def underruns(self) -> int:
-        """Times that the sink had nothing to play."""
+        """How often the sink had nothing to play, or lost what it was given."""
         ...
 
     def start(self) -> None: ...
 
     def wants_block(self, timeout_s: float) -> bool:
-        """Waits until there is room for BLOCK_MS of audio; False where the time was too short.
-        Raises AudioError.
+        """Waits until there is room for BLOCK_MS of audio; False where that takes longer than the
+        timeout. Raises AudioError.
         """
         ...
 
@@ -98,4 +98,5 @@ def with_channels(pcm: Pcm, channels: int) -> Pcm:
 
 
 def block_samples(sample_rate: int) -> int:
+    """Samples of a block of BLOCK_MS; at least one."""
     return max(1, sample_rate * BLOCK_MS // 1000)

@@ -1,4 +1,4 @@
-"""Microphones and loudspeakers through PortAudio. The callbacks copy and leave: no locks, no
+"""Microphones and loudspeakers through PortAudio. The callbacks only copy samples: no locks, no
 logging, no inference.
 """
 
@@ -17,10 +17,13 @@ from ..clock import Clock
 from .blocks import BLOCK_MS, OUTPUT_LEAD_MS, SOURCE_LAG_LIMIT_MS, Block, block_samples
 from .ring import SampleRing
 
-POLL_S = 0.002  # callbacks must not take locks, so the other side looks again after this long
+POLL_S = 0.002  # callbacks must not take locks, so the other thread polls
 SILENT_DEVICE_S = 2.0  # a device without a callback for so long is gone
-LATENCY_LIMIT_S = 0.5  # some hosts report nonsense
-INSTALL_HINT = "apt install libportaudio2 (Debian, Ubuntu), dnf install portaudio (Fedora); on macOS and Windows it comes with pip"
+LATENCY_LIMIT_S = 0.5  # some hosts report latencies of hours
+INSTALL_HINT = (
+    "apt install libportaudio2 (Debian, Ubuntu), dnf install portaudio (Fedora); "
+    "on macOS and Windows it comes with pip"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +67,9 @@ def list_devices() -> list[SoundDevice]:
 
 
 class MicrophoneSource:
-    """Holds at most SOURCE_LAG_LIMIT_MS; a reader that falls further behind loses the oldest."""
+    """A Source that holds at most SOURCE_LAG_LIMIT_MS: a reader further behind loses the oldest
+    samples.
+    """
 
     def __init__(
         self, clock: Clock, device: str | None, sample_rate: int | None, channels: int
@@ -76,12 +81,11 @@ class MicrophoneSource:
         self._portaudio = _portaudio()
         self._device, info = _find(self._portaudio, device, "input")
         self.sample_rate = sample_rate or round(info["default_samplerate"])
-        # Some hardware captures in stereo only: take that, and let the sender mix.
+        # Some hardware captures in stereo only: then the sender mixes both channels.
         self.channels = _supported_channels(
             self._portaudio.check_input_settings, self._device, self.sample_rate, channels
         )
         self.ended = False
-        self.overflows = 0
         self._ring = SampleRing(self.sample_rate, self.channels)
         self._mark = (0, 0)  # samples captured, and when the last of them was
         self._stream: Any = None
@@ -128,13 +132,11 @@ class MicrophoneSource:
         age_s = _plausible(time.currentTime - time.inputBufferAdcTime) - frames / self.sample_rate
         self._ring.write(pcm)
         self._mark = (self._ring.written, self._clock.now_ns() - round(max(age_s, 0.0) * NS))
-        if status:
-            self.overflows += 1
 
 
 class SpeakerSink:
-    """Keeps OUTPUT_LEAD_MS in front of the device, so that a late block is heard late by no more
-    than that.
+    """A Sink that keeps OUTPUT_LEAD_MS of audio before the device. That much delay it adds, and a
+    block may come late by that much.
     """
 
     def __init__(
@@ -171,8 +173,8 @@ class SpeakerSink:
 
     def wants_block(self, timeout_s: float) -> bool:
         deadline_ns = self._clock.now_ns() + round(timeout_s * NS)
-        # Before the first callback (some hosts take half a second) nobody knows when a block would
-        # be heard.
+        # Before the first callback, for which some hosts take half a second, it is unknown when a
+        # block would be heard.
         while (
             not self._running
             or self._ring.available * 1000 > (OUTPUT_LEAD_MS - BLOCK_MS) * self.sample_rate
@@ -209,8 +211,8 @@ class SpeakerSink:
 
 
 def _portaudio() -> Any:
-    """`import sounddevice` raises OSError without the PortAudio library: imported when sound is
-    wanted and not before.
+    """The sounddevice module. Imported when it is needed and not before, because the import raises
+    OSError where the PortAudio library is not installed.
     """
     try:
         import sounddevice
@@ -228,7 +230,7 @@ def _find(portaudio: Any, device: str | None, kind: str) -> tuple[int, Any]:
     try:
         info = portaudio.query_devices(wanted, kind)
     except (portaudio.PortAudioError, ValueError) as error:
-        # "Error querying device -1": PortAudio's way to say that there is no default.
+        # PortAudio's own message where there is no default is "Error querying device -1".
         reason = f"no {kind} device" if device is None else f"no {kind} device {device!r}"
         raise AudioError(f"{reason}; `streamcodec devices` lists what is there") from error
     return info["index"], info

@@ -1,6 +1,4 @@
-"""Audio files as a source at real-time pace and as a sink that records what a listener would have
-heard.
-"""
+"""Audio files as what paced sources read and paced sinks write."""
 
 from __future__ import annotations
 
@@ -12,17 +10,16 @@ import soundfile
 from streamcodec.errors import AudioError
 from streamcodec.units import Pcm
 
-from ..clock import Clock
-from .paced import PacedSink, PacedSource
-
 MAX_CHANNELS = 2
 
 
-class FileSource(PacedSource):
-    """WAV, FLAC, Ogg, whatever libsndfile reads, in blocks: memory does not grow with the file."""
+class AudioFile:
+    """A SampleReader of WAV, FLAC, Ogg, whatever libsndfile reads. It reads block by block: memory
+    does not grow with the file.
+    """
 
-    def __init__(self, clock: Clock, path: Path) -> None:
-        """Raises AudioError for a file that holds no audio or more than two channels."""
+    def __init__(self, path: Path) -> None:
+        """Raises AudioError for a file that holds no audio, or more than two channels."""
         try:
             self._file = soundfile.SoundFile(path)
         except (soundfile.LibsndfileError, OSError) as error:
@@ -35,31 +32,32 @@ class FileSource(PacedSource):
                 f"{path} has {self._file.channels} channels; at most {MAX_CHANNELS} can be sent"
             )
         self._path = path
-        super().__init__(clock, self._file.samplerate, self._file.channels)
+        self.sample_rate: int = self._file.samplerate
+        self.channels: int = self._file.channels
 
-    def close(self) -> None:
-        super().close()
-        self._file.close()
-
-    def _take(self, samples: int) -> Pcm:
+    def read(self, samples: int) -> Pcm:
+        position = self._file.tell()
         try:
             pcm: Pcm = self._file.read(samples, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             raise AudioError(
-                f"cannot read {self._path} beyond sample {self._position}: {_reason(error)}"
+                f"cannot read {self._path} beyond sample {position}: {_reason(error)}"
             ) from error
         return pcm
 
-    def _skip(self, samples: int) -> None:
+    def skip(self, samples: int) -> None:
         self._file.seek(min(self._file.tell() + samples, self._file.frames))
 
+    def close(self) -> None:
+        self._file.close()
 
-class WavSink(PacedSink):
-    """16 bit. Sample n was heard n / sample_rate s after the first write, gaps included."""
 
-    def __init__(self, clock: Clock, path: Path, sample_rate: int, channels: int) -> None:
+class WavFile:
+    """A SampleWriter of 16-bit WAV."""
+
+    def __init__(self, path: Path, sample_rate: int, channels: int) -> None:
         """Raises AudioError where the file cannot be written."""
-        super().__init__(clock, sample_rate, channels)
+        self.sample_rate, self.channels = sample_rate, channels
         self._path = path
         try:
             self._file = soundfile.SoundFile(
@@ -68,14 +66,15 @@ class WavSink(PacedSink):
         except (soundfile.LibsndfileError, OSError, ValueError) as error:
             raise AudioError(f"cannot write {path}: {_reason(error)}") from error
 
-    def close(self) -> None:
-        self._file.close()
-
-    def _put(self, pcm: Pcm) -> None:
+    def write(self, pcm: Pcm) -> bool:
         try:
             self._file.write(np.clip(pcm, -1.0, 1.0))
         except soundfile.LibsndfileError as error:
             raise AudioError(f"cannot write {self._path}: {_reason(error)}") from error
+        return True
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Sources and sinks by the names that the command line knows them by."""
+"""Sources and sinks by their names on the command line."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from streamcodec.errors import AudioError
 from ..clock import Clock
 from .blocks import Sink, Source
 from .devices import MicrophoneSource, SpeakerSink
-from .files import FileSource, WavSink
-from .paced import NullSink, ToneSource
-from .pipes import StdinSource, StdoutSink
+from .files import AudioFile, WavFile
+from .paced import Discard, PacedSink, PacedSource, Tone
+from .pipes import PipeWriter, StdinSource
 
 DEFAULT_RATE = 16_000  # of raw PCM and of files written, where --rate says nothing
 SOURCE_FORMS = "mic, tone, - (raw PCM, s16le, from standard input) or an audio file"
@@ -32,12 +32,12 @@ def pick_source(
     if spec == "mic":
         return MicrophoneSource(clock, device, rate, channels or 1)
     if spec == "tone":
-        return ToneSource(clock, rate or DEFAULT_RATE, channels or 1)
+        return PacedSource(clock, Tone(rate or DEFAULT_RATE, channels or 1))
     if spec == "-":
         return StdinSource(clock, rate or DEFAULT_RATE, channels or 1)
     if not Path(spec).is_file():
         raise AudioError(f"no source {spec!r}: give {SOURCE_FORMS}")
-    return FileSource(clock, Path(spec))
+    return PacedSource(clock, AudioFile(Path(spec)))
 
 
 def pick_sink(
@@ -54,10 +54,10 @@ def pick_sink(
     if spec == "speaker":
         return SpeakerSink(clock, device, rate, channels)
     if spec == "null":
-        return NullSink(clock, rate or DEFAULT_RATE, channels or 1)
+        return PacedSink(clock, Discard(rate or DEFAULT_RATE, channels or 1))
     if spec == "-":
-        return StdoutSink(clock, rate or DEFAULT_RATE, channels or 1)
+        return PacedSink(clock, PipeWriter(rate or DEFAULT_RATE, channels or 1))
     path = Path(spec)
     if path.suffix.lower() != ".wav":
         raise AudioError(f"no sink {spec!r}: give {SINK_FORMS}")
-    return WavSink(clock, path, rate or DEFAULT_RATE, channels or 1)
+    return PacedSink(clock, WavFile(path, rate or DEFAULT_RATE, channels or 1))

@@ -17,23 +17,23 @@ from streamcodec.units import NS, Pcm
 
 from ..clock import Clock
 from .blocks import Block, block_samples
-from .paced import PacedSink
 
 # the smallest that Linux allows: 128 ms at 16 kHz mono; the default of 64 KiB is 2 s of delay
 PIPE_BYTES = 4096
 STDOUT_LIMIT_MS = 100
 FULL_SCALE = 32_768
-PAUSE_MS = 100  # a writer that is so late had nothing to say: time went on meanwhile
+PAUSE_MS = 100  # a writer that is later than this has paused: time goes on meanwhile
 
 
 class StdinSource:
-    """A live pipe sets the pace itself; a file is read no faster than real time. The pipe is the
-    queue: it holds PIPE_BYTES, and whoever writes to it waits.
+    """A Source of raw PCM. A live pipe sets the pace itself; a file is read no faster than real
+    time. The pipe is the queue: it holds PIPE_BYTES, and its writer waits while it is full.
     """
 
     def __init__(
         self, clock: Clock, sample_rate: int, channels: int, descriptor: int | None = None
     ) -> None:
+        """`descriptor`: where to read; None: standard input."""
         self.sample_rate, self.channels = sample_rate, channels
         self.ended = False
         self._clock = clock
@@ -41,8 +41,8 @@ class StdinSource:
         self._partial = b""
         self._position = 0
         self._not_before_ns = 0
-        self._captured_ns: int | None = None  # of what was read last
-        # now: its writer may be filling it while a model is loaded
+        self._captured_ns: int | None = None  # when the last block was read
+        # before the start: a writer may fill the pipe while a model is loaded
         self._shrunk = shrink_pipe(self._descriptor)
 
     def start(self) -> None:
@@ -72,7 +72,7 @@ class StdinSource:
         pcm = samples.astype(np.float32) / np.float32(FULL_SCALE)
         self._partial = b""
         now_ns = self._clock.now_ns()
-        # A pipe that ran dry does not earn the right to hurry afterwards, beyond one block.
+        # After a pipe has run dry, what comes late is read at most one block faster than real time.
         self._not_before_ns = max(
             self._not_before_ns + len(pcm) * NS // self.sample_rate,
             now_ns - size * NS // self.sample_rate,
@@ -91,39 +91,42 @@ class StdinSource:
         self.ended = True
 
 
-class StdoutSink(PacedSink):
-    """A reader that is STDOUT_LIMIT_MS behind loses whole blocks, newest first; nothing waits for
-    it.
+class PipeWriter:
+    """A SampleWriter of raw PCM. Nothing waits for the reader of the pipe: while it is
+    STDOUT_LIMIT_MS behind, whole blocks are lost, newest first.
     """
 
-    def __init__(
-        self, clock: Clock, sample_rate: int, channels: int, descriptor: int | None = None
-    ) -> None:
-        super().__init__(clock, sample_rate, channels)
+    def __init__(self, sample_rate: int, channels: int, descriptor: int | None = None) -> None:
+        """`descriptor`: where to write; None: standard output."""
+        self.sample_rate, self.channels = sample_rate, channels
         self._descriptor = sys.stdout.fileno() if descriptor is None else descriptor
 
-    def _put(self, pcm: Pcm) -> None:
+    def write(self, pcm: Pcm) -> bool:
+        """Raises AudioError where the reader has closed the pipe."""
         raw = (
             np.clip(np.rint(pcm * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype("<i2").tobytes()
         )
         limit_bytes = STDOUT_LIMIT_MS * self.sample_rate // 1000 * 2 * self.channels
         # A pipe that is ready for writing takes PIPE_BUF bytes at once (POSIX), and a block is no
-        # longer up to 48 kHz stereo.
+        # longer than that up to 48 kHz stereo.
         if (
             unread_bytes(self._descriptor) > limit_bytes
             or not select.select([], [self._descriptor], [], 0)[1]
         ):
-            self.underruns += 1
-            return
+            return False
         while raw:
             try:
                 raw = raw[os.write(self._descriptor, raw) :]
             except BrokenPipeError as error:
                 raise AudioError("standard output was closed by its reader") from error
+        return True
+
+    def close(self) -> None:
+        """Standard output is not ours to close."""
 
 
 def unread_bytes(descriptor: int) -> int:
-    """What waits in a pipe; 0 where that cannot be known."""
+    """How many bytes wait in a pipe; 0 where the system does not tell."""
     if sys.platform != "linux":
         return 0
     import fcntl
@@ -140,8 +143,8 @@ def unread_bytes(descriptor: int) -> int:
 
 
 def shrink_pipe(descriptor: int) -> bool:
-    """Delay that hides in a pipe is delay all the same. True where nothing is left to do; False
-    while too much waits in it. Only Linux can, and only pipes: elsewhere things stay as they are.
+    """Makes a pipe as small as possible, because what waits in it is delay. True once nothing is
+    left to do; False while too much waits in it. Only Linux can do this, and only for pipes.
     """
     if sys.platform != "linux":
         return True

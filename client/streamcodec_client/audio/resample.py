@@ -1,7 +1,8 @@
-"""Sample-rate conversion for live audio: every block gives its samples at once, a fixed 2 ms late.
+"""Sample-rate conversion for live audio: each block comes out at once, with a fixed delay of 2 ms
+(4 ms from or to 8 kHz).
 
-libsoxr streams in lumps (measured with its HQ setting and 10 ms blocks: up to 40 ms late from 44.1
-to 16 kHz, 115 ms from 8 to 16), which files do not mind and a conversation does.
+libsoxr's stream collects samples and gives many at once: with its HQ setting and blocks of 10 ms,
+up to 40 ms late from 44.1 to 16 kHz, and 115 ms from 8 to 16 (measured).
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ CUTOFF = 0.475  # of the lower rate: flat to 7 kHz and closed at 8.1 kHz for 16 
 
 
 class LiveResampler:
-    """Polyphase windowed sinc over [T, C]. After t samples in, ceil(t * target / source) samples
-    are out.
+    """A polyphase windowed sinc over [T, C]: after t samples in, ceil(t * target / source) samples
+    have come out.
     """
 
     def __init__(self, source_rate: int, target_rate: int, channels: int) -> None:
@@ -55,8 +56,8 @@ class LiveResampler:
 
 
 def _filter_bank(source_rate: int, target_rate: int, up: int) -> Pcm:
-    """[phases, taps]: what weighs the last `taps` input samples, oldest first, for an output at
-    each fraction of a sample.
+    """[phases, taps]: for an output at each fraction of an input sample, the weights of the last
+    `taps` input samples, oldest first.
     """
     lower = min(source_rate, target_rate)
     half = ZERO_CROSSINGS * source_rate / lower  # in input samples

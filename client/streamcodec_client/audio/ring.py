@@ -8,8 +8,8 @@ from streamcodec.units import Pcm
 
 
 class SampleRing:
-    """One writer, one reader. Each moves only its own counter, after the samples are in place, so
-    neither ever waits.
+    """A queue for one writer and one reader. Each moves only its own counter, and only once the
+    samples are in place, so that neither ever waits for the other.
 
     Source: Lamport's single-producer single-consumer queue; the interpreter's lock makes the stores
     of the counters atomic.
@@ -22,11 +22,12 @@ class SampleRing:
 
     @property
     def available(self) -> int:
+        """Samples that can be read."""
         return self.written - self.taken
 
     def write(self, pcm: Pcm) -> None:
-        """Never waits. More than the capacity ahead of the reader, it overwrites: the reader must
-        `skip` before that.
+        """Appends samples [T, C]; never waits. Samples beyond the capacity overwrite the oldest
+        ones, which the reader must `skip` before that happens.
         """
         capacity = len(self._samples)
         start = self.written % capacity
@@ -36,7 +37,9 @@ class SampleRing:
         self.written += len(pcm)
 
     def read_into(self, out: Pcm) -> int:
-        """Fills the beginning of `out` with what is there -> number of samples."""
+        """Takes the oldest samples, as many as there are and fit -> how many samples of `out`, from
+        its beginning, were filled.
+        """
         samples, capacity = min(self.available, len(out)), len(self._samples)
         start = self.taken % capacity
         first = min(samples, capacity - start)
@@ -46,4 +49,5 @@ class SampleRing:
         return samples
 
     def skip(self, samples: int) -> None:
+        """Drops the oldest samples."""
         self.taken += samples

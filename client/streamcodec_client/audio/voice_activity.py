@@ -1,4 +1,4 @@
-"""Is somebody speaking? WebRTC's detector, for each packet of a stream."""
+"""WebRTC's voice activity detector, applied to the packets of a stream."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from streamcodec.units import Pcm
 
 FRAME_MS = 10
 RATES = (8_000, 16_000, 32_000, 48_000)
-AGGRESSIVENESS = 2  # 0 to 3: how readily it calls something silence
+AGGRESSIVENESS = 2  # 0 to 3: how readily it takes sound for silence
 
 
 class VoiceActivity:
-    """Any 10 ms with voice make a packet active."""
+    """Judges packets: one is active if any 10 ms of it hold voice."""
 
     def __init__(self, sample_rate: int) -> None:
-        """Raises ConfigError for a rate that the detector does not know, or where it is not
-        installed.
+        """`sample_rate` in Hz. Raises ConfigError for one that the detector does not know, or where
+        the detector is not installed.
         """
         if sample_rate not in RATES:
             raise ConfigError(
-                f"voice activity is detected at {', '.join(map(str, RATES))} Hz, not at {sample_rate}"
+                f"voice activity is detected at {', '.join(map(str, RATES))} Hz, "
+                f"not at {sample_rate}"
             )
         try:
             import webrtcvad
@@ -33,12 +34,12 @@ class VoiceActivity:
         self._rate, self._frame = sample_rate, sample_rate * FRAME_MS // 1000
 
     def active(self, pcm: Pcm) -> bool:
-        """pcm [T, C], whole frames of 10 ms."""
+        """Whether somebody speaks in pcm, float32 [T, C], whole frames of 10 ms."""
         mono = (pcm.mean(1) * 32767).clip(-32768, 32767).astype(np.int16)
         frames = [
             mono[i : i + self._frame].tobytes()
             for i in range(0, len(mono) - self._frame + 1, self._frame)
         ]
-        # All of them: the detector adapts to what it hears.
+        # Judge every frame, also after a hit: the detector adapts to what it hears.
         judged = [self._detector.is_speech(frame, self._rate) for frame in frames]
         return any(judged)
