@@ -15,7 +15,7 @@ from streamcodec.live.bursts import GilbertElliott
 from streamcodec.wire.session import Message, Welcome
 
 from ..clock import Clock
-from ..transport.relay import TransportListener
+from ..transport.api import TransportListener
 
 BURST_PACKETS = 3.0  # mean length of a loss: 60 ms of short packets
 # standard deviations that packets may come early: the base delay that makes room for it

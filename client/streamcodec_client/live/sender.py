@@ -24,7 +24,7 @@ from ..audio.voice_activity import VoiceActivity
 from ..clock import Clock, milliseconds
 from ..report.statistics import SenderStatistics
 from ..report.trace import NO_TRACE, Trace
-from ..transport.relay import Transport
+from ..transport.api import Transport
 from .codec import Codec, EncodingSettings
 from .encoding import EncodingWorker
 from .listener_reports import ListenerReports

@@ -21,7 +21,8 @@ from ..report.reporter import Reporter
 from ..report.statistics import ReceiverStatistics, SenderStatistics
 from ..report.trace import Trace
 from ..transport.clock_sync import ClockSync
-from ..transport.relay import RelayTransport, TransportListener
+from ..transport.api import TransportListener
+from ..transport.relay import RelayTransport
 from .impair import ImpairedListener, Impairment
 from .receiver import Receiver
 from .sender import Sender

@@ -10,7 +10,7 @@ from collections import deque
 from streamcodec.wire.session import Message, Time, Welcome
 
 from ..clock import Clock, milliseconds
-from .relay import Transport
+from .api import Transport
 
 FIRST_INTERVAL_S, FIRST_COUNT = 0.2, 5
 INTERVAL_S = 1.0

@@ -1,0 +1,285 @@
+"""When to connect to a relay, when to doubt a connection, when to give up. Sans-I/O: events come in
+with the time at which they happened, decisions go out, and somebody else holds the sockets.
+
+TCP makes this necessary: it repeats a lost SYN after 1, 3, 7 s and lost data at doubling intervals,
+so after an outage a new connection is there long before the old one speaks again.
+docs/architecture.md has the table of states.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable
+
+from ..errors import ConnectionRefused
+from ..wire.session import CloseCode
+from .reconnect_events import (
+    Abandon,
+    Answered,
+    AskForAnswer,
+    Attempt,
+    CloseAsked,
+    Closed,
+    Decision,
+    Drop,
+    End,
+    Event,
+    Failed,
+    Greet,
+    Heard,
+    HelloSent,
+    Opened,
+    Reached,
+    SayGoodbye,
+    Tell,
+    Tick,
+    Welcomed,
+)
+from .reconnect_timing import Backoff, Search, Timing
+
+# The relay would say the same again however often it is asked. Any other end is worth a new try.
+FATAL_CLOSE_CODES = frozenset({1002, 1003, 1007, 1008, 1009, 1010, *range(4400, 4500)}) - {
+    CloseCode.TOO_SLOW
+}
+BROKE = "the connection broke"
+
+
+class State(enum.Enum):
+    """What the transport is doing."""
+
+    SEARCHING = "searching"  # attempts are under way
+    GREETING = "greeting"  # open; the hello is under way, or a first session waits for its welcome
+    RESUMING = "resuming"  # a session goes on behind its hello, before the welcome
+    CONNECTED = "connected"
+    SUSPECT = "suspect"  # connected and silent: attempts at another connection are under way
+    BACKING_OFF = "backing off"
+    CLOSING = "closing"  # we said goodbye
+    ENDED = "ended"
+
+
+class Reconnect:
+    """The table of states. `on` takes an event and says what follows."""
+
+    def __init__(
+        self,
+        now_s: float,
+        *,
+        relay: str,
+        talks: bool,
+        first_connection_s: float,
+        jitter: Callable[[], float],
+        timing: Timing,
+    ) -> None:
+        """`relay`: its name in error texts. `talks`: a silent connection must prove that what we
+        send arrives, too. `first_connection_s`: how long to look for a relay that never let us in.
+        `jitter`: 0..1, spreads back-offs over their upper half. The caller begins with a Tick.
+        """
+        self._relay, self._talks, self._timing = relay, talks, timing
+        self._first_connection_s, self._began_s = first_connection_s, now_s
+        self.state = State.SEARCHING
+        self._search, self._backoff = Search(now_s, timing), Backoff(now_s, timing, jitter)
+        self._round_s = now_s  # when the search for the connection in use began
+        self._heard_s = now_s
+        self._deadline_s = math.inf  # of a welcome, or of a goodbye
+        self._welcomed = False  # in this connection: listeners know of it
+        self._known = False  # we were let in at least once
+        self._number = 0  # of the last connection that took media
+
+    @property
+    def connection(self) -> int | None:
+        """Number of the connection that takes media, from 1; None while there is none."""
+        takes = self.state in (State.RESUMING, State.CONNECTED, State.SUSPECT)
+        return self._number if takes else None
+
+    @property
+    def wake_s(self) -> float:
+        """When a Tick is due, unless something happens before; infinity for never."""
+        match self.state:
+            case State.SEARCHING | State.BACKING_OFF:
+                return self._search.due_s
+            case State.CONNECTED:
+                return self._heard_s + self._timing.suspect_s
+            case State.SUSPECT:
+                return min(self._search.due_s, self._heard_s + self._timing.dead_s)
+            case State.GREETING | State.RESUMING | State.CLOSING:
+                return self._deadline_s
+            case State.ENDED:
+                return math.inf
+
+    def on(self, event: Event, now_s: float) -> list[Decision]:
+        """What follows, in this order. An event that says nothing in this state is ignored."""
+        if isinstance(event, Heard | Answered | Welcomed):
+            self._heard_s = now_s
+        match self.state:
+            case State.SEARCHING:
+                return self._searching(event, now_s)
+            case State.GREETING | State.RESUMING:
+                return self._greeting(event, now_s)
+            case State.CONNECTED:
+                return self._connected(event, now_s)
+            case State.SUSPECT:
+                return self._suspect(event, now_s)
+            case State.BACKING_OFF:
+                return self._backing_off(event, now_s)
+            case State.CLOSING:
+                return self._closing(event, now_s)
+            case State.ENDED:
+                return []
+
+    def _searching(self, event: Event, now_s: float) -> list[Decision]:
+        match event:
+            case Tick():
+                return self._attempts(now_s)
+            case Reached():
+                self._search.reached()
+            case Opened():
+                return [Abandon(), *self._greet(now_s)]
+            case Failed(_, ConnectionRefused() as refusal):
+                return [Abandon(), *self._end(refusal)]
+            case Failed(reason):
+                # Attempts beside it would hear the same, or wait in vain as long.
+                return [Abandon(), *self._alone(now_s, reason)]
+            case CloseAsked():
+                return [Abandon(), *self._end()]
+        return []
+
+    def _greeting(self, event: Event, now_s: float) -> list[Decision]:
+        match event:
+            case HelloSent() if self._known:
+                self.state = State.RESUMING
+                self._number += 1
+            case Welcomed():
+                self._number += self.state is State.GREETING
+                self.state = State.CONNECTED
+                self._welcomed = self._known = True
+            case Tick() if now_s >= self._deadline_s:
+                reason = "the relay accepted the connection and said nothing"
+                return [Drop(), *self._alone(now_s, reason)]
+            case Closed():
+                return self._closed(event, now_s)
+            case CloseAsked():
+                return self._goodbye(now_s)
+        return []
+
+    def _connected(self, event: Event, now_s: float) -> list[Decision]:
+        match event:
+            case Tick() if now_s >= self._heard_s + self._timing.suspect_s:
+                self.state = State.SUSPECT
+                self._backoff.alone(now_s)
+                self._search.schedule(now_s)
+                ask: list[Decision] = [AskForAnswer()] if self._talks else []
+                return [*ask, *self._attempts(now_s)]
+            case Closed():
+                return self._closed(event, now_s)
+            case CloseAsked():
+                return self._goodbye(now_s)
+        return []
+
+    def _suspect(self, event: Event, now_s: float) -> list[Decision]:
+        match event:
+            case Answered():
+                self.state = State.CONNECTED
+                return [Abandon()]
+            case Heard() if not self._talks:
+                # After an outage each way of TCP is repeated in its own time: what we send may
+                # hang for a second longer than what we hear. A listener need not mind.
+                self.state = State.CONNECTED
+                return [Abandon()]
+            case Reached():
+                self._search.reached()
+            case Opened():
+                self._round_s = now_s
+                self._backoff.alone(now_s)
+                self._backoff.forget_failures()
+                return [Abandon(), Drop(), *self._tell(BROKE), *self._greet(now_s)]
+            case Failed():
+                # Not the end, whatever was said: the old connection may speak again.
+                self._search.schedule(now_s + self._backoff.failed(now_s, 0.0))
+                return [Abandon()]
+            case Tick() if now_s >= self._heard_s + self._timing.dead_s:
+                return [Abandon(), Drop(), *self._alone(now_s, BROKE)]
+            case Tick():
+                return self._attempts(now_s)
+            case Closed():
+                return [Abandon(), *self._closed(event, now_s)]
+            case CloseAsked():
+                return [Abandon(), *self._goodbye(now_s)]
+        return []
+
+    def _backing_off(self, event: Event, now_s: float) -> list[Decision]:
+        match event:
+            case Tick() if now_s >= self._search.due_s:
+                self.state, self._round_s = State.SEARCHING, now_s
+                return self._attempts(now_s)
+            case CloseAsked():
+                return self._end()
+        return []
+
+    def _closing(self, event: Event, now_s: float) -> list[Decision]:
+        match event:
+            case Closed():  # perhaps for a reason of the relay's own
+                refusal = _refusal(event)
+            case Tick() if now_s >= self._deadline_s:
+                refusal = None
+            case _:
+                return []
+        return [Drop(), *self._tell("we said goodbye"), *self._end(refusal)]
+
+    # --- what several states have in common ---------------------------------------------------
+
+    def _greet(self, now_s: float) -> list[Decision]:
+        self.state = State.GREETING
+        timing = self._timing
+        self._deadline_s = now_s + (timing.welcome_again_s if self._known else timing.welcome_s)
+        return [Greet()]
+
+    def _goodbye(self, now_s: float) -> list[Decision]:
+        self.state, self._deadline_s = State.CLOSING, now_s + 2 * self._timing.close_s
+        return [SayGoodbye()]
+
+    def _closed(self, event: Closed, now_s: float) -> list[Decision]:
+        """The relay ended the connection, or it broke."""
+        code, said = event.code, event.said
+        if refusal := _refusal(event):
+            return [Drop(), *self._tell("the relay broke off"), *self._end(refusal)]
+        if code == CloseCode.NORMAL:
+            return [Drop(), *self._tell("the relay ended the session"), *self._end()]
+        if code is None:
+            return [Drop(), *self._alone(now_s, BROKE)]
+        reason = f"the relay closed with {code}" + (f": {said}" if said else "")
+        return [Drop(), *self._alone(now_s, reason, "not let in" if said else "no relay")]
+
+    def _alone(self, now_s: float, reason: str, what: str = "no relay") -> list[Decision]:
+        """A search or a connection has come to nothing: back off, or give up a relay that never
+        let us in.
+        """
+        if not self._known and now_s - self._began_s >= self._first_connection_s:
+            tried = f"(tried for {self._first_connection_s:g} s)"
+            return self._end(ConnectionRefused(f"{what} at {self._relay}: {reason} {tried}"))
+        if self._welcomed:
+            self._backoff.alone(now_s)
+        lasted_s = now_s - self._round_s
+        steady = self._welcomed and lasted_s >= self._timing.steady_s
+        self.state = State.BACKING_OFF
+        self._search.schedule(now_s + self._backoff.failed(now_s, lasted_s, steady))
+        return self._tell(reason)
+
+    def _attempts(self, now_s: float) -> list[Decision]:
+        return [Attempt()] if self._search.begin_if_due(now_s) else []
+
+    def _tell(self, reason: str) -> list[Decision]:
+        told, self._welcomed = self._welcomed, False
+        return [Tell(reason)] if told else []
+
+    def _end(self, refusal: ConnectionRefused | None = None) -> list[Decision]:
+        self.state = State.ENDED
+        return [End(refusal)]
+
+
+def _refusal(event: Closed) -> ConnectionRefused | None:
+    """What to raise if the relay would say the same again; None if a new try is worth it."""
+    if event.code not in FATAL_CLOSE_CODES:
+        return None
+    said = event.said or "no reason given"
+    return ConnectionRefused(f"the relay refused: {said} ({event.code})", event.code)

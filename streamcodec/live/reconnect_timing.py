@@ -1,0 +1,91 @@
+"""When a Reconnect acts: its durations, the back-off, the pace of attempts. Sans-I/O."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Timing:
+    """All durations, in seconds."""
+
+    # A lost SYN is repeated after 1 s: attempts beside it find a network that is back sooner.
+    stagger_s: float = 0.05  # between attempts
+    reached_s: float = 1.0  # after one whose TCP is through: more would slow down a slow relay
+    most_attempts: int = 40  # at once
+    open_s: float = 5.0  # for TCP, TLS and HTTP of an attempt
+    welcome_s: float = 5.0
+    # A relay that has let us in before does so at once, or the path has broken again.
+    welcome_again_s: float = 1.5
+    ping_s: float = 0.4  # between pings
+    suspect_s: float = 0.9  # of silence until attempts at another connection begin
+    dead_s: float = 4.5  # of silence until a connection is given up in any case
+    first_backoff_s: float = 0.1
+    longest_backoff_s: float = 5.0
+    # The longest back-off in the first minute without a relay: somebody waits in mid-sentence.
+    eager_backoff_s: float = 0.6
+    eager_s: float = 60.0
+    steady_s: float = 5.0  # a connection that held for so long earns the shortest back-off
+    close_s: float = 1.0  # for the goodbye
+
+
+class Backoff:
+    """How long to wait after a failure: doubling, with jitter, and short while it matters."""
+
+    def __init__(self, now_s: float, timing: Timing, jitter: Callable[[], float]) -> None:
+        self._timing, self._jitter = timing, jitter
+        self._failures = 0  # in a row
+        self._alone_since_s = now_s
+
+    def alone(self, now_s: float) -> None:
+        """The relay was there until now."""
+        self._alone_since_s = now_s
+
+    def forget_failures(self) -> None:
+        """The next failure is the first one."""
+        self._failures = 0
+
+    def failed(self, now_s: float, lasted_s: float, steady: bool = False) -> float:
+        """-> seconds to wait. `lasted_s`: what the failure took. `steady`: it is the end of a
+        connection that held.
+        """
+        timing = self._timing
+        self._failures = 0 if steady else self._failures + 1
+        most_s = timing.longest_backoff_s
+        if now_s - self._alone_since_s < timing.eager_s:
+            # Attempts on a silent network have waited long enough; a refusal comes at once.
+            slow = lasted_s >= timing.open_s
+            most_s = timing.first_backoff_s if slow else timing.eager_backoff_s
+        longest_s = min(most_s, timing.first_backoff_s * 2.0 ** min(self._failures, 10))
+        return longest_s * (0.5 + 0.5 * self._jitter())
+
+
+class Search:
+    """When attempts begin, several beside each other where the network is silent."""
+
+    def __init__(self, now_s: float, timing: Timing) -> None:
+        self._timing = timing
+        self._under_way = 0
+        self._last_s = self._next_s = now_s
+
+    def schedule(self, at_s: float) -> None:
+        """No attempt is under way; the first is due at `at_s`."""
+        self._under_way, self._next_s = 0, at_s
+
+    def reached(self) -> None:
+        self._next_s = self._last_s + self._timing.reached_s
+
+    @property
+    def due_s(self) -> float:
+        """When the next attempt begins; infinity while as many as may be are under way."""
+        return self._next_s if self._under_way < self._timing.most_attempts else math.inf
+
+    def begin_if_due(self, now_s: float) -> bool:
+        """Whether an attempt begins now."""
+        if now_s < self.due_s:
+            return False
+        self._under_way += 1
+        self._last_s, self._next_s = now_s, now_s + self._timing.stagger_s
+        return True
