@@ -4,6 +4,7 @@ that needs no file.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
+from listening_room import Room
 from streamcodec.coding.model import CodecModel, load_model
 from streamcodec_models import weights
 from streamcodec_models.config import VaeConfig
@@ -70,12 +72,12 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model(model_folder: Path) -> CodecModel:
-    return load_model(model_folder, "cpu")
+    return load_model(model_folder, "cpu", "torch")
 
 
 @pytest.fixture(scope="session")
 def shipped() -> CodecModel:
-    return load_model(device="cpu")
+    return load_model(device="cpu", engine="torch")
 
 
 def voice(seconds: float, sample_rate: int = 16_000, seed: int = 0) -> NDArray[np.float32]:
@@ -95,3 +97,12 @@ def speech() -> NDArray[np.float32]:
     """[T] at 16 kHz: the 21 s of LibriSpeech that come with the bench."""
     pcm, _ = soundfile.read(SPEECH, dtype="float32")
     return np.asarray(pcm)
+
+
+@pytest.fixture
+async def room() -> AsyncIterator[Room]:
+    """A listener that is connected to an empty room."""
+    new = Room()
+    new.welcome()
+    yield new
+    await new.close()

@@ -1,4 +1,4 @@
-"""What is said of the network and the call must be what it was."""
+"""Jitter, drift and the rating of a call, and the comparison of clocks over the relay, are right."""
 
 from __future__ import annotations
 

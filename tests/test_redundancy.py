@@ -1,5 +1,5 @@
-"""Copies of earlier packets: what is lost and carried again is heard, coarser, and nothing else
-changes.
+"""Packets with copies of earlier ones: a lost packet is heard from its copy, at lower quality, and
+nothing else changes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from conftest import voice
 from fakes import fake_info, fake_payload
+from listening_room import Room
 from streamcodec import CodecModel, StreamDecoder, StreamEncoder
 from streamcodec.errors import ConfigError, MalformedPacket
 from streamcodec.live.adaptive import AdaptivePlayout
@@ -24,7 +25,6 @@ from streamcodec.wire.packet import SEQUENCE_MODULUS, Flags, Packet, PacketType,
 from streamcodec.wire.redundancy import MAX_COPIES, CopyHistory, limited, separate
 from streamcodec.wire.session import StreamStart
 from streamcodec_client.report.arrivals import ArrivalRecorder
-from test_receiver import Room
 
 SAMPLES = 320
 NONE = Flags(0)
@@ -44,7 +44,7 @@ def spoken(count: int, copies: int = 2, first: int = 0) -> list[Packet]:
 
 
 @pytest.mark.parametrize("first", [0, SEQUENCE_MODULUS - 2])
-def test_copies_come_back_under_the_numbers_of_their_packets(first: int) -> None:
+def test_copies_have_sequence_and_capture_time_of_their_packets(first: int) -> None:
     sent = [parse(serialize(p)) for p in spoken(4, first=first)]
     assert [p.type for p in sent] == [PacketType.AUDIO, *[PacketType.AUDIO_WITH_COPIES] * 3]
     own, copies = separate(sent[3], SAMPLES)
@@ -59,7 +59,7 @@ def test_copies_come_back_under_the_numbers_of_their_packets(first: int) -> None
     ]
 
 
-def test_nothing_is_carried_across_a_gap_or_a_new_beginning() -> None:
+def test_no_copy_is_carried_across_a_gap_or_a_reset() -> None:
     history = CopyHistory(2, SAMPLES)
     assert history.add(packet(0), b"copy").type == PacketType.AUDIO
     assert history.add(packet(1, capture_time=5 * SAMPLES), b"copy").type == PacketType.AUDIO
@@ -83,36 +83,45 @@ def test_a_copy_that_does_not_fit_is_left_out() -> None:
     assert full.add(packet(1, bytes(1200)), b"copy").type == PacketType.AUDIO
 
 
-def test_without_redundancy_packets_are_as_they_were() -> None:
+def test_without_redundancy_packets_are_unchanged() -> None:
     assert spoken(3, copies=0) == [packet(n, f"fine {n}".encode()) for n in range(3)]
     with pytest.raises(ConfigError, match=f"0 to {MAX_COPIES}"):
         CopyHistory(MAX_COPIES + 1, SAMPLES)
 
 
-@given(st.binary(max_size=60))
-def test_whatever_bytes_come_they_are_split_or_refused(payload: bytes) -> None:
-    coming = dataclasses.replace(packet(9), type=PacketType.AUDIO_WITH_COPIES, payload=payload)
-    try:
-        own, copies = separate(coming, SAMPLES)
-    except MalformedPacket:
-        return
-    assert own.payload
-    assert len(own.payload) + sum(len(c.payload) for c in copies) < len(payload)
+def layout(content: bytes) -> list[int] | None:
+    """The rules of docs/protocol.md, written down a second time -> lengths of the copies, None if
+    they are malformed.
+    """
+    count = content[0] if content else 0
+    if not 1 <= count <= 4 or len(content) < 1 + count:
+        return None
+    lengths = list(content[1 : 1 + count])
+    return lengths if 1 + count + sum(lengths) < len(content) else None
 
 
-@given(st.binary(max_size=60), st.integers(0, MAX_COPIES))
-def test_a_relay_that_takes_copies_out_leaves_the_rest_as_it_was(payload: bytes, most: int) -> None:
-    coming = dataclasses.replace(packet(9), type=PacketType.AUDIO_WITH_COPIES, payload=payload)
-    try:
-        own, copies = separate(coming, SAMPLES)
-    except MalformedPacket:
+CONTENT = st.tuples(
+    st.integers(0, 5), st.lists(st.integers(0, 9), max_size=5), st.binary(max_size=40)
+).map(lambda parts: bytes([parts[0], *parts[1]]) + parts[2])
+
+
+@given(CONTENT, st.integers(0, MAX_COPIES))
+def test_exactly_the_valid_packets_are_split_and_copies_can_be_taken_out(
+    content: bytes, most: int
+) -> None:
+    coming = dataclasses.replace(packet(9), type=PacketType.AUDIO_WITH_COPIES, payload=content)
+    if (lengths := layout(content)) is None:
+        with pytest.raises(MalformedPacket):
+            separate(coming, SAMPLES)
         with pytest.raises(MalformedPacket):
             limited(serialize(coming), most)
         return
-    assert separate(parse(limited(serialize(coming), most)), SAMPLES) == (
-        own,
-        [c for c in copies if c.sequence >= 9 - most],
-    )
+    own, copies = separate(coming, SAMPLES)
+    assert [9 - c.sequence for c in copies] == [n for n, size in enumerate(lengths, 1) if size]
+    expected = content[1 + len(lengths) :]
+    assert b"".join(c.payload for c in copies) + own.payload == expected
+    kept = [c for c in copies if c.sequence >= 9 - most]
+    assert separate(parse(limited(serialize(coming), most)), SAMPLES) == (own, kept)
 
 
 def adaptive() -> PlayoutBuffer:
@@ -149,46 +158,40 @@ def hear(
 
 
 @pytest.mark.parametrize("make", [adaptive, fixed])
-def test_what_was_lost_is_heard_from_its_copy(make: Callable[[], PlayoutBuffer]) -> None:
+def test_lost_packets_are_played_from_their_copies(make: Callable[[], PlayoutBuffer]) -> None:
     playout = make()
     heard = hear(playout, spoken(60), {30, 31}, 1_200)
-    assert {"coarse 30", "coarse 31"} & set(heard)
-    assert "coarse 29" not in heard
+    expected = [f"fine {n}" for n in range(57)]  # three more packets wait in the buffer
+    expected[30:32] = ["coarse 30", "coarse 31"]
+    assert heard == expected
     statistics = playout.statistics()
-    assert statistics.lost == 2
-    assert statistics.recovered == sum("coarse" in h for h in heard)
-    buffered = round(statistics.buffer_ms / 20)
-    assert (
-        statistics.received
-        == statistics.played
-        - statistics.recovered
-        + statistics.late
-        + statistics.skipped
-        + buffered
-    )
+    assert (statistics.received, statistics.played) == (58, 57)
+    assert (statistics.lost, statistics.recovered, statistics.concealed) == (2, 2, 0)
 
 
-def test_a_fixed_delay_of_three_packets_hears_no_hole_of_two() -> None:
-    heard = hear(fixed(), spoken(60), {30, 31}, 1_200)
-    assert "-" not in heard[:50]
-    assert heard[30:33] == ["coarse 30", "coarse 31", "fine 32"]
+def test_a_loss_longer_than_the_copies_reach_is_concealed() -> None:
+    playout = fixed()
+    heard = hear(playout, spoken(60, copies=1), {30, 31}, 1_200)
+    assert heard[29:33] == ["fine 29", "-", "coarse 31", "fine 32"]
+    statistics = playout.statistics()
+    assert (statistics.lost, statistics.recovered, statistics.concealed) == (2, 1, 1)
 
 
-def test_where_packets_are_lost_the_delay_grows_to_wait_for_copies() -> None:
+def test_the_adaptive_delay_grows_to_wait_for_copies() -> None:
     lost = {n for n in range(50, 2_000) if n % 25 in (0, 1)}
     heard = hear(adaptive(), spoken(2_000), lost, 40_000)
     assert heard[1_000:].count("-") <= 2
     assert sum("coarse" in h for h in heard[1_000:]) >= 70
 
 
-def test_the_packet_itself_takes_the_place_of_its_copy() -> None:
+def test_a_packet_that_comes_late_replaces_its_copy() -> None:
     playout = FixedPlayout(packet_ms=20, target_ms=60)
     first, second, third = spoken(3)
     for p, now in ((first, 0.0), (third, 40.0)):
         own, copies = separate(p, SAMPLES)
         playout.receive(own.sequence, own.capture_time, own.payload, NONE, now)
         recovered = [playout.recover(c, now) for c in copies]
-    assert recovered == [True, False]  # the first one came itself
+    assert recovered == [True, False]  # the first packet itself has come
     own, _ = separate(second, SAMPLES)
     assert (
         playout.receive(own.sequence, own.capture_time, own.payload, NONE, 45.0) is Arrival.BUFFERED
@@ -198,7 +201,7 @@ def test_the_packet_itself_takes_the_place_of_its_copy() -> None:
     assert playout.statistics().recovered == 0
 
 
-def test_a_joiner_is_not_given_copies_of_what_was_said_before() -> None:
+def test_copies_of_packets_before_the_first_are_ignored() -> None:
     playout = fixed()
     own, copies = separate(spoken(3)[2], SAMPLES)
     playout.receive(own.sequence, own.capture_time, own.payload, NONE, 0.0)
@@ -224,7 +227,7 @@ def test_a_capped_rate_has_no_room_for_copies(model: CodecModel) -> None:
         StreamEncoder(model, bitrate_bps=9_000, capped=True, copies=True)
 
 
-def test_a_recorded_trace_knows_packets_with_copies(tmp_path: Path) -> None:
+def test_a_recorded_trace_contains_packets_with_copies(tmp_path: Path) -> None:
     recorder = ArrivalRecorder(tmp_path / "trace.csv")
     recorder.message(StreamStart(1, "anna", fake_info()))
     for sent in spoken(20):
@@ -233,7 +236,7 @@ def test_a_recorded_trace_knows_packets_with_copies(tmp_path: Path) -> None:
     assert len((tmp_path / "trace.csv").read_text().splitlines()) == 1 + 20
 
 
-async def test_a_listener_hears_a_copy_in_place_of_a_lost_packet() -> None:
+async def test_a_listener_plays_a_copy_in_place_of_a_lost_packet() -> None:
     room = Room(playout=60)
     room.welcome()
     room.joins(1)

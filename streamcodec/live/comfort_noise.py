@@ -99,8 +99,8 @@ class ComfortNoise:
         total = power.sum((1, 2))
         if among_speech:
             quiet = power[np.argsort(total)[: max(1, round(QUIETEST * len(total)))]].mean(0)
-            # In noise of power p each of the `hop` bins of rfft holds p times the sum of the squared
-            # window, which is `hop`.
+            # In noise of power p, each of the `hop` bins of rfft holds p times the sum of the
+            # squared window, which is `hop`.
             power_of_quiet = float(quiet.sum()) / (self._channels * self._hop**2)
             quiet *= min(1.0, BELOW_SPEECH * self._loudest / max(power_of_quiet, 1e-20))
         else:
