@@ -1,5 +1,5 @@
-"""The noise's envelope: swings with the pulses of the voice, keeps the power it was told,
-streams.
+"""The envelope of the decoder's noise: rises with each glottal pulse of the voice, keeps the power
+of a packet, and gives the same result in parts as in one pass.
 """
 
 import math
@@ -15,7 +15,7 @@ PACKET = HOP * FRAMES
 
 
 def envelope(depth: float) -> NoiseEnvelope:
-    """Of one depth, whatever the hidden frames say."""
+    """With one constant depth of modulation, whatever the hidden frames hold."""
     module = NoiseEnvelope(RATE, HOP, FRAMES, DIM)
     with torch.no_grad():
         module.depth.weight.zero_()
@@ -46,20 +46,20 @@ def test_noise_swings_with_the_pulses(hz: float) -> None:
     strongest = int(spectrum.argmax()) * RATE / voice.shape[1]
     assert strongest == pytest.approx(hz, abs=2)
     late = torch.roll(voice, 12, 1)  # pulses are smoothed, which delays them by a millisecond
-    alike = torch.corrcoef(torch.cat([swing, late])[:, PACKET:])[0, 1]
-    assert alike > 0.5
+    correlation = torch.corrcoef(torch.cat([swing, late])[:, PACKET:])[0, 1]
+    assert correlation > 0.5
 
 
 @pytest.mark.parametrize("depth", [0.3, 1.0, 1.4])
 def test_power_of_a_packet_stays_what_it_was(depth: float) -> None:
-    """Of an onset too, where the envelope rises by 60 dB."""
+    """At an onset too, where the envelope rises by 60 dB."""
     voice = pulses(120.0) * torch.logspace(-3, 0, 50 * PACKET)
     swing = factors(envelope(depth), voice)
     power = swing.view(-1, PACKET).square().mean(-1)
     assert torch.allclose(power, torch.ones_like(power), atol=0.12)
 
 
-def test_without_depth_or_voice_noise_is_left_alone() -> None:
+def test_noise_is_not_modulated_without_depth_or_voice() -> None:
     ones = torch.ones(1, 10 * PACKET)
     assert torch.allclose(factors(envelope(0), pulses(100.0, 10)), ones, atol=0.01)
     assert torch.allclose(factors(envelope(1.0), 0 * ones), ones, atol=0.01)
@@ -80,8 +80,8 @@ def test_packets_one_by_one_give_the_same_as_all_at_once() -> None:
     assert torch.allclose(torch.cat(parts, 1), whole, atol=1e-6)
 
 
-def test_the_voice_learns_nothing_from_what_the_noise_does_with_it() -> None:
-    """A gradient through the envelope would move the voice so that the noise fits."""
+def test_no_gradient_reaches_the_voice_through_the_envelope() -> None:
+    """It would move the voice to where the noise suits it."""
     module, voice = envelope(1.0), pulses(100.0, 4).requires_grad_()
     out, _ = module.step(voice, torch.zeros(1, 4 * FRAMES, DIM), module.initial_state(1))
     out.square().mean().backward()

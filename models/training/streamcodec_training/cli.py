@@ -1,81 +1,94 @@
-"""`streamcodec train`."""
+"""`streamcodec train`, and below it what turns a run into a model: finish, average, curves."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from streamcodec_models.config import VaeConfig
 
+from .config import TrainingConfig
+
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 PATH = click.Path(exists=True, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+RATE = click.FloatRange(min=0, min_open=True)
+WEIGHT = click.FloatRange(min=0)
+SHARE = click.FloatRange(0, 1)
+SHARE_BELOW_1 = click.FloatRange(0, 1, max_open=True)
+COUNT = click.IntRange(min=1)
 
 
-@click.command()
-@click.option(
-    "--data", type=FOLDER, required=True, help="Folder of audio, searched with its subfolders."
+def setting(field: str, help_line: str, kind: Any, flag: str | None = None) -> Callable[..., Any]:
+    """The flag of a field of TrainingConfig, with the default that stands there."""
+    flag = flag or "--" + field.replace("_", "-")
+    default = getattr(TrainingConfig, field, None)
+    shown = default is not None and default is not False
+    return click.option(flag, field, type=kind, default=default, show_default=shown, help=help_line)
+
+
+# Every field of TrainingConfig, in the order in which --help lists them.
+SETTINGS = (
+    setting("data", "Folder of audio, searched with its subfolders.", FOLDER),
+    setting("out", "Folder of the run; one that exists is resumed.", NEW_FOLDER),
+    setting("noise", "Folder of noise to mix in.", FOLDER),
+    setting("minutes", "Train this long, resumptions included.", RATE),
+    setting("steps", "Train this many steps, resumptions included.", COUNT),
+    setting("batch", "Segments a step and process.", COUNT),
+    setting("segment_s", "Seconds of a segment.", RATE),
+    setting("seed", "Of first weights, batches, qualities and noise.", int),
+    setting("device", "Where the network learns.", click.Choice(["auto", "cpu", "cuda"])),
+    setting("warm_start", "Checkpoint, or folder of a model, whose weights to begin with.", PATH),
+    setting("sample", "Recording to decode into TensorBoard at each checkpoint.", FILE),
+    setting("augment", "Alter levels, rooms, noise and loss.", bool, "--augment/--no-augment"),
+    setting("matrix_rate", "Learning rate of Muon, for hidden matrices.", RATE),
+    setting("vector_rate", "Learning rate of AdamW, for all other parts.", RATE),
+    setting("linear_rate", "Learning rate of AdamW, for the linear path.", RATE),
+    setting("decay_from", "Share of the run after which rates fall.", SHARE_BELOW_1),
+    setting("average_decay", "Of the running mean of weights.", SHARE_BELOW_1),
+    setting("beta_low", "Price of a bit/s at quality 0.", RATE),
+    setting("beta_high", "Price of a bit/s at quality 1.", RATE),
+    setting("low_rates", "Draw qualities as this power of a uniform number.", RATE),
+    setting("rate_ramp_steps", "Steps until bits cost their full price.", COUNT),
+    setting("draws", "Draws of noise; 2: energy distance.", click.IntRange(1, 2)),
+    setting("loudness_weight", "Of the disturbance in loudness.", WEIGHT),
+    setting("buzz_weight", "Of envelopes at the packet rate.", WEIGHT),
+    setting("repetition_weight", "Of sound that repeats itself.", WEIGHT),
+    setting(
+        "adversarial",
+        "The last stage, after --warm-start: only the decoder learns, against discriminators.",
+        bool,
+        "--adversarial/--no-adversarial",
+    ),
+    setting("compile", "torch.compile the network.", bool, "--compile/--no-compile"),
+    setting("checkpoint_minutes", "Between checkpoints.", RATE),
+    setting("log_steps", "Between points of the curves.", COUNT),
 )
-@click.option("--noise", type=FOLDER, help="Folder of noise to mix in.")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    help="Folder of the run; one that exists is resumed.",
-)
-@click.option(
-    "--minutes",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Train this long, resumptions included.",
-)
-@click.option(
-    "--steps", type=click.IntRange(min=1), help="Train this many steps, resumptions included."
-)
-@click.option("--batch", default=12, show_default=True, help="Segments a step and process.")
-@click.option("--seed", default=0, show_default=True)
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
-)
+
+
+def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(SETTINGS):
+        command = option(command)
+    return command
+
+
+@click.group(invoke_without_command=True)
+@with_settings
 @click.option(
     "--config", type=FILE, help="JSON with the network's shape; without it the shape that ships."
 )
 @click.option(
-    "--warm-start", type=PATH, help="Checkpoint, or folder of a model, whose weights to begin with."
+    "--export", "export_to", type=NEW_FOLDER, help="At the end write a model here; see `finish`."
 )
-@click.option(
-    "--sample", type=FILE, help="Recording to decode into TensorBoard at each checkpoint."
-)
-@click.option("--augment/--no-augment", default=True, show_default=True)
-@click.option(
-    "--adversarial",
-    is_flag=True,
-    help="The last stage, after --warm-start: the decoder alone learns, against discriminators.",
-)
-@click.option("--compile", "compile_model", is_flag=True, help="torch.compile the network.")
-@click.option(
-    "--export",
-    "export_to",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="At the end write model.safetensors and config.json here.",
-)
+@click.pass_context
 def train(
-    data: Path,
-    noise: Path | None,
-    out: Path,
-    minutes: float | None,
-    steps: int | None,
-    batch: int,
-    seed: int,
-    device: str,
-    config: Path | None,
-    warm_start: Path | None,
-    sample: Path | None,
-    augment: bool,
-    adversarial: bool,
-    compile_model: bool,
-    export_to: Path | None,
+    context: click.Context, /, config: Path | None, export_to: Path | None, **settings: Any
 ) -> None:
     """Train a codec on any folder of audio.
 
@@ -84,35 +97,97 @@ def train(
 
     torchrun --nproc-per-node 4 -m streamcodec_training --data DIR --out RUN --minutes 60
     """
-    from .corpus import AUGMENTATION, NO_AUGMENTATION
-    from .train import TrainingConfig
-    from .train import train as run
+    # `settings` are the fields of TrainingConfig by their names: written out, the flags above would
+    # stand here twice more.
+    if context.invoked_subcommand is not None:
+        return
+    if missing := [f"--{name}" for name in ("data", "out") if settings[name] is None]:
+        raise click.UsageError(f"Missing option {' and '.join(missing)}.", context)
+    shape = _shape(config)
+    chosen = TrainingConfig(**settings)
 
-    checkpoint = run(
-        TrainingConfig(
-            data=data,
-            out=out,
-            noise=noise,
-            sample=sample,
-            steps=steps,
-            minutes=minutes,
-            batch=batch,
-            seed=seed,
-            device=device,
-            warm_start=warm_start,
-            adversarial=adversarial,
-            compile=compile_model,
-            augmentation=AUGMENTATION if augment else NO_AUGMENTATION,
-        ),
-        _shape(config),
-    )
+    from .run import train as run
+
+    checkpoint = run(chosen, shape)
     if int(os.environ.get("RANK", 0)) != 0:
         return  # under torchrun the first process speaks and writes for all
     click.echo(f"checkpoint: {checkpoint}")
     if export_to is not None:
-        from .export import export
+        _export(checkpoint, chosen.data, export_to)
 
-        click.echo(f"exported: {export(checkpoint, export_to, data)}")
+
+@train.command()
+@click.argument("checkpoint", type=FILE)
+@click.option("--data", type=FOLDER, required=True, help="Folder of speech.")
+@click.option("--export", "folder", type=NEW_FOLDER, required=True, help="Where the model goes.")
+@click.option(
+    "--fit-noise",
+    "noise_share",
+    type=SHARE,
+    metavar="SHARE",
+    help="Set the levels of the noise branch: 1 as fitted, 0.6 most of the way there.",
+)
+@click.option(
+    "--fit-swell/--no-fit-swell",
+    default=True,
+    show_default=True,
+    help="Set how deep the noise swells with the voice.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the clips for the fits.")
+def finish(
+    checkpoint: Path,
+    data: Path,
+    folder: Path,
+    noise_share: float | None,
+    fit_swell: bool,
+    seed: int,
+) -> None:
+    """Make a model of a CHECKPOINT: fits, tables, rates of levels, files."""
+    _export(checkpoint, data, folder, noise_share, fit_swell, seed)
+
+
+@train.command()
+@click.argument("first", type=PATH)
+@click.argument("second", type=PATH)
+@click.argument("share", type=SHARE)
+@click.argument("out", type=NEW_FILE)
+def average(first: Path, second: Path, share: float, out: Path) -> None:
+    """Mix the weights of two runs into the checkpoint OUT; SHARE of the second."""
+    from .average import average as mix
+
+    mix(first, second, share, out)
+
+
+@train.command()
+@click.argument("run", type=FOLDER)
+@click.argument("picture", type=NEW_FILE)
+def curves(run: Path, picture: Path) -> None:
+    """Draw the learning curves of a RUN's folder as a PICTURE (.png, .svg)."""
+    from .curves import draw
+
+    draw(run, picture)
+
+
+def _export(
+    checkpoint: Path,
+    data: Path,
+    folder: Path,
+    noise_share: float | None = None,
+    swell: bool = False,
+    seed: int = 0,
+) -> None:
+    from . import fit_noise, fit_swell
+    from .checkpoint import load_vae
+    from .export import export
+
+    vae = load_vae(checkpoint)
+    if noise_share is not None:
+        fit_noise.fit(vae, data, noise_share, seed)
+    if swell:
+        for quality, shift in zip(fit_swell.QUALITIES, fit_swell.fit(vae, data, seed), strict=True):
+            click.echo(f"quality {quality:g}: logit of the depth moved by {shift:.2f}")
+    export(vae, folder, data, cache=checkpoint.parent / "cache")
+    click.echo(f"exported: {folder}")
 
 
 def _shape(path: Path | None) -> VaeConfig:

@@ -1,6 +1,4 @@
-"""A checkpoint becomes a model that ships: float16 weights, integer tables, and what each quality
-level spends.
-"""
+"""Weights become a model that ships: float16, integer tables, and what each quality level costs."""
 
 from __future__ import annotations
 
@@ -13,11 +11,10 @@ from streamcodec.coding.bitstream import Bitstream
 from streamcodec.engines.api import Means
 from streamcodec.engines.torch import TorchEngine
 from streamcodec_models import weights
-from streamcodec_models.config import VaeConfig
 from streamcodec_models.vae import VoiceVae
 
-from .corpus import AUGMENTATION, SegmentSampler, audio_files, load_corpus, read_mono
-from .parameters import final_weights
+from .corpus import audio_files, load_corpus, read_mono
+from .sampler import AUGMENTATION, SegmentSampler
 from .tables import fit_tables
 
 FIT_SEGMENTS, FIT_SECONDS = 60, 4
@@ -25,26 +22,20 @@ CALIBRATION_CLIPS = 12
 CALIBRATION_SECONDS = 5
 
 
-def export(checkpoint: Path, folder: Path, calibration: Path) -> Path:
-    """Writes model.safetensors and config.json into `folder`. `calibration` is a folder of speech
-    on which tables are fitted and the rates of levels measured.
+def export(vae: VoiceVae, folder: Path, calibration: Path, cache: Path) -> None:
+    """Writes model.safetensors and config.json into `folder`. On the speech below `calibration`,
+    which is read through `cache`, tables are fitted and the rates of levels measured. Raises
+    AudioError.
     """
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    vae = VoiceVae(VaeConfig.from_dict(state["model_config"]))
-    vae.load_state_dict(final_weights(state))
-    vae.eval()
     c = vae.config
-    # the run's own, where it was trained on the same
-    speech = load_corpus(calibration, c.sample_rate, checkpoint.parent / "cache")
+    speech = load_corpus(calibration, c.sample_rate, cache)
     segment = min(FIT_SECONDS * c.sample_rate, len(speech) - 1) // c.packet * c.packet
     sampler = SegmentSampler(
         speech, None, c.sample_rate, segment, c.packet, 1, AUGMENTATION, np.random.default_rng(0)
     )
     torch.manual_seed(0)
     tables = fit_tables(vae, (batch[0] for batch, _ in sampler), FIT_SEGMENTS)
-    rates = level_bitrates(vae, Bitstream(tables), calibration)
-    weights.save(folder, vae, tables, rates)
-    return folder
+    weights.save(folder, vae, tables, level_bitrates(vae, Bitstream(tables), calibration))
 
 
 def level_bitrates(vae: VoiceVae, bitstream: Bitstream, calibration: Path) -> list[float]:
@@ -66,7 +57,5 @@ def level_bitrates(vae: VoiceVae, bitstream: Bitstream, calibration: Path) -> li
                 size_bytes += len(bitstream.encode(Means(level, gain[None], mean[None]), level)[1])
                 packets += 1
         rates.append(size_bytes * 8 / packets * c.sample_rate / c.packet)
-    rising: list[float] = (
-        np.maximum.accumulate(np.array(rates) + 1e-3 * np.arange(len(rates))).round(3).tolist()
-    )
-    return rising
+    rising = np.maximum.accumulate(np.array(rates) + 1e-3 * np.arange(len(rates)))
+    return [round(float(rate), 3) for rate in rising]

@@ -1,0 +1,130 @@
+"""What a run leaves on disk, and the one way to write and read it.
+
+A checkpoint is a file of PyTorch tensors and plain values. Tools that change weights write one with
+weights alone; a run adds what it needs to be resumed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pickle
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from streamcodec.errors import ModelError
+from streamcodec_models import weights
+from streamcodec_models.config import VaeConfig
+from streamcodec_models.vae import VoiceVae
+
+StateDict = dict[str, Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """Fields are the keys of the file; those that are None are left out of it."""
+
+    model_config: VaeConfig
+    model: StateDict
+    average: StateDict | None = None  # the running mean of the weights
+    optimizers: list[dict[str, Any]] | None = None
+    clock: dict[str, float] | None = None  # fields of `run.Progress`
+    adversary: StateDict | None = None
+    adversary_optimizer: dict[str, Any] | None = None
+
+    @property
+    def final_weights(self) -> StateDict:
+        """The running mean where the run kept one: it scores better than the last step."""
+        return self.model if self.average is None else self.average
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Writes beside `path` and renames, so that a crash leaves the previous file whole. Ctrl-C and
+    SIGTERM wait until the file is complete: torchrun passes Ctrl-C on to processes that the
+    terminal has already sent it to, and the second one used to hit the middle of this.
+    """
+    state = {
+        field.name: value
+        for field in dataclasses.fields(checkpoint)
+        if (value := getattr(checkpoint, field.name)) is not None
+    }
+    state["model_config"] = dataclasses.asdict(checkpoint.model_config)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with _signals_deferred():
+        torch.save(state, partial)
+        partial.replace(path)
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
+    """Tensors come to `device`. Raises ModelError naming the file."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        return Checkpoint(
+            model_config=VaeConfig.from_dict(state.pop("model_config")),
+            model=state.pop("model"),
+            **state,
+        )
+    except (
+        *(OSError, RuntimeError, EOFError, pickle.UnpicklingError),  # not a file of PyTorch
+        *(AttributeError, KeyError, TypeError, ValueError),  # one with other contents
+    ) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{path} is no checkpoint of a training: {reason}") from error
+
+
+def load_weights(path: Path, device: torch.device | str = "cpu") -> tuple[VaeConfig, StateDict]:
+    """Shape and final weights, from a checkpoint or from the folder of an exported model. Raises
+    ModelError naming the path.
+    """
+    if path.is_dir():
+        vae = weights.load(path).vae
+        return vae.config, vae.state_dict()
+    checkpoint = load(path, device)
+    return checkpoint.model_config, checkpoint.final_weights
+
+
+def load_vae(path: Path) -> VoiceVae:
+    """The network with its final weights, on the CPU and in evaluation mode, from what
+    `load_weights` reads. Raises ModelError naming the path.
+    """
+    config, state = load_weights(path)
+    vae = VoiceVae(config)
+    assign(vae, state, path)
+    return vae.eval()
+
+
+def assign(vae: VoiceVae, state: StateDict, path: Path) -> None:
+    """Copies weights that were read from `path` into `vae`. Raises ModelError naming the file where
+    they do not fit.
+    """
+    try:
+        vae.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{path}: its weights do not fit its shape: {str(error).splitlines()[-1].strip()}"
+        ) from error
+
+
+@contextlib.contextmanager
+def _signals_deferred() -> Iterator[None]:
+    """SIGINT and SIGTERM that arrive inside are raised at its end. Masking them would not do:
+    another thread would receive them.
+    """
+    waiting: list[int] = []
+    before = {
+        number: signal.signal(number, lambda n, _: waiting.append(n))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for caught in waiting:
+            signal.raise_signal(caught)

@@ -1,0 +1,102 @@
+"""A folder of audio as an array, and the batches drawn from it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from conftest import voice
+from streamcodec.errors import AudioError
+from streamcodec_training.corpus import load_corpus, transform_start
+from streamcodec_training.sampler import (
+    AUGMENTATION,
+    NO_AUGMENTATION,
+    SegmentSampler,
+)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_corpus(tmp_path_factory.mktemp("corpus") / "corpus")
+
+
+def sampler(
+    corpus: Path, tmp_path: Path, seed: int = 0, augmentation: Augmentation = AUGMENTATION
+) -> SegmentSampler:
+    """Batches of five segments of 0.4 s; the speech is the background noise as well."""
+    speech = load_corpus(corpus, 16_000, tmp_path, progress=False)
+    rng = np.random.default_rng(seed)
+    return SegmentSampler(speech, speech, 16_000, 6_400, 320, 5, augmentation, rng)
+
+
+def test_any_folder_becomes_one_array(corpus: Path, tmp_path: Path) -> None:
+    pcm = load_corpus(corpus, 16_000, tmp_path, progress=False)
+    assert pcm.dtype == np.int16
+    assert len(pcm) == pytest.approx(7 * 16_000, abs=4)
+
+
+def test_an_unreadable_file_is_named_and_left_out(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "with-junk"
+    folder.mkdir()
+    soundfile.write(folder / "good.wav", voice(1), 16_000)
+    (folder / "bad.wav").write_text("no audio")
+    assert len(load_corpus(folder, 16_000, tmp_path / "cache", progress=False)) == 16_000
+    assert "bad.wav" in capsys.readouterr().out
+
+
+def test_a_folder_without_audio_says_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match=r"no audio below .*\.flac"):
+        load_corpus(tmp_path, 16_000, tmp_path / "cache")
+
+
+def test_batches_are_seeded_bounded_and_of_the_right_shape(corpus: Path, tmp_path: Path) -> None:
+    first = next(iter(sampler(corpus, tmp_path, 7)))
+    again = next(iter(sampler(corpus, tmp_path, 7)))
+    other = next(iter(sampler(corpus, tmp_path, 8)))
+    assert np.array_equal(first[0], again[0])
+    assert not np.array_equal(first[0], other[0])
+    batches = iter(sampler(corpus, tmp_path, 1))
+    lost = 0
+    for _ in range(40):
+        x, mask = next(batches)
+        assert x.shape == (5, 6_400)
+        assert x.dtype == np.float32
+        assert np.isfinite(x).all()
+        assert np.abs(x).max() <= 1
+        assert mask.shape == (5, 20)
+        lost += mask.sum()
+    assert 0 < lost < 0.1 * 40 * 100
+
+
+def test_without_augmentation_segments_are_the_recording(corpus: Path, tmp_path: Path) -> None:
+    plain = sampler(corpus, tmp_path, 3, NO_AUGMENTATION)
+    x, mask = next(iter(plain))
+    assert not mask.any()
+    whole = plain.speech.astype(np.float32) / 32_768
+    windows = np.lib.stride_tricks.sliding_window_view(whole, 64)
+    assert any(np.abs(windows - x[0, :64]).max(1) < 1e-6)
+
+
+def test_too_little_audio_says_how_much_is_needed() -> None:
+    with pytest.raises(AudioError, match=r"more than 0\.40 s of audio, got 0\.06 s"):
+        SegmentSampler(
+            np.zeros(1000, np.int16),
+            None,
+            16_000,
+            6_400,
+            320,
+            1,
+            AUGMENTATION,
+            np.random.default_rng(0),
+        )
+
+
+def test_the_transform_start_is_orthonormal_and_sorted(corpus: Path, tmp_path: Path) -> None:
+    basis, variance = transform_start(
+        load_corpus(corpus, 16_000, tmp_path, progress=False), 64, np.random.default_rng(0), 2000
+    )
+    assert np.allclose(basis @ basis.T, np.eye(64), atol=1e-4)
+    assert (np.diff(variance) <= 0).all()
