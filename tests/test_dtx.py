@@ -1,5 +1,5 @@
-"""Silence is not sent, a pause is no loss, and what is heard meanwhile sounds like what was there
-before.
+"""Discontinuous transmission: silence is not sent, a pause is not taken for loss, and comfort noise
+sounds like the background before it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def sent(activity: list[bool]) -> list[tuple[int, Flags]]:
     return [out for number, active in enumerate(activity) for out in gate.push(number, active)]
 
 
-def test_speech_passes_whole() -> None:
+def test_every_packet_of_speech_is_sent() -> None:
     assert sent([True] * 30) == [(n, Flags.VOICE) for n in range(30)]
 
 
-def test_silence_is_described_now_and_then_and_not_sent() -> None:
+def test_of_silence_only_descriptions_of_the_background_are_sent() -> None:
     activity = [True] * 10 + [False] * 1_000
     out = sent(activity)[10:]
     hangover = int(HANGOVER_MS / PACKET_MS)
@@ -44,7 +44,7 @@ def test_silence_is_described_now_and_then_and_not_sent() -> None:
     assert len(described) < 0.2 * 1_000
 
 
-def test_a_word_is_sent_with_what_came_before_it() -> None:
+def test_a_word_is_sent_with_its_pre_roll() -> None:
     out = sent([True] * 10 + [False] * 25 + [True] * 5)
     before = int(PRE_ROLL_MS / PACKET_MS)
     assert out[-5 - before :] == [(n, Flags.VOICE) for n in range(35 - before, 40)]
@@ -52,7 +52,7 @@ def test_a_word_is_sent_with_what_came_before_it() -> None:
     assert numbers == sorted(set(numbers))
 
 
-def test_a_short_pause_is_none() -> None:
+def test_a_pause_shorter_than_the_hangover_is_sent() -> None:
     activity = ([True] * 5 + [False] * 12) * 10
     assert [n for n, _ in sent(activity)] == list(range(len(activity)))
 
@@ -63,8 +63,8 @@ def test_a_short_pause_is_none() -> None:
 def test_a_pause_is_never_taken_for_loss(
     adaptive: bool, one_way_jitter_ms: float, lost: bool
 ) -> None:
-    """Two seconds of speech and three of silence, again and again, over a network that loses
-    nothing, or the packet that announces each pause.
+    """Two seconds of speech and three of silence, repeated, over a network that loses nothing, or
+    else the first of the two packets that announce each pause.
     """
     buffer: PlayoutBuffer = (
         AdaptivePlayout(packet_ms=20, samples_per_ms=16) if adaptive else FixedPlayout(packet_ms=20)
@@ -95,11 +95,11 @@ def test_a_pause_is_never_taken_for_loss(
     if adaptive:
         assert concealed <= 2 * pauses * lost
         assert len(settled) >= 0.995 * (total - 151 - pauses * lost)
-    else:  # it has no way to catch up with a pre-roll: it plays what is not late
+    else:  # a fixed delay has no time for a pre-roll, and plays what is not late
         assert concealed <= 0.01 * total + 2 * pauses * lost
 
 
-def test_the_beginning_of_a_word_is_played_on_a_quiet_network() -> None:
+def test_the_pre_roll_of_a_word_is_played_where_the_delay_is_short() -> None:
     buffer = AdaptivePlayout(packet_ms=20, samples_per_ms=16)
     now = 0.0
     for number in range(50):
@@ -108,7 +108,7 @@ def test_the_beginning_of_a_word_is_played_on_a_quiet_network() -> None:
         now += 20
     while buffer.poll(now) is not None:
         now += 20
-    # A second later: three packets that were held back, and the one in which somebody speaks.
+    # A second later: a pre-roll of three packets, and the first active one.
     now += 1_000
     for number in range(4):
         buffer.receive(50 + number, 320 * round(now / 20 - 3 + number), b"x", Flags.VOICE, now)
@@ -117,7 +117,7 @@ def test_the_beginning_of_a_word_is_played_on_a_quiet_network() -> None:
 
 
 class Loud:
-    """A detector that needs no ears."""
+    """A voice detector that only compares levels."""
 
     def active(self, pcm: np.ndarray) -> bool:
         assert len(pcm) == 320
@@ -146,20 +146,17 @@ def test_packets_are_numbered_as_they_are_sent_and_timed_as_they_were_captured()
     assert packetizer.silent == len(levels) - len(out) > 0
 
 
-def test_the_detector_hears_a_voice_and_not_a_faint_noise() -> None:
+def test_the_detector_finds_voice_and_ignores_faint_noise() -> None:
     detector = VoiceActivity(RATE)
     rng = np.random.default_rng(0)
     noise = (0.001 * rng.standard_normal((RATE, 1))).astype(np.float32)
-    speech = voice(1.0)[:, None] if voice(1.0).ndim == 1 else voice(1.0)
-    blocks = [
-        detector.active(pcm)
-        for pcm in np.split(np.concatenate([noise, speech.astype(np.float32)]), 100)
-    ]
+    speech = voice(1.0)[:, None]
+    blocks = [detector.active(pcm) for pcm in np.split(np.concatenate([noise, speech]), 100)]
     assert sum(blocks[10:50]) <= 4
     assert sum(blocks[50:]) >= 35
 
 
-def test_comfort_noise_has_the_level_and_the_colour_of_the_background() -> None:
+def test_comfort_noise_has_the_level_and_the_spectrum_of_the_background() -> None:
     rng = np.random.default_rng(0)
     white = rng.standard_normal((RATE, 2)).astype(np.float32)
     dark = np.apply_along_axis(
@@ -178,7 +175,7 @@ def test_comfort_noise_has_the_level_and_the_colour_of_the_background() -> None:
             assert abs(10 * np.log10(high[a:b].sum() / low[a:b].sum())) < 3
 
 
-def test_the_end_of_a_word_is_no_background() -> None:
+def test_the_end_of_a_word_is_not_learnt_as_background() -> None:
     rng = np.random.default_rng(0)
     comfort = ComfortNoise(RATE, 1, rng)
     loud = 0.3 * rng.standard_normal((800, 1))
@@ -187,7 +184,7 @@ def test_the_end_of_a_word_is_no_background() -> None:
     assert comfort.make(RATE).std() == pytest.approx(0.003, rel=0.3)
 
 
-def test_what_is_quietest_among_speech_is_the_background() -> None:
+def test_the_quietest_parts_between_words_are_learnt_as_background() -> None:
     rng = np.random.default_rng(0)
     comfort = ComfortNoise(RATE, 1, rng)
     for _ in range(6):  # words of 400 ms, 100 ms apart
@@ -196,14 +193,14 @@ def test_what_is_quietest_among_speech_is_the_background() -> None:
     assert comfort.make(RATE, among_speech=True).std() == pytest.approx(0.003, rel=0.3)
 
 
-def test_who_has_not_paused_yet_is_not_continued_as_noise_of_their_own_loudness() -> None:
+def test_without_any_pause_comfort_noise_is_far_quieter_than_the_speech() -> None:
     rng = np.random.default_rng(0)
     comfort = ComfortNoise(RATE, 1, rng)
     comfort.learn((0.3 * rng.standard_normal((RATE, 1))).astype(np.float32))
     assert comfort.make(RATE, among_speech=True).std() == pytest.approx(0.3 * 0.003**0.5, rel=0.2)
 
 
-def test_a_talker_who_has_long_been_silent_keeps_the_background() -> None:
+def test_the_background_of_a_long_silence_is_kept() -> None:
     rng = np.random.default_rng(0)
     for flagged in (False, True):  # with a detector, and without
         comfort = ComfortNoise(RATE, 1, rng)

@@ -1,10 +1,13 @@
-"""Time-scale modification: the speed is met, pitch stays, nothing clicks."""
+"""Playing faster and slower: the speed is met, time scaling keeps the pitch, nothing clicks."""
+
+from __future__ import annotations
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from conftest import voice
+from streamcodec.live.speed import FINE_SPEED
 from streamcodec.live.timescale import TimeScaler
 from streamcodec_client.audio.stretch import Stretcher
 
@@ -56,7 +59,7 @@ def test_silence_and_noise_are_scaled_too() -> None:
         assert len(scaled(pcm, 1.2)) == pytest.approx(len(pcm) / 1.2, rel=0.03)
 
 
-def test_both_channels_are_cut_alike() -> None:
+def test_all_channels_are_cut_at_the_same_place() -> None:
     scaler, pcm = TimeScaler(RATE), voice(1.0)
     stereo = np.stack([pcm, -0.5 * pcm], 1)
     out = np.concatenate(
@@ -68,25 +71,36 @@ def test_both_channels_are_cut_alike() -> None:
     assert np.allclose(out[:, 1], -0.5 * out[:, 0], atol=1e-6)
 
 
-def test_what_was_owed_one_way_is_not_paid_the_other() -> None:
+def test_samples_still_to_be_cut_are_forgotten_when_the_sound_is_to_be_slower() -> None:
     scaler, packet = TimeScaler(RATE), tone(200.0, 0.02)[:, None]
     scaler.scale(packet, 1.1)
     assert len(scaler.scale(packet, 0.95)) >= len(packet)
 
 
-@pytest.mark.parametrize("speed", [0.9995, 1.0, 1.002, 1.12, 0.85])
-def test_a_stretcher_meets_fine_and_coarse_speeds(speed: float) -> None:
-    pcm, stretcher = voice(6.0), Stretcher(RATE, 1)
-    out = np.concatenate(
-        [
-            stretcher.play(pcm[i : i + PACKET, None], speed)
-            for i in range(0, len(pcm) - PACKET + 1, PACKET)
-        ]
-    )
-    assert out.shape[1] == 1
-    assert len(out) == pytest.approx(
-        len(pcm) / speed, rel=2e-4 if abs(speed - 1) < 0.01 else 0.02, abs=40
-    )
+def stretched(pcm: NDArray[np.float32], speed: float) -> NDArray[np.float32]:
+    stretcher = Stretcher(RATE, 1)
+    starts = range(0, len(pcm) - PACKET + 1, PACKET)
+    return np.concatenate([stretcher.play(pcm[i : i + PACKET, None], speed) for i in starts])[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("speed", "relative"),
+    [(0.998, 2e-4), (0.9995, 2e-4), (1.0, 2e-4), (1.002, 2e-4), (1.12, 0.02), (0.85, 0.02)],
+)
+def test_a_stretcher_meets_fine_and_coarse_speeds(speed: float, relative: float) -> None:
+    pcm = voice(6.0)
+    assert len(stretched(pcm, speed)) == pytest.approx(len(pcm) / speed, rel=relative, abs=40)
+
+
+@pytest.mark.parametrize("speed", [1 - FINE_SPEED, 1 + FINE_SPEED])
+def test_a_stretcher_resamples_at_the_limits_of_fine_speeds(speed: float) -> None:
+    """Resampling moves the pitch, time scaling does not."""
+    assert strongest_hz(stretched(tone(440.0), speed)) == pytest.approx(440 * speed, rel=2e-4)
+
+
+@pytest.mark.parametrize("speed", [1.003, 0.997])
+def test_a_stretcher_scales_time_beyond_fine_speeds(speed: float) -> None:
+    assert strongest_hz(stretched(tone(440.0), speed)) == pytest.approx(440, rel=2e-4)
 
 
 def test_a_stretcher_does_not_click_when_its_speed_changes() -> None:

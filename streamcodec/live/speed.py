@@ -7,13 +7,15 @@ from collections import deque
 FINE_SPEED = 0.002  # three cents of pitch, which nobody hears: up to here audio is resampled
 ROUNDING = 1e-9  # 1.002 - 1 is a little more than 0.002
 FINE_TIME_MS = 5_000.0  # in which a small error of delay is made up
-LATE_MS, EARLY_MS = 20.0, 8.0  # error of delay from which on time is scaled
+# Errors of delay above which time is scaled. LATE_MS is where FINE_TIME_MS reaches FINE_SPEED; at
+# 20 less was concealed and scaled, with more delay (docs/playout.md).
+LATE_MS, EARLY_MS = 10.0, 8.0
 SETTLED_MS = 4.0  # error of delay at which time scaling ends
 FAST, FASTER, SLOW = 1.12, 1.3, 0.85
 FASTER_MS = 80.0  # error of delay above which FASTER is played
 NEEDED_PACKETS = 25  # delay that one of so many packets did not wait is no surplus
 NEEDED_MARGIN_MS = 5.0
-# packets that waited less than this in the mean came almost too late, whatever the target says
+# packets that waited less than this on average came almost too late, whatever the target says
 TIGHT_PACKETS, TIGHT_MS = 5, 16.0
 
 
