@@ -16,7 +16,7 @@ from streamcodec.wire.session import Hello, Message, Role, Time, Welcome
 from streamcodec_client.transport.relay import RelayTransport
 from streamcodec_server.relay import Relay, RelayConfig
 from streamcodec_server.rooms import RoomLimits
-from virtual_network import Outage, VirtualLoop
+from virtual_network import LoopClock, Outage, VirtualLoop
 
 PACKET_S = 0.02
 DELAY_S = 0.02  # of the link, one way
@@ -26,16 +26,6 @@ RESUMED_S = 1.0  # after that of one that broke again at the worst of moments
 CODEC_S = 0.035  # a packet must be full before it is coded, is coded, and comes out 5 ms later
 SHORT_S = 1.0  # what is shorter is left to TCP, which takes up to twice as long
 QUEUE_S = 0.4
-
-
-class LoopClock:
-    """The loop's own time."""
-
-    def now_ns(self) -> int:
-        return round(asyncio.get_running_loop().time() * 1e9)
-
-    def sleep(self, seconds: float) -> None:
-        raise AssertionError("on the event loop nobody sleeps")
 
 
 class Ear:

@@ -41,6 +41,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._virtual = _Selector()
         super().__init__(self._virtual)
         self.delay_s, self.outages = delay_s, outages
+        self.connections_tried = 0
         self._servers: dict[int, Callable[[], asyncio.Protocol]] = {}
 
     def time(self) -> float:
@@ -59,6 +60,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self, factory: Any, host: Any = None, port: Any = None, **_: Any
     ) -> Any:
         """As TCP does: a SYN that gets lost is repeated after 1, 3, 7 s."""
+        self.connections_tried += 1
         began = self.time()
         for after_s in SYN_REPEATS_S:
             await asyncio.sleep(began + after_s - self.time())
@@ -77,6 +79,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             near.connection_made(here)
             return here, near
         raise TimeoutError
+
+
+class LoopClock:
+    """The running loop's time as the clock of a transport."""
+
+    def now_ns(self) -> int:
+        return round(asyncio.get_running_loop().time() * 1e9)
+
+    def sleep(self, seconds: float) -> None:
+        raise AssertionError("nobody sleeps on the event loop")
 
 
 class _Server:
