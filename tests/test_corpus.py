@@ -12,8 +12,10 @@ from streamcodec_training.corpus import load_corpus, transform_start
 from streamcodec_training.sampler import (
     AUGMENTATION,
     NO_AUGMENTATION,
+    Augmentation,
     SegmentSampler,
 )
+from training_runs import make_corpus
 
 
 @pytest.fixture(scope="module")

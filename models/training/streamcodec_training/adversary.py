@@ -1,6 +1,6 @@
-"""The adversarial stage: small discriminators of spectrograms teach the decoder what no fixed
-distortion says, above all to sound like a voice where few bits are left. Encoder and tables stay as
-they are: not a bit of the stream changes.
+"""The adversarial stage: small discriminators of spectrograms judge the decoder where a fixed
+distortion is blind, above all by whether low rates still sound like a voice. Encoder and tables are
+frozen, so that the stream's bits stay the same.
 
 Source: multi-scale STFT discriminators (Defossez et al. 2022) with hinge loss and feature matching
 (Kumar et al. 2019); strided and narrow, so that all of them cost less than a tenth of the codec on
@@ -101,12 +101,12 @@ class AdversarialStage:
         )
 
     def distribute(self) -> None:
-        """One process of several: gradients of the discriminators are shared from here on."""
+        """Averages the discriminators' gradients over all processes from here on."""
         self._judge = nn.parallel.DistributedDataParallel(self.adversary, broadcast_buffers=False)
 
     def judge(self, made: Tensor, wanted: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """made and wanted [B, T]: teaches the discriminators to tell them apart -> what the decoder
-        has to pay, figures to log.
+        """made and wanted [B, T]: trains the discriminators to tell them apart -> the decoder's
+        loss, a scalar, and figures to log.
         """
         halves = [_halves(judged) for judged in self._judge(torch.cat([wanted, made.detach()]))]
         loss = discriminator_loss([a for a, _ in halves], [b for _, b in halves])
@@ -128,7 +128,7 @@ class AdversarialStage:
 
 
 def _halves(judged: Judged) -> tuple[Judged, Judged]:
-    """Of a batch of originals followed by as many reconstructions."""
+    """Splits what was judged of a batch of originals followed by as many reconstructions."""
     score, features = judged
     parts = [score.chunk(2), *(f.chunk(2) for f in features)]
     return (parts[0][0], [p[0] for p in parts[1:]]), (parts[0][1], [p[1] for p in parts[1:]])

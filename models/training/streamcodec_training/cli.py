@@ -40,9 +40,9 @@ SETTINGS = (
     setting("noise", "Folder of noise to mix in.", FOLDER),
     setting("minutes", "Train this long, resumptions included.", RATE),
     setting("steps", "Train this many steps, resumptions included.", COUNT),
-    setting("batch", "Segments a step and process.", COUNT),
+    setting("batch", "Segments in a step, per process.", COUNT),
     setting("segment_s", "Seconds of a segment.", RATE),
-    setting("seed", "Of first weights, batches, qualities and noise.", int),
+    setting("seed", "Seed of first weights, batches and noise.", int),
     setting("device", "Where the network learns.", click.Choice(["auto", "cpu", "cuda"])),
     setting("warm_start", "Checkpoint, or folder of a model, whose weights to begin with.", PATH),
     setting("sample", "Recording to decode into TensorBoard at each checkpoint.", FILE),
@@ -50,16 +50,18 @@ SETTINGS = (
     setting("matrix_rate", "Learning rate of Muon, for hidden matrices.", RATE),
     setting("vector_rate", "Learning rate of AdamW, for all other parts.", RATE),
     setting("linear_rate", "Learning rate of AdamW, for the linear path.", RATE),
-    setting("decay_from", "Share of the run after which rates fall.", SHARE_BELOW_1),
-    setting("average_decay", "Of the running mean of weights.", SHARE_BELOW_1),
+    setting("decay_from", "Share of the run after which learning rates fall.", SHARE_BELOW_1),
+    setting("average_decay", "Decay per step of the running mean of weights.", SHARE_BELOW_1),
     setting("beta_low", "Price of a bit/s at quality 0.", RATE),
     setting("beta_high", "Price of a bit/s at quality 1.", RATE),
     setting("low_rates", "Draw qualities as this power of a uniform number.", RATE),
     setting("rate_ramp_steps", "Steps until bits cost their full price.", COUNT),
-    setting("draws", "Draws of noise; 2: energy distance.", click.IntRange(1, 2)),
-    setting("loudness_weight", "Of the disturbance in loudness.", WEIGHT),
-    setting("buzz_weight", "Of envelopes at the packet rate.", WEIGHT),
-    setting("repetition_weight", "Of sound that repeats itself.", WEIGHT),
+    setting(
+        "draws", "Draws of noise per segment; 2 for the energy distance.", click.IntRange(1, 2)
+    ),
+    setting("loudness_weight", "Weight of the disturbance in loudness.", WEIGHT),
+    setting("buzz_weight", "Weight of modulation at packet and frame rate.", WEIGHT),
+    setting("repetition_weight", "Weight of repetition from packet to packet.", WEIGHT),
     setting(
         "adversarial",
         "The last stage, after --warm-start: only the decoder learns, against discriminators.",
@@ -67,8 +69,8 @@ SETTINGS = (
         "--adversarial/--no-adversarial",
     ),
     setting("compile", "torch.compile the network.", bool, "--compile/--no-compile"),
-    setting("checkpoint_minutes", "Between checkpoints.", RATE),
-    setting("log_steps", "Between points of the curves.", COUNT),
+    setting("checkpoint_minutes", "Minutes between checkpoints.", RATE),
+    setting("log_steps", "Steps between points of the curves.", COUNT),
 )
 
 
@@ -125,15 +127,17 @@ def train(
     "noise_share",
     type=SHARE,
     metavar="SHARE",
-    help="Set the levels of the noise branch: 1 as fitted, 0.6 most of the way there.",
+    help="Move the levels of the noise branch by this share of the way to their fit.",
 )
 @click.option(
     "--fit-swell/--no-fit-swell",
     default=True,
     show_default=True,
-    help="Set how deep the noise swells with the voice.",
+    help="Fit how deep the noise is modulated by the voice.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the clips for the fits.")
+@click.option(
+    "--seed", default=0, show_default=True, help="Seed of the choice of clips for the fits."
+)
 def finish(
     checkpoint: Path,
     data: Path,
@@ -142,7 +146,11 @@ def finish(
     fit_swell: bool,
     seed: int,
 ) -> None:
-    """Make a model of a CHECKPOINT: fits, tables, rates of levels, files."""
+    """Make a model of a CHECKPOINT.
+
+    Fits the noise, fits the entropy tables, measures the bit rate of each quality level, and writes
+    model.safetensors and config.json.
+    """
     _export(checkpoint, data, folder, noise_share, fit_swell, seed)
 
 

@@ -42,12 +42,12 @@ def read_mono(path: Path, sample_rate: int) -> Pcm:
 def load_corpus(
     folder: Path, sample_rate: int, cache: Path, progress: bool = True
 ) -> NDArray[np.int16]:
-    """All audio below `folder` end to end, [T] int16, memory-mapped from `cache` so that several
-    processes share one copy.
+    """All audio below `folder` end to end, [T] int16 at `sample_rate` Hz, memory-mapped from the
+    folder `cache` so that several processes share one copy.
 
-    The cache is keyed by the names, sizes and times of the files: a changed folder is read anew.
-    Files that cannot be read are named and left out, so that one bad recording does not cost a
-    night.
+    The cache is keyed by the names, sizes and times of the files: a changed folder is read again.
+    Files that cannot be read are named and left out, so that one bad recording does not stop a
+    long run. Raises AudioError where none can be read.
     """
     files = audio_files(folder)
     stamps = [(str(f.relative_to(folder)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
@@ -95,7 +95,7 @@ def transform_start(
     speech: NDArray[np.int16], length: int, rng: np.random.Generator, count: int = 40_000
 ) -> tuple[Pcm, Pcm]:
     """Karhunen-Loeve basis [length, length] in rows and variances [length], strongest first, of
-    packets at unit power.
+    `count` packets drawn from `speech` and scaled to unit power.
     """
     starts = rng.integers(0, len(speech) - length, count)
     packets = np.stack([speech[s : s + length] for s in starts]).astype(np.float32) / (

@@ -1,10 +1,7 @@
-"""Learning curves of a run as a picture, for its model card: `python -m streamcodec_training.curves
-RUN TARGET.png`.
-"""
+"""Learning curves of a run as a picture, for its model card."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import matplotlib
@@ -28,6 +25,7 @@ def read_curve(events: Path, name: str) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def draw(run: Path, target: Path) -> None:
+    """Writes a picture of the curves in SHOWN, raw and smoothed, of the run in the folder `run`."""
     figure, axes = plt.subplots(2, 2, figsize=(9, 5), sharex=True, layout="constrained")
     for axis, name in zip(axes.flat, SHOWN, strict=True):
         steps, values = read_curve(run / "events", name)
@@ -44,7 +42,3 @@ def draw(run: Path, target: Path) -> None:
         axis.set_ylim(min(0.0, low), high * 1.05)
     figure.savefig(target, dpi=100)
     plt.close(figure)
-
-
-if __name__ == "__main__":
-    draw(Path(sys.argv[1]), Path(sys.argv[2]))

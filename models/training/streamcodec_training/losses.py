@@ -17,19 +17,19 @@ ALWAYS_JUDGED = 512
 BARK_STEP = 0.5
 ZWICKER = 0.23  # loudness grows with this power of the sound's power
 LISTENING_LEVEL = 10**7.9  # 79 dB SPL: what a whole segment is played at
-SPLIT_SECOND_S = 0.32  # what P.862 hears as one, by its worst frames
-WORST_FRAMES = 6  # the power of its mean over them
+SPLIT_SECOND_S = 0.32  # the interval over which P.862 takes that mean
+WORST_FRAMES = 6  # exponent of the mean over frames
 LEAST_DISTURBANCE = 1e-3
 SILENCE = 1e-6  # mean power below which a segment is not turned up
-MASKED_SHARE = 0.25
+MASKED_SHARE = 0.25  # of the fainter loudness: smaller errors are not heard
 ENVELOPE_RATE = 1_000
 BUZZ_BANDS_HZ = ((2_000, 4_000), (4_000, 6_000), (6_000, 8_001))
 REPETITION_BANDS_HZ = ((1_500, 3_000), (3_000, 5_000), (5_000, 8_001))
-QUIET = 1e-8  # mean power of a band in a window below which nothing is heard to repeat itself
+QUIET = 1e-8  # mean power of a band in a window below which repetition is inaudible
 SWINGS_HZ = (30.0, 220.0)
 SWING_WIDTH_HZ = 1.5
 JUDGED_MULTIPLES = 2  # of the packet rate: the frame rate is the second
-FRAME_RATES_COUNT = 4.0  # times as much as all swings together
+FRAME_RATES_COUNT = 4.0  # weight of each, where all of SWINGS_HZ together have 1
 COMPRESSION = -0.35  # |X|^2 to this power times X is X compressed to |X|^0.3
 
 
@@ -76,13 +76,13 @@ def mel_filters(length: int, bands: int, sample_rate: int) -> Tensor:
 
 
 class LoudnessDisturbance(nn.Module):
-    """How much of a sound the ear would call wrong, from power spectra. Log-mel errors count a
-    faint band as much as a loud one; the ear, and PESQ, hear in loudness.
+    """Audible difference of two sounds, from power spectra. Log-mel errors count a faint band as
+    much as a loud one; the ear, and PESQ, hear in loudness.
 
     Source: the psychoacoustic model of ITU-T P.862 (Rix et al. 2001) without its alignment and
     level tracking: Bark bands, threshold in quiet (Terhardt 1979), Zwicker's loudness, a dead zone
     for what is masked, extra weight for what was added, and means of sixth powers over a third of a
-    second: its worst frames are what is remembered.
+    second, which its worst frames dominate.
     """
 
     def __init__(self, sample_rate: int, length: int) -> None:
@@ -104,8 +104,8 @@ class LoudnessDisturbance(nn.Module):
         self.register_buffer("quiet", 10 ** (quiet_db / 10), persistent=False)
 
     def forward(self, power: Tensor, wanted: Tensor) -> Tensor:
-        """power [S, B, F, bins] and wanted [B, F, bins], of windows with unit energy -> [B], about
-        points of PESQ's raw scale.
+        """power [S, B, F, bins] and wanted [B, F, bins], of windows with unit energy -> [B],
+        roughly in points of PESQ's raw scale.
         """
         bands, quiet = self.get_buffer("bands"), self.get_buffer("quiet")
         wanted = wanted @ bands
@@ -152,9 +152,9 @@ class Distortion(nn.Module):
         loudness_weight: float = 0.35,
         drawn: int | None = None,
     ) -> None:
-        """With `drawn`, every call judges ALWAYS_JUDGED and so many of the other windows, drawn
-        anew and weighted so that the mean over calls is that of all of them: the STFTs cost as much
-        as the network.
+        """With `drawn`, every call judges ALWAYS_JUDGED and that many of the other windows, drawn
+        for each call and weighted so that the mean over calls is that of all windows: all STFTs
+        together cost as much as the network.
         """
         super().__init__()
         self.waveform_weight, self.loudness_weight, self.drawn = (
@@ -173,8 +173,8 @@ class Distortion(nn.Module):
         """outputs [S, B, T], draws of the decoder's noise; reference [B, T], aligned -> [B].
 
         With two draws each term d becomes mean_s d(y_s, x) - d(y_1, y_2) / 2, an energy distance
-        (Gritsenko et al. 2020): a plain mean would punish noise that is right in level and wrong in
-        detail, and the decoder would answer unvoiced sound with a buzz at its frame rate instead.
+        (Gritsenko et al. 2020): a plain mean would punish noise of the right level that differs in
+        its samples, and the decoder would learn to buzz at its frame rate instead.
         """
         others = [length for length, _ in WINDOWS_AND_BANDS if length != ALWAYS_JUDGED]
         drawn = (
@@ -188,7 +188,7 @@ class Distortion(nn.Module):
         return total / len(WINDOWS_AND_BANDS)
 
     def term(self, outputs: Tensor, reference: Tensor, length: int) -> Tensor:
-        """What one window length says: [B]."""
+        """The distortion at one window length, [B]."""
         window, mel = self.get_buffer(f"window_{length}"), self.get_buffer(f"mel_{length}")
         with torch.no_grad():
             wanted = self._spectrum(reference, window)
@@ -225,12 +225,12 @@ class Distortion(nn.Module):
 
 
 class Buzz(nn.Module):
-    """How far the swings of high bands' envelopes are from those of the original: those of a
-    voice's pitch, and above all at the rates of our packets and frames.
+    """Difference between the amplitude modulation of high bands and that of the original's, at all
+    pitch frequencies and above all at the rates of packets and frames.
 
-    Where few bits are left, a decoder answers noise with a pattern that repeats with every packet:
-    each window of a spectral distortion forgives it, the ear hears a buzz. Batches are judged as a
-    whole: one segment of noise says nothing.
+    At low rates a decoder tends to answer noise with a pattern that repeats with every packet. A
+    spectral distortion does not see it in any single window, the ear hears a buzz. Batches are
+    judged as a whole, because the modulation of one segment of noise varies too much.
     """
 
     def __init__(self, sample_rate: int, packet: int) -> None:
@@ -245,8 +245,8 @@ class Buzz(nn.Module):
         """output and reference [B, T], aligned -> scalar: mean square of the difference in nepers
         of power.
 
-        Both signs count: a batch is a noisy sample, and a loss that only knows too much of a swing
-        drives it below the original's.
+        Both signs count: a batch is a noisy sample, and a loss that punishes only too much
+        modulation drives it below the original's.
         """
         with torch.no_grad():
             meant = self._swing(reference)
@@ -255,8 +255,8 @@ class Buzz(nn.Module):
         return cost
 
     def _swing(self, x: Tensor) -> Tensor:
-        """[B, T] -> log of the power of the envelopes' swings relative to their means, at all of
-        SWINGS_HZ together and at the packet rate and the frame rate, [bands, 3].
+        """[B, T] -> log of the power of the envelopes' modulation relative to their means, over
+        all of SWINGS_HZ, at the packet rate and at the frame rate, [bands, 3].
         """
         window = self.get_buffer("window")
         power = real_fft(x.unfold(-1, len(window), self.hop) * window).square().sum(-1)
@@ -275,12 +275,12 @@ class Buzz(nn.Module):
 
 
 class Repetition(nn.Module):
-    """How much more than the original a sound resembles itself one and two packets earlier, in
-    bands of its own.
+    """Difference between a sound's autocorrelation and that of the original, at lags of a half to
+    two packets, in bands above 1.5 kHz.
 
-    A decoder that is told nothing but the envelope of a noise answers with the same wave in every
-    packet. Spectra of single windows forgive it, and so do their judges; the ear hears a rattle at
-    50 Hz.
+    A decoder that knows nothing but the envelope of a noise plays the same wave in every packet.
+    Spectra of single windows do not show it, so neither distortion nor metrics see it; the ear
+    hears a rattle at 50 Hz.
     """
 
     def __init__(self, sample_rate: int, packet: int) -> None:

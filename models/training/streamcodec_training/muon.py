@@ -2,8 +2,8 @@
 
 Source: Jordan et al. 2024 (Muon). `torch.optim.Muon` orthogonalises in bfloat16, which a processor
 without bfloat16 products emulates: 9.4 s a step where this takes 0.3 s (AVX2, 3.5M parameters).
-Every process computes its share of the updates and the sum of all shares is theirs in common, so
-that the cost falls with their number.
+Every process computes the updates of its share of the matrices, and an all-reduce gives all of them
+to every process: the cost falls with the number of processes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Without a closure: gradients are there already."""
+        """Moves the parameters by gradients that are computed already; there is no closure."""
         assert closure is None
         rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         for group in self.param_groups:
@@ -60,7 +60,7 @@ class Muon(torch.optim.Optimizer):
             if world > 1:
                 dist.all_reduce(updates)
             for parameter, share in zip(parameters, shares, strict=True):
-                # Tall matrices get longer steps, so that a step moves the output alike whatever the
-                # shape.
+                # Tall matrices get longer steps, so that a step changes the output by as much
+                # whatever the shape.
                 scale = max(1.0, parameter.shape[0] / parameter.shape[1]) ** 0.5
                 parameter.add_(share.view_as(parameter), alpha=-group["lr"] * scale)

@@ -16,22 +16,22 @@ from .corpus import FULL_SCALE
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Probabilities of what may happen to a segment; levels in dB. The target is the altered sound:
-    the codec must carry it all.
+    """Probabilities of the alterations of a segment, and their ranges. The altered sound is also
+    the target: the codec must transmit noise and reverberation, not remove them.
     """
 
     gain_db: tuple[float, float] = (-26.0, 8.0)
     noise: float = 0.12
     noise_snr_db: tuple[float, float] = (0.0, 30.0)
-    talk_over: float = 0.03
-    room: float = 0.06
+    talk_over: float = 0.03  # a second voice
+    room: float = 0.06  # reverberation
     band_limit: float = 0.06
     band_limits_hz: tuple[float, ...] = (4_000.0, 6_000.0)
-    clip: float = 0.03
-    pause: float = 0.04
-    lost_items: float = 0.12
-    lost_packets: float = 0.15
-    burst_packets: float = 2.5
+    clip: float = 0.03  # distortion by clipping
+    pause: float = 0.04  # digital silence
+    lost_items: float = 0.12  # segments with packet loss
+    lost_packets: float = 0.15  # share of packets lost in them
+    burst_packets: float = 2.5  # mean length of a burst
 
 
 AUGMENTATION = Augmentation()
@@ -40,7 +40,9 @@ NO_AUGMENTATION = Augmentation((0.0, 0.0), 0, (0.0, 0.0), 0, 0, 0, (), 0, 0, 0, 
 
 @dataclasses.dataclass
 class SegmentSampler:
-    """Endless batches of segments. Seeded: the same seed gives the same batches."""
+    """Endless batches of segments; the same seed gives the same batches. `segment` and `packet` are
+    in samples. Raises AudioError where there is less audio than a segment.
+    """
 
     speech: NDArray[np.int16]
     noise: NDArray[np.int16] | None
@@ -123,7 +125,7 @@ class SegmentSampler:
         return np.fft.irfft(spectrum, len(x)).astype(np.float32)
 
     def _lost(self) -> NDArray[np.bool_]:
-        """Gilbert-Elliott bursts in a share of the items."""
+        """Bursts of lost packets from a Gilbert-Elliott model, [segment / packet]."""
         a = self.augmentation
         lost = np.zeros(self.segment // self.packet, bool)
         if not self._chance(a.lost_items):

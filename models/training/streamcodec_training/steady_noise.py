@@ -1,9 +1,9 @@
-"""Noise for the decoder's table whose loudness does not flicker.
+"""Noise for the decoder's table whose power is constant in every band and window.
 
-The power of white noise in a band of 250 Hz and a window of 32 ms swings by 2 dB. Shaped by the
-decoder's magnitudes that is the wrong flicker, and costs PESQ and ESTOI as much as a wrong level
-would. So the noise is moved, sample by sample, until every band of every window has the same power.
-It still never repeats itself.
+The power of white noise in a band of 250 Hz and a window of 32 ms has a standard deviation of 2 dB.
+Those fluctuations are not the original's, and cost PESQ and ESTOI as much as a wrong level would.
+So the samples are optimised until every band of every window has the same power. The noise is
+still not periodic within the table.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ STEPS, STEP = 400, 0.03
 
 @functools.cache
 def steady_noise(samples: int) -> Tensor:
-    """[samples] of unit power that go round, in frequencies relative to their rate; the same each
-    time.
+    """[samples] of unit power whose end continues in its beginning. Made for RATE; the same in
+    every call.
     """
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(samples, generator=generator).requires_grad_()

@@ -1,9 +1,9 @@
 """The entropy tables that ship: fitted to the integers that the bitstream sends, not to the noisy
 latents of training.
 
-Training prices a sample of the posterior under smooth logistics. What is sent was rounded by cost,
-which leaves more zeros and fewer ones than any logistic; gains and classes go together. Counting
-what is sent costs a decoder nothing.
+Training prices a sample of the posterior under smooth logistics. What is sent was rounded by error
+and bits, which leaves more zeros and fewer ones than any logistic, and gains depend on the class.
+Tables counted from what is sent fit that, and cost a decoder nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from streamcodec_models.vae import VoiceVae
 ROUNDS = 2  # rounding depends on the tables, the tables on the rounding
 SCALE_STEPS, SCALE_BATCH, SCALE_RATE = 1_500, 256, 3e-3
 SMOOTHING_KERNEL = (0.1, 0.2, 0.4, 0.2, 0.1)  # over neighbouring gains
-# how many packets' worth of the common distribution every class and level begins with
+# Every count begins with this much of a common distribution, so that rare values stay possible.
 SMOOTHING_PACKETS = 20.0
 SMOOTHING_SYMBOLS = 2_000.0
 
@@ -122,9 +122,7 @@ def _scaled(tables: EntropyTables, sent: list[Sent]) -> EntropyTables:
 
 
 def _counted(tables: EntropyTables, sent: list[Sent]) -> EntropyTables:
-    """Frequencies by counting. Each begins with some counts of a smoother distribution, so that
-    what was rare stays possible.
-    """
+    """Frequencies counted from what is sent, on top of a smoother distribution."""
     classes = len(tables.class_scale)
     gains = np.zeros((classes, GAIN_COUNT - 1))
     used = np.zeros((len(sent), classes + 1))
