@@ -1,5 +1,5 @@
-"""Doubles for what the live path stands on: time, a codec, a connection, a sound device. None needs
-PyTorch or a network.
+"""Fakes of what the live path depends on: a clock, a codec, a connection, a sound device. None
+needs PyTorch or a network.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import numpy as np
 
 from streamcodec.config import CodecConfig
 from streamcodec.errors import PayloadError
+from streamcodec.units import Pcm
 from streamcodec.wire.session import Message, StreamInfo
-from streamcodec_client.audio.blocks import Block, Pcm
+from streamcodec_client.audio.blocks import Block
 from streamcodec_client.live.codec import EncodingSettings
 
 SAMPLE_RATE = 16_000
@@ -24,7 +25,7 @@ WAIT_S = 10.0  # how long a test waits for another thread before it gives up
 
 
 class ManualClock:
-    """Time that passes when somebody sleeps, or when the test says so."""
+    """A clock that advances when somebody sleeps, or when the test calls `advance`."""
 
     def __init__(self, now_ms: float = 1_000.0) -> None:
         self._now_ns = round(now_ms * 1e6)
@@ -73,21 +74,21 @@ class FakeEncoder:
 
 
 class FakeDecoder:
-    """Plays a payload as a constant, and half of the last one in place of a lost one."""
+    """Plays a payload as a constant, and conceals a lost one as half of the last constant."""
 
     def __init__(self, channels: int = 1, latents_per_payload: int = 1) -> None:
         self.resets = 0
         self._samples = LATENT_SAMPLES * latents_per_payload
-        self._last = np.zeros(channels, np.float32)
+        self._last: Pcm = np.zeros(channels, np.float32)
 
     def decode(self, payload: bytes | None) -> Pcm:
         if payload is None:
-            self._last = self._last / 2
+            self._last = self._last / np.float32(2)
         else:
             if payload[:1] != PAYLOAD_MARK or len(payload) != 1 + 2 * len(self._last):
                 raise PayloadError(f"not a fake payload: {payload!r}")
             values = np.frombuffer(payload[1:], ">i2")
-            self._last = values.astype(np.float32) / np.float32(1000)
+            self._last = np.divide(values, 1000, dtype=np.float32)
         return np.repeat(self._last[None, :], self._samples, 0)
 
     def reset(self) -> None:
@@ -138,7 +139,7 @@ def fake_info(
 
 
 class MemoryTransport:
-    """A connection that keeps what is sent."""
+    """A connection that records what is sent."""
 
     tls = False
 
@@ -159,7 +160,7 @@ class MemoryTransport:
 
 
 class ScriptedSource:
-    """Gives the blocks that the test puts in; `end` ends it."""
+    """A source of the blocks that the test puts in; `end` ends it."""
 
     def __init__(
         self, blocks: Iterable[Block] = (), sample_rate: int = SAMPLE_RATE, channels: int = 1
@@ -192,8 +193,8 @@ class ScriptedSource:
 
 
 class SteppedSink:
-    """Plays a block when the test says so: `step` returns once the receiver has written it. The
-    clock moves with each block.
+    """Plays a block when the test calls `step`, which returns once the receiver has written it and
+    done what follows. Each block advances the clock by 10 ms.
     """
 
     def __init__(
@@ -204,19 +205,18 @@ class SteppedSink:
         self.closed = False
         self.written: list[Pcm] = []
         self._clock = clock
+        self._pending = False  # a block was written and the worker has not come back since
         self._wanted, self._done = threading.Semaphore(0), threading.Semaphore(0)
 
     def start(self) -> None:
-        """Nothing moves before the first step."""
+        """The clock stands still until the first step."""
 
     def wants_block(self, timeout_s: float) -> bool:
         # The worker comes back here when all that follows a write is done as well.
-        if len(self.written) and self._pending:
+        if self._pending:
             self._pending = False
             self._done.release()
         return self._wanted.acquire(timeout=timeout_s)
-
-    _pending = False
 
     def write(self, pcm: Pcm) -> int:
         self.written.append(pcm)
@@ -224,7 +224,7 @@ class SteppedSink:
         return self._clock.now_ns()
 
     def step(self, blocks: int = 1) -> Pcm:
-        """Lets the receiver write so many blocks of 10 ms -> what it wrote."""
+        """Lets the receiver write this many blocks of 10 ms -> what it wrote, [T, C]."""
         for _ in range(blocks):
             self._wanted.release()
             if not self._done.acquire(timeout=WAIT_S):

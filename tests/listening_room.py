@@ -51,8 +51,8 @@ class Room:
     def joins(self, stream: int, info: StreamInfo | None = None) -> None:
         self.receiver.message(StreamStart(stream, f"talker {stream}", info or fake_info()))
 
-    def leaves(self, stream: int, without_a_word: bool = False) -> None:
-        if not without_a_word:  # a sender that ends says that nothing follows
+    def leaves(self, stream: int, announced: bool = True) -> None:
+        if announced:  # a sender that ends says that nothing follows
             self.receiver.message(Mute(muted=True, stream=stream))
         self.receiver.message(StreamEnd(stream))
 
@@ -74,13 +74,15 @@ class Room:
         self.receiver.media(datagram, self.clock.now_ns())
 
     def loses(self, stream: int) -> None:
+        """The next packet of the stream never arrives."""
         self._sequence[stream] = self._sequence.get(stream, 0) + 1
 
     async def hears(self, blocks: int) -> list[float]:
-        """Lets so many blocks of 10 ms be played -> the level at the end of each."""
+        """Plays this many blocks of 10 ms -> the level at the end of each."""
         return [round(float(b[-1, 0]), 3) for b in np.split(await self.pcm(blocks), blocks)]
 
     async def pcm(self, blocks: int) -> Pcm:
+        """Plays this many blocks of 10 ms -> what the sink was given, [T, C]."""
         if self._running is None:
             self._running = asyncio.ensure_future(self.receiver.run())
         return await asyncio.to_thread(self.sink.step, blocks)

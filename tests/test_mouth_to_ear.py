@@ -65,9 +65,9 @@ class PcmDecoder(FakeDecoder):
         self.tail = np.zeros((OVERLAP, 1), np.float32)
 
     def decode(self, payload: bytes | None) -> Pcm:
-        pcm = np.zeros((LATENT_SAMPLES, 1), np.float32)
+        pcm: Pcm = np.zeros((LATENT_SAMPLES, 1), np.float32)
         if payload is not None:
-            pcm = np.frombuffer(payload, np.int8).astype(np.float32)[:, None] / 127
+            pcm = np.divide(np.frombuffer(payload, np.int8)[:, None], 127, dtype=np.float32)
         pcm, self.tail = np.split(np.concatenate([self.tail, pcm]), [LATENT_SAMPLES])
         return pcm
 

@@ -1,4 +1,4 @@
-"""Jitter, drift and the rating of a call, and the comparison of clocks over the relay, are right."""
+"""Jitter, drift and the rating of a call, and the comparison of clocks over the relay."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streamcodec_client.transport.clock_sync import ClockSync
 
 def arrivals(seconds: float, ppm: float = 0.0, jitter_ms: float = 0.0) -> ArrivalStatistics:
     rng, statistics = np.random.default_rng(0), ArrivalStatistics()
-    for media_ms in np.arange(0, seconds * 1000, 20):
+    for media_ms in np.arange(0, seconds * 1000, 20).astype(float):
         statistics.arrived(media_ms, media_ms * (1 + ppm * 1e-6) + 40 + jitter_ms * rng.random())
     return statistics
 
@@ -37,7 +37,7 @@ def test_jitter_is_that_of_rfc_3550() -> None:
 def test_a_stream_that_begins_anew_is_no_jitter_and_no_drift() -> None:
     statistics = arrivals(60)
     statistics.restart()
-    for media_ms in np.arange(0, 60_000, 20):
+    for media_ms in np.arange(0, 60_000, 20).astype(float):
         statistics.arrived(media_ms, media_ms + 1e6)
     assert statistics.jitter_ms == 0
     assert statistics.drift_ppm == pytest.approx(0, abs=1e-6)

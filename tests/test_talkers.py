@@ -42,7 +42,7 @@ async def test_a_talker_whose_decoder_is_being_made_has_not_left(
 async def test_a_talker_whose_connection_broke_is_waited_for(room: Room) -> None:
     room.joins(1)
     await speak(room, 4, lambda: room.says(1, 0.5))
-    room.leaves(1, without_a_word=True)
+    room.leaves(1, announced=False)
     assert (await room.hears(30))[-1] == 0
     assert not room.receiver.everybody_left
     await room.hears(round(RESUME_GRACE_S * 100) - 40)
