@@ -86,11 +86,11 @@ class EncodingWorker:
             self._source.close()
 
     def _warm_up(self) -> None:
+        """The first connection resets the encoder, so that this leaves no trace."""
         self._codec.enter_thread()
         config = self._encoder.config
         silence = np.zeros((WARM_UP_PACKETS * config.packet_samples, config.channels), np.float32)
         self._encoder.encode(silence)
-        self._encoder.reset()
 
     @property
     def _wanted(self) -> int | None:
