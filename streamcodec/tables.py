@@ -54,7 +54,8 @@ class EntropyTables:
             rows = getattr(self, name)
             if rows.min() < 1 or np.any(rows.sum(1) != 1 << FREQUENCY_BITS):
                 raise ValueError(
-                    f"entropy table {name}: rows must hold positive counts that add up to {1 << FREQUENCY_BITS}"
+                    f"entropy table {name}: rows must hold positive counts "
+                    f"that add up to {1 << FREQUENCY_BITS}"
                 )
 
     def scale_rows(self, level: int, class_index: int) -> NDArray[np.int32]:

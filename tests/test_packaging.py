@@ -55,10 +55,19 @@ def test_the_command_is_installed(wheel: zipfile.ZipFile) -> None:
     assert "streamcodec = streamcodec_client.cli:main" in wheel.read(entry).decode()
 
 
-def test_a_relay_host_installs_no_torch() -> None:
+def test_nothing_but_training_and_the_bench_brings_pytorch() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    base = project["dependencies"] + project["optional-dependencies"]["relay"]
-    assert not [d for d in base if d.startswith(("torch", "numpy", "streamcodec[codec"))]
+    extras = project["optional-dependencies"]
+    light = project["dependencies"] + extras["client"] + extras["relay"]
+    assert not [d for d in light if d.startswith(("torch", "safetensors", "streamcodec["))]
+
+
+def test_the_wheel_carries_the_native_engine_for_any_python(wheel: zipfile.ZipFile) -> None:
+    assert wheel.filename is not None
+    assert re.search(r"-py3-none-(linux|macosx|win)", wheel.filename)
+    names = {f"streamcodec/native/{name}" for name in ("libstreamcodec.so", "libstreamcodec.dylib")}
+    assert names & set(wheel.namelist())
+    assert "streamcodec_models/weights/voice-16k/model.mixed.native" in wheel.namelist()
 
 
 def test_every_dependency_is_locked() -> None:

@@ -11,8 +11,13 @@ import hashlib
 import json
 import math
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from streamcodec.errors import ModelError
+from streamcodec.tables import EntropyTables
 
 from .config import VaeConfig
 
@@ -23,6 +28,11 @@ DEFAULT_NAME = "voice-16k"
 FORMAT = 3
 TABLE_PREFIX = "tables."  # of the tensors that are integer tables
 HASH_DIGITS = 16
+PACKED_PRECISIONS = (
+    "float32",
+    "exact",
+    "mixed",
+)  # of weights packed for the native engine (see `pack`)
 MAX_HEADER_BYTES = 1 << 20
 
 
@@ -39,6 +49,12 @@ class Description:
     level_bitrates_bps: tuple[float, ...]
     hash: str
     parameters: int
+    tables: EntropyTables
+
+
+def packed_file(precision: str) -> str:
+    """Name of a model's weights as the native engine reads them."""
+    return f"model.{precision}.native"
 
 
 def shipped_names() -> list[str]:
@@ -52,7 +68,8 @@ def folder_of(name_or_path: str | Path | None) -> Path:
         if (folder / CONFIG_FILE).is_file():
             return folder
     raise ModelError(
-        f"no model {asked!s}: give a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, or one of {', '.join(shipped_names()) or 'none'}"
+        f"no model {asked!s}: give a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, "
+        f"or one of {', '.join(shipped_names()) or 'none'}"
     )
 
 
@@ -70,12 +87,14 @@ def describe(folder: Path) -> Description:
         config = VaeConfig.from_dict(description["vae"])
         bitrates = tuple(float(b) for b in description["level_bitrates_bps"])
         stored = (folder / WEIGHTS_FILE).read_bytes()
-        parameters = _parameters(stored)
+        header, begin = _header(stored)
+        tables = EntropyTables(**_tables(stored, header, begin))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise unreadable(folder, error) from error
-    return Description(
-        config, bitrates, hashlib.sha256(config_text + stored).hexdigest()[:HASH_DIGITS], parameters
-    )
+    digest = hashlib.sha256(config_text)
+    digest.update(stored)
+    model_hash = digest.hexdigest()[:HASH_DIGITS]
+    return Description(config, bitrates, model_hash, _parameters(header), tables)
 
 
 def unreadable(folder: Path, error: Exception) -> ModelError:
@@ -84,15 +103,32 @@ def unreadable(folder: Path, error: Exception) -> ModelError:
     )
 
 
-def _parameters(stored: bytes) -> int:
-    """Count of the weights in a safetensors file, from its header: 8 bytes of length, then JSON."""
+def _header(stored: bytes) -> tuple[dict[str, Any], int]:
+    """A safetensors file -> what it says of its tensors, and where the first begins: 8 bytes of
+    length, then JSON. Raises ValueError.
+    """
     size = int.from_bytes(stored[:8], "little")
     if not 0 < size <= min(MAX_HEADER_BYTES, len(stored)):
         raise ValueError(f"{WEIGHTS_FILE} has a header of {size} bytes")
-    tensors = json.loads(stored[8 : 8 + size])
-    buffers = {"__metadata__", "noise"}
-    return sum(
-        math.prod(t["shape"])
-        for name, t in tensors.items()
-        if name not in buffers and not name.startswith(TABLE_PREFIX)
-    )
+    tensors: dict[str, Any] = json.loads(stored[8 : 8 + size])
+    tensors.pop("__metadata__", None)
+    return tensors, 8 + size
+
+
+def _parameters(tensors: dict[str, Any]) -> int:
+    """Count of the weights; the noise table is none."""
+    weights = [n for n in tensors if n != "noise" and not n.startswith(TABLE_PREFIX)]
+    return sum(math.prod(tensors[name]["shape"]) for name in weights)
+
+
+def _tables(stored: bytes, tensors: dict[str, Any], begin: int) -> dict[str, NDArray[np.int32]]:
+    """The integer tables by name. Raises ValueError, KeyError."""
+    tables = {}
+    for name, tensor in tensors.items():
+        if name.startswith(TABLE_PREFIX):
+            if tensor["dtype"] != "I32":
+                raise ValueError(f"{name} must hold 32-bit integers, got {tensor['dtype']}")
+            first, last = tensor["data_offsets"]
+            values = np.frombuffer(stored[begin + first : begin + last], "<i4")
+            tables[name.removeprefix(TABLE_PREFIX)] = values.reshape(tensor["shape"])
+    return tables

@@ -32,11 +32,13 @@ class VaeConfig:
     def __post_init__(self) -> None:
         if not 0 < self.overlap <= self.hop <= self.analysis_window:
             raise ValueError(
-                f"need 0 < overlap <= hop <= analysis_window, got {self.overlap}, {self.hop}, {self.analysis_window}"
+                "need 0 < overlap <= hop <= analysis_window, "
+                f"got {self.overlap}, {self.hop}, {self.analysis_window}"
             )
         if self.latent_dim > self.packet + self.overlap:
             raise ValueError(
-                f"latent_dim must be at most packet + overlap = {self.packet + self.overlap}, got {self.latent_dim}"
+                f"latent_dim must be at most packet + overlap = {self.packet + self.overlap}, "
+                f"got {self.latent_dim}"
             )
         if min(self.quality_knots, self.quality_levels) < 2:
             raise ValueError("quality_knots and quality_levels must be at least 2")

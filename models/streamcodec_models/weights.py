@@ -55,10 +55,8 @@ def load(folder: Path) -> Weights:
     try:
         tensors = load_file(folder / WEIGHTS_FILE)
         vae = VoiceVae(description.config)
-        names = [name for name in tensors if name.startswith(TABLE_PREFIX)]
-        arrays = {name.removeprefix(TABLE_PREFIX): tensors.pop(name).numpy() for name in names}
-        vae.load_state_dict({k: v.float() for k, v in tensors.items()})
-        tables = EntropyTables(**arrays)
+        network = {k: v.float() for k, v in tensors.items() if not k.startswith(TABLE_PREFIX)}
+        vae.load_state_dict(network)
     except (
         OSError,
         ValueError,
@@ -69,5 +67,8 @@ def load(folder: Path) -> Weights:
     ) as error:
         raise unreadable(folder, error) from error
     return Weights(
-        vae.eval().requires_grad_(False), tables, description.level_bitrates_bps, description.hash
+        vae.eval().requires_grad_(False),
+        description.tables,
+        description.level_bitrates_bps,
+        description.hash,
     )

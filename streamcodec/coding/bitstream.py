@@ -18,11 +18,12 @@ from ..config import MAX_PAYLOAD_BYTES
 from ..engines.api import Latents, Means
 from ..errors import PayloadError
 from ..tables import BIT_WORTH, GAIN_MIN, SYMBOL_LIMIT, EntropyTables
-from .range_coder import PRECISION_BITS, RangeDecoder, RangeEncoder
+from .prices import Prices
+from .range_coder import RangeDecoder, RangeEncoder
 
 ESCAPE = 2 * SYMBOL_LIMIT + 1
 ESCAPE_BITS_MAX = 12
-# what an escape of ESCAPE_BITS_MAX bits can say
+# The largest latent that an escape of ESCAPE_BITS_MAX bits can say.
 LATENT_LIMIT = SYMBOL_LIMIT + (2 << ESCAPE_BITS_MAX) - 1
 ROUNDINGS = (1.0, 0.8, 1.25)  # shares of BIT_WORTH that `encode` tries
 
@@ -33,26 +34,13 @@ class Bitstream:
     """
 
     def __init__(self, tables: EntropyTables) -> None:
-        self._tables = tables
         self.levels, self.latent_dim = tables.level_scale.shape
         self._silence: int = tables.class_scale.shape[0]  # the class that stands for it
         self._level_cumulative = [_cumulative(row) for row in tables.level_frequencies]
         self._cumulative = [_cumulative(row) for row in tables.frequencies]
         self._class_cumulative = [_cumulative(row) for row in tables.class_frequencies]
         self._gain_cumulative = [_cumulative(row) for row in tables.gain_frequencies]
-        # Only the encoder's choice of class reads these costs: they may be floats.
-        self._costs = PRECISION_BITS - np.log2(tables.frequencies.astype(np.float32))
-        self._class_costs = PRECISION_BITS - np.log2(
-            tables.class_frequencies[:, :-1].astype(np.float32)
-        )
-        self._gain_costs = PRECISION_BITS - np.log2(tables.gain_frequencies.astype(np.float32))
-        classes = range(self._silence)
-        self._rows = np.stack(
-            [
-                np.stack([tables.scale_rows(level, c) for c in classes])
-                for level in range(self.levels)
-            ]
-        )
+        self._prices = Prices.of(tables)
 
     def encode(self, means: Means, base_level: int) -> tuple[Latents, bytes]:
         """Quantise and serialize. Payloads are whole bytes: of several roundings, the one that
@@ -91,11 +79,7 @@ class Bitstream:
         """Of a stream with this base level. Raises ValueError where a number lies outside what a
         payload can say: that is the caller's mistake, not the input's.
         """
-        for level in (latents.level, base_level):
-            if not 0 <= level < self.levels:
-                raise ValueError(f"level must be 0 to {self.levels - 1}, got {level}")
-        if np.abs(latents.y).max(initial=0) > LATENT_LIMIT:
-            raise ValueError(f"latents must lie within +-{LATENT_LIMIT}")
+        check_sayable(latents, base_level, self.levels)
         coder = RangeEncoder()
         _put(coder, self._level_cumulative[base_level], latents.level)
         for gains, vectors in zip(latents.gain_index, latents.y, strict=True):
@@ -103,21 +87,9 @@ class Bitstream:
                 self._put_packet(coder, latents.level, int(gain_index) - GAIN_MIN, y)
         return coder.finish()
 
-    def silence(self, latents: Latents, base_level: int) -> bytes:
-        """The shortest payload that stands for the same packets: what is left to say where a limit
-        allows nothing else.
-        """
-        return self.serialize(
-            Latents(latents.level, np.full_like(latents.gain_index, GAIN_MIN), latents.y),
-            base_level,
-        )
-
     def parse(self, payload: bytes, packets: int, channels: int, base_level: int) -> Latents:
         """Raises PayloadError for bytes that no encoder wrote, as far as they can be told apart."""
-        if len(payload) > MAX_PAYLOAD_BYTES:
-            raise PayloadError(
-                f"payload of {len(payload)} bytes: at most {MAX_PAYLOAD_BYTES} are allowed"
-            )
+        check_size(payload)
         coder = RangeDecoder(payload)
         level = coder.get(self._level_cumulative[base_level])
         gain_index = np.full((packets, channels), GAIN_MIN, np.int32)
@@ -137,10 +109,11 @@ class Bitstream:
         """
         if not gain:
             return self._silence
-        costs: NDArray[np.float32] = (
-            self._costs[self._rows[level], symbols_of(y)].sum(1)
-            + self._class_costs[level]
-            + self._gain_costs[:, gain - 1]
+        prices = self._prices
+        costs: NDArray[np.float64] = (
+            prices.symbols[prices.rows[level], symbols_of(y)].sum(1)
+            + prices.classes[level]
+            + prices.gains[:, gain - 1]
         )
         return int(costs.argmin())
 
@@ -152,9 +125,10 @@ class Bitstream:
             return np.zeros(mean.shape, np.int32)
         mean = mean.clip(-LATENT_LIMIT, LATENT_LIMIT)
         choices = np.stack([np.rint(mean), np.trunc(mean), np.zeros_like(mean)]).astype(np.int32)
-        bits = self._costs[self._rows[level][:, None], symbols_of(choices)]  # [classes, 3, D]
+        prices = self._prices
+        bits = prices.symbols[prices.rows[level][:, None], symbols_of(choices)]  # [classes, 3, D]
         loss = np.square(choices - mean) + bit_worth * bits
-        around = self._class_costs[level] + self._gain_costs[:, gain - 1]
+        around = prices.classes[level] + prices.gains[:, gain - 1]
         best = loss[(loss.min(1).sum(1) + bit_worth * around).argmin()].argmin(0)
         chosen: NDArray[np.int32] = np.take_along_axis(choices, best[None], 0)[0]
         return chosen
@@ -166,7 +140,10 @@ class Bitstream:
             return
         _put(coder, self._gain_cumulative[class_index], gain - 1)
         for row, symbol, value in zip(
-            self._rows[level, class_index].tolist(), symbols_of(y).tolist(), y.tolist(), strict=True
+            self._prices.rows[level, class_index].tolist(),
+            symbols_of(y).tolist(),
+            y.tolist(),
+            strict=True,
         ):
             _put(coder, self._cumulative[row], symbol)
             if symbol == ESCAPE:
@@ -174,10 +151,31 @@ class Bitstream:
 
     def _get_vector(self, coder: RangeDecoder, level: int, class_index: int) -> list[int]:
         y = []
-        for row in self._rows[level, class_index].tolist():
+        for row in self._prices.rows[level, class_index].tolist():
             symbol = coder.get(self._cumulative[row])
             y.append(_get_escape(coder) if symbol == ESCAPE else symbol - SYMBOL_LIMIT)
         return y
+
+
+def check_sayable(latents: Latents, base_level: int, levels: int) -> None:
+    """Raises ValueError where a number lies outside what a payload can say."""
+    for level in (latents.level, base_level):
+        if not 0 <= level < levels:
+            raise ValueError(f"level must be 0 to {levels - 1}, got {level}")
+    if np.abs(latents.y).max(initial=0) > LATENT_LIMIT:
+        raise ValueError(f"latents must lie within +-{LATENT_LIMIT}")
+
+
+def check_size(payload: bytes) -> None:
+    """Raises PayloadError for a payload that no packet could have carried."""
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise PayloadError(
+            f"payload of {len(payload)} bytes: at most {MAX_PAYLOAD_BYTES} are allowed"
+        )
+
+
+def long_escape(bits: int) -> PayloadError:
+    return PayloadError(f"escaped latent of {bits} bits: at most {ESCAPE_BITS_MAX} are allowed")
 
 
 def symbols_of(y: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -208,6 +206,6 @@ def _get_escape(coder: RangeDecoder) -> int:
     negative = coder.get_bits(1)
     bits = coder.get_bits(4)
     if bits > ESCAPE_BITS_MAX:
-        raise PayloadError(f"escaped latent of {bits} bits: at most {ESCAPE_BITS_MAX} are allowed")
+        raise long_escape(bits)
     magnitude = SYMBOL_LIMIT + (1 << bits) + (coder.get_bits(bits) if bits else 0)
     return -magnitude if negative else magnitude

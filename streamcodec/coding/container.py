@@ -1,7 +1,7 @@
 """The .sc file: a stream header, then length-prefixed payloads (docs/bitstream.md). Bytes only;
 what is whole in a cut file can be read.
 
-    "SCV2" | header length u16 | header: JSON | CRC-32 of the header u32 | { payload length LEB128 | payload } ...
+    "SCV2" | length u16 | header: JSON | its CRC-32 u32 | { payload length LEB128 | payload } ...
 
 Integers are big-endian. A length of 0 marks a payload that was lost before it was written.
 """
@@ -80,7 +80,8 @@ def read_container(file: BinaryIO) -> Recording:
     magic = file.read(4)
     if magic[:3] == MAGIC[:3] and magic != MAGIC:
         raise ContainerError(
-            f"file of format {magic[3:].decode('ascii', 'replace')}; this program reads {MAGIC[3:].decode()}"
+            f"file of format {magic[3:].decode('ascii', 'replace')}; "
+            f"this program reads {MAGIC[3:].decode()}"
         )
     if magic != MAGIC:
         raise ContainerError(f"not a streamcodec file: it begins with {magic!r}, not {MAGIC!r}")
@@ -96,9 +97,15 @@ def read_container(file: BinaryIO) -> Recording:
         payloads.append(payload or None)
     if header.payloads is not None and len(payloads) < header.payloads:
         missing_s = header.seconds(header.payloads - len(payloads))
-        damage = f"{len(payloads)} of {header.payloads} payloads are whole: {missing_s:.2f} s are missing at the end"
+        damage = (
+            f"{len(payloads)} of {header.payloads} payloads are whole: "
+            f"{missing_s:.2f} s are missing at the end"
+        )
     elif header.payloads is not None and file.read(1):
-        damage = f"something follows the {header.payloads} payloads that the header names: it was not read"
+        damage = (
+            f"something follows the {header.payloads} payloads that the header names: "
+            "it was not read"
+        )
     return Recording(header, payloads, damage)
 
 

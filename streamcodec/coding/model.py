@@ -8,11 +8,15 @@ from pathlib import Path
 from streamcodec_models import catalogue
 
 from ..config import CodecConfig
-from ..engines.api import Engine
-from ..errors import ConfigError
+from ..engines import native
+from ..engines.api import Engine, LoadedModel
+from ..errors import ConfigError, ModelError
+from ..native.library import library
 from .bitstream import Bitstream
+from .native_bitstream import NativeBitstream
 
 DEVICES = ("auto", "cpu", "cuda")
+ENGINES = ("auto", "native", "torch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +29,7 @@ class CodecModel:
     """
 
     engine: Engine
-    bitstream: Bitstream
+    bitstream: Bitstream | NativeBitstream
     level_bitrates_bps: tuple[float, ...]
     hash: str
 
@@ -54,19 +58,39 @@ class CodecModel:
         )
 
 
-def load_model(name_or_path: str | Path | None = None, device: str = "auto") -> CodecModel:
-    """A shipped model by name, one from a folder, or the default. `auto` takes CUDA where there is
-    a GPU.
+def load_model(
+    name_or_path: str | Path | None = None, device: str = "auto", engine: str = "auto"
+) -> CodecModel:
+    """A shipped model by name, one from a folder, or the default.
 
-    Raises ModelError for weights that cannot be read and ConfigError for a device that is not
-    there.
+    engine: `native` runs C code on packed weights on the CPU, `torch` is the reference, on CPU and
+    CUDA. `auto` takes native where it is built, the model is packed and no GPU is asked for. With
+    torch, device `auto` takes CUDA where there is a GPU.
+
+    Raises ModelError for weights that cannot be read, or an engine that cannot run them, and
+    ConfigError for an engine or a device that is not there.
     """
     if device not in DEVICES:
         raise ConfigError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
+    if engine not in ENGINES:
+        raise ConfigError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
+    if engine == "native" and device == "cuda":
+        raise ConfigError("the native engine runs on the CPU: for device cuda take engine torch")
     folder = catalogue.folder_of(name_or_path)
-    from ..engines import torch as torch_engine  # takes seconds: not before a model is wanted
+    if engine == "auto":
+        packed = (folder / catalogue.packed_file("mixed")).is_file()
+        engine = "native" if packed and device != "cuda" and library() is not None else "torch"
+    loaded = native.load(folder) if engine == "native" else _load_with_torch(folder, device)
+    bitstream = Bitstream(loaded.tables) if library() is None else NativeBitstream(loaded.tables)
+    return CodecModel(loaded.engine, bitstream, loaded.level_bitrates_bps, loaded.hash)
 
-    loaded = torch_engine.load(folder, device)
-    return CodecModel(
-        loaded.engine, Bitstream(loaded.tables), loaded.level_bitrates_bps, loaded.hash
-    )
+
+def _load_with_torch(folder: Path, device: str) -> LoadedModel:
+    try:
+        from ..engines import torch as torch_engine  # takes seconds: not before it is wanted
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"the torch engine needs {error.name}: pip install 'streamcodec[torch]'; "
+            "the native engine needs its library and a model that is packed for it"
+        ) from error
+    return torch_engine.load(folder, device)

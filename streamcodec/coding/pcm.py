@@ -32,13 +32,15 @@ def as_float_pcm(pcm: NDArray[Any], channels: int) -> Pcm:
         scaled = scaled[:, None]
     if scaled.ndim != 2 or scaled.shape[1] != channels:
         raise AudioError(
-            f"PCM must be [samples, {channels}]{' or [samples]' if channels == 1 else ''}, got shape {list(pcm.shape)}"
+            f"PCM must be [samples, {channels}]{' or [samples]' if channels == 1 else ''}, "
+            f"got shape {list(pcm.shape)}"
         )
     finite = np.isfinite(scaled)
     if not finite.all():
         first = int(np.argwhere(~finite)[0][0])
         raise AudioError(
-            f"PCM holds {scaled[~finite][0]} at sample {first} of {len(scaled)}: samples must be finite"
+            f"PCM holds {scaled[~finite][0]} at sample {first} of {len(scaled)}: "
+            "samples must be finite"
         )
     return np.clip(scaled, -1.0, 1.0)
 

@@ -60,7 +60,7 @@ class RangeDecoder:
 
     def __init__(self, payload: bytes) -> None:
         if not payload:
-            raise PayloadError("empty payload: need at least 1 byte")
+            raise empty_payload()
         self._payload = payload
         self._position = _WINDOW_BITS // 8
         self._code = int.from_bytes(payload[: self._position].ljust(self._position, b"\0"), "big")
@@ -71,9 +71,7 @@ class RangeDecoder:
         unit = self._range >> PRECISION_BITS
         target = self._code // unit
         if target >= _TOTAL:
-            raise PayloadError(
-                f"damaged payload: no symbol at byte {min(self._position, len(self._payload))} of {len(self._payload)}"
-            )
+            raise damaged_payload(self._position, len(self._payload))
         symbol = bisect_right(cumulative, target) - 1
         self._take(unit, cumulative[symbol], cumulative[symbol + 1])
         return symbol
@@ -83,18 +81,14 @@ class RangeDecoder:
         width = PRECISION_BITS - bits
         value = self._code // unit >> width
         if value >= 1 << bits:
-            raise PayloadError(
-                f"damaged payload: no symbol at byte {min(self._position, len(self._payload))} of {len(self._payload)}"
-            )
+            raise damaged_payload(self._position, len(self._payload))
         self._take(unit, value << width, value + 1 << width)
         return value
 
     def finish(self) -> None:
         """Raises PayloadError where bytes are left that no symbol could have needed."""
         if len(self._payload) > self._position:
-            raise PayloadError(
-                f"payload of {len(self._payload)} bytes goes on after its last symbol at byte {self._position}"
-            )
+            raise trailing_bytes(self._position, len(self._payload))
 
     def _take(self, unit: int, start: int, end: int) -> None:
         self._code -= unit * start
@@ -104,3 +98,15 @@ class RangeDecoder:
             self._code = self._code << 8 | following
             self._range <<= 8
             self._position += 1
+
+
+def empty_payload() -> PayloadError:
+    return PayloadError("empty payload: need at least 1 byte")
+
+
+def damaged_payload(position: int, size: int) -> PayloadError:
+    return PayloadError(f"damaged payload: no symbol at byte {min(position, size)} of {size}")
+
+
+def trailing_bytes(position: int, size: int) -> PayloadError:
+    return PayloadError(f"payload of {size} bytes goes on after its last symbol at byte {position}")

@@ -100,7 +100,8 @@ class CappedBitrate:
         self.budget_bytes: int | None = int(bitrate_bps * payload_s / 8)
         if self.budget_bytes < 2:
             raise ConfigError(
-                f"{bitrate_bps:g} bit/s leaves {self.budget_bytes} bytes a payload: a capped rate needs at least 2"
+                f"{bitrate_bps:g} bit/s leaves {self.budget_bytes} bytes a payload: "
+                "a capped rate needs at least 2"
             )
         self._levels = len(level_bitrates_bps)
         self._start = position_for(bitrate_bps, level_bitrates_bps)
@@ -153,7 +154,8 @@ def checked_bitrate(
     low, high = low * channels, high * channels
     if not low * (1 - TOLERANCE) <= bitrate_bps <= high * (1 + TOLERANCE):
         raise ConfigError(
-            f"bit rate must be {low:.0f} to {high:.0f} bit/s for {channels} channel{'s'[: channels - 1]}"
+            f"bit rate must be {low:.0f} to {high:.0f} bit/s "
+            f"for {channels} channel{'s'[: channels - 1]}"
             f"{'' if capped else ' of this model'}, got {bitrate_bps:g}"
         )
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..config import MAX_PAYLOAD_BYTES, CodecConfig
 from ..engines.api import Latents, State
 from ..errors import ConfigError, PayloadError
+from ..tables import GAIN_MIN
 from ..units import Pcm
 from .model import CodecModel
 from .pcm import Resampler, as_float_pcm
@@ -48,7 +49,8 @@ class StreamEncoder:
     ) -> None:
         if capped and copies:
             raise ConfigError(
-                "a capped stream has no room for copies of earlier packets: they come on top of its rate"
+                "a capped stream has no room for copies of earlier packets: "
+                "they come on top of its rate"
             )
         geometry = model.stream_config(1 if downmix else channels, latents_per_payload)
         self._rate = _rate_control(model, geometry, bitrate_bps, quality, capped)
@@ -154,7 +156,12 @@ class StreamEncoder:
                 low, best = keep + 1, payload
             else:
                 high = keep
-        return best or self._bitstream.silence(latents, self.config.base_level)
+        if best:
+            return best
+        silence = np.full_like(latents.gain_index, GAIN_MIN)
+        return self._bitstream.serialize(
+            Latents(latents.level, silence, latents.y), self.config.base_level
+        )
 
 
 class StreamDecoder:

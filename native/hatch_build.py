@@ -1,0 +1,70 @@
+"""Build hook of the wheel: compiles the native engine, or says why it could not.
+
+STREAMCODEC_TARGET names another system to build for (see build.py); `make wheels` sets it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+_spec = importlib.util.spec_from_file_location("native_build", Path(__file__).parent / "build.py")
+assert _spec is not None
+assert _spec.loader is not None
+native_build = importlib.util.module_from_spec(_spec)
+sys.modules[_spec.name] = native_build  # dataclasses look their module up
+_spec.loader.exec_module(native_build)
+
+# What a wheel for each of Zig's targets is called.
+PLATFORMS = {
+    "x86_64-linux-gnu.2.28": "manylinux_2_28_x86_64",
+    "aarch64-linux-gnu.2.28": "manylinux_2_28_aarch64",
+    "aarch64-macos.11.0": "macosx_11_0_arm64",
+    "x86_64-macos.10.15": "macosx_10_15_x86_64",
+    "x86_64-windows-gnu": "win_amd64",
+}
+
+
+class NativeBuildHook(BuildHookInterface[Any]):
+    """One library beside streamcodec/native/library.py. It has no Python ABI: one for any Python."""
+
+    PLUGIN_NAME = "custom"
+
+    def dependencies(self) -> list[str]:
+        """A compiler as a wheel, where the system has none."""
+        try:
+            native_build.compiler(native_build.Target.of(os.environ.get("STREAMCODEC_TARGET")))
+        except native_build.NoCompiler:
+            return ["ziglang"]
+        return []
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile into the tree for an editable install, else into the wheel."""
+        if self.target_name != "wheel":
+            return
+        triple = os.environ.get("STREAMCODEC_TARGET")
+        target = native_build.Target.of(triple)
+        inside = f"streamcodec/native/{target.file_name}"
+        built = Path(self.root, inside)
+        if version != "editable":
+            built = Path(self.root, "build", "native", triple or "here", target.file_name)
+        try:
+            native_build.build(target, built)
+        except (native_build.NoCompiler, subprocess.CalledProcessError) as error:
+            if triple is not None:
+                raise
+            self.app.display_warning(f"the native engine is not built: {error}")
+            self.app.display_warning("streamcodec will need the torch engine, 40 times as slow")
+            return
+        if version != "editable":
+            build_data["force_include"][str(built)] = inside
+        here = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        build_data["pure_python"] = False
+        build_data["tag"] = f"py3-none-{here if triple is None else PLATFORMS[triple]}"

@@ -1,0 +1,286 @@
+/* Quantiser and payloads (streamcodec/coding/bitstream.py, which is the oracle that this is tested against). */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "range_coder.h"
+#include "streamcodec.h"
+
+enum { MAX_LATENT = 512, ROUNDINGS = 3, MAX_VECTORS = 16 };
+
+struct ScBitstream {
+  int levels, classes, latent, scales, gains, symbols, gain_min, limit, escape, escape_bits;
+  double bit_worth, roundings[ROUNDINGS];
+  float largest; /* latent that a payload can hold */
+  uint8_t *rows;                /* [levels, classes, latent] */
+  uint32_t *level_starts;       /* [levels, levels + 1]: cumulative frequencies */
+  uint32_t *starts;             /* [scales, symbols + 1] */
+  uint32_t *class_starts;       /* [levels, classes + 2] */
+  uint32_t *gain_starts;        /* [classes, gains + 1] */
+  double *costs;                /* [scales, symbols] */
+  double *class_costs;          /* [levels, classes] */
+  double *gain_costs;           /* [classes, gains] */
+  double *zero_bits;            /* [levels, classes]: of a packet whose latents are all zero */
+};
+
+static uint32_t *cumulative(const int32_t *frequencies, int rows, int columns) {
+  uint32_t *starts = malloc((size_t)rows * (columns + 1) * sizeof *starts);
+  if (!starts) return NULL;
+  for (int r = 0; r < rows; r++) {
+    uint32_t *row = starts + (size_t)r * (columns + 1);
+    row[0] = 0;
+    for (int c = 0; c < columns; c++) row[c + 1] = row[c] + (uint32_t)frequencies[(size_t)r * columns + c];
+  }
+  return starts;
+}
+
+static double *copied(const double *values, size_t count) {
+  double *copy = malloc(count * sizeof *copy);
+  if (copy) memcpy(copy, values, count * sizeof *copy);
+  return copy;
+}
+
+static const uint8_t *rows_of(const ScBitstream *b, int level, int class_index) {
+  return b->rows + ((size_t)level * b->classes + class_index) * b->latent;
+}
+
+int sc_bitstream_open(const ScTables *t, ScBitstream **bitstream) {
+  *bitstream = NULL;
+  if (t->latent < 1 || t->latent > MAX_LATENT || t->levels < 1 || t->levels > 256 || t->classes < 1 || t->classes > 256 ||
+      t->scales < 1 || t->scales > 256 || t->gains < 1 || t->symbols != 2 * t->symbol_limit + 2 || t->escape_bits > 15)
+    return SC_UNSUPPORTED;
+  const size_t vectors = (size_t)t->levels * t->classes;
+  for (size_t i = 0; i < vectors * t->latent; i++)
+    if (t->rows[i] < 0 || t->rows[i] >= t->scales) return SC_OUT_OF_RANGE;
+  ScBitstream *b = calloc(1, sizeof *b);
+  if (!b) return SC_NO_MEMORY;
+  b->levels = t->levels, b->classes = t->classes, b->latent = t->latent, b->scales = t->scales, b->gains = t->gains;
+  b->symbols = t->symbols, b->gain_min = t->gain_min, b->limit = t->symbol_limit, b->escape = t->symbols - 1;
+  b->escape_bits = t->escape_bits, b->bit_worth = t->bit_worth;
+  b->largest = (float)(t->symbol_limit + (2 << t->escape_bits) - 1);
+  memcpy(b->roundings, t->roundings, sizeof b->roundings);
+  b->rows = malloc(vectors * t->latent);
+  b->level_starts = cumulative(t->level_frequencies, t->levels, t->levels);
+  b->starts = cumulative(t->frequencies, t->scales, t->symbols);
+  b->class_starts = cumulative(t->class_frequencies, t->levels, t->classes + 1);
+  b->gain_starts = cumulative(t->gain_frequencies, t->classes, t->gains);
+  b->costs = copied(t->costs, (size_t)t->scales * t->symbols);
+  b->class_costs = copied(t->class_costs, vectors);
+  b->gain_costs = copied(t->gain_costs, (size_t)t->classes * t->gains);
+  b->zero_bits = malloc(vectors * sizeof *b->zero_bits);
+  if (!b->rows || !b->level_starts || !b->starts || !b->class_starts || !b->gain_starts || !b->costs || !b->class_costs ||
+      !b->gain_costs || !b->zero_bits) {
+    sc_bitstream_close(b);
+    return SC_NO_MEMORY;
+  }
+  for (size_t i = 0; i < vectors * t->latent; i++) b->rows[i] = (uint8_t)t->rows[i];
+  for (size_t v = 0; v < vectors; v++) {
+    double bits = 0;
+    for (int d = 0; d < t->latent; d++) bits += b->costs[(size_t)b->rows[v * t->latent + d] * t->symbols + t->symbol_limit];
+    b->zero_bits[v] = bits;
+  }
+  *bitstream = b;
+  return SC_OK;
+}
+
+void sc_bitstream_close(ScBitstream *b) {
+  if (!b) return;
+  void *parts[] = {b->rows, b->level_starts, b->starts, b->class_starts, b->gain_starts, b->costs, b->class_costs, b->gain_costs,
+                   b->zero_bits};
+  for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++) free(parts[i]);
+  free(b);
+}
+
+static int symbol_of(const ScBitstream *b, int32_t y) { return y > b->limit || y < -b->limit ? b->escape : y + b->limit; }
+
+/* Bits around the latents of a packet: its class and its gain (steps above silence, at least 1). */
+static double bits_around(const ScBitstream *b, int level, int class_index, int gain) {
+  return b->class_costs[(size_t)level * b->classes + class_index] + b->gain_costs[(size_t)class_index * b->gains + gain - 1];
+}
+
+static float clipped(const ScBitstream *b, float mean) { return mean > b->largest ? b->largest : mean < -b->largest ? -b->largest : mean; }
+
+/* The choices for one latent: the nearest integer, the one towards zero, and zero, whichever costs least. */
+typedef struct {
+  int32_t nearest, truncated;
+  double mean;
+} Choices;
+
+static double price(const ScBitstream *b, const double *costs, double mean, int32_t y, double worth) {
+  const double error = (double)y - mean;
+  return error * error + worth * costs[symbol_of(b, y)];
+}
+
+static double cheapest(const ScBitstream *b, const double *costs, const Choices *c, double worth, int32_t *y) {
+  const double nearest = price(b, costs, c->mean, c->nearest, worth), truncated = price(b, costs, c->mean, c->truncated, worth);
+  const double zero = c->mean * c->mean + worth * costs[b->limit];
+  if (nearest <= truncated && nearest <= zero) return *y = c->nearest, nearest;
+  if (truncated <= zero) return *y = c->truncated, truncated;
+  return *y = 0, zero;
+}
+
+/* mean [D] -> y [D]: rounded under every class, and the cheapest of those. A latent below 1/2 is zero in all classes, so
+ * that only the others are looked at. */
+static void quantise(const ScBitstream *b, int level, int gain, const float *mean, double worth, int32_t *y) {
+  Choices choices[MAX_LATENT];
+  int at[MAX_LATENT], count = 0;
+  memset(y, 0, b->latent * sizeof *y);
+  if (!gain) return;
+  for (int d = 0; d < b->latent; d++) {
+    const float m = clipped(b, mean[d]), nearest = rintf(m);
+    if (nearest == 0) continue;
+    at[count] = d;
+    choices[count++] = (Choices){(int32_t)nearest, (int32_t)m, (double)m};
+  }
+  int best = 0;
+  double least = INFINITY;
+  for (int c = 0; c < b->classes; c++) {
+    const uint8_t *rows = rows_of(b, level, c);
+    double loss = worth * (b->zero_bits[(size_t)level * b->classes + c] + bits_around(b, level, c, gain));
+    for (int i = 0; i < count; i++) {
+      const double *costs = b->costs + (size_t)rows[at[i]] * b->symbols;
+      int32_t ignored;
+      const double zero = choices[i].mean * choices[i].mean + worth * costs[b->limit];
+      loss += cheapest(b, costs, &choices[i], worth, &ignored) - zero;
+    }
+    if (loss < least) least = loss, best = c;
+  }
+  const uint8_t *rows = rows_of(b, level, best);
+  for (int i = 0; i < count; i++) cheapest(b, b->costs + (size_t)rows[at[i]] * b->symbols, &choices[i], worth, &y[at[i]]);
+}
+
+/* The class that codes a packet in the fewest bits. */
+static int class_of(const ScBitstream *b, int level, int gain, const int32_t *y) {
+  int at[MAX_LATENT], count = 0, best = 0;
+  double least = INFINITY;
+  for (int d = 0; d < b->latent; d++)
+    if (y[d]) at[count++] = d;
+  for (int c = 0; c < b->classes; c++) {
+    const uint8_t *rows = rows_of(b, level, c);
+    double bits = b->zero_bits[(size_t)level * b->classes + c] + bits_around(b, level, c, gain);
+    for (int i = 0; i < count; i++) {
+      const double *costs = b->costs + (size_t)rows[at[i]] * b->symbols;
+      bits += costs[symbol_of(b, y[at[i]])] - costs[b->limit];
+    }
+    if (bits < least) least = bits, best = c;
+  }
+  return best;
+}
+
+static void put_symbol(RangeEncoder *e, const uint32_t *starts, int symbol) {
+  range_put(e, starts[symbol], starts[symbol + 1] - starts[symbol]);
+}
+
+/* Sign, then |y| - limit as Elias gamma. */
+static void put_escape(const ScBitstream *b, RangeEncoder *e, int32_t y) {
+  const uint32_t excess = (uint32_t)((y < 0 ? -y : y) - b->limit);
+  const int bits = 31 - __builtin_clz(excess);
+  range_put_bits(e, y < 0, 1);
+  range_put_bits(e, (uint32_t)bits, 4);
+  if (bits) range_put_bits(e, excess - (1u << bits), bits);
+}
+
+int sc_bitstream_serialize(const ScBitstream *b, int vectors, int base_level, int level, const int32_t *gain_index,
+                           const int32_t *y, uint8_t *payload, int capacity) {
+  if (level < 0 || level >= b->levels || base_level < 0 || base_level >= b->levels || vectors < 1 || vectors > MAX_VECTORS)
+    return SC_OUT_OF_RANGE;
+  RangeEncoder e = range_encoder(payload, capacity);
+  put_symbol(&e, b->level_starts + (size_t)base_level * (b->levels + 1), level);
+  for (int v = 0; v < vectors; v++, y += b->latent) {
+    const uint32_t *class_starts = b->class_starts + (size_t)level * (b->classes + 2);
+    const int gain = gain_index[v] - b->gain_min;
+    if (gain < 0 || gain > b->gains) return SC_OUT_OF_RANGE;
+    if (!gain) {
+      put_symbol(&e, class_starts, b->classes);
+      continue;
+    }
+    const int class_index = class_of(b, level, gain, y);
+    const uint8_t *rows = rows_of(b, level, class_index);
+    put_symbol(&e, class_starts, class_index);
+    put_symbol(&e, b->gain_starts + (size_t)class_index * (b->gains + 1), gain - 1);
+    for (int d = 0; d < b->latent; d++) {
+      if ((float)y[d] > b->largest || (float)y[d] < -b->largest) return SC_OUT_OF_RANGE;
+      const int symbol = symbol_of(b, y[d]);
+      put_symbol(&e, b->starts + (size_t)rows[d] * (b->symbols + 1), symbol);
+      if (symbol == b->escape) put_escape(b, &e, y[d]);
+    }
+  }
+  const int size = range_finish(&e);
+  return size < 0 ? SC_NO_ROOM : size;
+}
+
+int sc_bitstream_quantise(const ScBitstream *b, int vectors, int level, const int32_t *gain_index, const float *means,
+                          double bit_worth, int32_t *y) {
+  if (level < 0 || level >= b->levels) return SC_OUT_OF_RANGE;
+  for (int v = 0; v < vectors; v++) {
+    const int gain = gain_index[v] - b->gain_min;
+    if (gain < 0 || gain > b->gains) return SC_OUT_OF_RANGE;
+    quantise(b, level, gain, means + (size_t)v * b->latent, bit_worth, y + (size_t)v * b->latent);
+  }
+  return SC_OK;
+}
+
+int sc_bitstream_encode(const ScBitstream *b, int vectors, int base_level, int level, const int32_t *gain_index, const float *means,
+                        int32_t *y, uint8_t *payload, int capacity) {
+  if (vectors < 1 || vectors > MAX_VECTORS) return SC_OUT_OF_RANGE;
+  const size_t count = (size_t)vectors * b->latent;
+  int32_t tried[MAX_VECTORS * MAX_LATENT];
+  uint8_t bytes[MAX_ENCODED_BYTES];
+  double least = INFINITY;
+  int length = 0;
+  for (int t = 0; t < ROUNDINGS; t++) {
+    int status = sc_bitstream_quantise(b, vectors, level, gain_index, means, b->roundings[t] * b->bit_worth, tried);
+    if (status != SC_OK) return status;
+    int size = sc_bitstream_serialize(b, vectors, base_level, level, gain_index, tried, bytes, MAX_ENCODED_BYTES);
+    if (size < 0) return size;
+    double loss = b->bit_worth * 8 * size;
+    for (size_t i = 0; i < count; i++) {
+      const double error = (double)tried[i] - (double)clipped(b, means[i]);
+      loss += error * error;
+    }
+    if (loss >= least) continue;
+    if (size > capacity) return SC_NO_ROOM;
+    least = loss, length = size;
+    memcpy(payload, bytes, size);
+    memcpy(y, tried, count * sizeof *y);
+  }
+  return length;
+}
+
+/* A latent that was escaped; its bits, where they are too many, are told in `detail`. */
+static int get_escape(const ScBitstream *b, RangeDecoder *d, int32_t *y, int32_t *detail) {
+  const int negative = range_get_bits(d, 1), bits = range_get_bits(d, 4);
+  if (!d->bad && bits > b->escape_bits) {
+    *detail = bits;
+    return SC_LONG_ESCAPE;
+  }
+  const int32_t magnitude = b->limit + (1 << bits) + (bits ? range_get_bits(d, bits) : 0);
+  *y = negative ? -magnitude : magnitude;
+  return SC_OK;
+}
+
+int sc_bitstream_parse(const ScBitstream *b, const uint8_t *payload, int size, int vectors, int base_level, int32_t *level,
+                       int32_t *gain_index, int32_t *y, int32_t *detail) {
+  if (base_level < 0 || base_level >= b->levels || size < 1) return SC_OUT_OF_RANGE;
+  RangeDecoder d = range_decoder(payload, size);
+  memset(y, 0, (size_t)vectors * b->latent * sizeof *y);
+  *level = range_get(&d, b->level_starts + (size_t)base_level * (b->levels + 1), b->levels);
+  for (int v = 0; v < vectors && !d.bad; v++, y += b->latent) {
+    const int class_index = range_get(&d, b->class_starts + (size_t)*level * (b->classes + 2), b->classes + 1);
+    gain_index[v] = b->gain_min;
+    if (d.bad || class_index == b->classes) continue;
+    gain_index[v] += 1 + range_get(&d, b->gain_starts + (size_t)class_index * (b->gains + 1), b->gains);
+    const uint8_t *rows = rows_of(b, *level, class_index);
+    for (int i = 0; i < b->latent && !d.bad; i++) {
+      const int symbol = range_get(&d, b->starts + (size_t)rows[i] * (b->symbols + 1), b->symbols);
+      y[i] = symbol - b->limit;
+      if (symbol == b->escape && !d.bad) {
+        const int status = get_escape(b, &d, &y[i], detail);
+        if (status != SC_OK) return status;
+      }
+    }
+  }
+  *detail = d.position < size ? d.position : size;
+  if (d.bad) return SC_NO_SYMBOL;
+  return size > d.position ? SC_TRAILING_BYTES : SC_OK;
+}

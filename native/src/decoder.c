@@ -1,0 +1,85 @@
+/* One packet through the decoder (VoiceVae.decode in streamcodec_models/vae.py). */
+#include "model.h"
+#include "simd.h"
+
+static const float HELD_GAIN_DECAY = 2; /* steps a missing packet: 3 dB */
+
+/* One stream's gain and dequantised latents z [D]; `before` is the gain of the packet before. */
+static void dequantise(const ScModel *m, DecoderHead *head, const int32_t *y, int gain_index, int level, int lost, float *z,
+                       float *before) {
+  const int latent = m->shape.latent;
+  const float *inverse = m->inverse_precision + (size_t)level * latent;
+  *before = head->gain_index;
+  if (lost) {
+    head->gain_index = fmaxf(head->gain_index - HELD_GAIN_DECAY, GAIN_LOW);
+    memset(z, 0, latent * sizeof *z);
+    return;
+  }
+  head->gain_index = clamp((float)gain_index, GAIN_LOW, GAIN_HIGH);
+  for (int i = 0; i < latent; i += 8)
+    STORE(z + i, __builtin_convertvector(*(const i8x *)(y + i), v8) * LOAD(inverse + i));
+}
+
+/* u [frames, dim] hidden, before the last norm, frames of voice and noise and the linear path -> pcm [packet]. */
+static void join(const ScModel *m, float *state, const float *hidden, const float *voice_frames, const float *noise_frames,
+                 int frame_stride, float *linear_frame, float *pcm) {
+  const Shape *s = &m->shape;
+  DecoderHead *head = (DecoderHead *)state;
+  float *tails = state + m->decoder_tails_at;
+  float voice[MAX_PACKET], noise[MAX_PACKET], linear_out[MAX_PACKET], x[MAX_PACKET];
+  const float gain = exp2f(head->gain_index / GAIN_STEPS);
+  overlap_add(voice_frames, frame_stride, s->frames_per_packet, s->hop, s->overlap, gain, tails, voice);
+  overlap_add(noise_frames, frame_stride, s->frames_per_packet, s->hop, s->overlap, gain, tails + s->overlap, noise);
+  for (int i = 0; i < m->packet + s->overlap; i += 8) STORE(linear_frame + i, LOAD(linear_frame + i) * LOAD(m->packet_slopes + i));
+  overlap_add(linear_frame, 0, 1, m->packet, s->overlap, gain, tails + 2 * s->overlap, linear_out);
+  for (int i = 0; i < m->packet; i += 8) STORE(voice + i, LOAD(voice + i) + LOAD(linear_out + i));
+  swell_noise(m, head, voice, noise, hidden, x);
+  comb(m, head, state + m->comb_at, x, hidden, pcm);
+}
+
+static void decode(const ScModel *m, int streams, void *const *states, const int32_t *y_in, const int32_t *gain_index,
+                   const int32_t *levels, const uint8_t *lost, float *pcm, void *memory) {
+  const Shape *s = &m->shape;
+  const int dim = s->decoder_dim, frames = s->frames_per_packet, latent = s->latent, rows = streams * frames;
+  Workspace ws = sc_workspace(m, streams, memory);
+  float *const *st = (float *const *)states;
+  float *z = ws.a, *h = ws.b, *u = ws.c, *linear_frames = ws.d, *y = ws.e, *t = ws.f;
+  for (int b = 0; b < streams; b++)
+    dequantise(m, (DecoderHead *)st[b], y_in + (size_t)b * latent, gain_index[b], levels[b], lost[b], z + (size_t)b * latent,
+               ws.gains + b);
+  linear(&m->from_latent, z, latent, h, streams, &ws);
+  linear(&m->skip_out, z, latent, linear_frames, streams, &ws);
+  compact(h, streams, m->from_latent.outputs, dim);
+  for (int b = 0; b < streams; b++) {
+    float values[4];
+    condition_values(m, levels[b], ((DecoderHead *)st[b])->gain_index, ws.gains[b], values);
+    values[3] = lost[b] ? 1 : 0;
+    add_condition(m->decoder_condition, values, 4, h + (size_t)b * dim, dim);
+  }
+  int at = m->decoder_blocks_at;
+  for (int i = 0; i < s->decoder_packet_blocks; i++, at += (s->kernel - 1) * dim)
+    causal_block(m, &m->decoder_packets[i], h, st, at, streams, 1, y, t, &ws);
+  linear(&m->decoder_up, h, dim, u, streams, &ws);
+  compact(u, streams, m->decoder_up.outputs, frames * dim);
+  for (int i = 0; i < s->decoder_frame_blocks; i++, at += (s->kernel - 1) * dim)
+    causal_block(m, &m->decoder_frames[i], u, st, at, streams, frames, y, t, &ws);
+  for (int r = 0; r < rows; r++) normalise(u + (size_t)r * dim, m->decoder_norm, dim);
+  linear(&m->head, u, dim, t, rows, &ws);
+  const int spectrum = (2 * m->bins + 7) / 8 * 8, out = m->inverse_dft.outputs;
+  float *spectra = y, *sound = ws.a; /* latents are not needed any more */
+  for (int b = 0; b < streams; b++)
+    for (int f = 0; f < frames; f++) {
+      const int row = (((DecoderHead *)st[b])->noise_position + f) % s->noise_frames;
+      float *voice = spectra + (size_t)(2 * b * frames + f) * spectrum;
+      spectra_of(t + (size_t)(b * frames + f) * m->head.outputs, m->noise + (size_t)row * 2 * m->bins, m->bins, voice,
+                 voice + (size_t)frames * spectrum);
+    }
+  linear(&m->inverse_dft, spectra, spectrum, sound, 2 * rows, &ws);
+  for (int b = 0; b < streams; b++) {
+    DecoderHead *head = (DecoderHead *)st[b];
+    float *voice = sound + (size_t)2 * b * frames * out;
+    join(m, st[b], u + (size_t)b * frames * dim, voice, voice + (size_t)frames * out, out,
+         linear_frames + (size_t)b * m->skip_out.outputs, pcm + (size_t)b * m->packet);
+    head->noise_position = (head->noise_position + frames) % s->noise_frames;
+  }
+}

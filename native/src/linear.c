@@ -1,0 +1,160 @@
+/* Linear layers: y [rows, outputs] = x [rows, inputs] W^T + bias. Four fifths of a step's time are spent here. */
+#include "kernels.h"
+#include "model.h"
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 32")
+#endif
+
+enum { ROWS_AT_ONCE = 4, LARGEST_ACTIVATION = 8191 };
+
+/* One panel of float weights for ROWS rows; `eights` (of 8 outputs, from the panel's `first` on) at a time, so that
+ * the sums stay in registers. `LOAD_WEIGHTS` makes a v8 of what lies at a pointer. */
+#define FLOAT_PANEL(NAME, TYPE, LOAD_WEIGHTS)                                                                          \
+  INLINE void NAME(const TYPE *w, int inputs, const float *x, int stride, float *y, int y_stride, const int rows,      \
+                   const int eights) {                                                                                 \
+    v8 sums[ROWS_AT_ONCE][PANEL / 8];                                                                                  \
+    UNROLL for (int r = 0; r < rows; r++) UNROLL for (int j = 0; j < eights; j++) sums[r][j] = splat(0);               \
+    for (int k = 0; k < inputs; k++) {                                                                                 \
+      v8 weights[PANEL / 8];                                                                                           \
+      UNROLL for (int j = 0; j < eights; j++) weights[j] = LOAD_WEIGHTS(w + (size_t)k * PANEL + 8 * j);                \
+      UNROLL for (int r = 0; r < rows; r++) {                                                                          \
+        v8 value = splat(x[(size_t)r * stride + k]);                                                                   \
+        UNROLL for (int j = 0; j < eights; j++) sums[r][j] += weights[j] * value;                                      \
+      }                                                                                                                \
+    }                                                                                                                  \
+    UNROLL for (int r = 0; r < rows; r++)                                                                              \
+      UNROLL for (int j = 0; j < eights; j++) STORE(y + (size_t)r * y_stride + 8 * j, sums[r][j]);                     \
+  }
+
+FLOAT_PANEL(panel_f32, float, LOAD)
+#if LOADS_F16
+FLOAT_PANEL(panel_f16, uint16_t, load_f16)
+#endif
+
+/* One panel of int8 weights: sums of `parts` times SUMS outputs for ROWS rows. */
+INLINE void panel_int8(const int8_t *w, int inputs, const int16_t *x, int32_t *y, const int rows, const int parts) {
+  Sums sums[ROWS_AT_ONCE][PANEL / SUMS];
+  UNROLL for (int r = 0; r < rows; r++) UNROLL for (int j = 0; j < parts; j++) sums[r][j] = no_sums();
+  for (int k = 0; k < inputs; k += 2) {
+    Weights weights[PANEL / SUMS];
+    UNROLL for (int j = 0; j < parts; j++) weights[j] = load_weights(w + (size_t)k * PANEL + 2 * SUMS * j);
+    UNROLL for (int r = 0; r < rows; r++) {
+      Pair pair = load_pair(x + (size_t)r * inputs + k);
+      UNROLL for (int j = 0; j < parts; j++) sums[r][j] = add_products(sums[r][j], weights[j], pair);
+    }
+  }
+  UNROLL for (int r = 0; r < rows; r++) UNROLL for (int j = 0; j < parts; j++) store_sums(y + r * PANEL + SUMS * j, sums[r][j]);
+}
+
+/* Sums [ROWS, 32] of one panel, in halves where the registers would not hold all of them. */
+INLINE void rows_int8(const int8_t *w, int inputs, const int16_t *x, int32_t *y, const int rows) {
+  enum { ALL = PANEL / SUMS, HALF = ALL > 1 ? ALL / 2 : 1 };
+  if (rows * ALL <= 8 || ALL == 1) {
+    panel_int8(w, inputs, x, y, rows, ALL);
+  } else {
+    panel_int8(w, inputs, x, y, rows, HALF);
+    panel_int8(w + 2 * SUMS * HALF, inputs, x, y + SUMS * HALF, rows, HALF);
+  }
+}
+
+static void product_int8(const int8_t *w, int inputs, const int16_t *x, int32_t *y, int rows) {
+  if (rows == 4) rows_int8(w, inputs, x, y, 4);
+  else if (rows == 2) rows_int8(w, inputs, x, y, 2);
+  else rows_int8(w, inputs, x, y, 1);
+}
+
+/* How many of `left` rows the kernels take next. */
+INLINE int rows_next(int left) { return left >= 4 ? 4 : left >= 2 ? 2 : 1; }
+
+/* x [rows, inputs] -> integers of up to LARGEST_ACTIVATION, scaled row by row. */
+static void quantise_rows(const float *x, int stride, int rows, int inputs, int16_t *q, float *scale) {
+  typedef int16_t s8 __attribute__((vector_size(16), aligned(2), may_alias));
+  for (int r = 0; r < rows; r++, x += stride, q += inputs) {
+    v8 largest = splat(1e-9f);
+    for (int k = 0; k < inputs; k += 8) largest = max8(largest, abs8(LOAD(x + k)));
+    float most = max_of8(largest);
+    scale[r] = most / LARGEST_ACTIVATION;
+    v8 inverse = splat(LARGEST_ACTIVATION / most);
+    for (int k = 0; k < inputs; k += 8)
+      *(s8 *)(q + k) = __builtin_convertvector(__builtin_convertvector(round8(LOAD(x + k) * inverse), i8x), s8);
+  }
+}
+
+static void linear_int8(const Linear *l, const float *x, int stride, float *y, int rows, Workspace *ws) {
+  quantise_rows(x, stride, rows, l->inputs, ws->activations, ws->row_scale);
+  for (int p = 0; p < l->outputs; p += PANEL) {
+    const int8_t *w = (const int8_t *)l->weights + (size_t)p * l->inputs;
+    for (int r = 0, some; r < rows; r += some) {
+      int32_t sums[ROWS_AT_ONCE * PANEL];
+      some = rows_next(rows - r);
+      product_int8(w, l->inputs, ws->activations + (size_t)r * l->inputs, sums, some);
+      for (int i = 0; i < some; i++)
+        for (int j = 0; j < PANEL; j += 8) {
+          v8 value = __builtin_convertvector(*(const i8x *)(sums + i * PANEL + j), v8);
+          v8 scale = LOAD(l->scale + p + j) * splat(ws->row_scale[r + i]);
+          STORE(y + (size_t)(r + i) * l->outputs + p + j, value * scale + LOAD(l->bias + p + j));
+        }
+    }
+  }
+}
+
+#define FLOAT_ROWS(PANEL_FUNCTION, W)                                                          \
+  for (int r = 0, some; r < rows; r += some) {                                                 \
+    const float *from = x + (size_t)r * stride;                                                \
+    float *to = y + (size_t)r * l->outputs + p;                                                \
+    some = rows_next(rows - r);                                                                \
+    if (some == 4) {                                                                           \
+      PANEL_FUNCTION(W, l->inputs, from, stride, to, l->outputs, 4, 2);                        \
+      PANEL_FUNCTION(W + 16, l->inputs, from, stride, to + 16, l->outputs, 4, 2);              \
+    } else if (some == 2) {                                                                    \
+      PANEL_FUNCTION(W, l->inputs, from, stride, to, l->outputs, 2, 4);                        \
+    } else {                                                                                   \
+      PANEL_FUNCTION(W, l->inputs, from, stride, to, l->outputs, 1, 4);                        \
+    }                                                                                          \
+  }
+
+/* x [rows, inputs], rows `stride` apart and readable to a multiple of 8 inputs -> y [rows, outputs]. */
+static void linear(const Linear *l, const float *x, int stride, float *y, int rows, Workspace *ws) {
+  if (l->type == WEIGHTS_INT8) {
+    linear_int8(l, x, stride, y, rows, ws);
+    return;
+  }
+  for (int p = 0; p < l->outputs; p += PANEL) {
+    const size_t at = (size_t)p * l->inputs;
+    if (l->type == WEIGHTS_F32) {
+      const float *w = (const float *)l->weights + at;
+      FLOAT_ROWS(panel_f32, w)
+    }
+#if LOADS_F16
+    else {
+      const uint16_t *w = (const uint16_t *)l->weights + at;
+      FLOAT_ROWS(panel_f16, w)
+    }
+#endif
+  }
+  for (int r = 0; r < rows; r++)
+    for (int p = 0; p < l->outputs; p += 8) {
+      float *at = y + (size_t)r * l->outputs + p;
+      STORE(at, LOAD(at) + LOAD(l->bias + p));
+    }
+}
+
+/* For tests: the kernel alone, on weights that lie in panels. */
+static void multiply_int8(const int8_t *panels, const int16_t *x, int rows, int inputs, int outputs, int32_t *y) {
+  for (int p = 0; p < outputs; p += PANEL)
+    for (int r = 0, some; r < rows; r += some) {
+      int32_t sums[ROWS_AT_ONCE * PANEL];
+      some = rows_next(rows - r);
+      product_int8(panels + (size_t)p * inputs, inputs, x + (size_t)r * inputs, sums, some);
+      for (int i = 0; i < some; i++) memcpy(y + (size_t)(r + i) * outputs + p, sums + i * PANEL, PANEL * sizeof *y);
+    }
+}
+
+/* Rows of padded outputs [rows, padded] -> [rows, wanted], in place. */
+static void compact(float *y, int rows, int padded, int wanted) {
+  if (padded == wanted) return;
+  for (int r = 1; r < rows; r++) memmove(y + (size_t)r * wanted, y + (size_t)r * padded, wanted * sizeof *y);
+}

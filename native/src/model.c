@@ -1,0 +1,279 @@
+/* Packed weights -> a model, and the sizes that follow from its shape. The packed form is written by
+ * streamcodec_models/pack.py: a header of 128 bytes, then arrays that begin at multiples of 64. */
+#include "model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "variants.h"
+
+enum { VERSION = 1, ALIGNMENT = 64, HASH = 16 };
+typedef enum { PACKED_F32 = 0, PACKED_EXACT = 1, PACKED_MIXED = 2 } Precision;
+
+typedef struct {
+  char magic[8];
+  int32_t version, precision;
+  char hash[HASH];
+  Shape shape;
+} Header;
+
+/* A walk over the arrays. */
+typedef struct {
+  const uint8_t *at, *end;
+  Precision precision;
+  int broken;
+} Reader;
+
+static const void *take(Reader *r, uint64_t bytes) {
+  uint64_t whole = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+  const uint8_t *here = r->at;
+  if (r->broken || (uint64_t)(r->end - r->at) < whole) {
+    r->broken = 1;
+    return NULL;
+  }
+  r->at += whole;
+  return here;
+}
+
+static const float *floats(Reader *r, uint64_t count) { return take(r, count * sizeof(float)); }
+
+static int32_t padded(int32_t n, int32_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+static Linear take_linear(Reader *r, int32_t inputs, int32_t outputs, WeightType type) {
+  static const int bytes[] = {4, 2, 1};
+  Linear l = {type == WEIGHTS_INT8 ? padded(inputs, 8) : inputs, padded(outputs, PANEL), type, NULL, NULL, NULL};
+  l.bias = floats(r, l.outputs);
+  if (type == WEIGHTS_INT8) l.scale = floats(r, l.outputs);
+  l.weights = take(r, (uint64_t)l.inputs * l.outputs * bytes[type]);
+  return l;
+}
+
+static void take_blocks(Reader *r, Block *blocks, int count, int32_t dim, const Shape *s) {
+  const WeightType type = r->precision == PACKED_MIXED ? WEIGHTS_INT8 : (WeightType)r->precision;
+  for (int i = 0; i < count; i++) {
+    blocks[i].dim = dim;
+    blocks[i].taps = floats(r, (uint64_t)s->kernel * dim);
+    blocks[i].norm = floats(r, 2 * (uint64_t)dim);
+    blocks[i].scale = floats(r, dim);
+    blocks[i].up = take_linear(r, dim, s->expansion * dim, type);
+    blocks[i].down = take_linear(r, blocks[i].up.outputs, dim, type);
+  }
+}
+
+static int between(int32_t value, int32_t low, int32_t high) { return low <= value && value <= high; }
+
+/* Whether this code can run a network of such a shape: vectors of 8, and what fits on the stack. */
+static int runs(const Shape *s) {
+  const int32_t eights[] = {s->hop, s->overlap, s->encoder_dim, s->decoder_dim, s->latent, s->envelope_block, s->comb_block};
+  for (unsigned i = 0; i < sizeof eights / sizeof *eights; i++)
+    if (!between(eights[i], 8, MAX_DIM) || eights[i] % 8) return 0;
+  const int32_t blocks[] = {s->encoder_frame_blocks, s->encoder_packet_blocks, s->decoder_packet_blocks, s->decoder_frame_blocks};
+  for (unsigned i = 0; i < sizeof blocks / sizeof *blocks; i++)
+    if (!between(blocks[i], 0, MAX_BLOCKS)) return 0;
+  if (!between(s->frames_per_packet, 1, 8) || !between(s->kernel, 2, 16) || !between(s->expansion, 1, 8)) return 0;
+  const int32_t packet = s->hop * s->frames_per_packet;
+  if (!between(s->window, 64, MAX_WINDOW) || s->window & (s->window - 1) || s->window < s->hop) return 0;
+  if (!between(packet + s->overlap, 8, MAX_PACKET) || s->overlap > s->hop || packet + s->overlap - s->hop > s->window) return 0;
+  if (!between(s->levels, 2, 256) || !between(s->noise_frames, 1, 1 << 16)) return 0;
+  if (!between(s->decimation, 1, 16) || packet % s->comb_block || s->hop % s->comb_block || s->hop % s->envelope_block) return 0;
+  if (!between(s->shortest, 2 * s->decimation, MAX_DIM) || !between(s->longest, s->shortest, MAX_DIM)) return 0;
+  if (!between(s->comb_window, 8, MAX_DIM) || !between(s->comb_fine_window, 8, MAX_WINDOW)) return 0;
+  if (!between(s->low_pass, s->decimation, 512) || s->comb_block % s->decimation || s->comb_window % s->decimation) return 0;
+  /* Both periods reach back from within the buffer, the fine search a window and a step further. */
+  if (s->shortest < REACH_OF_COMB || s->longest % s->decimation || s->shortest % s->decimation) return 0;
+  if (s->comb_fine_window + s->decimation > s->comb_window + s->low_pass) return 0;
+  return s->longest + s->comb_window + s->low_pass + packet <= MAX_COMB - 64;
+}
+
+static void lay_out(ScModel *m) {
+  const Shape *s = &m->shape;
+  m->packet = s->hop * s->frames_per_packet;
+  m->frame = s->hop + s->overlap;
+  m->bins = m->frame / 2 + 1;
+  m->history = s->window - s->hop;
+  m->comb_history = s->longest + s->comb_window - s->comb_block + s->low_pass - s->decimation;
+  m->low_history = (m->comb_history - s->low_pass) / s->decimation + 1;
+  const int32_t past = s->kernel - 1;
+  m->encoder_blocks_at = ENCODER_HEAD + padded(m->history, 8);
+  m->encoder_state = m->encoder_blocks_at + (s->encoder_frame_blocks + s->encoder_packet_blocks) * past * s->encoder_dim;
+  m->decoder_tails_at = DECODER_HEAD;
+  m->decoder_blocks_at = m->decoder_tails_at + 3 * s->overlap;
+  m->comb_at = m->decoder_blocks_at + (s->decoder_packet_blocks + s->decoder_frame_blocks) * past * s->decoder_dim;
+  m->decoder_state = m->comb_at + padded(m->comb_history + m->low_history, 8);
+}
+
+static void take_arrays(ScModel *m, Reader *r) {
+  const Shape *s = &m->shape;
+  const WeightType type = r->precision == PACKED_F32 ? WEIGHTS_F32 : WEIGHTS_F16;
+  const int32_t enc = s->encoder_dim, dec = s->decoder_dim, spread = m->packet + s->overlap;
+  m->window = floats(r, s->window);
+  m->twiddles = floats(r, s->window);
+  m->encoder_in = take_linear(r, 3 * (s->window / 2 + 1), enc, type);
+  take_blocks(r, m->encoder_frames, s->encoder_frame_blocks, enc, s);
+  m->encoder_down = take_linear(r, s->frames_per_packet * enc, enc, type);
+  m->encoder_condition = floats(r, 4 * (uint64_t)enc);
+  take_blocks(r, m->encoder_packets, s->encoder_packet_blocks, enc, s);
+  m->encoder_norm = floats(r, 2 * (uint64_t)enc);
+  m->to_latent = take_linear(r, enc, s->latent, type);
+  m->skip_in = take_linear(r, spread, s->latent, type);
+  m->precision = floats(r, (uint64_t)s->levels * s->latent);
+  m->inverse_precision = floats(r, (uint64_t)s->levels * s->latent);
+  m->from_latent = take_linear(r, s->latent, dec, type);
+  m->decoder_condition = floats(r, 5 * (uint64_t)dec);
+  take_blocks(r, m->decoder_packets, s->decoder_packet_blocks, dec, s);
+  m->decoder_up = take_linear(r, dec, s->frames_per_packet * dec, type);
+  take_blocks(r, m->decoder_frames, s->decoder_frame_blocks, dec, s);
+  m->decoder_norm = floats(r, 2 * (uint64_t)dec);
+  m->head = take_linear(r, dec, 3 * m->bins, type);
+  m->skip_out = take_linear(r, s->latent, spread, type);
+  m->inverse_dft = take_linear(r, 2 * m->bins, m->frame, WEIGHTS_F32);
+  m->packet_slopes = floats(r, spread);
+  m->noise = floats(r, (uint64_t)s->noise_frames * 2 * m->bins);
+  m->depth = floats(r, dec + 8);
+  m->control = floats(r, CONTROLS * (uint64_t)(dec + 8));
+  m->low_pass = floats(r, padded(s->low_pass, 8));
+}
+
+static float widen(uint16_t half) {
+  const uint32_t sign = (uint32_t)(half & 0x8000) << 16, rest = half & 0x7fff;
+  union {
+    uint32_t bits;
+    float value;
+  } f = {rest << 13};
+  f.value *= 5.192296858534828e33f; /* 2^112: the difference of the exponents' offsets, right for subnormals too */
+  f.bits |= sign;
+  return f.value;
+}
+
+/* A variant that cannot load f16 reads floats that were widened once, here. */
+static int widen_all(ScModel *m) {
+  Linear *layers[MAX_BLOCKS * 8 + 8];
+  int count = 0;
+  Linear *single[] = {&m->encoder_in, &m->encoder_down, &m->to_latent, &m->skip_in,
+                      &m->from_latent, &m->decoder_up, &m->head, &m->skip_out};
+  for (unsigned i = 0; i < sizeof single / sizeof *single; i++) layers[count++] = single[i];
+  Block *stacks[] = {m->encoder_frames, m->encoder_packets, m->decoder_packets, m->decoder_frames};
+  const int32_t sizes[] = {m->shape.encoder_frame_blocks, m->shape.encoder_packet_blocks, m->shape.decoder_packet_blocks,
+                           m->shape.decoder_frame_blocks};
+  for (int k = 0; k < 4; k++)
+    for (int i = 0; i < sizes[k]; i++) layers[count++] = &stacks[k][i].up, layers[count++] = &stacks[k][i].down;
+  uint64_t total = 0;
+  for (int i = 0; i < count; i++)
+    if (layers[i]->type == WEIGHTS_F16) total += (uint64_t)layers[i]->inputs * layers[i]->outputs;
+  if (!total) return SC_OK;
+  float *out = m->widened = malloc(total * sizeof(float));
+  if (!out) return SC_NO_MEMORY;
+  for (int i = 0; i < count; i++) {
+    if (layers[i]->type != WEIGHTS_F16) continue;
+    const uint64_t size = (uint64_t)layers[i]->inputs * layers[i]->outputs;
+    const uint16_t *halves = layers[i]->weights;
+    for (uint64_t k = 0; k < size; k++) out[k] = widen(halves[k]);
+    layers[i]->weights = out;
+    layers[i]->type = WEIGHTS_F32;
+    out += size;
+  }
+  return SC_OK;
+}
+
+int sc_model_open(const void *packed, uint64_t bytes, const char *variant, ScModel **model) {
+  const Header *header = packed;
+  *model = NULL;
+  if (bytes < sizeof *header || memcmp(header->magic, "SCNATIVE", 8) || header->version != VERSION) return SC_BAD_FORMAT;
+  if (!between(header->precision, PACKED_F32, PACKED_MIXED)) return SC_BAD_FORMAT;
+  if (!runs(&header->shape)) return SC_UNSUPPORTED;
+  const Variant *chosen = sc_find_variant(variant);
+  if (!chosen) return SC_NO_VARIANT;
+  ScModel *m = calloc(1, sizeof *m);
+  if (!m) return SC_NO_MEMORY;
+  m->shape = header->shape;
+  m->variant = chosen;
+  lay_out(m);
+  const uint8_t *begin = packed;
+  Reader reader = {begin + sizeof *header, begin + bytes, (Precision)header->precision, 0};
+  take_arrays(m, &reader);
+  int status = reader.broken || reader.at != reader.end ? SC_BAD_FORMAT : SC_OK;
+  if (status == SC_OK && !chosen->loads_f16) status = widen_all(m);
+  if (status != SC_OK) {
+    sc_model_close(m);
+    return status;
+  }
+  *model = m;
+  return SC_OK;
+}
+
+void sc_model_close(ScModel *model) {
+  if (!model) return;
+  free(model->widened);
+  free(model);
+}
+
+int sc_model_packet(const ScModel *m) { return m->packet; }
+int sc_model_latent(const ScModel *m) { return m->shape.latent; }
+uint64_t sc_encoder_state_bytes(const ScModel *m) { return (uint64_t)m->encoder_state * sizeof(float); }
+uint64_t sc_decoder_state_bytes(const ScModel *m) { return (uint64_t)m->decoder_state * sizeof(float); }
+
+void sc_encoder_state_init(const ScModel *m, void *state) {
+  memset(state, 0, sc_encoder_state_bytes(m));
+  ((EncoderHead *)state)->gain_index = -52;
+}
+
+void sc_decoder_state_init(const ScModel *m, void *state) {
+  DecoderHead *head = state;
+  memset(state, 0, sc_decoder_state_bytes(m));
+  head->gain_index = -52;
+  head->swell = 1;
+  head->period = (float)m->shape.shortest;
+}
+
+static uint64_t most(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+/* The bytes of each scratch array, and the pointers to them where there is memory. */
+static uint64_t carve(const ScModel *m, int streams, uint8_t *memory, Workspace *ws) {
+  enum { SLACK = 64 }; /* vectors may read, and write, a little beyond a row */
+  const Shape *s = &m->shape;
+  const uint64_t n = streams, rows = n * s->frames_per_packet, spread = m->packet + s->overlap;
+  const uint64_t stride = padded(3 * (s->window / 2 + 1), 8), spectrum = padded(2 * m->bins, 8);
+  const uint64_t enc = padded(s->encoder_dim, PANEL), dec = padded(s->decoder_dim, PANEL), latent = padded(s->latent, PANEL);
+  const uint64_t wide = padded(s->expansion * (s->encoder_dim > s->decoder_dim ? s->encoder_dim : s->decoder_dim), PANEL);
+  const uint64_t lapped = padded((int32_t)spread, PANEL), sound = padded(m->frame, PANEL);
+  const uint64_t sizes[] = {
+      rows * wide * sizeof(int16_t),
+      rows * sizeof(float),
+      n * sizeof(float),
+      most(rows * stride, most(n * latent, 2 * rows * sound)) * sizeof(float),
+      most(n * lapped, n * dec) * sizeof(float),
+      most(rows * enc, n * padded(s->frames_per_packet * s->decoder_dim, PANEL)) * sizeof(float),
+      most(n * enc, n * lapped) * sizeof(float),
+      most(rows * most(enc, dec), most(n * latent, 2 * rows * spectrum)) * sizeof(float),
+      most(rows * most(wide, padded(3 * m->bins, PANEL)), n * latent) * sizeof(float),
+  };
+  void **arrays[] = {(void **)&ws->activations, (void **)&ws->row_scale, (void **)&ws->gains, (void **)&ws->a, (void **)&ws->b,
+                     (void **)&ws->c, (void **)&ws->d, (void **)&ws->e, (void **)&ws->f};
+  uint64_t total = 0;
+  for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    if (memory) *arrays[i] = memory + total;
+    total += (sizes[i] + SLACK * sizeof(float) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+  }
+  return total;
+}
+
+uint64_t sc_workspace_bytes(const ScModel *m, int streams) {
+  Workspace none;
+  return carve(m, streams, NULL, &none);
+}
+
+Workspace sc_workspace(const ScModel *m, int streams, void *memory) {
+  Workspace ws;
+  carve(m, streams, memory, &ws);
+  return ws;
+}
+
+void sc_encode(const ScModel *m, int streams, void *const *states, const float *pcm, const int32_t *levels, float *means,
+               int32_t *gain_index, void *workspace) {
+  m->variant->encode(m, streams, states, pcm, levels, means, gain_index, workspace);
+}
+
+void sc_decode(const ScModel *m, int streams, void *const *states, const int32_t *y, const int32_t *gain_index,
+               const int32_t *levels, const uint8_t *lost, float *pcm, void *workspace) {
+  m->variant->decode(m, streams, states, y, gain_index, levels, lost, pcm, workspace);
+}

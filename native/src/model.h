@@ -1,0 +1,102 @@
+/* The network as it lies in packed weights, and how states and workspaces are laid out. Shared by all variants. */
+#ifndef SC_MODEL_H
+#define SC_MODEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "streamcodec.h"
+
+enum { MAX_BLOCKS = 16, PANEL = 32, COMB_TAPS = 5, FRACTION_TAPS = 5, CONTROLS = 3 + COMB_TAPS };
+/* Bounds of shapes, so that what one stream needs for a moment fits on the stack. In samples. */
+enum { REACH_OF_COMB = 8, MAX_PACKET = 2048, MAX_WINDOW = 2048, MAX_COMB = 8192, MAX_DIM = 2048 };
+
+typedef enum { WEIGHTS_F32 = 0, WEIGHTS_F16 = 1, WEIGHTS_INT8 = 2 } WeightType;
+
+/* What decides every size; in this order at the head of packed weights. Lengths in samples. */
+typedef struct {
+  int32_t sample_rate, hop, overlap, frames_per_packet, window, encoder_dim, decoder_dim, latent, kernel, expansion;
+  int32_t encoder_frame_blocks, encoder_packet_blocks, decoder_packet_blocks, decoder_frame_blocks;
+  int32_t levels, noise_frames, envelope_block;
+  int32_t decimation, comb_block, comb_window, comb_fine_window, shortest, longest, low_pass;
+} Shape;
+
+/* y = W x + bias. Weights lie in panels of 32 outputs: [outputs / 32, inputs, 32], int8 in pairs of inputs:
+ * [outputs / 32, inputs / 2, 32, 2]. Outputs are padded with zeros to whole panels, `inputs` to an even number. */
+typedef struct {
+  int32_t inputs, outputs; /* padded */
+  WeightType type;
+  const float *bias;  /* [outputs] */
+  const float *scale; /* [outputs], of int8 weights */
+  const void *weights;
+} Linear;
+
+/* ConvNeXt block, causal. */
+typedef struct {
+  int32_t dim;
+  const float *taps;  /* [kernel, dim] */
+  const float *norm;  /* [2, dim]: weight, bias */
+  const float *scale; /* [dim], of what the block adds */
+  Linear up, down;
+} Block;
+
+typedef struct Variant Variant;
+
+struct ScModel {
+  Shape shape;
+  const Variant *variant;
+  int32_t packet, frame, bins, history, comb_history, low_history;
+  Linear encoder_in, encoder_down, to_latent, skip_in, from_latent, decoder_up, head, skip_out, inverse_dft;
+  Block encoder_frames[MAX_BLOCKS], encoder_packets[MAX_BLOCKS], decoder_packets[MAX_BLOCKS], decoder_frames[MAX_BLOCKS];
+  const float *encoder_condition, *decoder_condition; /* [3 + 1, dim], [4 + 1, dim]: a row an input, then the bias */
+  const float *encoder_norm, *decoder_norm;           /* [2, dim]: weight, bias */
+  const float *window;                                /* [window] */
+  const float *twiddles;                              /* [window / 2, 2]: exp(-2 pi i k / window) */
+  const float *packet_slopes;                         /* [packet + overlap] */
+  const float *precision, *inverse_precision;         /* [levels, latent] */
+  const float *noise;                                 /* [noise_frames, 2 * bins]: real parts, then imaginary ones */
+  const float *depth;                                 /* [dim + 8]: weight, then the bias */
+  const float *control;                               /* [CONTROLS, dim + 8]: weight, then the bias */
+  const float *low_pass;                              /* [low_pass], padded with zeros to a multiple of 8 */
+  /* Where each part of a state begins, in floats. */
+  int32_t encoder_blocks_at, decoder_tails_at, decoder_blocks_at, comb_at;
+  int32_t encoder_state, decoder_state; /* floats */
+  void *widened;                        /* f16 weights as f32, where the variant cannot load f16 */
+};
+
+/* What encoder and decoder remember between packets lies in floats: first these, then blocks and histories. */
+typedef struct {
+  float gain_index; /* of the packet before */
+} EncoderHead;
+
+typedef struct {
+  float gain_index; /* of the packet before, held and fading where it was missing */
+  float swell;      /* of the noise envelope's last block */
+  float period, share, taps[COMB_TAPS]; /* of the comb's last block */
+  float levels[3];                      /* mean amplitudes of the noise envelope's last blocks */
+  int32_t noise_position;               /* row of the noise table */
+} DecoderHead;
+
+enum { ENCODER_HEAD = 8, DECODER_HEAD = 16, ENVELOPE_SMOOTHING = 4 };
+
+/* Memory for one step. All of it is the caller's. */
+typedef struct {
+  int16_t *activations; /* [rows, widest inputs], quantised */
+  float *row_scale;     /* [rows] */
+  float *gains;         /* [streams], of the packet before */
+  float *a, *b, *c, *d, *e, *f;
+} Workspace;
+
+/* One instruction set's functions. */
+struct Variant {
+  const char *name;
+  int loads_f16;
+  void (*encode)(const ScModel *, int, void *const *, const float *, const int32_t *, float *, int32_t *, void *);
+  void (*decode)(const ScModel *, int, void *const *, const int32_t *, const int32_t *, const int32_t *, const uint8_t *,
+                 float *, void *);
+  void (*multiply_int8)(const int8_t *panels, const int16_t *x, int rows, int inputs, int outputs, int32_t *y);
+};
+
+Workspace sc_workspace(const ScModel *m, int streams, void *memory);
+
+#endif

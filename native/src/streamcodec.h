@@ -1,0 +1,102 @@
+/* streamcodec's codec in C: one step of the network, the quantiser and the range coder.
+ *
+ * No globals, and no allocation in a step: models and bitstreams are immutable once they are open, states and
+ * workspaces are plain memory of the caller's. Any number of streams may run on any threads over one model,
+ * each thread with a workspace of its own. A state is copied by memcpy: that is a snapshot.
+ *
+ * Shapes: S streams, T samples of one packet, D latents.
+ */
+#ifndef STREAMCODEC_H
+#define STREAMCODEC_H
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define SC_API __declspec(dllexport)
+#elif defined(__wasm__)
+#define SC_API __attribute__((visibility("default"), used))
+#else
+#define SC_API __attribute__((visibility("default")))
+#endif
+
+enum {
+  SC_OK = 0,
+  SC_BAD_FORMAT = -1,      /* packed weights that are damaged, or of another version */
+  SC_UNSUPPORTED = -2,     /* a shape that this code cannot run: use another engine */
+  SC_NO_MEMORY = -3,
+  SC_NO_VARIANT = -4,      /* instructions that this processor, or this build, does not have */
+  SC_OUT_OF_RANGE = -5,    /* a level, a gain or a latent that a payload cannot hold */
+  SC_NO_SYMBOL = -6,       /* payload: no symbol at byte `detail` */
+  SC_LONG_ESCAPE = -7,     /* payload: an escaped latent of `detail` bits */
+  SC_TRAILING_BYTES = -8,  /* payload: goes on after its last symbol, at byte `detail` */
+  SC_NO_ROOM = -9          /* payload: longer than the buffer for it */
+};
+
+typedef struct ScModel ScModel;
+typedef struct ScBitstream ScBitstream;
+
+/* --- the network --- */
+
+/* Names of the instruction sets that this build has and this processor runs, best first; NULL beyond the last. */
+SC_API const char *sc_variant(int index);
+
+/* `packed`: what streamcodec_models.pack writes; it must stay where it is, 64-byte aligned, while the model is
+ * open. `variant`: a name from sc_variant, or NULL for the best. */
+SC_API int sc_model_open(const void *packed, uint64_t bytes, const char *variant, ScModel **model);
+SC_API void sc_model_close(ScModel *model);
+SC_API int sc_model_packet(const ScModel *model);  /* samples, T */
+SC_API int sc_model_latent(const ScModel *model);  /* D */
+SC_API uint64_t sc_encoder_state_bytes(const ScModel *model);
+SC_API uint64_t sc_decoder_state_bytes(const ScModel *model);
+SC_API uint64_t sc_workspace_bytes(const ScModel *model, int streams); /* alignment: 64 */
+SC_API void sc_encoder_state_init(const ScModel *model, void *state);
+SC_API void sc_decoder_state_init(const ScModel *model, void *state);
+
+/* pcm [S, T] in -1..1, levels [S] -> means [S, D] of the posterior in quantiser steps, gain_index [S]. */
+SC_API void sc_encode(const ScModel *model, int streams, void *const *states, const float *pcm, const int32_t *levels,
+                      float *means, int32_t *gain_index, void *workspace);
+
+/* y [S, D], gain_index, levels and lost [S] -> pcm [S, T]. Where lost, y and gain_index are not read. */
+SC_API void sc_decode(const ScModel *model, int streams, void *const *states, const int32_t *y, const int32_t *gain_index,
+                      const int32_t *levels, const uint8_t *lost, float *pcm, void *workspace);
+
+/* For tests: w [outputs, inputs] int8 times x [rows, inputs] int16 -> y [rows, outputs], in one variant's kernel. */
+SC_API int sc_multiply_int8(const char *variant, const int8_t *w, const int16_t *x, int rows, int inputs, int outputs,
+                            int32_t *y);
+
+/* --- the bitstream (docs/bitstream.md) --- */
+
+typedef struct {
+  int32_t levels, classes, latent, scales, gains, symbols;
+  int32_t gain_min, symbol_limit, escape_bits;
+  double bit_worth;                 /* squared quantiser steps that a bit is worth */
+  double roundings[3];              /* shares of bit_worth that are tried */
+  const int32_t *rows;              /* [levels, classes, latent] row of `frequencies` for each latent */
+  const int32_t *level_frequencies; /* [levels, levels] */
+  const int32_t *frequencies;       /* [scales, symbols]; the last symbol is the escape */
+  const int32_t *class_frequencies; /* [levels, classes + 1]; the last class is silence */
+  const int32_t *gain_frequencies;  /* [classes, gains] of the gains above gain_min */
+  const double *costs, *class_costs, *gain_costs; /* bits of each of these (class_costs without silence) */
+} ScTables;
+
+/* Copies the tables. */
+SC_API int sc_bitstream_open(const ScTables *tables, ScBitstream **bitstream);
+SC_API void sc_bitstream_close(ScBitstream *bitstream);
+
+/* means [vectors, D], gain_index [vectors] -> the payload's length or an error; y [vectors, D] is what it says. */
+SC_API int sc_bitstream_encode(const ScBitstream *b, int vectors, int base_level, int level, const int32_t *gain_index,
+                               const float *means, int32_t *y, uint8_t *payload, int capacity);
+
+/* means [vectors, D] -> y [vectors, D], rounded by error and bits. */
+SC_API int sc_bitstream_quantise(const ScBitstream *b, int vectors, int level, const int32_t *gain_index,
+                                 const float *means, double bit_worth, int32_t *y);
+
+/* y [vectors, D] -> the payload's length or an error. */
+SC_API int sc_bitstream_serialize(const ScBitstream *b, int vectors, int base_level, int level,
+                                  const int32_t *gain_index, const int32_t *y, uint8_t *payload, int capacity);
+
+/* payload -> level, gain_index [vectors], y [vectors, D]. `detail` says more of an error. */
+SC_API int sc_bitstream_parse(const ScBitstream *b, const uint8_t *payload, int size, int vectors, int base_level,
+                              int32_t *level, int32_t *gain_index, int32_t *y, int32_t *detail);
+
+#endif

@@ -1,0 +1,113 @@
+"""The C library of native/: found, loaded, and its functions typed. It is built beside
+this file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+from ctypes import POINTER, Structure, c_char_p, c_double, c_int, c_int32, c_uint64, c_void_p
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ModelError
+
+NAMES = {"win32": "streamcodec.dll", "darwin": "libstreamcodec.dylib"}
+FILE = Path(__file__).parent / NAMES.get(sys.platform, "libstreamcodec.so")
+
+ALIGNMENT = 64
+# What functions return below 0: native/src/streamcodec.h.
+BAD_FORMAT, UNSUPPORTED, NO_MEMORY, NO_VARIANT = -1, -2, -3, -4
+OUT_OF_RANGE, NO_SYMBOL, LONG_ESCAPE, TRAILING_BYTES = -5, -6, -7, -8
+
+
+class Tables(Structure):
+    """ScTables of native/src/streamcodec.h."""
+
+    _fields_ = (
+        *(
+            (name, c_int32)
+            for name in ("levels", "classes", "latent", "scales", "gains", "symbols")
+        ),
+        *((name, c_int32) for name in ("gain_min", "symbol_limit", "escape_bits")),
+        ("bit_worth", c_double),
+        ("roundings", c_double * 3),
+        *((name, c_void_p) for name in ("rows", "level_frequencies", "frequencies")),
+        *((name, c_void_p) for name in ("class_frequencies", "gain_frequencies")),
+        *((name, c_void_p) for name in ("costs", "class_costs", "gain_costs")),
+    )
+
+
+# name -> type of the result, types of the arguments; arrays are addresses.
+_FUNCTIONS = {
+    "sc_variant": (c_char_p, (c_int,)),
+    "sc_model_open": (c_int, (c_void_p, c_uint64, c_char_p, POINTER(c_void_p))),
+    "sc_model_close": (None, (c_void_p,)),
+    "sc_encoder_state_bytes": (c_uint64, (c_void_p,)),
+    "sc_decoder_state_bytes": (c_uint64, (c_void_p,)),
+    "sc_workspace_bytes": (c_uint64, (c_void_p, c_int)),
+    "sc_encoder_state_init": (None, (c_void_p, c_void_p)),
+    "sc_decoder_state_init": (None, (c_void_p, c_void_p)),
+    "sc_encode": (None, (c_void_p, c_int, *[c_void_p] * 6)),
+    "sc_decode": (None, (c_void_p, c_int, *[c_void_p] * 7)),
+    "sc_multiply_int8": (c_int, (c_char_p, c_void_p, c_void_p, c_int, c_int, c_int, c_void_p)),
+    "sc_bitstream_open": (c_int, (POINTER(Tables), POINTER(c_void_p))),
+    "sc_bitstream_close": (None, (c_void_p,)),
+    "sc_bitstream_encode": (c_int, (*[c_void_p], *[c_int] * 3, *[c_void_p] * 4, c_int)),
+    "sc_bitstream_quantise": (
+        c_int,
+        (c_void_p, c_int, c_int, c_void_p, c_void_p, c_double, c_void_p),
+    ),
+    "sc_bitstream_serialize": (c_int, (c_void_p, *[c_int] * 3, *[c_void_p] * 3, c_int)),
+    "sc_bitstream_parse": (c_int, (c_void_p, c_char_p, *[c_int] * 3, *[c_void_p] * 4)),
+}
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """None where it was not built, or cannot be loaded."""
+    try:
+        loaded = ctypes.CDLL(str(FILE))
+    except OSError:
+        return None
+    for name, (result, arguments) in _FUNCTIONS.items():
+        function = getattr(loaded, name)
+        function.restype, function.argtypes = result, arguments
+    return loaded
+
+
+def required_library() -> ctypes.CDLL:
+    """Raises ModelError, saying what to do, where there is none."""
+    found = library()
+    if found is None:
+        raise ModelError(
+            f"the native engine is not built ({FILE.name} is missing or cannot be loaded): "
+            "install a C compiler, or pip install ziglang, and install streamcodec again; "
+            "or take --engine torch"
+        )
+    return found
+
+
+def address_of(array: Any) -> int:
+    """Of a NumPy array, which must be contiguous and outlive what reads it."""
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def aligned(size: int) -> NDArray[np.uint8]:
+    """`size` bytes of memory that begin at a multiple of ALIGNMENT."""
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    return memory[-address_of(memory) % ALIGNMENT :][:size]
+
+
+def variants() -> list[str]:
+    """Instruction sets that the library has and this processor runs, best first."""
+    found = library()
+    names: list[str] = []
+    while found is not None and (name := found.sc_variant(len(names))) is not None:
+        names.append(name.decode())
+    return names
