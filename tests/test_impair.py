@@ -1,6 +1,4 @@
-"""A worse network on demand, and the record of a real one: what goes in, comes out as it should, on
-simulated time.
-"""
+"""Simulated networks with loss, jitter and drift, and records of real ones, on simulated time."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ PACKETS = 2_000
 
 
 class Ear:
-    """Remembers what it is told, and when."""
+    """A TransportListener that notes what it is told, and when."""
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock, self.heard = clock, list[tuple[str, float]]()
@@ -73,9 +71,7 @@ class Laboratory:
         self.clock.advance((end_ns - self.clock.now_ns()) / 1e6)
 
     def delays(self) -> list[float]:
-        """Sends PACKETS, one each 20 ms -> how long each that came was under way, in the order in
-        which they came.
-        """
+        """Sends PACKETS packets, one each 20 ms -> delays in ms of those that arrive, in order."""
         for number in range(PACKETS):
             self.front.media(str(20 * number).encode(), self.clock.now_ns())
             self.advance(20)
@@ -83,7 +79,7 @@ class Laboratory:
         return [at - float(sent) for sent, at in self.ear.heard]
 
 
-def test_losses_come_in_bursts_and_to_the_share_asked_for() -> None:
+def test_losses_come_in_bursts_and_in_the_share_asked_for() -> None:
     laboratory = Laboratory(Impairment(loss=0.1))
     laboratory.delays()
     came = {int(sent) // 20 for sent, _ in laboratory.ear.heard}
@@ -102,13 +98,13 @@ def test_jitter_has_the_spread_asked_for() -> None:
 
 
 @pytest.mark.parametrize("ppm", [300.0, -300.0])
-def test_drift_moves_the_delay_as_slowly_as_clocks_do(ppm: float) -> None:
+def test_drift_changes_the_delay_by_its_parts_per_million(ppm: float) -> None:
     delays = Laboratory(Impairment(drift_ppm=ppm)).delays()
     assert delays[-1] - delays[0] == pytest.approx(ppm * 1e-6 * 20 * (PACKETS - 1), abs=0.01)
     assert delays[0] == (HEAD_START_MS if ppm < 0 else 0)
 
 
-def test_a_goodbye_does_not_overtake_what_was_said_before() -> None:
+def test_messages_do_not_overtake_media() -> None:
     laboratory = Laboratory(Impairment(drift_ppm=-1))
     laboratory.front.media(b"word", laboratory.clock.now_ns())
     laboratory.front.message(StreamEnd(1))
@@ -171,7 +167,7 @@ def test_a_recorded_network_is_played_again(tmp_path: Path, first: int) -> None:
     assert "| trace.csv | adaptive |" in done.output
 
 
-def test_a_trace_that_is_none_names_the_line(tmp_path: Path) -> None:
+def test_a_malformed_trace_names_the_line(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
     path.write_text(
         "stream,sequence,capture_ms,arrival_ms,packet_ms,flags\n1,0,0,0,20,0\n1,one,20,20,20,0\n"

@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 from fakes import WAIT_S, FakeModel
-from streamcodec.errors import AudioError, ConnectionRefused
+from streamcodec.errors import AudioError, ConfigError, ConnectionRefused
 from streamcodec_client.audio.blocks import Sink, Source
 from streamcodec_client.audio.paced import Discard, PacedSink
 from streamcodec_client.audio.pick import pick_sink, pick_source
@@ -29,6 +29,7 @@ from streamcodec_client.live.receiver import Receiver
 from streamcodec_client.live.sender import Sender
 from streamcodec_client.live.session import LiveSettings, run_live
 from streamcodec_client.report.reporter import Reporter
+from streamcodec_client.report.trace import NullTrace, Trace
 from streamcodec_server.relay import Relay, RelayConfig
 from streamcodec_server.rooms import RoomLimits
 
@@ -58,13 +59,19 @@ def session(
     *,
     as_json: bool = False,
     take_copies: int = 0,
+    duration_s: float | None = None,
+    traces: Sequence[Trace] = (),
 ) -> asyncio.Future[None]:
-    name = "talker" if sender else "listener"
     settings = LiveSettings(
-        f"ws://127.0.0.1:{port}", "lobby", name, None, exit_when_done=True, take_copies=take_copies
+        f"ws://127.0.0.1:{port}",
+        "lobby",
+        "talker" if sender else "listener",
+        duration_s,
+        exit_when_done=True,
+        take_copies=take_copies,
     )
     reporter = Reporter(CLOCK, as_json=as_json)
-    return asyncio.ensure_future(run_live(settings, CLOCK, reporter, sender, receiver, []))
+    return asyncio.ensure_future(run_live(settings, CLOCK, reporter, sender, receiver, traces))
 
 
 def sending(source: Source, duration_s: float | None = None, redundancy: int = 0) -> Sender:
@@ -182,7 +189,26 @@ async def test_ctrl_c_says_goodbye(capsys: pytest.CaptureFixture[str]) -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
-async def test_a_room_that_is_not_there_ends_the_session(tmp_path: Path) -> None:
+async def test_a_listener_leaves_when_its_duration_is_over() -> None:
+    receiver = listening(pick_sink("null", CLOCK))
+    async with relay() as port:
+        await session(port, receiver=receiver, duration_s=0.05)
+    assert receiver.connection == 1
+
+
+class FullDisk(NullTrace):
+    def flush(self) -> None:
+        raise ConfigError("cannot write the trace t.jsonl: No space left on device")
+
+
+async def test_a_trace_that_cannot_be_written_ends_the_session() -> None:
+    sender = sending(pick_source("tone", CLOCK))
+    async with relay() as port:
+        with pytest.raises(ConfigError, match="No space left"):
+            await session(port, sender, traces=[FullDisk()])
+
+
+async def test_a_room_that_is_not_there_ends_the_session() -> None:
     async with relay(rooms=frozenset({"stage"})) as port:
         with pytest.raises(ConnectionRefused, match="4404") as refused:
             await session(port, sending(pick_source("tone", CLOCK)))

@@ -1,5 +1,5 @@
 """Two clients and a relay over a link that breaks, on a simulated clock: how soon after its return
-a word is heard again.
+speech is heard again.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from virtual_network import LoopClock, Outage, VirtualLoop
 PACKET_S = 0.02
 DELAY_S = 0.02  # of the link, one way
 BREAKS_S, AFTER_S = 5.0, 5.0
-BACK_S = 0.3  # after the network's return
-RESUMED_S = 1.0  # after that of one that broke again at the worst of moments
-CODEC_S = 0.035  # a packet must be full before it is coded, is coded, and comes out 5 ms later
-SHORT_S = 1.0  # what is shorter is left to TCP, which takes up to twice as long
+BACK_S = 0.3  # from the return of the network to the first sound
+RESUMED_S = 1.0  # the same, if the network broke again during the reconnect
+CODEC_S = 0.035  # from capture: filling a packet, encoding it, 5 ms of overlap in the decoder
+SHORT_S = 1.0  # shorter outages are left to TCP, which takes up to twice as long
 QUEUE_S = 0.4
 
 
 class Ear:
-    """A TransportListener that notes when what was captured when is played. A Receiver keeps its
-    buffers over connections too.
+    """A TransportListener that notes when each packet was captured and played. Like a Receiver, it
+    keeps its jitter buffer when the connection changes.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Ear:
         self.connections.append(asyncio.get_running_loop().time())
 
     def disconnected(self, reason: str) -> None:
-        """Another connection will come."""
+        """The jitter buffer is kept."""
 
     def media(self, datagram: bytes, received_ns: int) -> None:
         packet = parse(datagram)
@@ -61,18 +61,18 @@ class Ear:
         )
 
     def message(self, message: Message) -> None:
-        """Not of interest."""
+        """Messages have no playout time."""
 
 
 async def speak(transport: RelayTransport, until_s: float) -> None:
-    """A packet each 20 ms, numbered by its time: what nobody could take is lost."""
+    """Sends a packet each 20 ms, numbered by its time. Without a connection it is lost."""
     loop = asyncio.get_running_loop()
     while loop.time() < until_s:
         await asyncio.sleep(PACKET_S)
         number = round(loop.time() / PACKET_S)
         if transport.connection is not None:
             await transport.send(serialize(Packet(Flags.VOICE, 0, number, 320 * number, b"word")))
-            # the relay answers: both ways have something to repeat
+            # The relay answers, so that TCP has something to repeat both ways.
             await transport.send_message(Time(1e3 * loop.time()))
 
 
@@ -110,7 +110,7 @@ def run(*outages: Outage) -> Ear:
 @pytest.mark.parametrize(
     "outage_s", [0.2, 0.4, 0.7, 1.0, 1.3, 1.6, 2.8, 3.0, 3.6, 4.3, 5.4, 10.0, 30.0]
 )
-def test_after_an_outage_speech_is_back_at_once_and_nothing_old(
+def test_after_an_outage_speech_is_back_at_once_and_nothing_stale_is_played(
     outage_s: float, begins_s: float
 ) -> None:
     returned = begins_s + outage_s
@@ -120,7 +120,7 @@ def test_after_an_outage_speech_is_back_at_once_and_nothing_old(
     before = [played - captured for captured, played in ear.played if 3 < played < begins_s]
     after = [played - captured for captured, played in ear.played if captured > returned + 2]
     assert back - returned <= (BACK_S if outage_s >= SHORT_S else 2 * outage_s + BACK_S)
-    assert max(old) <= QUEUE_S + CODEC_S + 4 * DELAY_S  # nothing stale is said again
+    assert max(old) <= QUEUE_S + CODEC_S + 4 * DELAY_S  # nothing stale is played
     assert len(ear.streams) == 1
     assert len(after) >= 0.95 * (AFTER_S - 2) / PACKET_S - 5
     assert sum(after) / len(after) - sum(before) / len(before) <= PACKET_S  # at the delay of before
@@ -128,10 +128,12 @@ def test_after_an_outage_speech_is_back_at_once_and_nothing_old(
 
 @pytest.mark.parametrize("window_s", [0.06, 0.1, 0.14, 0.2, 0.4])
 @pytest.mark.parametrize("second_s", [1.0, 4.0])
-def test_a_path_that_breaks_again_leaves_one_stream_and_nothing_old(
+def test_a_second_outage_leaves_one_stream_and_plays_nothing_stale(
     window_s: float, second_s: float
 ) -> None:
-    """Long enough for a hello, and not for its welcome; or for both, and for no word."""
+    """The link is up between them for long enough for a hello, but not for its welcome; or for
+    both, but for no media.
+    """
     breaks_s = 8.0 + window_s
     returned = breaks_s + second_s
     ear = run((5.0, 8.0), (breaks_s, returned))

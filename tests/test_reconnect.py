@@ -12,8 +12,6 @@ from streamcodec.errors import ConnectionRefused
 from streamcodec.live.reconnect import Reconnect, State
 from streamcodec.live.reconnect_events import (
     Abandon,
-    Answered,
-    AskForAnswer,
     Attempt,
     CloseAsked,
     Closed,
@@ -22,13 +20,15 @@ from streamcodec.live.reconnect_events import (
     End,
     Event,
     Failed,
-    Greet,
     Heard,
     HelloSent,
+    NotifyDisconnected,
     Opened,
+    Probe,
+    ProbeAnswered,
     Reached,
     SayGoodbye,
-    Tell,
+    SayHello,
     Tick,
     Welcomed,
 )
@@ -83,7 +83,7 @@ class Timeline:
 
     def connect(self) -> None:
         assert self.on(Tick()) == [Attempt()]
-        assert self.on(Opened()) == [Abandon(), Greet()]
+        assert self.on(Opened()) == [Abandon(), SayHello()]
         assert self.on(HelloSent()) == []
         assert self.on(Welcomed()) == []
         assert self.state is State.CONNECTED
@@ -106,7 +106,7 @@ def test_a_first_session_sends_once_it_is_welcomed() -> None:
 def test_a_session_that_goes_on_sends_behind_its_hello() -> None:
     line = Timeline()
     line.connect()
-    assert line.on(Closed(), 10) == [Drop(), Tell(BROKE)]
+    assert line.on(Closed(), 10) == [Drop(), NotifyDisconnected(BROKE)]
     assert line.reconnect.connection is None
     line.wait()
     line.on(Opened())
@@ -223,7 +223,10 @@ def test_a_relay_that_knows_us_has_less_time_for_its_welcome() -> None:
     line.wait()
     line.on(Opened())
     line.on(HelloSent())
-    assert line.wait() == (T.welcome_again_s, [Drop()])  # listeners were not told: no Tell
+    assert line.wait() == (
+        T.welcome_again_s,
+        [Drop()],
+    )  # listeners did not know of it
     assert line.state is State.BACKING_OFF
 
 
@@ -258,7 +261,7 @@ def test_another_connection_takes_the_place_of_a_suspect_one() -> None:
     line = Timeline()
     line.connect()
     line.wait()
-    assert line.on(Opened(), 0.04) == [Abandon(), Drop(), Tell(BROKE), Greet()]
+    assert line.on(Opened(), 0.04) == [Abandon(), Drop(), NotifyDisconnected(BROKE), SayHello()]
     line.on(HelloSent())
     assert (line.state, line.reconnect.connection) == (State.RESUMING, 2)
 
@@ -276,10 +279,10 @@ def test_a_talker_keeps_only_a_connection_that_answers() -> None:
     """What we send may hang for a second longer than what we hear."""
     line = Timeline(talks=True)
     line.connect()
-    assert line.wait() == (T.suspect_s, [AskForAnswer(), Attempt()])
+    assert line.wait() == (T.suspect_s, [Probe(), Attempt()])
     assert line.on(Heard(), 0.2) == []
     assert line.state is State.SUSPECT
-    assert line.on(Answered(), 0.2) == [Abandon()]
+    assert line.on(ProbeAnswered(), 0.2) == [Abandon()]
     assert (line.state, line.reconnect.connection) == (State.CONNECTED, 1)
 
 
@@ -287,8 +290,12 @@ def test_a_connection_that_stays_silent_is_given_up() -> None:
     line = Timeline()
     line.connect()
     follows = line.ticks_until(T.dead_s)
-    assert times(follows, Tell(BROKE)) == [T.dead_s]
-    assert [decision for _, decision in follows][-3:] == [Abandon(), Drop(), Tell(BROKE)]
+    assert times(follows, NotifyDisconnected(BROKE)) == [T.dead_s]
+    assert [decision for _, decision in follows][-3:] == [
+        Abandon(),
+        Drop(),
+        NotifyDisconnected(BROKE),
+    ]
     assert line.state is State.BACKING_OFF
 
 
@@ -320,7 +327,7 @@ def test_a_final_close_code_is_not_tried_again(code: int) -> None:
     line = Timeline()
     line.connect()
     [dropped, told, end] = line.on(Closed(code, "no"))
-    assert (dropped, told) == (Drop(), Tell("the relay broke off"))
+    assert (dropped, told) == (Drop(), NotifyDisconnected("the relay broke off"))
     assert isinstance(end, End)
     assert end.refusal is not None
     assert (str(end.refusal), end.refusal.close_code) == (f"the relay refused: no ({code})", code)
@@ -330,14 +337,14 @@ def test_a_final_close_code_is_not_tried_again(code: int) -> None:
 def test_other_close_codes_are_worth_another_try(code: int) -> None:
     line = Timeline()
     line.connect()
-    assert line.on(Closed(code)) == [Drop(), Tell(f"the relay closed with {code:d}")]
+    assert line.on(Closed(code)) == [Drop(), NotifyDisconnected(f"the relay closed with {code:d}")]
     assert line.state is State.BACKING_OFF
 
 
 def test_a_relay_that_ends_the_session_ends_it() -> None:
     line = Timeline()
     line.connect()
-    ended = [Drop(), Tell("the relay ended the session"), End()]
+    ended = [Drop(), NotifyDisconnected("the relay ended the session"), End()]
     assert line.on(Closed(CloseCode.NORMAL)) == ended
 
 
@@ -357,7 +364,7 @@ def test_leaving_says_goodbye_and_waits_for_the_end_of_the_connection() -> None:
     assert line.on(CloseAsked()) == [SayGoodbye()]
     assert (line.state, line.reconnect.connection) == (State.CLOSING, None)
     assert line.on(CloseAsked()) == []
-    assert line.on(Closed(1000)) == [Drop(), Tell("we said goodbye"), End()]
+    assert line.on(Closed(1000)) == [Drop(), NotifyDisconnected("we said goodbye"), End()]
 
 
 def test_a_goodbye_that_nobody_answers_ends_all_the_same() -> None:
@@ -365,5 +372,5 @@ def test_a_goodbye_that_nobody_answers_ends_all_the_same() -> None:
     line.connect()
     line.ticks_until(T.suspect_s)
     assert line.on(CloseAsked()) == [Abandon(), SayGoodbye()]
-    assert line.wait() == (2 * T.close_s, [Drop(), Tell("we said goodbye"), End()])
+    assert line.wait() == (2 * T.close_s, [Drop(), NotifyDisconnected("we said goodbye"), End()])
     assert line.reconnect.wake_s == math.inf

@@ -1,5 +1,5 @@
-"""An event loop whose time is simulated, and whose TCP connections lead over one link that delays
-and breaks. What waits, waits no real time, and every run is the same.
+"""An event loop with simulated time, whose TCP connections share one link that delays and breaks.
+Waiting takes no real time, and every run is the same.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 FIRST_RTO_S = 0.2, 0.15  # towards the server and back; doubled with every repetition
 SYN_REPEATS_S = (0.0, 1.0, 3.0, 7.0, 15.0, 31.0)
 MOST_REPEATS = 12
-# what a turn of the loop takes at least: a wait that is too short to count must end all the same
+# The shortest wait: one too short to change the time, a float of seconds, would never end.
 TURN_S = 1e-7
 
 Outage = tuple[float, float]  # s: from, to
 
 
 class _Selector(selectors.SelectSelector):
-    """Nothing ever comes from outside: instead of waiting, time passes."""
+    """No real socket ever becomes ready: instead of waiting, it advances the time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,9 @@ class _Selector(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """`delay_s` one way; within `outages` nothing gets through, and TCP repeats what it holds."""
+    """A link with `delay_s` one way. During `outages` nothing gets through, and TCP repeats what it
+    holds afterwards.
+    """
 
     def __init__(self, delay_s: float, outages: Sequence[Outage] = ()) -> None:
         self._virtual = _Selector()
@@ -59,7 +61,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     async def create_connection(
         self, factory: Any, host: Any = None, port: Any = None, **_: Any
     ) -> Any:
-        """As TCP does: a SYN that gets lost is repeated after 1, 3, 7 s."""
+        """As TCP does: a lost SYN is repeated after 1, 3, 7 s; a refusal takes a round trip."""
         self.connections_tried += 1
         began = self.time()
         for after_s in SYN_REPEATS_S:
@@ -92,7 +94,7 @@ class LoopClock:
 
 
 class _Server:
-    """What websockets asks of an asyncio.Server."""
+    """What websockets needs of an asyncio.Server."""
 
     sockets: tuple[Any, ...] = ()
 
@@ -106,20 +108,20 @@ class _Server:
         return True
 
     async def start_serving(self) -> None:
-        """It does."""
+        """It serves from the beginning."""
 
     async def wait_closed(self) -> None:
-        """It is."""
+        """It closes at once."""
 
 
 class _Socket:
     def setsockopt(self, *_: Any) -> None:
-        """Buffers are as long as they need to be."""
+        """Buffers have no limits here."""
 
 
 class _Transport(asyncio.Transport):
-    """One end of a connection. Bytes arrive in order; what is written while the link is down waits
-    for a repetition, with all that is written after it.
+    """One end of a connection. Bytes arrive in order: what is written while the link is down waits
+    for a retransmission, and everything written after it waits, too.
     """
 
     def __init__(self, loop: VirtualLoop, protocol: asyncio.Protocol, rto_s: float) -> None:
@@ -129,14 +131,16 @@ class _Transport(asyncio.Transport):
         self._loop, self._protocol, self._rto_s = loop, protocol, rto_s
         self.peer: _Transport
         self._closing = self._lost = self._aborted = False
-        self._sent_by = 0.0  # when the last of what was written got onto the link
+        self._sent_by = 0.0  # when the last write got onto the link
 
     def write(self, data: Any) -> None:
         if not self._closing:
             self._carry(self.peer.receive, bytes(data))
 
     def _carry(self, deliver: Callable[..., None], *arguments: Any) -> None:
-        sent = max(self._loop.time(), self._sent_by + TURN_S)  # timers of one time have no order
+        sent = max(
+            self._loop.time(), self._sent_by + TURN_S
+        )  # timers due at the same time have no order
         wait = self._rto_s + 2 * self._loop.delay_s
         for _ in range(MOST_REPEATS):
             if self._loop.up(sent) and self._loop.up(sent + self._loop.delay_s):
@@ -154,7 +158,7 @@ class _Transport(asyncio.Transport):
             self._protocol.data_received(data)
 
     def finished(self) -> None:
-        """The other end has nothing more to say."""
+        """The other end has closed."""
         if not self._lost:
             self._protocol.eof_received()
             self.close()
@@ -173,7 +177,7 @@ class _Transport(asyncio.Transport):
             self._loop.call_soon(self.lose)
 
     def lose(self) -> None:
-        """This end is gone, or learns that the other is."""
+        """This end was closed or aborted, or learns that the other was."""
         if not self._lost:
             self._lost = self._closing = True
             self._protocol.connection_lost(None)
@@ -185,13 +189,13 @@ class _Transport(asyncio.Transport):
         return False
 
     def pause_reading(self) -> None:
-        """Nobody here reads slowly."""
+        """Readers are always fast enough."""
 
     def resume_reading(self) -> None:
-        """Nor was paused."""
+        """Reading is never paused."""
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """There is room for everything."""
+        """Writers never wait."""
 
     def get_write_buffer_size(self) -> int:
         return 0

@@ -1,5 +1,5 @@
-"""The one clock of the live path: CLOCK_MONOTONIC, which all processes of a machine share. Tests
-bring their own.
+"""The clock of the live path: CLOCK_MONOTONIC, which all processes of a machine share. Tests use
+clocks of their own.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Nanoseconds from some beginning, never backwards."""
+    """A monotonic clock, in nanoseconds from an arbitrary beginning."""
 
     def now_ns(self) -> int: ...
 
     def sleep(self, seconds: float) -> None:
-        """Blocks the calling thread; never called on the event loop."""
+        """Blocks the calling thread; must not be called on the event loop."""
         ...
 
 
 class MonotonicClock:
-    """The machine's."""
+    """The machine's monotonic clock."""
 
     def now_ns(self) -> int:
         return time.monotonic_ns()

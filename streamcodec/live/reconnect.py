@@ -3,7 +3,6 @@ with the time at which they happened, decisions go out, and somebody else holds 
 
 TCP makes this necessary: it repeats a lost SYN after 1, 3, 7 s and lost data at doubling intervals,
 so after an outage a new connection is there long before the old one speaks again.
-docs/architecture.md has the table of states.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from ..errors import ConnectionRefused
 from ..wire.session import CloseCode
 from .reconnect_events import (
     Abandon,
-    Answered,
-    AskForAnswer,
     Attempt,
     CloseAsked,
     Closed,
@@ -26,13 +23,15 @@ from .reconnect_events import (
     End,
     Event,
     Failed,
-    Greet,
     Heard,
     HelloSent,
+    NotifyDisconnected,
     Opened,
+    Probe,
+    ProbeAnswered,
     Reached,
     SayGoodbye,
-    Tell,
+    SayHello,
     Tick,
     Welcomed,
 )
@@ -59,7 +58,7 @@ class State(enum.Enum):
 
 
 class Reconnect:
-    """The table of states. `on` takes an event and says what follows."""
+    """The state machine: `on` takes an event and says what to do (docs/architecture.md: a table)."""
 
     def __init__(
         self,
@@ -79,11 +78,11 @@ class Reconnect:
         self._first_connection_s, self._began_s = first_connection_s, now_s
         self.state = State.SEARCHING
         self._search, self._backoff = Search(now_s, timing), Backoff(now_s, timing, jitter)
-        self._round_s = now_s  # when the search for the connection in use began
+        self._search_began_s = now_s  # when the search for the connection in use began
         self._heard_s = now_s
         self._deadline_s = math.inf  # of a welcome, or of a goodbye
-        self._welcomed = False  # in this connection: listeners know of it
-        self._known = False  # we were let in at least once
+        self._welcomed = False  # on the connection in use: listeners know of it
+        self._ever_welcomed = False
         self._number = 0  # of the last connection that took media
 
     @property
@@ -108,8 +107,8 @@ class Reconnect:
                 return math.inf
 
     def on(self, event: Event, now_s: float) -> list[Decision]:
-        """What follows, in this order. An event that says nothing in this state is ignored."""
-        if isinstance(event, Heard | Answered | Welcomed):
+        """-> what to do, in this order. Events without a meaning in the present state are ignored."""
+        if isinstance(event, Heard | ProbeAnswered | Welcomed):
             self._heard_s = now_s
         match self.state:
             case State.SEARCHING:
@@ -139,23 +138,23 @@ class Reconnect:
                 return [Abandon(), *self._end(refusal)]
             case Failed(reason):
                 # Attempts beside it would hear the same, or wait in vain as long.
-                return [Abandon(), *self._alone(now_s, reason)]
+                return [Abandon(), *self._retry(now_s, reason)]
             case CloseAsked():
                 return [Abandon(), *self._end()]
         return []
 
     def _greeting(self, event: Event, now_s: float) -> list[Decision]:
         match event:
-            case HelloSent() if self._known:
+            case HelloSent() if self._ever_welcomed:
                 self.state = State.RESUMING
                 self._number += 1
             case Welcomed():
                 self._number += self.state is State.GREETING
                 self.state = State.CONNECTED
-                self._welcomed = self._known = True
+                self._welcomed = self._ever_welcomed = True
             case Tick() if now_s >= self._deadline_s:
                 reason = "the relay accepted the connection and said nothing"
-                return [Drop(), *self._alone(now_s, reason)]
+                return [Drop(), *self._retry(now_s, reason)]
             case Closed():
                 return self._closed(event, now_s)
             case CloseAsked():
@@ -166,9 +165,9 @@ class Reconnect:
         match event:
             case Tick() if now_s >= self._heard_s + self._timing.suspect_s:
                 self.state = State.SUSPECT
-                self._backoff.alone(now_s)
+                self._backoff.relay_was_there(now_s)
                 self._search.schedule(now_s)
-                ask: list[Decision] = [AskForAnswer()] if self._talks else []
+                ask: list[Decision] = [Probe()] if self._talks else []
                 return [*ask, *self._attempts(now_s)]
             case Closed():
                 return self._closed(event, now_s)
@@ -178,7 +177,7 @@ class Reconnect:
 
     def _suspect(self, event: Event, now_s: float) -> list[Decision]:
         match event:
-            case Answered():
+            case ProbeAnswered():
                 self.state = State.CONNECTED
                 return [Abandon()]
             case Heard() if not self._talks:
@@ -189,8 +188,8 @@ class Reconnect:
             case Reached():
                 self._search.reached()
             case Opened():
-                self._round_s = now_s
-                self._backoff.alone(now_s)
+                self._search_began_s = now_s
+                self._backoff.relay_was_there(now_s)
                 self._backoff.forget_failures()
                 return [Abandon(), Drop(), *self._tell(BROKE), *self._greet(now_s)]
             case Failed():
@@ -198,7 +197,7 @@ class Reconnect:
                 self._search.schedule(now_s + self._backoff.failed(now_s, 0.0))
                 return [Abandon()]
             case Tick() if now_s >= self._heard_s + self._timing.dead_s:
-                return [Abandon(), Drop(), *self._alone(now_s, BROKE)]
+                return [Abandon(), Drop(), *self._retry(now_s, BROKE)]
             case Tick():
                 return self._attempts(now_s)
             case Closed():
@@ -210,7 +209,7 @@ class Reconnect:
     def _backing_off(self, event: Event, now_s: float) -> list[Decision]:
         match event:
             case Tick() if now_s >= self._search.due_s:
-                self.state, self._round_s = State.SEARCHING, now_s
+                self.state, self._search_began_s = State.SEARCHING, now_s
                 return self._attempts(now_s)
             case CloseAsked():
                 return self._end()
@@ -231,8 +230,9 @@ class Reconnect:
     def _greet(self, now_s: float) -> list[Decision]:
         self.state = State.GREETING
         timing = self._timing
-        self._deadline_s = now_s + (timing.welcome_again_s if self._known else timing.welcome_s)
-        return [Greet()]
+        patience_s = timing.welcome_again_s if self._ever_welcomed else timing.welcome_s
+        self._deadline_s = now_s + patience_s
+        return [SayHello()]
 
     def _goodbye(self, now_s: float) -> list[Decision]:
         self.state, self._deadline_s = State.CLOSING, now_s + 2 * self._timing.close_s
@@ -246,20 +246,20 @@ class Reconnect:
         if code == CloseCode.NORMAL:
             return [Drop(), *self._tell("the relay ended the session"), *self._end()]
         if code is None:
-            return [Drop(), *self._alone(now_s, BROKE)]
+            return [Drop(), *self._retry(now_s, BROKE)]
         reason = f"the relay closed with {code}" + (f": {said}" if said else "")
-        return [Drop(), *self._alone(now_s, reason, "not let in" if said else "no relay")]
+        return [Drop(), *self._retry(now_s, reason, "not let in" if said else "no relay")]
 
-    def _alone(self, now_s: float, reason: str, what: str = "no relay") -> list[Decision]:
+    def _retry(self, now_s: float, reason: str, what: str = "no relay") -> list[Decision]:
         """A search or a connection has come to nothing: back off, or give up a relay that never
         let us in.
         """
-        if not self._known and now_s - self._began_s >= self._first_connection_s:
+        if not self._ever_welcomed and now_s - self._began_s >= self._first_connection_s:
             tried = f"(tried for {self._first_connection_s:g} s)"
             return self._end(ConnectionRefused(f"{what} at {self._relay}: {reason} {tried}"))
         if self._welcomed:
-            self._backoff.alone(now_s)
-        lasted_s = now_s - self._round_s
+            self._backoff.relay_was_there(now_s)
+        lasted_s = now_s - self._search_began_s
         steady = self._welcomed and lasted_s >= self._timing.steady_s
         self.state = State.BACKING_OFF
         self._search.schedule(now_s + self._backoff.failed(now_s, lasted_s, steady))
@@ -270,7 +270,7 @@ class Reconnect:
 
     def _tell(self, reason: str) -> list[Decision]:
         told, self._welcomed = self._welcomed, False
-        return [Tell(reason)] if told else []
+        return [NotifyDisconnected(reason)] if told else []
 
     def _end(self, refusal: ConnectionRefused | None = None) -> list[Decision]:
         self.state = State.ENDED

@@ -29,7 +29,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class HelloSent:
-    """What is sent from now on arrives behind the hello."""
+    """The hello was written: what is sent from now on arrives after it."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Answered:
-    """The relay has answered a ping sent after `AskForAnswer`: both ways work."""
+class ProbeAnswered:
+    """The pong to the ping of a Probe came: both directions work."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,16 @@ class Tick:
 
 
 Event = (
-    Reached | Opened | Failed | HelloSent | Welcomed | Heard | Answered | Closed | CloseAsked | Tick
+    Reached
+    | Opened
+    | Failed
+    | HelloSent
+    | Welcomed
+    | Heard
+    | ProbeAnswered
+    | Closed
+    | CloseAsked
+    | Tick
 )
 
 # --- decisions --------------------------------------------------------------------------------
@@ -81,27 +90,27 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Abandon:
-    """Cancel all attempts under way; what they may still come to is thrown away."""
+    """Cancel all attempts under way, and close what one of them may open all the same."""
 
 
 @dataclass(frozen=True)
-class Greet:
+class SayHello:
     """Use the connection that has just opened: say hello."""
 
 
 @dataclass(frozen=True)
-class AskForAnswer:
-    """Ping the connection in use. `Answered` is due when this ping's pong has come."""
+class Probe:
+    """Ping the connection in use; its pong is a ProbeAnswered."""
 
 
 @dataclass(frozen=True)
 class Drop:
-    """The connection in use is out of use: reset it, if it is open."""
+    """The connection in use is no longer used: reset it, if it is still open."""
 
 
 @dataclass(frozen=True)
-class Tell:
-    """Listeners, who were told of this connection, are to be told of its end."""
+class NotifyDisconnected:
+    """Tell listeners that the connection, of which they knew, is over."""
 
     reason: str
 
@@ -113,9 +122,9 @@ class SayGoodbye:
 
 @dataclass(frozen=True)
 class End:
-    """Over. `refusal`: what to raise; None after a goodbye."""
+    """Do nothing more. `refusal`: what to raise; None after an orderly end."""
 
     refusal: ConnectionRefused | None = None
 
 
-Decision = Attempt | Abandon | Greet | AskForAnswer | Drop | Tell | SayGoodbye | End
+Decision = Attempt | Abandon | SayHello | Probe | Drop | NotifyDisconnected | SayGoodbye | End

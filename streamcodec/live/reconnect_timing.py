@@ -32,16 +32,18 @@ class Timing:
 
 
 class Backoff:
-    """How long to wait after a failure: doubling, with jitter, and short while it matters."""
+    """How long to wait after a failure: exponential back-off with jitter, short in the first minute
+    without a relay.
+    """
 
     def __init__(self, now_s: float, timing: Timing, jitter: Callable[[], float]) -> None:
         self._timing, self._jitter = timing, jitter
         self._failures = 0  # in a row
-        self._alone_since_s = now_s
+        self._relay_seen_s = now_s
 
-    def alone(self, now_s: float) -> None:
-        """The relay was there until now."""
-        self._alone_since_s = now_s
+    def relay_was_there(self, now_s: float) -> None:
+        """The relay was connected until now."""
+        self._relay_seen_s = now_s
 
     def forget_failures(self) -> None:
         """The next failure is the first one."""
@@ -54,7 +56,7 @@ class Backoff:
         timing = self._timing
         self._failures = 0 if steady else self._failures + 1
         most_s = timing.longest_backoff_s
-        if now_s - self._alone_since_s < timing.eager_s:
+        if now_s - self._relay_seen_s < timing.eager_s:
             # Attempts on a silent network have waited long enough; a refusal comes at once.
             slow = lasted_s >= timing.open_s
             most_s = timing.first_backoff_s if slow else timing.eager_backoff_s
@@ -63,7 +65,7 @@ class Backoff:
 
 
 class Search:
-    """When attempts begin, several beside each other where the network is silent."""
+    """When connection attempts begin, in parallel while none of them is answered."""
 
     def __init__(self, now_s: float, timing: Timing) -> None:
         self._timing = timing

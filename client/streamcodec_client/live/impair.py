@@ -1,5 +1,5 @@
-"""--sim-loss, --sim-jitter, --sim-drift: a worse network between the relay and a receiver, to hear
-what it does.
+"""--sim-loss, --sim-jitter, --sim-drift: simulates a bad network between the relay and a receiver,
+to hear how the receiver copes.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from ..clock import Clock
 from ..transport.api import TransportListener
 
 BURST_PACKETS = 3.0  # mean length of a loss: 60 ms of short packets
-# standard deviations that packets may come early: the base delay that makes room for it
+# Standard deviations of jitter that a packet may come early: the base delay makes room for them.
 JITTER_REACH = 3.0
-HEAD_START_MS = 200.0  # delay that a clock which runs fast can use up: eleven minutes at 300 ppm
+# Base delay for negative drift, which shortens it: lasts for eleven minutes at 300 ppm.
+HEAD_START_MS = 200.0
 MOST_JITTER_MS, MOST_DRIFT_PPM = 500.0, 50_000.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Impairment:
-    """loss: share of packets, 0..1, in bursts of BURST_PACKETS in the mean (Gilbert-Elliott).
-    jitter_ms: standard deviation of a normal delay; packets overtake each other. drift_ppm: how
-    much slower the talker's clock runs.
+    """loss: share of packets, 0..0.9, in bursts of BURST_PACKETS on average (Gilbert-Elliott).
+    jitter_ms: standard deviation of a normally distributed delay; packets overtake each other.
+    drift_ppm: how much slower the talker's clock runs than ours. Raises ConfigError.
     """
 
     loss: float = 0.0
@@ -54,8 +55,8 @@ class Impairment:
 
 
 class ImpairedListener:
-    """A TransportListener before another one: media come late or not at all, the rest as late as
-    they do in the mean. Event loop only.
+    """A TransportListener in front of another one: passes media on late or not at all, and all the
+    rest with the mean delay of media. Event loop only.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class ImpairedListener:
         clock: Clock,
         call_later: Callable[[float, Callable[[], None]], object] | None = None,
     ) -> None:
-        """`call_later(seconds, callback)`: the running loop's, unless a test brings its own."""
+        """`call_later(seconds, callback)`: that of the running loop if None."""
         self._target, self._impairment, self._clock = target, impairment, clock
         self._call_later = call_later or (
             lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call)
@@ -104,7 +105,7 @@ class ImpairedListener:
 
 
 def from_options(loss_percent: float, jitter_ms: float, drift_ppm: float) -> Impairment | None:
-    """What the command line asks for. Raises ConfigError."""
+    """-> what the command line asks for; None for an unimpaired network. Raises ConfigError."""
     if not all(map(math.isfinite, (loss_percent, jitter_ms, drift_ppm))):
         raise ConfigError("simulated loss, jitter and drift must be finite numbers")
     impairment = Impairment(loss_percent / 100, jitter_ms, drift_ppm)

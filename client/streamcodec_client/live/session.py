@@ -5,13 +5,9 @@ an orderly goodbye.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
-import gc
-import signal
-import sys
-from collections.abc import Iterator, Sequence
-from types import FrameType
+from collections.abc import Sequence
+from typing import Any
 
 from streamcodec.wire.session import Hello, Message, Report, Role, Welcome
 
@@ -20,17 +16,17 @@ from ..report.arrivals import ArrivalRecorder
 from ..report.reporter import Reporter
 from ..report.statistics import ReceiverStatistics, SenderStatistics
 from ..report.trace import Trace
-from ..transport.clock_sync import ClockSync
 from ..transport.api import TransportListener
+from ..transport.clock_sync import ClockSync
 from ..transport.relay import RelayTransport
 from .impair import ImpairedListener, Impairment
+from .process import short_thread_turns, signals_set
 from .receiver import Receiver
 from .sender import Sender
 
 POLL_S = 0.05
-STATUS_INTERVAL_S = 1.0
+STATUS_INTERVAL_S = 1.0  # between lines for the user, and capture marks for listeners
 RECEIVER_REPORT_INTERVAL_S = 1.0
-SWITCH_INTERVAL_S = 0.001
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,14 +48,13 @@ class _Announcer:
     """Tells the user what the connection does."""
 
     def __init__(self, reporter: Reporter, url: str, room: str) -> None:
-        self._reporter, self._url, self._room = reporter, url, room
+        self._reporter, self._where = reporter, f"{url}, room {room}"
         self.met, self.leaving = asyncio.Event(), False
 
     def connected(self, welcome: Welcome, connection: int) -> None:
         self.met.set()
-        self._reporter.notice(
-            f"{'connected' if connection == 1 else 'reconnected'} to {self._url}, room {self._room}"
-        )
+        what = "connected" if connection == 1 else "reconnected"
+        self._reporter.notice(f"{what} to {self._where}")
 
     def disconnected(self, reason: str) -> None:
         if not self.leaving:
@@ -70,6 +65,53 @@ class _Announcer:
 
     def message(self, message: Message) -> None:
         """Not news."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    """What a session consists of. One of sender and receiver may be missing."""
+
+    sender: Sender | None
+    receiver: Receiver | None
+    transport: RelayTransport
+    sync: ClockSync
+    reporter: Reporter
+    traces: Sequence[Trace | ArrivalRecorder]
+
+    def statistics(self) -> tuple[SenderStatistics | None, ReceiverStatistics | None]:
+        return (
+            None if self.sender is None else self.sender.statistics(),
+            None if self.receiver is None else self.receiver.statistics(),
+        )
+
+    async def show(self) -> None:
+        """Tells the user each second how things are, and writes traces."""
+        while True:
+            await asyncio.sleep(STATUS_INTERVAL_S)
+            sent, heard = self.statistics()
+            there = self.transport.connection is not None
+            self.reporter.second(there, sent, heard, self.sync.rtt_ms)
+            for trace in self.traces:
+                await asyncio.to_thread(trace.flush)
+
+    async def tell_talkers(self) -> None:
+        """Reports to each talker how its stream arrives here."""
+        while self.receiver is not None:
+            await asyncio.sleep(RECEIVER_REPORT_INTERVAL_S)
+            rtt_ms = self.sync.rtt_ms
+            round_trip = {} if rtt_ms is None else {"rtt_ms": rtt_ms}
+            for stream in self.receiver.statistics().streams:
+                fields = dataclasses.asdict(stream)
+                fields |= fields["playout"] | round_trip
+                numbers = {k: v for k, v in fields.items() if isinstance(v, int | float)}
+                await self.transport.send_message(Report(stream.stream, numbers))
+
+    async def tell_listeners(self) -> None:
+        """Marks when something was captured by the relay's clock, so listeners know our delay."""
+        while self.sender is not None:
+            await asyncio.sleep(STATUS_INTERVAL_S)
+            if (mark := self.sender.capture_clock(self.sync.offset_ms)) is not None:
+                await self.transport.send_message(mark)
 
 
 async def run_live(
@@ -89,169 +131,89 @@ async def run_live(
     sync = ClockSync(clock)
     if receiver is not None:
         receiver.relay_offset_ms = lambda: sync.offset_ms
-    recorders = [trace for trace in traces if isinstance(trace, ArrivalRecorder)]
+    kept = [trace for trace in traces if trace is not None]
+    recorders = [trace for trace in kept if isinstance(trace, ArrivalRecorder)]
     ears: list[TransportListener] = [part for part in (receiver, *recorders) if part is not None]
     if settings.impairment is not None:
-        ears = [ImpairedListener(part, settings.impairment, clock) for part in ears]
+        ears = [ImpairedListener(ear, settings.impairment, clock) for ear in ears]
     listeners = [part for part in (sender, *ears, sync, announcer) if part is not None]
     transport = RelayTransport(settings.url, _hello(settings, sender, receiver), listeners, clock)
+    parts = _Parts(sender, receiver, transport, sync, reporter, kept)
     stop = asyncio.Event()
-    with _signals_set(stop), _short_thread_turns():
-        connection = asyncio.ensure_future(transport.run())
-        sending = asyncio.ensure_future(sender.run(transport)) if sender is not None else None
-        receiving = asyncio.ensure_future(receiver.run()) if receiver is not None else None
-        reporting = [
-            asyncio.ensure_future(_show(reporter, transport, sync, sender, receiver, traces))
-        ]
-        reporting.append(asyncio.ensure_future(sync.run(transport)))
+    with signals_set(stop), short_thread_turns():
+        begin = asyncio.ensure_future
+        connection = begin(transport.run())
+        sending = None if sender is None else begin(sender.run(transport))
+        receiving = None if receiver is None else begin(receiver.run())
+        # None of these ends, unless nobody reads our output, or the disk is full.
+        beside = [begin(parts.show()), begin(sync.run(transport))]
         if sender is not None:
-            reporting.append(asyncio.ensure_future(_tell_listeners(transport, sync, sender)))
+            beside.append(begin(parts.tell_listeners()))
         if receiver is not None:
-            reporting.append(asyncio.ensure_future(_tell_talkers(transport, sync, receiver)))
-        timer = asyncio.ensure_future(
-            _duration(settings.duration_s if receiver is not None else None, announcer.met)
-        )
+            beside.append(begin(parts.tell_talkers()))
+        reasons = [
+            begin(stop.wait()),
+            begin(_all_said(settings, sending, receiver)),
+            begin(_time_is_up(settings, announcer.met, receiver)),
+        ]
+        ends = [connection, *([] if receiving is None else [receiving]), *beside, *reasons]
         try:
-            while not (
-                stop.is_set()
-                or timer.done()
-                or connection.done()
-                or (receiving is not None and receiving.done())
-                or _all_said(settings, sending, receiver)
-                # nobody reads our output, or the disk is full
-                or any(task.done() for task in reporting)
-            ):
-                await asyncio.sleep(POLL_S)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            # In the order in which the sound flows, so that what was captured is sent before the
-            # goodbye.
-            timer.cancel()
-            outcomes: list[BaseException | None] = []
+            # In the order in which sound flows: what was captured is sent before the goodbye.
+            failures: list[BaseException | None] = [*await _cancelled(*reasons)]
             for part, task in ((sender, sending), (receiver, receiving)):
                 if part is not None and task is not None:
                     part.stop()
-                    outcomes += await asyncio.gather(task, return_exceptions=True)
+                    failures += await asyncio.gather(task, return_exceptions=True)
             announcer.leaving = True
             transport.close()
             # Why the connection ended is the better answer where several things failed.
-            outcomes = [*await asyncio.gather(connection, return_exceptions=True), *outcomes]
-            for task in reporting:
-                task.cancel()
-            outcomes += [
-                e
-                for e in await asyncio.gather(*reporting, return_exceptions=True)
-                if isinstance(e, Exception)
-            ]
-    for outcome in outcomes:
-        if outcome is not None:
-            raise outcome
-    reporter.summary(*_statistics(sender, receiver))
+            failures = [*await asyncio.gather(connection, return_exceptions=True), *failures]
+            failures += await _cancelled(*beside)
+    for failure in failures:
+        if failure is not None:
+            raise failure
+    reporter.summary(*parts.statistics())
 
 
 def _hello(settings: LiveSettings, sender: Sender | None, receiver: Receiver | None) -> Hello:
     role = Role.BOTH if sender and receiver else Role.TALK if sender else Role.LISTEN
-    info = sender.info if sender else None
     return Hello(
         role=role,
         room=settings.room,
         name=settings.name,
-        stream_info=info,
+        stream_info=sender.info if sender else None,
         copies=settings.take_copies,
     )
 
 
-def _all_said(
+async def _all_said(
     settings: LiveSettings, sending: asyncio.Future[None] | None, receiver: Receiver | None
-) -> bool:
-    if sending is not None and not sending.done():
-        return False
-    if sending is not None and (receiver is None or sending.exception() is not None):
-        return True
-    return settings.exit_when_done and receiver is not None and receiver.everybody_left
-
-
-def _statistics(
-    sender: Sender | None, receiver: Receiver | None
-) -> tuple[SenderStatistics | None, ReceiverStatistics | None]:
-    return (
-        None if sender is None else sender.statistics(),
-        None if receiver is None else receiver.statistics(),
-    )
-
-
-async def _duration(seconds: float | None, begin: asyncio.Event) -> None:
-    await begin.wait()
-    await (asyncio.sleep(seconds) if seconds is not None else asyncio.Event().wait())
-
-
-async def _show(
-    reporter: Reporter,
-    transport: RelayTransport,
-    sync: ClockSync,
-    sender: Sender | None,
-    receiver: Receiver | None,
-    traces: Sequence[Trace | ArrivalRecorder | None],
 ) -> None:
-    while True:
-        await asyncio.sleep(STATUS_INTERVAL_S)
-        sent, heard = _statistics(sender, receiver)
-        reporter.second(transport.connection is not None, sent, heard, sync.rtt_ms)
-        for trace in traces:
-            if trace is not None:
-                await asyncio.to_thread(trace.flush)
+    """Returns when there is nothing left to send and, if we listen, nobody left to hear."""
+    if sending is not None:
+        await asyncio.wait({sending})
+        if receiver is None or sending.exception() is not None:
+            return
+    while not (settings.exit_when_done and receiver is not None and receiver.everybody_left):
+        await asyncio.sleep(POLL_S)
 
 
-async def _tell_talkers(transport: RelayTransport, sync: ClockSync, receiver: Receiver) -> None:
-    while True:
-        await asyncio.sleep(RECEIVER_REPORT_INTERVAL_S)
-        round_trip = {} if sync.rtt_ms is None else {"rtt_ms": sync.rtt_ms}
-        for stream in receiver.statistics().streams:
-            fields = dataclasses.asdict(stream)
-            numbers = {
-                name: v
-                for name, v in (fields | fields["playout"] | round_trip).items()
-                if isinstance(v, int | float)
-            }
-            await transport.send_message(Report(stream.stream, numbers))
+async def _time_is_up(
+    settings: LiveSettings, met: asyncio.Event, receiver: Receiver | None
+) -> None:
+    """Returns when we have listened for as long as was asked, from the first welcome on."""
+    await met.wait()
+    if receiver is None or settings.duration_s is None:
+        await asyncio.Event().wait()
+    else:
+        await asyncio.sleep(settings.duration_s)
 
 
-async def _tell_listeners(transport: RelayTransport, sync: ClockSync, sender: Sender) -> None:
-    while True:
-        await asyncio.sleep(STATUS_INTERVAL_S)
-        if (mark := sender.capture_clock(sync.offset_ms)) is not None:
-            await transport.send_message(mark)
-
-
-@contextlib.contextmanager
-def _signals_set(stop: asyncio.Event) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM says goodbye; a second Ctrl-C does not wait."""
-    loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        loop.call_soon_threadsafe(stop.set)
-
-    for number in before:
-        signal.signal(number, on_signal)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _short_thread_turns() -> Iterator[None]:
-    """Python lets a busy thread hold the interpreter for 5 ms, half an audio block. And what was
-    loaded so far is here to stay: the garbage collector need not walk it while audio plays.
-    """
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        sys.setswitchinterval(before)
+async def _cancelled(*tasks: asyncio.Future[Any]) -> list[Exception]:
+    """Cancels tasks -> what they failed with before."""
+    for task in tasks:
+        task.cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    return [outcome for outcome in outcomes if isinstance(outcome, Exception)]

@@ -1,10 +1,11 @@
-"""Our clock against the relay's, and the round trip: NTP's four time stamps, three of them in one
-message.
+"""The offset between the relay's clock and ours, and the round trip, as NTP measures them: we send
+our time, the relay answers with both, and we note when the answer comes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 
 from streamcodec.wire.session import Message, Time, Welcome
@@ -12,31 +13,32 @@ from streamcodec.wire.session import Message, Time, Welcome
 from ..clock import Clock, milliseconds
 from .api import Transport
 
-FIRST_INTERVAL_S, FIRST_COUNT = 0.2, 5
+FIRST_INTERVAL_S, FIRST_COUNT = 0.2, 5  # seconds between the first requests of a connection
 INTERVAL_S = 1.0
-KEPT = 16  # of these the quickest is believed: its two ways were the most alike
+# The sample with the shortest round trip is used: its two ways were the most alike.
+KEPT_SAMPLES = 16
 
 
 class ClockSync:
-    """A TransportListener on the event loop; `run` asks the relay for the time."""
+    """A TransportListener that asks the relay for the time while `run` runs. Event loop only."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._samples: deque[tuple[float, float]] = deque(maxlen=KEPT)  # round trip, offset
-        self.rtt_ms: float | None = None  # the last one
+        self._samples: deque[tuple[float, float]] = deque(maxlen=KEPT_SAMPLES)  # round trip, offset
+        self.rtt_ms: float | None = None  # of the last answer
         self._wake = asyncio.Event()
 
     @property
     def offset_ms(self) -> float | None:
-        """The relay's clock less ours, right to within half the round trip; None while it has not
-        answered.
+        """The relay's clock less ours, right to within half the round trip; None before the first
+        answer.
         """
         return min(self._samples)[1] if self._samples else None
 
     async def run(self, transport: Transport) -> None:
-        """Until it is cancelled."""
+        """Sends requests while there is a connection, until it is cancelled."""
         while True:
-            for count in range(1 << 62):
+            for count in itertools.count():
                 if transport.connection is None:
                     break
                 await transport.send_message(Time(self._now_ms))
@@ -52,7 +54,7 @@ class ClockSync:
         self.rtt_ms = None
 
     def media(self, datagram: bytes, received_ns: int) -> None:
-        """Says nothing of time."""
+        """Media say nothing about the relay's clock."""
 
     def message(self, message: Message) -> None:
         if isinstance(message, Time):

@@ -20,8 +20,6 @@ from streamcodec.errors import MalformedMessage
 from streamcodec.live.reconnect import Reconnect
 from streamcodec.live.reconnect_events import (
     Abandon,
-    Answered,
-    AskForAnswer,
     Attempt,
     CloseAsked,
     Closed,
@@ -29,13 +27,15 @@ from streamcodec.live.reconnect_events import (
     End,
     Event,
     Failed,
-    Greet,
     Heard,
     HelloSent,
+    NotifyDisconnected,
     Opened,
+    Probe,
+    ProbeAnswered,
     Reached,
     SayGoodbye,
-    Tell,
+    SayHello,
     Tick,
     Welcomed,
 )
@@ -89,13 +89,13 @@ class RelayTransport:
             timing=timing,
         )
         self._close_asked = False
-        self._woken = asyncio.Event()  # `run` has to look at the time again, or to end
-        self._wakes_s = math.inf  # when it does so by itself
+        self._wakes_s = math.inf  # until when `run` waits
+        self._woken = asyncio.Event()  # ends that wait early
         self._end: End | None = None
         self._attempts: set[asyncio.Task[ClientConnection | Failed]] = set()
-        # The connection in use, from its hello on, and the tasks that tell what becomes of it.
+        # The connection in use, from its hello on, and the tasks whose results are its events.
         self._socket: ClientConnection | None = None
-        self._fates: set[asyncio.Task[Event]] = set()
+        self._connection_tasks: set[asyncio.Task[Event]] = set()
 
     @property
     def connection(self) -> int | None:
@@ -113,18 +113,18 @@ class RelayTransport:
                 if woken.done():
                     woken = asyncio.ensure_future(self._woken.wait())
                 if self._close_asked:
-                    self._happened(CloseAsked())
-                self._happened(Tick())
+                    self._apply(CloseAsked())
+                self._apply(Tick())
                 self._wakes_s = self._reconnect.wake_s
-                await self._next({woken, *self._fates, *self._attempts})
+                await self._next({woken, *self._connection_tasks, *self._attempts})
         finally:
             self._abandon_attempts()
-            for task in (woken, *self._fates):
+            for task in (woken, *self._connection_tasks):
                 task.cancel()
-            await asyncio.gather(woken, *self._fates, return_exceptions=True)
+            await asyncio.gather(woken, *self._connection_tasks, return_exceptions=True)
             if self._socket is not None:  # this was cancelled, or a listener failed
                 await self._socket.close()
-                self._happened(Closed())
+                self._apply(Closed())
         if self._end.refusal is not None:
             raise self._end.refusal
 
@@ -157,17 +157,17 @@ class RelayTransport:
         left_s = None if never else max(0.0, self._wakes_s - self._now_s())
         done, _ = await asyncio.wait(tasks, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
         # Attempts come last: a connection that has answered is kept.
-        for event in _results(self._fates, done):
-            self._happened(event)
+        for event in _results(self._connection_tasks, done):
+            self._apply(event)
         for result in _results(self._attempts, done):
             if isinstance(result, Failed):
-                self._happened(result)
+                self._apply(result)
             else:
-                self._happened(Opened(), result)
+                self._apply(Opened(), result)
 
-    def _happened(self, event: Event, opened: ClientConnection | None = None) -> None:
-        """Tells the Reconnect, and carries out what it decides. `opened`: what an attempt opened,
-        with Opened.
+    def _apply(self, event: Event, opened: ClientConnection | None = None) -> None:
+        """Tells the Reconnect of an event and carries out its decisions. `opened`: the connection
+        that an Opened is about.
         """
         for decision in self._reconnect.on(event, self._now_s()):
             match decision:
@@ -175,17 +175,17 @@ class RelayTransport:
                     self._attempts.add(asyncio.ensure_future(self._attempt()))
                 case Abandon():
                     self._abandon_attempts()
-                case Greet():
+                case SayHello():
                     assert opened is not None
                     self._socket = opened
-                    self._fates.add(asyncio.ensure_future(self._converse(opened)))
-                case AskForAnswer():
-                    self._fates.add(asyncio.ensure_future(self._answer()))
+                    self._connection_tasks.add(asyncio.ensure_future(self._converse(opened)))
+                case Probe():
+                    self._connection_tasks.add(asyncio.ensure_future(self._probe()))
                 case SayGoodbye():
-                    self._fates.add(asyncio.ensure_future(self._say_goodbye()))
+                    self._connection_tasks.add(asyncio.ensure_future(self._say_goodbye()))
                 case Drop():
                     self._drop()
-                case Tell(reason):
+                case NotifyDisconnected(reason):
                     for listener in self._listeners:
                         listener.disconnected(reason)
                 case End():
@@ -203,22 +203,22 @@ class RelayTransport:
         assert self._socket is not None
         drop(self._socket)
         self._socket = None
-        for fate in self._fates:
-            fate.cancel()
-        self._fates.clear()
+        for task in self._connection_tasks:
+            task.cancel()
+        self._connection_tasks.clear()
 
     # --- tasks whose results are events ---------------------------------------------------------
 
     async def _attempt(self) -> ClientConnection | Failed:
         try:
-            return await self._open(lambda: self._happened(Reached()))
+            return await self._open(lambda: self._apply(Reached()))
         except (OSError, TimeoutError, InvalidHandshake, InvalidProxy) as error:
             return failure(error, self._url)
 
-    async def _answer(self) -> Event:
+    async def _probe(self) -> Event:
         assert self._socket is not None
         await answer(self._socket)
-        return Answered()
+        return ProbeAnswered()
 
     async def _say_goodbye(self) -> Event:
         assert self._socket is not None
@@ -230,36 +230,36 @@ class RelayTransport:
         raw = connection.transport.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         complaint = ""  # what the relay said before it closed
-        beating: asyncio.Future[None] | None = None
+        heartbeat: asyncio.Future[None] | None = None
         try:
             await connection.send(serialize_message(self._hello))
-            self._happened(HelloSent())
+            self._apply(HelloSent())
             while True:
                 frame = await connection.recv()
                 received_ns = self._clock.now_ns()
-                self._happened(Heard())
+                self._apply(Heard())
                 message = _parsed(frame)
                 if isinstance(message, Error):
                     complaint = message.message
-                if beating is not None:
+                if heartbeat is not None:
                     self._pass_on(frame, message, received_ns)
                 elif isinstance(message, Welcome):
                     self._welcome(message)
-                    beating = asyncio.ensure_future(
-                        beat(connection, self._ping_s, lambda: self._happened(Heard()))
+                    heartbeat = asyncio.ensure_future(
+                        beat(connection, self._ping_s, lambda: self._apply(Heard()))
                     )
         except ConnectionClosed as closed:
             if closed.rcvd is None:
                 return Closed()
             return Closed(closed.rcvd.code, complaint or closed.rcvd.reason)
         finally:
-            if beating is not None:
-                beating.cancel()
+            if heartbeat is not None:
+                heartbeat.cancel()
 
-    # ---------------------------------------------------------------------------------------------
+    # --- what comes from the relay ----------------------------------------------------------------
 
     def _welcome(self, welcome: Welcome) -> None:
-        self._happened(Welcomed())
+        self._apply(Welcomed())
         self._hello = dataclasses.replace(self._hello, resume=welcome.session)
         if self.connection is not None:  # None: we have said goodbye meanwhile
             for listener in self._listeners:
@@ -274,8 +274,8 @@ class RelayTransport:
 
 
 def _results(tasks: set[asyncio.Task[Result]], done: set[asyncio.Future[Any]]) -> Iterator[Result]:
-    """Takes those that are done out of `tasks`, one by one: what follows from the first may have
-    cancelled the others. Raises what they raised.
+    """Removes those that are done from `tasks`, one by one, because what follows from the first may
+    remove others. Raises what a task raised.
     """
     for task in tasks & done:
         if task in tasks:

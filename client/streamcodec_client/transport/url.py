@@ -1,4 +1,4 @@
-"""What names a relay."""
+"""Checks URLs of relays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from streamcodec.errors import ConfigError
 
 
 def check_url(url: str) -> str:
-    """The URL as it is; raises ConfigError for one that names no relay."""
+    """-> the URL unchanged. Raises ConfigError unless it is ws://HOST:PORT or wss://HOST:PORT."""
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
@@ -22,6 +22,7 @@ def check_url(url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
