@@ -29,9 +29,9 @@ def test_a_missing_extra_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(COMMANDS, "train", ("no_such_module.cli:train", "train", ""))
     assert main(["train"]) == 2
-    assert (
-        capsys.readouterr().err
-        == "streamcodec: train needs no_such_module: install it with pip install 'streamcodec[train]'\n"
+    assert capsys.readouterr().err == (
+        "streamcodec: train needs no_such_module: "
+        "install it with pip install 'streamcodec[train]'\n"
     )
 
 
@@ -47,7 +47,7 @@ def test_a_missing_extra_says_what_to_install(
         ),
     ],
 )
-def test_numbers_and_files_that_are_none_are_one_line_and_status_2(
+def test_malformed_numbers_and_files_are_one_line_and_status_2(
     arguments: list[str],
     said: str,
     capsys: pytest.CaptureFixture[str],
@@ -60,7 +60,7 @@ def test_numbers_and_files_that_are_none_are_one_line_and_status_2(
     assert err.count("\n") == 1
 
 
-def test_a_disk_that_refuses_is_one_line_and_status_2(
+def test_a_file_that_cannot_be_written_is_one_line_and_status_2(
     tmp_path: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     soundfile.write(tmp_path / "a.wav", voice(0.2), 16_000)
@@ -92,7 +92,7 @@ def test_a_wrong_model_name_costs_no_recording(
         ("[send", "is no TOML file"),
     ],
 )
-def test_settings_that_nobody_reads_are_refused(
+def test_unknown_settings_are_refused(
     settings: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "settings.toml"

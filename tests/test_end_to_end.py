@@ -12,7 +12,6 @@ from click.testing import CliRunner
 
 from conftest import SPEECH
 from streamcodec.errors import AudioError, ConfigError
-from streamcodec.live.adaptive import DelayBounds
 from streamcodec_bench import outage
 from streamcodec_bench.cli import bench
 from streamcodec_bench.demo import demo
@@ -77,7 +76,7 @@ def test_a_sender_that_refuses_to_start_ends_the_session(
         run_session(plan, lambda line: None)
 
 
-def test_what_is_no_recording_is_refused_before_anything_starts(tmp_path: Path) -> None:
+def test_a_file_without_audio_is_refused_before_anything_starts(tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("no audio")
     with pytest.raises(AudioError, match="cannot read"):
         run_session(SessionPlan(tmp_path / "text.wav", tmp_path / "out"), lambda line: None)
@@ -85,23 +84,31 @@ def test_what_is_no_recording_is_refused_before_anything_starts(tmp_path: Path) 
     assert isinstance(done.exception, AudioError)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("loss", "outage_s"), [(0.01, 0.0), (0.0, 3.0)])
-def test_a_session_over_a_link_that_loses_and_breaks(
-    model_folder: Path, loss: float, outage_s: float
-) -> None:
-    """Real sockets over TUN devices, each IP packet delayed by 20 ms. How long it takes is for
-    `bench link` to say.
+def over_a_bad_link(model: Path, loss: float, outage_s: float) -> outage.LinkReport:
+    """A session over real sockets and TUN devices, each IP packet delayed by 20 ms. How late sound
+    is after an outage is tested on a simulated clock (test_outage) and measured by `bench link`.
     """
     try:
-        report = outage.measure(SPEECH, 20.0, loss, outage_s, str(model_folder), 20_000)
+        report = outage.measure(SPEECH, 20.0, loss, outage_s, str(model), 20_000)
     except ConfigError as refused:
         pytest.skip(str(refused))
-    # Talking goes on in an outage, to nobody.
+    # the talker goes on sending in an outage
     assert report.packets >= (outage.BEFORE_S + outage.AFTER_S - 2) * 50
     assert report.wanted.p50 >= 2 * 20.0  # each packet has crossed the link twice
     assert report.concealed_percent < 5
-    assert (report.back_ms is not None) == (outage_s > 0)
-    # packet, codec and link
-    assert report.stale_ms is None or report.stale_ms <= DelayBounds().max_ms + 100
-    assert report.after is None or abs(report.after.p50 - report.before.p50) < 60
+    return report
+
+
+@pytest.mark.slow
+def test_a_session_over_a_link_that_loses_packets(model_folder: Path) -> None:
+    report = over_a_bad_link(model_folder, loss=0.01, outage_s=0.0)
+    assert (report.back_ms, report.stale_ms, report.after) == (None, None, None)
+
+
+@pytest.mark.slow
+def test_a_session_over_a_link_that_breaks_for_three_seconds(model_folder: Path) -> None:
+    report = over_a_bad_link(model_folder, loss=0.0, outage_s=3.0)
+    assert report.back_ms is not None
+    assert report.stale_ms is not None
+    assert report.after is not None
+    assert report.after.p50 >= 2 * 20.0

@@ -1,5 +1,8 @@
 """The commands as a user types them, without the network."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,8 @@ from scipy.signal import correlate
 from conftest import voice
 from streamcodec.coding.container import read_container, write_container
 from streamcodec_client.cli import main
+
+GOLDEN = Path(__file__).parent / "golden"
 
 
 @pytest.fixture
@@ -23,7 +28,7 @@ def run(*arguments: object) -> int:
     return main([str(a) for a in arguments])
 
 
-def test_there_and_back(
+def test_a_recording_is_encoded_decoded_and_described(
     recording: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert (
@@ -42,7 +47,20 @@ def test_there_and_back(
     assert "algorithmic latency 25 ms" in capsys.readouterr().out
 
 
-def test_a_cut_file_gives_what_is_whole(
+@pytest.mark.parametrize("source", [GOLDEN / "voice-16k.sc", "voice-16k"])
+def test_info_reads_files_and_models_without_pytorch(source: object) -> None:
+    program = (
+        "import sys; from streamcodec_client.cli import main; "
+        f"status = main(['info', {str(source)!r}]); print(status, 'torch' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.startswith("model ")
+    assert done.stdout.endswith("0 False\n")
+
+
+def test_of_a_cut_file_the_whole_payloads_are_decoded(
     recording: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run("encode", recording, tmp_path / "a.sc", "--quality", "1", "--mono", "--model", model_folder)
@@ -75,7 +93,7 @@ def test_a_damaged_payload_is_concealed_and_counted(
 
 
 @pytest.mark.parametrize("content", [b"RIFF....", b"", b"SCV1\xff\xff"])
-def test_a_file_that_is_none_is_one_line_and_status_2(
+def test_a_malformed_file_is_one_line_and_status_2(
     content: bytes, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.sc").write_bytes(content)
@@ -87,7 +105,7 @@ def test_a_file_that_is_none_is_one_line_and_status_2(
     assert "as audio" in capsys.readouterr().err
 
 
-def test_another_model_is_named(
+def test_a_file_of_another_model_is_refused(
     recording: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run("encode", recording, tmp_path / "a.sc", "--model", model_folder)
@@ -124,32 +142,20 @@ def test_wrong_settings_are_one_line_and_status_2(
 def test_settings_come_from_flags_then_environment_then_file(
     recording: Path, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def size(*flags: object) -> int:
-        assert (
-            run(
-                *flags[:-1],
-                "encode",
-                recording,
-                tmp_path / "a.sc",
-                "--model",
-                model_folder,
-                *flags[-1],
-            )
-            == 0
-        )  # type: ignore[misc]
-        return (tmp_path / "a.sc").stat().st_size
-
     settings = tmp_path / "settings.toml"
     settings.write_text("[encode]\nquality = 0.0\n")
-    plain, low, high = (
-        size("--config", settings, []),
-        size(["--quality", "0"]),
-        size(["--quality", "1"]),
-    )
-    assert plain == low < high
+    from_file = ("--config", settings)
+
+    def size(before: tuple[object, ...], after: tuple[object, ...]) -> int:
+        target = tmp_path / "a.sc"
+        assert run(*before, "encode", recording, target, "--model", model_folder, *after) == 0
+        return target.stat().st_size
+
+    low, high = size((), ("--quality", "0")), size((), ("--quality", "1"))
+    assert size(from_file, ()) == low < high
     monkeypatch.setenv("STREAMCODEC_ENCODE_QUALITY", "1")
-    assert size("--config", settings, []) == high
-    assert size("--config", settings, ["--quality", "0"]) == low
+    assert size(from_file, ()) == high
+    assert size(from_file, ("--quality", "0")) == low
 
 
 def test_a_settings_file_with_an_unknown_command_is_refused(
