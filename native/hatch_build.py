@@ -33,7 +33,7 @@ PLATFORMS = {
 
 
 class NativeBuildHook(BuildHookInterface[Any]):
-    """One library beside streamcodec/native/library.py. It has no Python ABI: one for any Python."""
+    """One library beside streamcodec/native/library.py, without a Python ABI: for any Python."""
 
     PLUGIN_NAME = "custom"
 

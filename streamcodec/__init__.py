@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .coding.model import CodecModel, load_model
-    from .coding.stream import StreamDecoder, StreamEncoder, decode, encode
+    from .coding.stream import (
+        StreamDecoder,
+        StreamEncoder,
+        decode,
+        decode_together,
+        encode,
+        encode_together,
+    )
     from .config import CodecConfig
 
 __version__ = "0.1.0"
@@ -25,7 +32,9 @@ __all__ = [
     "StreamDecoder",
     "StreamEncoder",
     "decode",
+    "decode_together",
     "encode",
+    "encode_together",
     "load_model",
 ]
 
@@ -35,7 +44,9 @@ _HOMES = {
     "StreamDecoder": "coding.stream",
     "StreamEncoder": "coding.stream",
     "decode": "coding.stream",
+    "decode_together": "coding.stream",
     "encode": "coding.stream",
+    "encode_together": "coding.stream",
     "load_model": "coding.model",
 }
 

@@ -12,10 +12,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from conftest import SPEECH, small_vae
+from streamcodec import StreamDecoder, StreamEncoder, decode_together, encode_together
 from streamcodec.coding.bitstream import LATENT_LIMIT, Bitstream
 from streamcodec.coding.model import CodecModel, load_model
 from streamcodec.coding.native_bitstream import NativeBitstream
-from streamcodec.engines.api import Engine, Latents, LoadedModel, Means
+from streamcodec.engines.api import (
+    DecodeRequest,
+    EncodeRequest,
+    Engine,
+    Latents,
+    LoadedModel,
+    Means,
+)
 from streamcodec.engines.native import NativeEngine
 from streamcodec.engines.native import load as load_native
 from streamcodec.errors import ConfigError, ModelError, PayloadError
@@ -156,38 +164,61 @@ def test_a_state_that_was_handed_in_stays_valid(packets: NDArray[np.float32]) ->
 
 def test_a_batch_is_its_streams(packets: NDArray[np.float32]) -> None:
     engine = load_native(catalogue.folder_of(None)).engine
-    assert isinstance(engine, NativeEngine)
-    streams, latent = 7, engine.shape.latent_dim
-    encoders, decoders = (
-        make(streams) for make in (engine.initial_encoder_state, engine.initial_decoder_state)
-    )
-    addresses = [
-        np.array([address_of(s) for s in states], np.uintp) for states in (encoders, decoders)
-    ]
-    single = [
-        (engine.initial_encoder_state(1), engine.initial_decoder_state(1)) for _ in range(streams)
-    ]
-    levels = np.arange(streams, dtype=np.int32) * 2
-    lost = np.array([n == 3 for n in range(streams)], np.uint8)
+    channels = (1, 2, 1, 1)
+    encoders = [engine.initial_encoder_state(c) for c in channels]
+    decoders = [engine.initial_decoder_state(c) for c in channels]
     for step in range(4):
-        pcm = np.concatenate([packets[25 * n + step] for n in range(streams)])
-        means = np.empty((streams, latent), np.float32)
-        gains = np.empty(streams, np.int32)
-        engine.encode_batch(addresses[0], np.ascontiguousarray(pcm), levels, means, gains)
-        y = np.rint(means).astype(np.int32)
-        heard = np.empty((streams, 320), np.float32)
-        engine.decode_batch(addresses[1], y, gains, levels, lost, heard)
-        for n in range(streams):
-            encoder, decoder = single[n]
-            alone, encoder = engine.encode(pcm[n : n + 1], int(levels[n]), encoder)
-            assert np.array_equal(alone.mean[0, 0], means[n])
-            if lost[n]:
-                sound, decoder = engine.conceal(1, 1, int(levels[n]), decoder)
-            else:
-                made = Latents(int(levels[n]), gains[n].reshape(1, 1), y[n][None, None])
-                sound, decoder = engine.decode(made, decoder)
-            assert np.array_equal(sound[0], heard[n])
-            single[n] = encoder, decoder
+        sound = [packets[25 * n + step : 25 * n + step + c, 0] for n, c in enumerate(channels)]
+        requests = [
+            EncodeRequest(pcm, 4 * n, state)
+            for n, (pcm, state) in enumerate(zip(sound, encoders, strict=True))
+        ]
+        together = engine.encode_many(requests)
+        alone = [engine.encode(*request) for request in requests]
+        for (a, after_a), (b, after_b) in zip(together, alone, strict=True):
+            assert np.array_equal(a.mean, b.mean)
+            assert np.array_equal(a.gain_index, b.gain_index)
+            assert np.array_equal(after_a, after_b)
+        encoders = [after for _, after in together]
+        holes = [
+            DecodeRequest(None if n == 3 else latents, 1, c, 4 * n, state)
+            for n, (latents, c, state) in enumerate(
+                zip(rounded([m for m, _ in together]), channels, decoders, strict=True)
+            )
+        ]
+        heard, separate = engine.decode_many(holes), [engine.decode_many([h])[0] for h in holes]
+        for (a, after_a), (b, after_b) in zip(heard, separate, strict=True):
+            assert np.array_equal(a, b)
+            assert np.array_equal(after_a, after_b)
+        decoders = [after for _, after in heard]
+
+
+def test_streams_that_are_coded_together_are_those_that_are_coded_alone(
+    speech: NDArray[np.float32],
+) -> None:
+    model = load_model(engine="native")
+
+    def encoders() -> list[StreamEncoder]:
+        rates = (3_000, 6_000, 12_000)
+        made = [StreamEncoder(model, bitrate_bps=rate) for rate in rates]
+        return [*made, StreamEncoder(model, quality=0.4, latents_per_payload=3, copies=True)]
+
+    chunks = [speech[20_000 * n : 20_000 * n + 8_000] for n in range(4)]
+    together, alone = encoders(), encoders()
+    payloads = encode_together(together, chunks)
+    assert payloads == [e.encode(c) for e, c in zip(alone, chunks, strict=True)]
+    assert together[3].copies == alone[3].copies
+    first = [made[0] for made in payloads]
+    decoders = [[StreamDecoder(model, e.config) for e in together] for _ in range(2)]
+    heard = decode_together(decoders[0], [first[0], None, first[2], first[3]])
+    for n, decoder in enumerate(decoders[1]):
+        assert np.array_equal(heard[n], decoder.decode(None if n == 1 else first[n]))
+    with pytest.raises(PayloadError):
+        decode_together(decoders[0], [first[0], b"\xff" * 40, None, None])
+    again = decode_together(decoders[0], [first[0], first[1], first[2], first[3]])
+    for n, decoder in enumerate(decoders[1]):
+        assert np.array_equal(again[n], decoder.decode(first[n]))
+    assert decode_together([], []) == []
 
 
 def test_a_small_model_of_another_shape_runs_too(

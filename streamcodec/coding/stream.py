@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import MAX_PAYLOAD_BYTES, CodecConfig
-from ..engines.api import Latents, State
+from ..engines.api import DecodeRequest, EncodeRequest, Latents, Means, State
 from ..errors import ConfigError, PayloadError
 from ..tables import GAIN_MIN
 from ..units import Pcm
@@ -57,7 +57,7 @@ class StreamEncoder:
         self.config: CodecConfig = dataclasses.replace(geometry, base_level=self._rate.base_level)
         self._source_channels, self._source_rate = channels, sample_rate or self.config.sample_rate
         self._bitstream = model.bitstream
-        self._engine = model.engine
+        self.engine = model.engine
         self._resampler = Resampler(
             self._source_rate, self.config.sample_rate, self.config.channels
         )
@@ -72,7 +72,7 @@ class StreamEncoder:
         """Forget all that was heard. The next payload must be decoded by a decoder that was reset
         as well.
         """
-        self._state = self._engine.initial_encoder_state(self.config.channels)
+        self._state = self.engine.initial_encoder_state(self.config.channels)
         self._waiting = np.zeros((0, self.config.channels), np.float32)
         self._received = 0
         self._resampler.reset()
@@ -84,12 +84,16 @@ class StreamEncoder:
         Raises AudioError for samples that are not finite or of the wrong shape; the stream is then
         as it was before.
         """
+        self._take(pcm)
+        return _encode_waiting([self])[0]
+
+    def _take(self, pcm: NDArray[Any]) -> None:
         source = as_float_pcm(pcm, self._source_channels)
         self.copies = []
         self._received += len(source)
         if self.config.channels < self._source_channels:
             source = source.mean(1, keepdims=True)
-        return self._encode_whole_packets(self._resampler.convert(source))
+        self._wait(self._resampler.convert(source))
 
     def flush(self) -> list[bytes]:
         """The payloads that carry what is still waiting, padded with silence so that the decoder
@@ -109,19 +113,26 @@ class StreamEncoder:
         return payloads
 
     def _encode_whole_packets(self, pcm: Pcm) -> list[bytes]:
+        self._wait(pcm)
+        return _encode_waiting([self])[0]
+
+    def _wait(self, pcm: Pcm) -> None:
+        """pcm [T, C] at the model's rate is encoded when its packet is full."""
+        self._waiting = np.concatenate([self._waiting, pcm])
+
+    def _request(self) -> EncodeRequest | None:
+        """What the engine is to do for the packet that waits; None while it is not full."""
         # Every packet takes the same path on the same shapes, whatever chunks it came in: payloads
         # are identical to the byte.
         size = self.config.packet_samples
-        waiting = np.concatenate([self._waiting, pcm])
-        whole = len(waiting) // size * size
-        self._waiting = waiting[whole:]
-        return [
-            self._encode_packet(waiting[start : start + size].T) for start in range(0, whole, size)
-        ]
+        if len(self._waiting) < size:
+            return None
+        return EncodeRequest(self._waiting[:size].T, self._rate.next_level(), self._state)
 
-    def _encode_packet(self, pcm: Pcm) -> bytes:
-        level = self._rate.next_level()
-        latents, payload, after = self._at_level(pcm, level)
+    def _accept(self, request: EncodeRequest, means: Means, after: State) -> bytes:
+        """What the engine has done -> the payload."""
+        level, pcm = request.level, request.pcm
+        latents, payload = self._bitstream.encode(means, self.config.base_level)
         limit = min(self._rate.budget_bytes or MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES)
         while len(payload) > limit and level > 0:
             level -= 1
@@ -129,6 +140,7 @@ class StreamEncoder:
         if len(payload) > limit:
             payload = self._truncate(latents, limit)
         self.copies.append(self._copy(pcm, payload, level) if self.copying else b"")
+        self._waiting = self._waiting[self.config.packet_samples :]
         self._state = after
         self._rate.spent(len(payload), level)
         return payload
@@ -137,7 +149,7 @@ class StreamEncoder:
         return payload if level <= self._copy_level else self._at_level(pcm, self._copy_level)[1]
 
     def _at_level(self, pcm: Pcm, level: int) -> tuple[Latents, bytes, State]:
-        means, after = self._engine.encode(pcm, level, self._state)
+        means, after = self.engine.encode(pcm, level, self._state)
         return *self._bitstream.encode(means, self.config.base_level), after
 
     def _truncate(self, latents: Latents, limit: int) -> bytes:
@@ -177,7 +189,7 @@ class StreamDecoder:
     ) -> None:
         self.config = config
         self._bitstream = model.bitstream
-        self._engine = model.engine
+        self.engine = model.engine
         self.sample_rate = sample_rate or self.config.sample_rate
         self._resampler = Resampler(config.sample_rate, self.sample_rate, config.channels)
         self.reset()
@@ -186,7 +198,7 @@ class StreamDecoder:
         """Forget all that was decoded: what a stream's first payload expects. A joiner in
         mid-stream starts here too.
         """
-        self._state = self._engine.initial_decoder_state(self.config.channels)
+        self._state = self.engine.initial_decoder_state(self.config.channels)
         self._level = 0
         self._resampler.reset()
 
@@ -197,13 +209,19 @@ class StreamDecoder:
         and the first call gives fewer. Raises PayloadError for bytes that are no payload; the
         stream is then as it was before.
         """
+        return decode_together([self], [payload])[0]
+
+    def _request(self, payload: bytes | None) -> DecodeRequest:
+        """What the engine is to do. Raises PayloadError."""
         packets, channels = self.config.latents_per_payload, self.config.channels
         if payload is None:
-            pcm, self._state = self._engine.conceal(packets, channels, self._level, self._state)
-        else:
-            latents = self._bitstream.parse(payload, packets, channels, self.config.base_level)
-            pcm, self._state = self._engine.decode(latents, self._state)
-            self._level = latents.level
+            return DecodeRequest(None, packets, channels, self._level, self._state)
+        latents = self._bitstream.parse(payload, packets, channels, self.config.base_level)
+        return DecodeRequest(latents, packets, channels, latents.level, self._state)
+
+    def _accept(self, request: DecodeRequest, pcm: Pcm, after: State) -> Pcm:
+        """What the engine has done -> PCM [T, channels]."""
+        self._level, self._state = request.level, after
         return self._resampler.convert(np.clip(pcm.T, -1.0, 1.0))
 
     def flush(self) -> Pcm:
@@ -211,6 +229,45 @@ class StreamDecoder:
         own rate.
         """
         return self._resampler.flush()
+
+
+def encode_together(
+    encoders: Sequence[StreamEncoder], pcm: Sequence[NDArray[Any]]
+) -> list[list[bytes]]:
+    """`StreamEncoder.encode` for each of several streams of one model, in steps that they share.
+
+    Raises AudioError for what one of them refuses; the streams before it have then taken theirs.
+    """
+    for encoder, samples in zip(encoders, pcm, strict=True):
+        encoder._take(samples)
+    return _encode_waiting(encoders)
+
+
+def decode_together(
+    decoders: Sequence[StreamDecoder], payloads: Sequence[bytes | None]
+) -> list[Pcm]:
+    """`StreamDecoder.decode` for each of several streams of one model, in a step that they share.
+
+    Raises PayloadError for a payload that is none; all streams are then as they were before.
+    """
+    requests = [d._request(payload) for d, payload in zip(decoders, payloads, strict=True)]
+    if not requests:
+        return []
+    done = decoders[0].engine.decode_many(requests)
+    return [d._accept(r, *result) for d, r, result in zip(decoders, requests, done, strict=True)]
+
+
+def _encode_waiting(encoders: Sequence[StreamEncoder]) -> list[list[bytes]]:
+    payloads: list[list[bytes]] = [[] for _ in encoders]
+    while True:
+        full = [
+            (e, r, out) for e, out in zip(encoders, payloads, strict=True) if (r := e._request())
+        ]
+        if not full:
+            return payloads
+        done = full[0][0].engine.encode_many([request for _, request, _ in full])
+        for (encoder, request, out), (means, after) in zip(full, done, strict=True):
+            out.append(encoder._accept(request, means, after))
 
 
 def encode(pcm: NDArray[Any], encoder: StreamEncoder) -> list[bytes]:

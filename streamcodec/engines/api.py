@@ -7,7 +7,8 @@ Shapes: C channels, T samples, P packets, D latent.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,26 @@ class Latents:
     y: NDArray[np.int32]
 
 
+class EncodeRequest(NamedTuple):
+    """One stream's packets for `encode_many`: pcm [C, P * packet]."""
+
+    pcm: Pcm
+    level: int
+    state: State
+
+
+class DecodeRequest(NamedTuple):
+    """One stream's packets for `decode_many`. They are concealed at `level` where `latents` is
+    None.
+    """
+
+    latents: Latents | None
+    packets: int
+    channels: int
+    level: int
+    state: State
+
+
 class Engine(Protocol):
     """Runs one set of weights for any number of streams, each of which keeps its own state.
 
@@ -81,6 +102,14 @@ class Engine(Protocol):
         """What is played in place of `packets` that did not come -> pcm [C, packets * packet], new
         state.
         """
+        ...
+
+    def encode_many(self, requests: Sequence[EncodeRequest]) -> list[tuple[Means, State]]:
+        """`encode` for each of several streams, which costs less than one after the other."""
+        ...
+
+    def decode_many(self, requests: Sequence[DecodeRequest]) -> list[tuple[Pcm, State]]:
+        """`decode` or `conceal` for each of several streams."""
         ...
 
 

@@ -6,6 +6,8 @@ import ctypes
 import mmap
 import threading
 import weakref
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ from ..native.library import (
     required_library,
 )
 from ..units import Pcm
-from .api import Latents, LoadedModel, Means, ModelShape
+from .api import DecodeRequest, EncodeRequest, Latents, LoadedModel, Means, ModelShape
 
 State = NDArray[np.float32]  # [C, floats]
 _REASONS = {
@@ -71,77 +73,84 @@ class NativeEngine:
 
     def encode(self, pcm: Pcm, level: int, state: State) -> tuple[Means, State]:
         """As `Engine.encode`."""
-        channels, packets = len(pcm), pcm.shape[1] // self._packet
-        after, levels = state.copy(), np.full(channels, level, np.int32)
-        means = np.empty((packets, channels, self.shape.latent_dim), np.float32)
-        gains = np.empty((packets, channels), np.int32)
-        for p in range(packets):
-            x = np.ascontiguousarray(pcm[:, p * self._packet : (p + 1) * self._packet], np.float32)
-            self.encode_batch(_rows(after), x, levels, means[p], gains[p])
-        return Means(level, gains, means), after
+        return self.encode_many([EncodeRequest(pcm, level, state)])[0]
 
     def decode(self, latents: Latents, state: State) -> tuple[Pcm, State]:
         """As `Engine.decode`."""
-        return self._decode(latents.y, latents.gain_index, latents.level, lost=False, state=state)
+        packets, channels = latents.gain_index.shape
+        request = DecodeRequest(latents, packets, channels, latents.level, state)
+        return self.decode_many([request])[0]
 
     def conceal(self, packets: int, channels: int, level: int, state: State) -> tuple[Pcm, State]:
         """The network's own continuation, fading."""
-        y = np.zeros((packets, channels, self.shape.latent_dim), np.int32)
-        return self._decode(
-            y, np.zeros((packets, channels), np.int32), level, lost=True, state=state
-        )
+        return self.decode_many([DecodeRequest(None, packets, channels, level, state)])[0]
 
-    def encode_batch(
+    def encode_many(self, requests: Sequence[EncodeRequest]) -> list[tuple[Means, State]]:
+        """In one step for all streams, where their numbers of packets are the same."""
+        if len({r.pcm.shape[1] for r in requests}) > 1:
+            return [self.encode_many([request])[0] for request in requests]
+        rows, states, levels = _batch([(len(r.pcm), r.level, r.state) for r in requests])
+        packets = requests[0].pcm.shape[1] // self._packet
+        pcm = np.ascontiguousarray(_joined([r.pcm for r in requests]), np.float32)
+        means = np.empty((packets, rows[-1], self.shape.latent_dim), np.float32)
+        gains = np.empty((packets, rows[-1]), np.int32)
+        for p in range(packets):
+            part = pcm if packets == 1 else pcm[:, p * self._packet : (p + 1) * self._packet].copy()
+            self._encode_step(states, part, levels, means[p], gains[p])
+        return [
+            (Means(r.level, gains[:, a:b], means[:, a:b]), states[a:b])
+            for r, (a, b) in zip(requests, pairwise(rows), strict=True)
+        ]
+
+    def decode_many(self, requests: Sequence[DecodeRequest]) -> list[tuple[Pcm, State]]:
+        """In one step for all streams, where their numbers of packets are the same."""
+        if len({r.packets for r in requests}) > 1:
+            return [self.decode_many([request])[0] for request in requests]
+        rows, states, levels = _batch([(r.channels, r.level, r.state) for r in requests])
+        packets, latent = requests[0].packets, self.shape.latent_dim
+        lost = np.zeros(rows[-1], np.uint8)
+        y = np.zeros((packets, rows[-1], latent), np.int32)
+        gains = np.zeros((packets, rows[-1]), np.int32)
+        for r, (a, b) in zip(requests, pairwise(rows), strict=True):
+            lost[a:b] = r.latents is None
+            if r.latents is not None:
+                y[:, a:b], gains[:, a:b] = r.latents.y, r.latents.gain_index
+        pcm = np.empty((packets, rows[-1], self._packet), np.float32)
+        for p in range(packets):
+            self._decode_step(states, y[p], gains[p], levels, lost, pcm[p])
+        whole = pcm[0] if packets == 1 else pcm.transpose(1, 0, 2).reshape(rows[-1], -1)
+        return [(whole[a:b], states[a:b]) for a, b in pairwise(rows)]
+
+    def _encode_step(
         self,
-        states: NDArray[np.uintp],
+        states: State,
         pcm: Pcm,
         levels: NDArray[np.int32],
         means: NDArray[np.float32],
         gains: NDArray[np.int32],
     ) -> None:
-        """One packet of each of S streams, in place: states [S] addresses (see `address_of`), pcm
-        [S, packet], levels [S] -> means [S, D], gains [S]. All arrays contiguous.
+        """One packet of each of S rows, in place: states [S, floats], pcm [S, packet], levels [S]
+        -> means [S, D], gains [S]. All arrays contiguous.
         """
-        count, workspace = len(states), self._workspace(len(states))
-        arrays = (states, pcm, levels, means, gains, workspace)
+        count = len(states)
+        arrays = (_addresses(states), pcm, levels, means, gains, self._workspace(count))
         self._library.sc_encode(self._model, count, *map(address_of, arrays))
 
-    def decode_batch(
+    def _decode_step(
         self,
-        states: NDArray[np.uintp],
+        states: State,
         y: NDArray[np.int32],
         gains: NDArray[np.int32],
         levels: NDArray[np.int32],
         lost: NDArray[np.uint8],
         pcm: Pcm,
     ) -> None:
-        """One packet of each of S streams, in place: states [S] addresses, y [S, D], gains, levels
-        and lost [S] -> pcm [S, packet]. All arrays contiguous.
+        """One packet of each of S rows, in place: states [S, floats], y [S, D], gains, levels and
+        lost [S] -> pcm [S, packet]. All arrays contiguous.
         """
-        count, workspace = len(states), self._workspace(len(states))
-        arrays = (states, y, gains, levels, lost, pcm, workspace)
+        count = len(states)
+        arrays = (_addresses(states), y, gains, levels, lost, pcm, self._workspace(count))
         self._library.sc_decode(self._model, count, *map(address_of, arrays))
-
-    def _decode(
-        self,
-        y: NDArray[np.int32],
-        gains: NDArray[np.int32],
-        level: int,
-        *,
-        lost: bool,
-        state: State,
-    ) -> tuple[Pcm, State]:
-        packets, channels = gains.shape
-        after, levels = state.copy(), np.full(channels, level, np.int32)
-        missing = np.full(channels, lost, np.uint8)
-        pcm = np.empty((packets, channels, self._packet), np.float32)
-        y, gains = np.ascontiguousarray(y, np.int32), np.ascontiguousarray(gains, np.int32)
-        states = _rows(after)
-        for p in range(packets):
-            self.decode_batch(states, y[p], gains[p], levels, missing, pcm[p])
-        if packets == 1:
-            return pcm[0], after
-        return pcm.transpose(1, 0, 2).reshape(channels, -1), after
 
     def _fresh(self, side: str) -> NDArray[np.float32]:
         size = getattr(self._library, f"sc_{side}_state_bytes")(self._model)
@@ -178,9 +187,26 @@ def load(folder: Path, variant: str | None = None, precision: str = "mixed") -> 
     return LoadedModel(engine, described.tables, described.level_bitrates_bps, described.hash)
 
 
-def _rows(state: State) -> NDArray[np.uintp]:
-    """Addresses of the rows of [C, floats]."""
-    return np.arange(len(state), dtype=np.uintp) * state.strides[0] + address_of(state)
+def _batch(
+    streams: list[tuple[int, int, State]],
+) -> tuple[list[int], State, NDArray[np.int32]]:
+    """(channels, level, state) of each stream -> where its rows begin, and all states and levels in
+    memory of their own.
+    """
+    rows = [0, *accumulate(channels for channels, _, _ in streams)]
+    levels = np.empty(rows[-1], np.int32)
+    for (_, level, _), (a, b) in zip(streams, pairwise(rows), strict=True):
+        levels[a:b] = level
+    return rows, np.concatenate([state for _, _, state in streams]), levels
+
+
+def _joined(arrays: list[Pcm]) -> Pcm:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _addresses(states: State) -> NDArray[np.uintp]:
+    """Of the rows of [S, floats]."""
+    return np.arange(len(states), dtype=np.uintp) * states.strides[0] + address_of(states)
 
 
 def _mapped(path: Path) -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from streamcodec_models.vae import DecoderState, EncoderState, VoiceVae
 
 from ..errors import ConfigError
 from ..units import Pcm
-from .api import Latents, LoadedModel, Means, ModelShape
+from .api import DecodeRequest, EncodeRequest, Latents, LoadedModel, Means, ModelShape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +64,19 @@ class TorchEngine:
         return self._decode(
             y, np.zeros((packets, channels), np.int32), level, lost=True, state=state
         )
+
+    def encode_many(self, requests: Sequence[EncodeRequest]) -> list[tuple[Means, EncoderState]]:
+        """One after the other."""
+        return [self.encode(*request) for request in requests]
+
+    def decode_many(self, requests: Sequence[DecodeRequest]) -> list[tuple[Pcm, DecoderState]]:
+        """One after the other."""
+        return [
+            self.conceal(packets, channels, level, state)
+            if latents is None
+            else self.decode(latents, state)
+            for latents, packets, channels, level, state in requests
+        ]
 
     def _decode(
         self,
