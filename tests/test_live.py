@@ -192,7 +192,8 @@ async def test_ctrl_c_says_goodbye(capsys: pytest.CaptureFixture[str]) -> None:
 async def test_a_listener_leaves_when_its_duration_is_over() -> None:
     receiver = listening(pick_sink("null", CLOCK))
     async with relay() as port:
-        await session(port, receiver=receiver, duration_s=0.05)
+        async with asyncio.timeout(WAIT_S):
+            await session(port, receiver=receiver, duration_s=0.05)
     assert receiver.connection == 1
 
 
@@ -205,7 +206,8 @@ async def test_a_trace_that_cannot_be_written_ends_the_session() -> None:
     sender = sending(pick_source("tone", CLOCK))
     async with relay() as port:
         with pytest.raises(ConfigError, match="No space left"):
-            await session(port, sender, traces=[FullDisk()])
+            async with asyncio.timeout(WAIT_S):
+                await session(port, sender, traces=[FullDisk()])
 
 
 async def test_a_room_that_is_not_there_ends_the_session() -> None:

@@ -58,7 +58,7 @@ class State(enum.Enum):
 
 
 class Reconnect:
-    """The state machine: `on` takes an event and says what to do (docs/architecture.md: a table)."""
+    """The state machine: `on` takes an event, says what to do. docs/architecture.md: the table."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Reconnect:
                 return math.inf
 
     def on(self, event: Event, now_s: float) -> list[Decision]:
-        """-> what to do, in this order. Events without a meaning in the present state are ignored."""
+        """-> what to do, in this order. Events without a meaning in this state are ignored."""
         if isinstance(event, Heard | ProbeAnswered | Welcomed):
             self._heard_s = now_s
         match self.state:
