@@ -37,6 +37,22 @@ def snr_db(x: Tensor, wanted: Tensor) -> float:
 
 
 @pytest.mark.parametrize("hz", [62.0, 97.3, 150.0, 233.3, 380.0])
+def test_it_finds_the_period(hz: float) -> None:
+    module, voice = comb(), buzz(hz)
+    state, found = module.initial_state(1), []
+    for start in range(0, RATE, 2 * HOP):
+        part = voice[:, start : start + 2 * HOP]
+        _, state = module.step(part, hidden(part), state)
+        found.append(state.period)
+    # Two or three periods repeat as well as one. A multiple is no mistake where the period is not a
+    # whole number of samples and its multiple is nearer to one.
+    periods = torch.cat(found)[5:] / (RATE / hz)
+    assert (periods - periods.round()).abs().max() * RATE / hz <= 0.4
+    assert 0.9 < periods.min()
+    assert periods.max() < 3.1
+
+
+@pytest.mark.parametrize("hz", [62.0, 97.3, 150.0, 233.3, 380.0])
 def test_noise_between_harmonics_goes_and_the_voice_stays(hz: float) -> None:
     """A period that is wrong by half a sample would damage the voice at 3 kHz, and one that is not
     a multiple of the true one would not take the noise away.
