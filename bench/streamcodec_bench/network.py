@@ -254,6 +254,7 @@ def _freeze(
 
 def steps(sent_steps: list[tuple[float, float]]) -> Callable[[Rng, np.ndarray], np.ndarray]:
     """A network that becomes slower by some ms (second) from a time on (first), step by step."""
+
     def delay(rng: Rng, sent: np.ndarray) -> np.ndarray:
         extra = np.zeros(len(sent))
         for at, by in sent_steps:
