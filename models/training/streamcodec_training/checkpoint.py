@@ -70,12 +70,13 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
             model=state.pop("model"),
             **state,
         )
+    except pickle.UnpicklingError as error:  # whose text advises to load it unsafely
+        raise _unreadable(path, "it holds more than tensors and plain values") from error
     except (
-        *(OSError, RuntimeError, EOFError, pickle.UnpicklingError),  # not a file of PyTorch
+        *(OSError, RuntimeError, EOFError),  # not a file of PyTorch
         *(AttributeError, KeyError, TypeError, ValueError),  # one with other contents
     ) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ModelError(f"{path} is no checkpoint of a training: {reason}") from error
+        raise _unreadable(path, str(error) or type(error).__name__) from error
 
 
 def load_weights(path: Path, device: torch.device | str = "cpu") -> tuple[VaeConfig, StateDict]:
@@ -109,6 +110,10 @@ def assign(vae: VoiceVae, state: StateDict, path: Path) -> None:
         raise ModelError(
             f"{path}: its weights do not fit its shape: {str(error).splitlines()[-1].strip()}"
         ) from error
+
+
+def _unreadable(path: Path, reason: str) -> ModelError:
+    return ModelError(f"{path} is no checkpoint of a training: {reason.splitlines()[0]}")
 
 
 @contextlib.contextmanager
