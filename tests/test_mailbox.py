@@ -79,6 +79,19 @@ def test_a_listener_that_catches_up_again_and_again_is_kept() -> None:
     assert rooms.overflowed == set()
 
 
+def test_a_listener_that_reads_on_time_again_is_kept_although_its_queue_is_never_empty() -> None:
+    rooms = Rooms(RoomLimits(max_queue_ms=100, too_slow_ms=1_000))
+    ada, lis = join_talker(rooms), join_listener(rooms)
+    drain(lis)
+    for sequence in range(200):
+        rooms.publish(ada, media(sequence), sequence * 20.0)
+        if sequence >= 9:  # has lost media; from now on it leaves one packet in the queue
+            while len(lis.mailbox) > 1:
+                lis.mailbox.take(sequence * 20.0)
+    assert lis.mailbox.dropped == 4
+    assert rooms.overflowed == set()
+
+
 def test_media_lost_before_a_pause_does_not_count_after_it() -> None:
     rooms = Rooms(RoomLimits(max_queue_ms=100, too_slow_ms=1_000))
     ada, lis = join_talker(rooms), join_listener(rooms)

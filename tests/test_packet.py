@@ -99,6 +99,15 @@ def test_a_dtx_packet_may_be_empty() -> None:
     assert parse(b"\x10\x04" + bytes(10)) == Packet(Flags.DTX, 0, 0, 0, b"")
 
 
+def test_a_packet_of_an_unknown_type_may_be_empty() -> None:
+    assert parse(b"\x1f" + bytes(11)) == Packet(Flags(0), 0, 0, 0, b"", type=15)
+
+
+def test_a_payload_of_exactly_the_largest_size_is_accepted() -> None:
+    packet = Packet(Flags(0), 0, 0, 0, bytes(MAX_PAYLOAD_BYTES))
+    assert parse(serialize(packet)) == packet
+
+
 def test_unknown_flags_are_neither_read_nor_written() -> None:
     assert parse(b"\x10\xf2" + bytes(11)).flags == Flags.VOICE
     packet = Packet(Flags(0xF2), 0, 0, 0, b"x")

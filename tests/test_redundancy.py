@@ -22,7 +22,7 @@ from streamcodec.live.adaptive import AdaptivePlayout
 from streamcodec.live.fixed import FixedPlayout
 from streamcodec.live.playout import Arrival, Conceal, Play, PlayoutBuffer
 from streamcodec.wire.packet import SEQUENCE_MODULUS, Flags, Packet, PacketType, parse, serialize
-from streamcodec.wire.redundancy import MAX_COPIES, CopyHistory, limited, separate
+from streamcodec.wire.redundancy import MAX_COPIES, CopyHistory, join, limited, separate
 from streamcodec.wire.session import StreamStart
 from streamcodec_client.report.arrivals import ArrivalRecorder
 
@@ -100,9 +100,8 @@ def layout(content: bytes) -> list[int] | None:
     return lengths if 1 + count + sum(lengths) < len(content) else None
 
 
-CONTENT = st.tuples(
-    st.integers(0, 5), st.lists(st.integers(0, 9), max_size=5), st.binary(max_size=40)
-).map(lambda parts: bytes([parts[0], *parts[1]]) + parts[2])
+COPIES = st.lists(st.binary(max_size=3), min_size=1, max_size=MAX_COPIES + 1)
+CONTENT = st.binary(max_size=12) | st.builds(join, COPIES, st.binary(max_size=3))
 
 
 @given(CONTENT, st.integers(0, MAX_COPIES))

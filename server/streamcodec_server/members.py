@@ -50,9 +50,9 @@ class Stream:
 class Member:
     """One connection. Compared by identity, because several members may have the same name.
 
-    number: distinguishes them in reports. copies: of how many earlier packets it takes copies.
-    stream: None for a listener. room: None once it has left. session: the secret that lets a later
-    connection resume the stream.
+    number: distinguishes them in reports. copies: of how many earlier packets a listener takes
+    copies. stream: None for a listener. room: None once it has left. session: the secret that lets
+    a later connection resume the stream.
     """
 
     role: Role

@@ -205,8 +205,7 @@ class Rooms:
     def _add_member(self, room: Room, hello: Hello, stream: Stream | None) -> Member:
         self._joined += 1
         mailbox = Mailbox(self.limits.max_queue_ms, self.limits.too_slow_ms, self.counters)
-        copies = hello.copies if hello.role.listens else 0
-        member = Member(hello.role, hello.name, self._joined, mailbox, copies, stream, room)
+        member = Member(hello.role, hello.name, self._joined, mailbox, hello.copies, stream, room)
         room.add(member)
         self._rooms[room.name] = room
         if stream is not None:
