@@ -61,7 +61,7 @@ ALLOWED = {
         *(f"streamcodec_client.{room}" for room in ("clock", "audio", "transport", "report")),
     },
     "streamcodec_training": {"streamcodec", "streamcodec_models"},
-    "streamcodec_bench": {"streamcodec"},
+    "streamcodec_bench": {"streamcodec", "streamcodec_client.commands.grouping"},
 }
 # Logic that lives in time or on the wire: no clock, no socket, no thread, no PyTorch.
 SANS_IO = (

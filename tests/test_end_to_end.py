@@ -94,7 +94,7 @@ def over_a_bad_link(model: Path, loss: float, outage_s: float) -> outage.LinkRep
         pytest.skip(str(refused))
     # the talker goes on sending in an outage
     assert report.packets >= (outage.BEFORE_S + outage.AFTER_S - 2) * 50
-    assert report.wanted.p50 >= 2 * 20.0  # each packet has crossed the link twice
+    assert report.arrival.p50 >= 2 * 20.0  # each packet has crossed the link twice
     assert report.concealed_percent < 5
     return report
 

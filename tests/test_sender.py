@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 from collections.abc import Callable
 
 import numpy as np
@@ -23,7 +24,7 @@ from streamcodec.wire.packet import Flags, parse
 from streamcodec.wire.session import Capture, CopiesWanted, Report, Welcome
 from streamcodec_client.audio.blocks import Block
 from streamcodec_client.live.codec import EncodingSettings
-from streamcodec_client.live.listener_reports import MAX_REPORTS
+from streamcodec_client.live.listener_reports import MAX_REPORTS, ListenerReports
 from streamcodec_client.live.sender import Sender
 from streamcodec_client.report.reporter import Reporter
 
@@ -112,6 +113,44 @@ async def test_a_source_starts_with_the_first_connection() -> None:
     sender.connected(WELCOME, 1)
     await running
     assert len(transport.datagrams) == 1
+
+
+async def test_a_packet_that_the_transport_refuses_is_counted_as_dropped() -> None:
+    class BrokenTransport(MemoryTransport):
+        async def send(self, datagram: bytes) -> bool:
+            return False
+
+    source = ScriptedSource([block(n) for n in range(4)])
+    source.end()
+    sender = Sender(FakeModel(), source, SETTINGS, ManualClock())
+    sender.connected(WELCOME, 1)
+    await sender.run(BrokenTransport())
+    sent = sender.statistics()
+    assert (sent.packets, sent.payload_bytes, sent.dropped) == (0, 0, 2)
+
+
+def test_of_too_many_listeners_those_who_report_stay() -> None:
+    reports = ListenerReports()
+    for number in range(MAX_REPORTS):
+        reports.add(Report(1, {}, f"listener {number}", number), number)
+    reports.add(Report(1, {"mos": 4.0}, "listener 0", 0), MAX_REPORTS)
+    reports.add(Report(1, {}, "one more", MAX_REPORTS), MAX_REPORTS)
+    names = {report.name for report in reports.fresh(MAX_REPORTS)}
+    assert len(names) == MAX_REPORTS
+    assert {"listener 0", "one more"} <= names
+    assert "listener 1" not in names
+
+
+def test_rates_are_never_negative(capsys: pytest.CaptureFixture[str]) -> None:
+    """While a talker leaves, its bytes are missing from the sums for a moment."""
+    clock = ManualClock()
+    reporter = Reporter(clock, as_json=True)
+    sent = Sender(FakeModel(), ScriptedSource(), SETTINGS, clock).statistics()
+    for payload_bytes in (1_000, 400):
+        clock.advance(1_000)
+        reporter.second(True, dataclasses.replace(sent, payload_bytes=payload_bytes), None)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["send"]["payload_bps"] for line in lines] == [8_000.0, 0.0]
 
 
 def test_what_listeners_report_is_shown_while_it_is_fresh(

@@ -1,4 +1,4 @@
-"""`streamcodec bench`: what is claimed is measured by a command."""
+"""`streamcodec bench`: the commands that measure what README and docs claim."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ from pathlib import Path
 
 import click
 
-from streamcodec.wire.redundancy import MAX_COPIES
-
-from .demo import SPEECH, measure_latency
-
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-OUTPUT = click.Path(dir_okay=False, path_type=Path)
+from .demo import measure_latency
+from .options import (
+    FILE,
+    FOLDER,
+    SPEECH,
+    LossOptions,
+    QualityOptions,
+    SessionOptions,
+    bitrate_option,
+    loss_options,
+    model_option,
+    quality_options,
+    seed_option,
+    session_options,
+)
 
 
 @click.group()
@@ -22,24 +30,16 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option("--source", type=FILE, default=SPEECH, help="Recording to send.")
-@click.option("--bitrate", type=float, default=6_000, show_default=True, help="bit/s")
-@click.option("--packet-ms", type=click.Choice(["20", "40", "60"]), default="20", show_default=True)
-@click.option(
-    "--playout-ms", default="adaptive", show_default=True, help="As of `streamcodec listen`."
-)
-@click.option("--model", help="Name of a shipped model, or a folder with one.")
-def latency(
-    source: Path, bitrate: float, packet_ms: str, playout_ms: str, model: str | None
-) -> None:
+@session_options
+def latency(session: SessionOptions) -> None:
     """One live session over loopback; prints JSON: rates, losses, latency by stage and end
     to end.
     """
-    click.echo(measure_latency(source, bitrate, int(packet_ms), playout_ms, model).to_json())
+    click.echo(measure_latency(session).to_json())
 
 
 @bench.command()
-@click.option("--seed", default=0, show_default=True)
+@seed_option
 @click.option("--only", default="", metavar="TEXT", help="Scenarios whose names hold this.")
 @click.option(
     "--hours",
@@ -61,7 +61,7 @@ def latency(
     type=FOLDER,
     help="Folder with a recording: adds the PESQ-WB of what was played at 6 kbit/s.",
 )
-@click.option("--model", help="Name of a shipped model, or a folder with one.")
+@model_option
 def network(
     seed: int,
     only: str,
@@ -124,10 +124,10 @@ def network(
     help="Seconds for which nothing passes; comma-separated, a session each.",
 )
 @click.option("--source", type=FILE, default=SPEECH, help="Recording to send, over and over.")
-@click.option("--bitrate", type=float, default=6_000, show_default=True, help="bit/s")
-@click.option("--model", help="Name of a shipped model, or a folder with one.")
+@bitrate_option
+@model_option
 def link(
-    delay_ms: float, loss: str, outage: str, source: Path, bitrate: float, model: str | None
+    delay_ms: float, loss: str, outage: str, source: Path, bitrate_bps: float, model: str | None
 ) -> None:
     """Live sessions over a real, bad link between two network namespaces. Needs Linux and root.
 
@@ -139,51 +139,27 @@ def link(
     click.echo(TABLE_HEAD)
     for share in _numbers(loss):
         for seconds in _numbers(outage):
-            click.echo(table_row(measure(source, delay_ms, share / 100, seconds, model, bitrate)))
+            click.echo(
+                table_row(measure(source, delay_ms, share / 100, seconds, model, bitrate_bps))
+            )
 
 
 @bench.command()
-@click.option(
-    "--data", type=FOLDER, required=True, help="Folder of clean speech that was not trained on."
-)
-@click.option("--rates", default="6,12", show_default=True, help="kbit/s, comma-separated.")
-@click.option("--share", default=5.0, show_default=True, help="Percent of packets lost.")
-@click.option(
-    "--burst-ms", default=60.0, show_default=True, help="Mean length of a burst (Gilbert-Elliott)."
-)
-@click.option("--metrics", default="pesq,estoi", show_default=True, help="Comma-separated, or all.")
-@click.option(
-    "--redundancy",
-    type=click.IntRange(0, MAX_COPIES),
-    default=0,
-    help="Ours once more, with copies of so many packets.",
-)
-@click.option("--clips", type=click.IntRange(min=1), help="At most this many clips.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--model", help="Name of a shipped model, or a folder with one.")
-def loss(
-    data: Path,
-    rates: str,
-    share: float,
-    burst_ms: float,
-    metrics: str,
-    redundancy: int,
-    clips: int | None,
-    seed: int,
-    model: str | None,
-) -> None:
+@loss_options
+def loss(options: LossOptions) -> None:
     """What lost packets cost us and libopus on the same traces. Needs the extra `quality`."""
     from . import loss as laboratory
     from . import metrics as meters
     from .codecs import opus_version
     from .content import read_clips
 
-    judged = _chosen("metric", metrics, list(meters.METRICS))
+    judged = _chosen("metric", options.metrics, list(meters.METRICS))
     _need({"av"} | {meters.NEEDS[m] for m in judged if m in meters.NEEDS})
-    chosen = read_clips(data, clips)
-    rows = laboratory.measure(
-        chosen, _rates(rates), share / 100, burst_ms, judged, model, seed, redundancy
+    plan = laboratory.LossPlan(
+        _rates(options.rates), options.share / 100, options.burst_ms, judged, options.seed
     )
+    codecs = laboratory.codecs_with_loss(options.model, options.redundancy)
+    rows = laboratory.measure(read_clips(options.data, options.clips), codecs, plan)
     click.echo(laboratory.table(rows, judged))
     click.echo(
         f"opus: {opus_version()}, VOIP, complexity 10, VBR, 20 ms, wideband, its own concealment"
@@ -191,47 +167,8 @@ def loss(
 
 
 @bench.command()
-@click.option(
-    "--data", type=FOLDER, required=True, help="Folder of clean speech that was not trained on."
-)
-@click.option(
-    "--rates", default="1.5,3,6,9,12,16", show_default=True, help="kbit/s, comma-separated."
-)
-@click.option("--model", help="Name of a shipped model, or a folder with one.")
-@click.option(
-    "--codecs", default="streamcodec,opus", show_default=True, help="Comma-separated, or all."
-)
-@click.option(
-    "--metrics", default="pesq,visqol,estoi", show_default=True, help="Comma-separated, or all."
-)
-@click.option(
-    "--content",
-    default="clean",
-    show_default=True,
-    help="Classes of content made from the clips, comma-separated, or all.",
-)
-@click.option("--noise", type=FOLDER, help="Folder of noise, for noisy speech.")
-@click.option("--clips", type=click.IntRange(min=1), help="At most this many clips.")
-@click.option(
-    "--jobs", type=click.IntRange(min=1), help="Worker processes.  [default: half of the cores]"
-)
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Write quality.json, quality.md and quality.png here.",
-)
-def quality(
-    data: Path,
-    rates: str,
-    model: str | None,
-    codecs: str,
-    metrics: str,
-    content: str,
-    noise: Path | None,
-    clips: int | None,
-    jobs: int | None,
-    out: Path | None,
-) -> None:
+@quality_options
+def quality(options: QualityOptions) -> None:
     """Our codec through its real bitstream beside its peers, at payload rates measured in the same
     run. Needs the extra `quality`.
 
@@ -243,15 +180,16 @@ def quality(
     from . import quality_report as report
     from .content import CLASSES, derived, read_clips
 
-    wanted = _rates(rates)
-    chosen = _chosen("codec", codecs, list(coders.all_codecs(model)))
-    judged = _chosen("metric", metrics, list(meters.METRICS))
+    wanted = _rates(options.rates)
+    chosen = _chosen("codec", options.codecs, list(coders.all_codecs(options.model)))
+    judged = _chosen("metric", options.metrics, list(meters.METRICS))
     _need(
         {coders.NEEDS[c] for c in chosen if c in coders.NEEDS}
         | {meters.NEEDS[m] for m in judged if m in meters.NEEDS}
     )
-    classes = _chosen("class of content", content, list(CLASSES))
-    played = derived(read_clips(data, clips), classes, read_clips(noise, None) if noise else [])
+    classes = _chosen("class of content", options.content, list(CLASSES))
+    noise = [] if options.noise is None else read_clips(options.noise, None)
+    played = derived(read_clips(options.data, options.clips), classes, noise)
 
     lines = [report.table_head(judged)]
     click.echo(lines[0])
@@ -265,13 +203,13 @@ def quality(
         wanted,
         codecs=chosen,
         metrics=judged,
-        model=model,
-        jobs=jobs or judge.default_jobs(),
+        model=options.model,
+        jobs=options.jobs or judge.default_jobs(),
         on_row=on_row,
     )
     bd = judge.bd_rates(rows, judged)
     conditions = {
-        "data": str(data),
+        "data": str(options.data),
         "opus": "not measured"
         if "opus" not in chosen
         else f"{coders.opus_version()}, VOIP, complexity 10, VBR, 20 ms, wideband",
@@ -282,12 +220,12 @@ def quality(
     notes = [
         "",
         report.bd_text(bd),
-        *(f"{name}: {said}" for name, said in conditions.items()),
+        *(f"{name}: {value}" for name, value in conditions.items()),
         "",
         report.worst_text(rows, judged[0]),
     ]
     click.echo("\n".join(notes))
-    if out is not None:
+    if (out := options.out) is not None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "quality.md").write_text("\n".join([*lines, *notes]) + "\n")
         report.write_json(out / "quality.json", rows, scores, bd, conditions)
@@ -308,15 +246,16 @@ def _numbers(text: str, wanted: str = "numbers such as 0,1,3") -> list[float]:
 
 
 def _need(modules: set[str]) -> None:
-    """Raises click.UsageError for what is not installed, before an hour is spent."""
+    """Raises click.UsageError for modules that are not installed, before anything is measured."""
     if missing := sorted(m for m in modules if importlib.util.find_spec(m) is None):
         raise click.UsageError(
-            f"these figures need {', '.join(missing)}: pip install 'streamcodec[quality]', or [peers] for all"
+            f"these figures need {', '.join(missing)}: "
+            "pip install 'streamcodec[quality]', or [peers] for all"
         )
 
 
 def _chosen(what: str, asked: str, known: list[str]) -> list[str]:
-    """Names out of a comma-separated list. Raises click.BadParameter for one that nobody knows."""
+    """Names out of a comma-separated list. Raises click.BadParameter for an unknown one."""
     if asked == "all":
         return known
     names = [name.strip() for name in asked.split(",")]

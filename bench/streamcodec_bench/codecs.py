@@ -1,5 +1,5 @@
-"""What `bench quality` measures: our codec and its peers, each from PCM to payload bytes and back,
-at a rate it was asked for.
+"""The codecs that `bench quality` compares: ours and its peers, each from PCM to payload bytes and
+back at a given rate.
 """
 
 from __future__ import annotations
@@ -64,9 +64,8 @@ class Coded(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class PeerCodec:
-    """`code` takes PCM [T] at SAMPLE_RATE and a rate in bit/s. Rates below `least_bps` cannot be
-    asked of it; with `fixed_bps` it has these alone, and none (an empty tuple) stands for a row
-    without a rate.
+    """`code` takes PCM [T] at SAMPLE_RATE and a rate in bit/s, at least `least_bps`. With
+    `fixed_bps` the codec has only these rates; an empty tuple: it has no rate.
     """
 
     name: str
@@ -75,7 +74,7 @@ class PeerCodec:
     fixed_bps: tuple[float, ...] | None = None
 
     def rates(self, asked: Sequence[float]) -> list[float]:
-        """Which of the rates asked for it can be measured at."""
+        """The rates to measure it at, where the rates `asked` are wanted; 0 where it has none."""
         if self.fixed_bps is not None:
             return list(self.fixed_bps) or [0.0]
         return [rate for rate in asked if rate >= self.least_bps]
@@ -84,20 +83,20 @@ class PeerCodec:
 def ours(
     pcm: Pcm, bitrate_bps: float, model_name: str | None, lost: NDArray[np.bool_] | None = None
 ) -> Coded:
-    """Through the real bitstream, packet by packet, as a live stream would go. `lost` [at least as
-    many as there are packets] says which of them do not arrive.
+    """Our codec through its real bitstream, packet by packet, as in a live stream. `lost`: which
+    packets do not arrive; at least as long as there are packets.
     """
     model = loaded(model_name)
     encoder = streamcodec.StreamEncoder(model, bitrate_bps=bitrate_bps)
     began = time.process_time()
     payloads = streamcodec.encode(pcm, encoder)
     encoded = time.process_time()
-    came = (
+    arrived = (
         payloads
         if lost is None
         else [None if hole else payload for payload, hole in zip(payloads, lost, strict=False)]
     )
-    back = streamcodec.decode(came, streamcodec.StreamDecoder(model, encoder.config), len(pcm))
+    back = streamcodec.decode(arrived, streamcodec.StreamDecoder(model, encoder.config), len(pcm))
     return Coded(
         back[:, 0], sum(map(len, payloads)), encoded - began, time.process_time() - encoded
     )
@@ -279,13 +278,13 @@ def speex(pcm: Pcm, bitrate_bps: float) -> Coded:
 
 
 def untouched(pcm: Pcm, bitrate_bps: float) -> Coded:
-    """The reference against itself: what a perfect codec would score."""
+    """The reference itself: the figures of a perfect codec."""
     return Coded(pcm, 0, 0.0, 0.0)
 
 
 def low_passed(pcm: Pcm, bitrate_bps: float) -> Coded:
-    """The reference without anything above LOW_PASS_HZ: a metric that likes it as well is deaf to
-    half the band.
+    """The reference without the band above LOW_PASS_HZ: a metric that scores it like the reference
+    does not judge half of the band.
     """
     from scipy.signal import butter, sosfiltfilt
 
@@ -309,7 +308,7 @@ def all_codecs(model: str | None) -> dict[str, PeerCodec]:
 
 
 def opus_version() -> str:
-    """What the loaded libopus says of itself, and where it comes from."""
+    """The version of the loaded libopus, and where it comes from."""
     import av
 
     library = opus_library()
@@ -340,7 +339,7 @@ def _library(name: str, package: str) -> ctypes.CDLL:
 
 @functools.cache
 def loaded(name: str | None) -> CodecModel:
-    """One copy of the weights a worker process."""
+    """The model; every worker process loads it once."""
     return load_model(name, "cpu")
 
 

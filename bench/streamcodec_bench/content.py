@@ -1,5 +1,5 @@
-"""What the judge plays: clean clips of a folder, and classes of content made from them, the same
-each time.
+"""The clips that codecs are compared on: those of a folder, and classes of content made from them.
+Deterministic: the same clips give the same content each time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FORMANTS = ((700, 1.0), (1_150, 0.5), (2_700, 0.25), (3_400, 0.1))  # Hz and gai
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """[T] at SAMPLE_RATE, under a name and a class of content."""
+    """PCM [T] at SAMPLE_RATE with a name and a class of content."""
 
     name: str
     content: str
@@ -59,8 +59,8 @@ def read_clips(folder: Path, limit: int | None) -> list[Clip]:
 
 
 def derived(clips: list[Clip], wanted: list[str], noise: list[Clip]) -> list[Clip]:
-    """The clips of each class in `wanted`. Raises ConfigError for a class that nobody knows, or
-    that needs noise where none is.
+    """The clips of each class in `wanted`. Raises ConfigError for an unknown class, and for noisy
+    speech where there is no noise.
     """
     made: list[Clip] = []
     for content in wanted:

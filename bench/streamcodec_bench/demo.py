@@ -1,5 +1,5 @@
-"""`make demo`: real speech through the trained codec, a relay and back, in processes of their own;
-then what it cost, measured.
+"""`make demo`: real speech through the shipped codec and a relay, three processes, and what was
+measured of it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from streamcodec.wire.overhead import OVERHEAD_NOTE
 
 from .latency import LatencyReport, latency_report, read_mono, read_trace, reading
 from .live_session import SessionPlan, run_session
-
-SPEECH = Path(__file__).parent / "speech" / "librispeech.flac"
+from .options import SessionOptions, session_options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,18 +54,13 @@ def measure(plan: SessionPlan, show: bool) -> tuple[SessionReport, list[int]]:
     estimates_ms: list[float] = []
 
     def progress(line: dict[str, Any]) -> None:
-        told = (
-            [stream["mouth_to_ear_ms"] for stream in line["receive"]["streams"]]
-            if line["type"] == "statistics"
-            else []
-        )
-        estimates_ms.extend(delay_ms for delay_ms in told if delay_ms is not None)
-        if show and line["type"] == "statistics":
-            click.echo(
-                f"\r{_progress_line(line, line['receive']['packets'] * config.packet_ms / 1000, seconds)}",
-                err=True,
-                nl=False,
-            )
+        if line["type"] != "statistics":
+            return
+        reported_ms = [stream["mouth_to_ear_ms"] for stream in line["receive"]["streams"]]
+        estimates_ms.extend(delay_ms for delay_ms in reported_ms if delay_ms is not None)
+        if show:
+            received_s = line["receive"]["packets"] * config.packet_ms / 1000
+            click.echo(f"\r{_progress_line(line, received_s, seconds)}", err=True, nl=False)
 
     summaries = run_session(plan, progress)
     if show:
@@ -104,7 +98,8 @@ def _progress_line(line: dict[str, Any], second: float, seconds: float) -> str:
     bar = "#" * round(24 * done)
     return (
         f"[{bar:<24}] {second:3.0f}/{seconds:.0f} s  {heard['payload_bps'] / 1000:5.2f} kbit/s  "
-        f"lost {heard['lost']}  late {heard['late']}  concealed {heard['concealed']}  buffer {heard['buffer_ms']:3.0f} ms "
+        f"lost {heard['lost']}  late {heard['late']}  concealed {heard['concealed']}  "
+        f"buffer {heard['buffer_ms']:3.0f} ms "
     )
 
 
@@ -114,11 +109,12 @@ def report_text(report: SessionReport) -> str:
     rows = [
         f"payload     {report.payload_kbps:6.2f} kbit/s",
         f"on the wire {report.wire_kbps:6.2f} kbit/s  ({OVERHEAD_NOTE})",
-        f"packets     {report.packets_sent} sent, {report.packets_lost} lost, {report.packets_late} late, "
-        f"{report.packets_concealed} concealed",
+        f"packets     {report.packets_sent} sent, {report.packets_lost} lost, "
+        f"{report.packets_late} late, {report.packets_concealed} concealed",
         "",
         f"{'latency, ms':<18}{'p50':>8}{'p99':>8}",
-        f"{'packet fill':<18}{latency.packet_fill_ms:8.2f}{'':8}  first sample of a packet until its last",
+        f"{'packet fill':<18}{latency.packet_fill_ms:8.2f}{'':8}"
+        "  first sample of a packet until its last",
     ]
     rows += [
         f"{stage:<18}{spread.p50:8.2f}{spread.p99:8.2f}" for stage, spread in latency.stages.items()
@@ -126,8 +122,10 @@ def report_text(report: SessionReport) -> str:
     rows += [
         f"{'codec overlap':<18}{latency.overlap_ms:8.2f}",
         f"{'end to end':<18}{latency.end_to_end.p50:8.2f}{latency.end_to_end.p99:8.2f}"
-        f"  cross-correlation of sent and played, {latency.windows} windows; creep {latency.creep_ms:+.2f} ms",
-        f"{'as reported':<18}{latency.estimated.p50:8.2f}{latency.estimated.p99:8.2f}  by the listener, each second, from clocks",
+        f"  cross-correlation of sent and played, {latency.windows} windows; "
+        f"creep {latency.creep_ms:+.2f} ms",
+        f"{'as reported':<18}{latency.estimated.p50:8.2f}{latency.estimated.p99:8.2f}"
+        "  by the listener, each second, from clocks",
     ]
     return "\n".join(rows)
 
@@ -149,7 +147,8 @@ def draw_session(plan: SessionPlan, report: SessionReport, sizes: list[int]) -> 
     delay = max(0, round(delay_ms * rate / 1000))
     target = plan.folder / "session.png"
     title = (
-        f"streamcodec live: {report.payload_kbps:.2f} kbit/s payload, {report.latency.end_to_end.p50:.0f} ms end to end, "
+        f"streamcodec live: {report.payload_kbps:.2f} kbit/s payload, "
+        f"{report.latency.end_to_end.p50:.0f} ms end to end, "
         f"{report.packets_concealed} of {report.packets_sent} packets concealed"
     )
     draw(target, sent, played[delay : delay + len(sent)], rate, plan.packet_ms / 1000, sizes, title)
@@ -163,26 +162,11 @@ def draw_session(plan: SessionPlan, report: SessionReport, sizes: list[int]) -> 
     default=Path("demo"),
     show_default=True,
 )
-@click.option(
-    "--source",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    default=SPEECH,
-    help="Recording to send.",
-)
-@click.option("--bitrate", type=float, default=6_000, show_default=True, help="bit/s")
-@click.option("--packet-ms", type=click.Choice(["20", "40", "60"]), default="20", show_default=True)
-@click.option(
-    "--playout-ms", default="adaptive", show_default=True, help="As of `streamcodec listen`."
-)
-@click.option("--model", help="Name of a shipped model, or a folder with one.")
-def demo(
-    out: Path, source: Path, bitrate: float, packet_ms: str, playout_ms: str, model: str | None
-) -> None:
+@session_options
+def demo(out: Path, session: SessionOptions) -> None:
     """Send bundled speech through a relay to a listener, and measure it."""
     out.mkdir(parents=True, exist_ok=True)
-    original = out / "original.wav"
-    _as_wav(source, original)
-    plan = SessionPlan(original, out, bitrate, int(packet_ms), playout_ms, model)
+    plan = _plan(session, out)
     click.echo(
         "relay, listener and sender are starting: three processes over websockets on 127.0.0.1",
         err=True,
@@ -192,21 +176,29 @@ def demo(
     picture = draw_session(plan, report, sizes)
     click.echo(report_text(report))
     click.echo(
-        f"\n{original}  what was said\n{plan.decoded}  what was heard\n{picture}  both, and the rate over time"
+        f"\n{plan.source}  what was said\n{plan.decoded}  what was heard\n"
+        f"{picture}  both, and the rate over time"
     )
 
 
-def measure_latency(
-    source: Path, bitrate_bps: float, packet_ms: int, playout_ms: str, model: str | None
-) -> SessionReport:
+def measure_latency(session: SessionOptions) -> SessionReport:
     """A session whose files are thrown away."""
     with tempfile.TemporaryDirectory() as folder:
-        original = Path(folder) / "original.wav"
-        _as_wav(source, original)
-        return measure(
-            SessionPlan(original, Path(folder), bitrate_bps, packet_ms, playout_ms, model),
-            show=False,
-        )[0]
+        report, _ = measure(_plan(session, Path(folder)), show=False)
+    return report
+
+
+def _plan(session: SessionOptions, folder: Path) -> SessionPlan:
+    original = folder / "original.wav"
+    _as_wav(session.source, original)
+    return SessionPlan(
+        source=original,
+        folder=folder,
+        bitrate_bps=session.bitrate_bps,
+        packet_ms=session.packet_ms,
+        playout_ms=session.playout_ms,
+        model=session.model,
+    )
 
 
 def _as_wav(source: Path, target: Path) -> None:

@@ -1,9 +1,8 @@
-"""Latency of a live session, stage by stage from the packets' traces, and end to end from the sound
-itself.
+"""Latency of a live session: stage by stage from the packets' traces, and end to end from the
+sound.
 
-Every stamp is CLOCK_MONOTONIC, which processes of one machine share. The end-to-end figure does not
-rely on any of the stages: it is where the played sound, cross-correlated with the sent one, lies in
-time.
+All times are CLOCK_MONOTONIC, which the processes of a machine share. The end-to-end figure does
+not depend on the stages: sent and played sound are cross-correlated.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ WINDOW_S = 1.0
 SEARCH_S = 1.0
 QUIET = 10 ** (-45 / 20)
 LEAST_CORRELATION = 0.5
-# Between which stamps of the merged trace a stage lies, in the order in which a packet passes them.
+# Stage -> the two times of the merged trace between which it lies, in a packet's order.
 STAGES = {
     "capture": ("captured_ns", "encode_start_ns"),
     "encode": ("encode_start_ns", "encoded_ns"),
@@ -55,9 +54,9 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class LatencyReport:
-    """Milliseconds. end_to_end: over windows of the recording; creep_ms: last window against the
-    first. estimated: what the listener told of it each second, by clocks that were compared over
-    the relay.
+    """Milliseconds. end_to_end: over windows of the recording; creep_ms: the last windows less the
+    first ones. estimated: end to end as the listener reports it each second, from clocks compared
+    over the relay.
     """
 
     packet_fill_ms: float
@@ -70,9 +69,7 @@ class LatencyReport:
 
 
 def read_trace(path: Path) -> tuple[dict[str, int], list[dict[str, Any]]]:
-    """JSON lines -> the fields that stand outside packets, such as source_start_ns, and the
-    packets.
-    """
+    """JSON lines -> the fields of the session, such as source_start_ns, and the packets."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     facts: dict[str, int] = {}
     for line in lines:
@@ -106,15 +103,15 @@ def stage_latencies(
 def end_to_end_latencies(
     sent: Pcm, played: Pcm, sample_rate: int, source_start_ns: int, sink_start_ns: int
 ) -> NDArray[np.float64]:
-    """sent, played [T] -> ms between the capture and the playing of each window that holds enough
-    sound to be found again.
+    """sent, played [T] -> ms between capture and playing, for each window of `sent` that is loud
+    enough to be found in `played`.
     """
     offset_ms = (sink_start_ns - source_start_ns) / 1e6
     window, search = round(WINDOW_S * sample_rate), round(SEARCH_S * sample_rate)
     latencies = []
     for start in range(0, len(sent) - window, window):
         piece = sent[start : start + window]
-        # Where it would be with no latency at all; it can only come later.
+        # where it would be without any latency
         earliest = max(0, start - round(offset_ms * sample_rate / 1000))
         region = played[earliest : earliest + window + search]
         if np.sqrt(np.mean(piece**2)) < QUIET or len(region) < window:
@@ -139,7 +136,9 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def read_mono(path: Path) -> tuple[Pcm, int]:
-    """Raises AudioError for what is no recording, or holds not one sample."""
+    """PCM [T], channels averaged, and its sample rate in Hz. Raises AudioError for a file without
+    audio, or without a sample.
+    """
     with reading(path):
         pcm, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
     if not len(pcm):
@@ -165,7 +164,8 @@ def latency_report(
     played, played_rate = read_mono(decoded)
     if played_rate != rate:
         raise AudioError(
-            f"{decoded} has {played_rate} Hz, {source} has {rate}: record the session at the source's rate"
+            f"{decoded} has {played_rate} Hz, {source} has {rate}: "
+            "record the session at the source's rate"
         )
     heard = end_to_end_latencies(
         sent, played, rate, facts_sent["source_start_ns"], facts_heard["sink_start_ns"]

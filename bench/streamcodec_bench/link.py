@@ -1,9 +1,9 @@
-"""Real packets over a bad link: two network namespaces, joined by a forwarder that delays, loses
-and cuts. Linux, as root.
+"""Real packets over a bad link: two network namespaces, joined by a forwarder that delays and loses
+packets and simulates outages. Needs Linux and root.
 
-The kernel's own emulator (netem) is not everywhere; a TUN device on each side and a thread between
-them are. What runs inside `near` and `far` has a TCP of its own that meets every loss, so that loss
-becomes lateness as it does in the field.
+A TUN device on each side and a thread between them work where the kernel's own emulator (netem) is
+missing. Programs on either side use the kernel's TCP, which repeats what is lost: loss becomes
+delay, as in the field.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ POLL_S = 0.05
 
 
 class Link:
-    """`near` and `far` are command prefixes that run a program on either side; `far_address` is how
-    the near side calls the far.
+    """`near` and `far` are command prefixes that run a program on either side; `far_address` is the
+    address of the far side for programs on the near side.
     """
 
     far_address = ADDRESSES[1]
 
     def __init__(self, delay_ms: float, loss: float, seed: int = 0) -> None:
-        """delay_ms: each way. loss: share of IP packets, each way, one by one."""
+        """delay_ms: each way. loss: share of IP packets, each way, each lost independently."""
         self._delay_s, self._loss, self._random = delay_ms / 1000, loss, random.Random(seed)  # noqa: S311 - a simulation
         names = [f"streamcodec-{os.getpid()}-{side}" for side in ("near", "far")]
         self.near, self.far = (["ip", "netns", "exec", name] for name in names)
@@ -46,7 +46,7 @@ class Link:
         self._thread = threading.Thread(target=self._forward, name="link", daemon=True)
 
     def __enter__(self) -> Link:
-        """Raises ConfigError where the system does not let us."""
+        """Raises ConfigError where the system does not permit it."""
         try:
             for index, name in enumerate(self._names):
                 device = f"sctun{index}"
@@ -85,7 +85,8 @@ class Link:
 
     def _forward(self) -> None:
         near, far = self._devices
-        waiting: list[tuple[float, int, int, bytes]] = []  # when due, a number, to which device
+        # (when due, running number, device to write to, packet), earliest first
+        waiting: list[tuple[float, int, int, bytes]] = []
         count = 0
         while not self._closing:
             wait_s = min(POLL_S, max(0.0, waiting[0][0] - time.monotonic())) if waiting else POLL_S

@@ -26,14 +26,14 @@ ENDING_S = 30.0
 
 
 class SessionFailed(StreamcodecError):
-    """A process of the session ended in a way it should not have; carries what it said."""
+    """A process of the session failed; the message holds the last line of its stderr."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SessionPlan:
-    """What is sent and how. `source` is a recording; everything the session writes goes into
-    `folder`. The prefixes are commands that run the relay, and talker and listener, somewhere else
-    than here.
+    """What is sent and how. `source` is a recording; everything that the session writes goes into
+    `folder`. The prefixes are commands, such as `ip netns exec NAME`, in front of those that start
+    the relay, and talker and listener.
     """
 
     source: Path
@@ -92,24 +92,25 @@ def run_session(
         send = ["send", "--source", str(plan.source), "--trace", str(plan.sender_trace)]
         send += ["--bitrate", str(plan.bitrate_bps), "--packet-ms", str(plan.packet_ms)]
         with _started([*client, *listen, *room]) as listener:
-            _line_with(listener, '"connected": true')  # nothing of the beginning is missed
-            # Into a file: nobody reads the sender while it runs, and a full pipe would stop it.
+            _line_with(listener, '"connected": true')  # before the sender starts
+            # Into a file: nobody reads the sender's output while it runs, and a full pipe would
+            # stop it.
             with (
-                tempfile.TemporaryFile("w+") as said,
-                _started([*client, *send, *room], said) as sender,
+                tempfile.TemporaryFile("w+") as output,
+                _started([*client, *send, *room], output) as sender,
             ):
                 heard = None
                 assert listener.stdout is not None
                 for line in listener.stdout:
                     heard = json.loads(line)
                     on_progress(heard)
-                    if sender.poll() not in (None, 0):  # the listener would wait for it for ever
+                    if sender.poll() not in (None, 0):  # the listener would wait for ever
                         raise SessionFailed(
                             _last_words(sender, f"the sender ended with status {sender.returncode}")
                         )
                 _finished(sender, "sender")
-                said.seek(0)
-                sent = [json.loads(line) for line in said if line.startswith("{")]
+                output.seek(0)
+                sent = [json.loads(line) for line in output if line.startswith("{")]
             _finished(listener, "listener")
     if heard is None or not sent:
         raise SessionFailed("the session ended without a summary from both sides")
@@ -117,7 +118,7 @@ def run_session(
 
 
 def _sample_rate(source: Path) -> int:
-    """Raises AudioError for what is no recording, before anything is started."""
+    """Raises AudioError for a file without audio, before anything is started."""
     with reading(source):
         return int(soundfile.info(source).samplerate)
 
@@ -126,12 +127,11 @@ def _sample_rate(source: Path) -> int:
 def _started(
     command: list[str], stdout: int | IO[str] = subprocess.PIPE
 ) -> Iterator[subprocess.Popen[str]]:
-    # One thread a process, as live inference runs anyway: three processes share what may be two
-    # cores.
+    # One thread for each process, as live inference uses: the three may share two cores.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603
         command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment
-    )  # noqa: S603
+    )
     try:
         yield process
     finally:
@@ -155,7 +155,7 @@ def _line_with(process: subprocess.Popen[str], wanted: str) -> str:
 
 
 def _role(process: subprocess.Popen[str]) -> str:
-    """The subcommand, whatever stands before it."""
+    """The subcommand of `streamcodec` that a process runs."""
     words = list(process.args) if isinstance(process.args, list) else []
     return str(words[words.index(PROGRAM[-1]) + 1]) if PROGRAM[-1] in words else "process"
 

@@ -1,5 +1,5 @@
-"""What lost packets cost: our concealment beside libopus' own, on the same seeded traces
-of bursts.
+"""`bench loss`: what lost packets cost. Our concealment beside libopus' own, on the same seeded
+traces of bursts.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,11 @@ from .network import gilbert_elliott
 from .quality import aligned
 
 Lost = NDArray[np.bool_]
-# Clip, rate in bit/s, which packets are lost -> what is heard and the bits that were sent.
+# PCM [T], rate in bit/s, which packets are lost -> PCM [T] as heard, and the bits that were sent.
 Codec = Callable[[Pcm, float, Lost], tuple[Pcm, int]]
-FRAME = 320
-# none is lost before there is something to conceal; a coder's delay is flushed
+PACKET_MS, FRAME = 20, 320  # a packet, in ms and in samples
+# No packet is lost before there is something to conceal with; packets behind the clip flush the
+# delay of the codec.
 LEAD_PACKETS, TAIL_PACKETS = 10, 3
 
 # opus_defines.h
@@ -38,7 +39,9 @@ MAX_OPUS_BYTES = 1275
 
 @dataclasses.dataclass(frozen=True)
 class LossRow:
-    """Means over the clips: clean and lossy by metric."""
+    """Means over the clips. clean, lossy: metric -> figure without and with lost packets. lost:
+    their share.
+    """
 
     codec: str
     bitrate_kbps: float
@@ -47,41 +50,64 @@ class LossRow:
     lossy: dict[str, float]
 
 
-def measure(
-    clips: Sequence[Clip],
-    rates_bps: Sequence[float],
-    share: float,
-    burst_ms: float,
-    metrics: Sequence[str],
-    model: str | None,
-    seed: int,
-    redundancy: int = 0,
-) -> list[LossRow]:
-    """Every codec at every rate, each clip once whole and once with holes; with `redundancy` our
-    codec once more, its packets with copies of so many before them. Raises ConfigError for a share
-    outside 0..0.5.
+@dataclasses.dataclass(frozen=True)
+class LossPlan:
+    """What is measured: at which rates, on which traces of lost packets, by which metrics. `share`
+    of packets are lost, 0 to 0.5, in bursts of `burst_ms` in the mean. Raises ConfigError.
     """
-    if not 0 < share <= 0.5:
-        raise ConfigError(f"share of lost packets must be above 0 and at most 0.5, got {share:g}")
-    if burst_ms < 20:
-        raise ConfigError(f"bursts must be at least a packet of 20 ms long, got {burst_ms:g} ms")
-    codecs = _codecs(model)
-    if redundancy:
-        codecs[f"streamcodec, {redundancy} copies"] = functools.partial(
-            _with_copies, model=model, copies=redundancy
-        )
-    traces = [
-        _trace(len(clip.pcm), share, burst_ms / 20, seed, number)
-        for number, clip in enumerate(clips)
-    ]
+
+    rates_bps: Sequence[float]
+    share: float
+    burst_ms: float
+    metrics: Sequence[str]
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 0.5:
+            raise ConfigError(
+                f"share of lost packets must be above 0 and at most 0.5, got {self.share:g}"
+            )
+        if self.burst_ms < PACKET_MS:
+            raise ConfigError(
+                f"bursts must be at least a packet of {PACKET_MS} ms long, got {self.burst_ms:g} ms"
+            )
+
+    def trace(self, samples: int, clip: int) -> Lost:
+        """Which packets of a clip of so many samples are lost: the same for every codec."""
+        packets = -(-samples // FRAME) + TAIL_PACKETS
+        rng = np.random.default_rng([self.seed, clip])
+        lost = gilbert_elliott(rng, packets, self.share, self.burst_ms / PACKET_MS)
+        lost[:LEAD_PACKETS] = False
+        return lost
+
+
+def measure(clips: Sequence[Clip], codecs: Mapping[str, Codec], plan: LossPlan) -> list[LossRow]:
+    """Every codec at every rate, each clip once without and once with lost packets."""
+    traces = [plan.trace(len(clip.pcm), number) for number, clip in enumerate(clips)]
     return [
-        _row(name, codec, rate, clips, traces, metrics)
-        for rate in rates_bps
+        _row(name, codec, rate, clips, traces, plan.metrics)
+        for rate in plan.rates_bps
         for name, codec in codecs.items()
     ]
 
 
+def codecs_with_loss(model: str | None, redundancy: int) -> dict[str, Codec]:
+    """Ours and Opus; with `redundancy` ours once more, each packet with copies of so many before
+    it.
+    """
+    codecs: dict[str, Codec] = {
+        "streamcodec": functools.partial(conceal, model=model),
+        "opus": opus,
+    }
+    if redundancy:
+        codecs[f"streamcodec, {redundancy} copies"] = functools.partial(
+            recover, model=model, copies=redundancy
+        )
+    return codecs
+
+
 def table(rows: Sequence[LossRow], metrics: Sequence[str]) -> str:
+    """Rows as Markdown."""
     titles = " | ".join(f"{m} whole | with loss | cost" for m in metrics)
     lines = [f"| codec | kbit/s | lost % | {titles} |", "|---" * (3 + 3 * len(metrics)) + "|"]
     for row in rows:
@@ -91,17 +117,6 @@ def table(rows: Sequence[LossRow], metrics: Sequence[str]) -> str:
         )
         lines.append(f"| {row.codec} | {row.bitrate_kbps:.2f} | {100 * row.lost:.1f} | {figures} |")
     return "\n".join(lines)
-
-
-def _codecs(model: str | None) -> dict[str, Codec]:
-    return {"streamcodec": functools.partial(_ours, model=model), "opus": _opus}
-
-
-def _trace(samples: int, share: float, burst: float, seed: int, clip: int) -> Lost:
-    packets = -(-samples // FRAME) + TAIL_PACKETS
-    lost = gilbert_elliott(np.random.default_rng([seed, clip]), packets, share, burst)
-    lost[:LEAD_PACKETS] = False
-    return lost
 
 
 def _row(
@@ -129,39 +144,43 @@ def _row(
     return LossRow(name, bits / seconds / 1000, share, means["clean"], means["lossy"])
 
 
-def _ours(pcm: Pcm, bitrate_bps: float, lost: Lost, *, model: str | None) -> tuple[Pcm, int]:
+def conceal(pcm: Pcm, bitrate_bps: float, lost: Lost, *, model: str | None) -> tuple[Pcm, int]:
+    """Our codec, which conceals what is lost."""
     coded = ours(pcm, bitrate_bps, model, lost)
     return coded.pcm, 8 * coded.payload_bytes
 
 
-def _with_copies(
+def recover(
     pcm: Pcm, bitrate_bps: float, lost: Lost, *, model: str | None, copies: int
 ) -> tuple[Pcm, int]:
-    """As a listener hears it who waits for the copies of what is lost."""
+    """Our codec, its packets with `copies` of those before them. What is lost is played from a copy
+    in a later packet, for which the listener waits, and concealed where all of these are lost too.
+    """
     encoder = streamcodec.StreamEncoder(loaded(model), bitrate_bps=bitrate_bps, copies=True)
     payloads, coarse = encoder.encode(pcm), encoder.copies
     payloads, coarse = payloads + encoder.flush(), coarse + encoder.copies
-    came: list[bytes | None] = []
+    arrived: list[bytes | None] = []
     size = 0
     for number, payload in enumerate(payloads):
         later = lost[number + 1 : number + 1 + copies]
-        came.append(payload if not lost[number] else coarse[number] if not later.all() else None)
+        arrived.append(payload if not lost[number] else coarse[number] if not later.all() else None)
         carried = coarse[max(0, number - copies) : number]
         size += len(join(carried, payload)) if carried else len(payload)
     back = streamcodec.decode(
-        came, streamcodec.StreamDecoder(loaded(model), encoder.config), len(pcm)
+        arrived, streamcodec.StreamDecoder(loaded(model), encoder.config), len(pcm)
     )
     return back[:, 0], 8 * size
 
 
-def _opus(pcm: Pcm, bitrate_bps: float, lost: Lost) -> tuple[Pcm, int]:
+def opus(pcm: Pcm, bitrate_bps: float, lost: Lost) -> tuple[Pcm, int]:
     """libopus as in `bench quality`, its decoder told of each missing packet (RFC 6716 packet loss
     concealment, no FEC).
     """
     library = opus_library()
     if library is None:
         raise ConfigError(
-            "this PyAV has no libopus of its own, and FFmpeg cannot tell one what is missing: install PyAV's wheel"
+            "this PyAV has no libopus of its own, and FFmpeg cannot tell one what is missing: "
+            "install PyAV's wheel"
         )
     library.opus_encoder_create.restype = library.opus_decoder_create.restype = ctypes.c_void_p
     error = ctypes.c_int()

@@ -34,8 +34,8 @@ def pesq(reference: Pcm, output: Pcm) -> float:
 
 
 def visqol(reference: Pcm, output: Pcm) -> float:
-    """ViSQOL v3 speech mode, exponential mapper, 1 to 5. The lattice mapper punishes noise that
-    nobody hears.
+    """ViSQOL v3 speech mode, exponential mapper, 1 to 5. The lattice mapper is not used, because it
+    punishes inaudible noise.
     """
     return float(
         _visqol()
@@ -45,8 +45,8 @@ def visqol(reference: Pcm, output: Pcm) -> float:
 
 
 def visqol_audio(reference: Pcm, output: Pcm) -> float:
-    """ViSQOL v3 audio mode, 1 to 4.73: for music. It compares at 48 kHz; above 8 kHz both are
-    silent.
+    """ViSQOL v3 audio mode, 1 to 4.73: for music. It compares at 48 kHz; above 8 kHz both signals
+    are silent.
     """
     import soxr
 
@@ -79,7 +79,7 @@ def log_spectral_distance(reference: Pcm, output: Pcm) -> float:
 
 
 def dnsmos_signal(reference: Pcm, output: Pcm) -> float:
-    """DNSMOS P.835 signal quality, 1 to 5 (Reddy et al. 2022): naturalness of the voice."""
+    """DNSMOS P.835 signal quality, 1 to 5 (Reddy et al. 2022): how natural the voice is."""
     from speechmos import dnsmos
 
     return float(dnsmos.run(_within_scale(output), SAMPLE_RATE)["sig_mos"])
@@ -99,9 +99,9 @@ def speaker_similarity(reference: Pcm, output: Pcm) -> float:
 
 
 def word_errors(reference: Pcm, output: Pcm) -> float:
-    """Percent of words that PocketSphinx (its English model) hears otherwise than in the original.
-    It needs no transcript, but its own mistakes are what it compares with: good for a comparison of
-    codecs at English, not as a figure by itself.
+    """Percent of words that PocketSphinx (its English model) recognises otherwise than in the
+    original. No transcript is needed, but the reference holds the recogniser's own mistakes: good
+    for a comparison of codecs in English, not as a figure by itself.
     """
     import jiwer
 
@@ -112,18 +112,17 @@ def word_errors(reference: Pcm, output: Pcm) -> float:
 
 
 def buzz(reference: Pcm, output: Pcm) -> float:
-    """How many dB more the output's envelope swings at our frame rates than the reference's, above
-    3 kHz, the worse of both. Swings are in relation to the envelope's mean, so that a lack at other
-    rates is no buzz.
+    """How many dB more the output's envelope is modulated at our frame rates than the reference's,
+    above 3 kHz; the larger of the two rates. Modulation is relative to the envelope's mean.
     """
     a, b = _modulation(reference), _modulation(output)
     return float(max(10 * np.log10(b[rate] / a[rate]) for rate in FRAME_RATES_HZ))
 
 
 def repetition(reference: Pcm, output: Pcm) -> float:
-    """How much more the output resembles itself one packet earlier than the reference does, above 2
-    kHz: 0 for a sound that repeats itself no more than the original, near 1 where noise has become
-    one wave over and over. The other metrics do not hear that.
+    """How much more the output correlates with itself one packet earlier than the reference does,
+    above 2 kHz: 0 for sound that repeats itself no more than the original, near 1 where noise has
+    become a periodic wave. The other metrics do not measure that.
     """
     return float(np.mean(_self_resemblance(output) - _self_resemblance(reference)))
 
@@ -178,8 +177,8 @@ def _power_spectrum(pcm: Pcm) -> NDArray[np.float64]:
 
 
 def _modulation(pcm: Pcm) -> dict[float, float]:
-    """Power of the band envelope's swings around each frame rate, relative to the square of its
-    mean.
+    """Power of the envelope's modulation around each frame rate, relative to its squared mean;
+    above 3 kHz.
     """
     from scipy.signal import butter, sosfilt, welch
 
@@ -216,8 +215,8 @@ def _within_scale(pcm: Pcm) -> Pcm:
 
 @functools.lru_cache(maxsize=64)
 def _recognised(pcm: bytes) -> str:
-    """The words in float32 samples. Kept, because an original is heard anew with every codec and
-    rate.
+    """The words in float32 samples. Cached, because the same original is compared with every codec
+    at every rate.
     """
     decoder = _recogniser()
     decoder.start_utt()

@@ -1,6 +1,4 @@
-"""`bench link`: a live session over a link that delays, loses and breaks, and what a listener had
-of it.
-"""
+"""`bench link`: a live session over a link with delay, loss and outages, as a listener hears it."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from .link import Link
 from .live_session import SessionPlan, run_session
 
 BEFORE_S, AFTER_S = 8.0, 12.0
-SETTLED_S = 4.0  # of the session: buffers have found their size
+SETTLED_S = 4.0  # from the first packet on: then the playout delay has adapted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +34,7 @@ class LinkReport:
     outage_s: float
     packets: int
     concealed_percent: float
-    wanted: Spread  # arrival less sending: what TCP made of the link
+    arrival: Spread  # from sending to arrival, TCP's retransmissions included
     before: Spread
     back_ms: float | None
     stale_ms: float | None
@@ -56,7 +54,7 @@ def measure(
     """
     pcm, rate = read_mono(source)
     seconds = BEFORE_S + outage_s + AFTER_S
-    went: list[int] = []  # ns: when the link broke, and when it was back
+    cuts: list[int] = []  # ns: when the link broke, and when it was back
 
     with tempfile.TemporaryDirectory() as folder, Link(delay_ms, loss) as link:
         spoken = Path(folder) / "spoken.wav"
@@ -70,35 +68,37 @@ def measure(
 
         def cut() -> None:
             link.down = True
-            went.append(time.monotonic_ns())
+            cuts.append(time.monotonic_ns())
             time.sleep(outage_s)
             link.down = False
-            went.append(time.monotonic_ns())
+            cuts.append(time.monotonic_ns())
 
         timer = threading.Timer(BEFORE_S, cut)
         timer.daemon = True
 
         def on_progress(line: dict[str, Any]) -> None:
-            if outage_s and line["receive"]["packets"] and not timer.is_alive() and not went:
+            if outage_s and line["receive"]["packets"] and not timer.is_alive() and not cuts:
                 timer.start()
 
         summaries = run_session(plan, on_progress)
         sender, listener = (
             read_trace(path)[1] for path in (plan.sender_trace, plan.listener_trace)
         )
-    return report(sender, listener, went, delay_ms, loss, outage_s, summaries.listener["receive"])
+    return report(sender, listener, cuts, delay_ms, loss, outage_s, summaries.listener["receive"])
 
 
 def report(
     sender: list[dict[str, Any]],
     listener: list[dict[str, Any]],
-    went: list[int],
+    cuts: list[int],
     delay_ms: float,
     loss: float,
     outage_s: float,
     heard: dict[str, Any],
 ) -> LinkReport:
-    """From the packets' traces; `went`: when the link broke and was back, ns."""
+    """From the packets' traces. `cuts`: when the link broke, and when it was back (ns); empty where
+    it held.
+    """
     sent = {line["sequence"]: line for line in sender}
     merged = [
         sent[line["sequence"]] | line
@@ -107,7 +107,7 @@ def report(
     ]
     played = [m for m in merged if m.get("received_ns") and not m["concealed"]]
     settled_ns = played[0]["played_ns"] + round(SETTLED_S * 1e9) if played else 0
-    broke_ns, back_ns = went if len(went) == 2 else (1 << 62, 1 << 62)
+    broke_ns, back_ns = cuts if len(cuts) == 2 else (1 << 62, 1 << 62)
 
     def delays(begin_ns: int, end_ns: int) -> list[float]:
         return [
@@ -159,7 +159,7 @@ def table_row(r: LinkReport) -> str:
         f"{100 * r.loss:g}",
         f"{r.outage_s:g}",
         f"{r.concealed_percent:.1f}",
-        _pair(r.wanted),
+        _pair(r.arrival),
         _pair(r.before),
     ]
     cells += ["-" if v is None else f"{v:.0f}" for v in (r.back_ms, r.stale_ms)]

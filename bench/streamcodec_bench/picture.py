@@ -1,4 +1,4 @@
-"""The demo's picture: what was said, what was heard, and what it cost."""
+"""The demo's picture: spectrograms of what was sent and what was heard, and the bit rate."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def draw(
     sizes: list[int],
     title: str,
 ) -> None:
-    """sent, played [T], aligned; sizes: payload bytes a packet. Writes a PNG."""
+    """sent, played [T], aligned; sizes: payload bytes of each packet. Writes a PNG."""
     figure, axes = plt.subplots(
         3, 1, figsize=(11, 8), sharex=True, height_ratios=[3, 3, 1.6], layout="constrained"
     )
     for axis, pcm, name in ((axes[0], sent, "sent"), (axes[1], played, "heard")):
-        # silence has a level, too
+        # a spectrogram has no level for digital silence
         dithered = (
             pcm + np.random.default_rng(0).standard_normal(len(pcm)).astype(np.float32) * 1e-7
         )

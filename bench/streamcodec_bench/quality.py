@@ -1,6 +1,4 @@
-"""`bench quality`: every codec at every rate on every clip, in one run, and what the scores say
-together.
-"""
+"""`bench quality`: every codec at every rate on every clip in one run, and means over the clips."""
 
 from __future__ import annotations
 
@@ -26,8 +24,8 @@ OURS, ANCHOR = "streamcodec", "opus"
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """One clip through one codec at one rate. values: metric -> figure, NaN where it has none for
-    this clip.
+    """One clip through one codec at one rate. values: metric -> figure; NaN where the metric has
+    none for this clip.
     """
 
     codec: str
@@ -93,8 +91,8 @@ def measure(
     jobs: int,
     on_row: Callable[[Row], None],
 ) -> tuple[list[Row], list[Score]]:
-    """Rows in the order in which they are done, each told to `on_row`; and what they were
-    made of.
+    """Rows in the order in which they are done, each also given to `on_row`, and the scores that
+    they are means of.
     """
     known = all_codecs(model)
     rows, scores = [], []
@@ -111,7 +109,7 @@ def measure(
 
 
 def summarise(scores: list[Score]) -> list[Row]:
-    """A row for every class of content, in the order in which they first come."""
+    """A row for each class of content, in order of first appearance."""
     rows = []
     for content in dict.fromkeys(s.content for s in scores):
         group = [s for s in scores if s.content == content]
@@ -141,8 +139,8 @@ def summarise(scores: list[Score]) -> list[Row]:
 
 
 def bd_rates(rows: list[Row], metrics: Iterable[str]) -> dict[str, float | None]:
-    """Ours against the anchor for each metric that rises with quality, on the first class of
-    content both were measured on, in percent of its rate.
+    """BD-rate in percent of ours against the anchor, for each metric that rises with quality, on
+    the first class of content.
     """
     content = rows[0].content if rows else ""
 

@@ -31,13 +31,14 @@ def table_row(row: Row) -> str:
 
 
 def bd_text(rates: dict[str, float | None]) -> str:
-    """One line: how many bits ours needs for the anchor's quality."""
-    said = [f"{TITLES[name]} {value:+.0f} %" for name, value in rates.items() if value is not None]
-    return f"BD-rate against {ANCHOR}: {', '.join(said) if said else 'the curves do not overlap, or have fewer than three points'}"
+    """One line: how many percent more bits ours needs for the anchor's quality."""
+    figures = [f"{TITLES[m]} {value:+.0f} %" for m, value in rates.items() if value is not None]
+    reason = "the curves do not overlap, or have fewer than three points"
+    return f"BD-rate against {ANCHOR}: {', '.join(figures) or reason}"
 
 
 def worst_text(rows: list[Row], metric: str) -> str:
-    """The clip that each codec does worst, a line each."""
+    """The clip with the worst figure for each row, a line each."""
     lines = [f"worst {TITLES[metric]}:"]
     for row in rows:
         if metric in row.worst:
@@ -125,7 +126,7 @@ def _cell(mean: float, spread: float) -> str:
 
 
 def _without_nan(value: object) -> object:
-    """JSON knows no NaN: null."""
+    """With None in place of NaN, which JSON does not have."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -21,14 +21,19 @@ from .quality import aligned
 
 SECONDS = 4.0
 RATES_BPS = (3_000.0, 6_000.0, 12_000.0)
-STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#1b1f24}
-figure{display:inline-block;width:19rem;margin:0 .8rem 1.4rem 0}img{width:100%;display:block;border-radius:4px}
-audio{width:100%;height:2rem}figcaption{font-size:.85rem;color:#4b5563}h2{font-size:1.05rem;margin:1.6rem 0 .6rem}"""
+STYLE = """\
+body{font:16px/1.5 system-ui,sans-serif;color:#1b1f24;
+max-width:64rem;margin:2rem auto;padding:0 1rem}
+figure{display:inline-block;width:19rem;margin:0 .8rem 1.4rem 0}
+img{width:100%;display:block;border-radius:4px}
+audio{width:100%;height:2rem}
+figcaption{font-size:.85rem;color:#4b5563}
+h2{font-size:1.05rem;margin:1.6rem 0 .6rem}"""
 
 
 def variants(clip: Clip, model: str | None) -> list[tuple[str, str, Pcm]]:
-    """(file stem, caption, PCM) of the original, ours at each rate, and Opus at once and twice that
-    rate where it goes so low.
+    """(file stem, caption, PCM) of the original, ours at each rate, and Opus at each rate and twice
+    each rate, where it goes so low.
     """
     codecs = all_codecs(model)
     made = [("original", "original", clip.pcm)]
@@ -104,12 +109,15 @@ def samples(data: Path, out: Path, clips: int, licence: str, model: str | None) 
             draw_spectrogram(out / f"{name}.png", pcm)
             figures.append(
                 f'<figure><img src="{name}.png" alt="spectrogram: {html.escape(caption)}">'
-                f'<audio controls preload="none" src="{name}.flac"></audio><figcaption>{html.escape(caption)}</figcaption></figure>'
+                f'<audio controls preload="none" src="{name}.flac"></audio>'
+                f"<figcaption>{html.escape(caption)}</figcaption></figure>"
             )
         sections.append(f"<h2>Clip {number} ({html.escape(clip.name)})</h2>\n" + "\n".join(figures))
     page = (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>streamcodec: sound samples</title>\n<style>{STYLE}</style>\n<h1>Sound samples</h1>\n"
+        '<!doctype html>\n<html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>streamcodec: sound samples</title>\n<style>{STYLE}</style>\n"
+        "<h1>Sound samples</h1>\n"
         f"<p>Unseen speakers, 16 kHz. {html.escape(licence)}. "
         f"Opus: {html.escape(opus_version())}, wideband, 20 ms, VBR, complexity 10. "
         f"Rates are those of the payload, measured on each clip.</p>\n"

@@ -1,6 +1,4 @@
-"""What the user sees of a live session: a status line a second on stderr, or JSON lines on
-stdout.
-"""
+"""What a live session shows each second: a status line on stderr, or a JSON line on stdout."""
 
 from __future__ import annotations
 
@@ -19,23 +17,24 @@ from .statistics import ListenerReport, ReceiverStatistics, SenderStatistics, St
 
 
 class Reporter:
-    """Statistics in, lines out. Rates are those since the last line; a summary's are those of the
-    whole session.
+    """Turns statistics into lines of text or JSON. Rates are those since the last line; those of
+    the summary, of the whole session.
     """
 
     def __init__(self, clock: Clock, *, as_json: bool, quiet: bool = False) -> None:
         self._clock, self._as_json, self._quiet = clock, as_json, quiet
         self._began_ns = self._last_ns = clock.now_ns()
+        # (payload, wire) bytes at the last line
         self._sent_before = self._received_before = (0, 0)
-        self._line_open = False
+        self._line_open = False  # the cursor stands behind a status line
 
     def notice(self, text: str) -> None:
-        """What goes as it should."""
+        """News that --quiet leaves out."""
         if not self._quiet:
             self.warning(text)
 
     def warning(self, text: str) -> None:
-        """What the user must know, however quiet the rest."""
+        """What the user must know, also with --quiet."""
         self._close_line()
         click.echo(text, err=True)
 
@@ -46,7 +45,7 @@ class Reporter:
         heard: ReceiverStatistics | None,
         rtt_ms: float | None = None,
     ) -> None:
-        """`rtt_ms`: to the relay and back, where it is known."""
+        """The line of this second. `rtt_ms`: round trip to the relay, where it is known."""
         now_ns = self._clock.now_ns()
         seconds = (now_ns - self._last_ns) / 1e9
         self._last_ns = now_ns
@@ -56,7 +55,7 @@ class Reporter:
             "connected": connected,
             "rtt_ms": rtt_ms,
         }
-        words = [
+        parts = [
             "" if connected else "no connection",
             f"round trip {rtt_ms:.0f} ms" if connected and rtt_ms is not None else "",
         ]
@@ -64,20 +63,21 @@ class Reporter:
             rates = _rates(sent, self._sent_before, seconds)
             self._sent_before = (sent.payload_bytes, sent.wire_bytes)
             report["send"] = dataclasses.asdict(sent) | rates
-            words.append(_sent_text(sent, rates))
+            parts.append(_sent_text(sent, rates))
         if heard is not None:
             rates = _rates(heard, self._received_before, seconds)
-            # A talker's bytes move from "present" to "gone" between two looks: never count
-            # backwards.
+            # May be less than before: while a talker leaves, its bytes are in neither sum for a
+            # moment. _rates takes that for 0.
             self._received_before = (heard.payload_bytes, heard.wire_bytes)
             report["receive"] = dataclasses.asdict(heard) | rates
-            words.append(_received_text(heard, rates))
+            parts.append(_received_text(heard, rates))
         if self._as_json:
             click.echo(json.dumps(report))
         elif not self._quiet:
-            self._status(" | ".join(word for word in words if word))
+            self._status(" | ".join(part for part in parts if part))
 
     def summary(self, sent: SenderStatistics | None, heard: ReceiverStatistics | None) -> None:
+        """The lines at the end of a session."""
         seconds = self._elapsed_s
         report: dict[str, Any] = {"type": "summary", "time_s": seconds}
         self._close_line()
@@ -99,7 +99,7 @@ class Reporter:
 
     def _status(self, text: str) -> None:
         if sys.stderr.isatty():
-            width = shutil.get_terminal_size().columns - 1  # a line that wraps cannot be taken back
+            width = shutil.get_terminal_size().columns - 1  # a wrapped line cannot be overwritten
             click.echo(f"\r\x1b[K{text[:width]}", err=True, nl=False)
             self._line_open = True
         else:
@@ -144,8 +144,8 @@ def _heard_text(worst: ListenerReport) -> str:
     concealed = (
         "" if worst.concealed_percent is None else f", concealed {worst.concealed_percent:.1f} %"
     )
-    said = concealed + _delay_text(worst)
-    return f" (worst {worst.name}: {said.removeprefix(', ')})" if said else ""
+    figures = concealed + _delay_text(worst)
+    return f" (worst {worst.name}: {figures.removeprefix(', ')})" if figures else ""
 
 
 def _delay_text(call: ListenerReport | StreamStatistics) -> str:
@@ -159,8 +159,8 @@ def _received_text(heard: ReceiverStatistics, rates: dict[str, float]) -> str:
     lately = f" (lately {worst.concealed_percent:.1f} %)" if worst is not None else ""
     text = (
         f"{len(heard.streams)} talking, {_kilobits(rates)}, playout delay {heard.delay_ms:.0f} ms, "
-        f"buffer {heard.buffer_ms:.0f} ms, {heard.packets} packets, lost {heard.lost} late {heard.late} "
-        f"concealed {heard.concealed}{lately}"
+        f"buffer {heard.buffer_ms:.0f} ms, {heard.packets} packets, "
+        f"lost {heard.lost} late {heard.late} concealed {heard.concealed}{lately}"
     )
     if heard.recovered:
         text += f", recovered {heard.recovered}"

@@ -1,0 +1,125 @@
+"""What the flags of `send`, `listen` and `talk` ask of codec, sources, sinks and session."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from fakes import FakeEncoder, FakeModel, ManualClock, ScriptedSource, SteppedSink
+from streamcodec_client.cli import main
+from streamcodec_client.commands import live, live_options
+from streamcodec_client.live.codec import EncodingSettings
+from streamcodec_client.live.session import LiveSettings
+
+
+@dataclasses.dataclass
+class Asked:
+    """What a command asked for, instead of running a session."""
+
+    encoding: EncodingSettings | None = None
+    settings: LiveSettings | None = None
+    source: dict[str, Any] = dataclasses.field(default_factory=dict)
+    sink: dict[str, Any] = dataclasses.field(default_factory=dict)
+    model: tuple[str | None, str] = (None, "")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """Every source is in stereo, as some microphones are."""
+    asked = Asked()
+
+    class RecordingModel(FakeModel):
+        def encoder(self, settings: EncodingSettings) -> FakeEncoder:
+            asked.encoding = settings
+            return super().encoder(settings)
+
+    def load_codec(model: str | None, device: str) -> FakeModel:
+        asked.model = model, device
+        return RecordingModel()
+
+    def pick_source(spec: str, clock: object, **device: object) -> ScriptedSource:
+        asked.source = device | {"spec": spec}
+        return ScriptedSource(channels=2)
+
+    def pick_sink(spec: str, clock: object, **device: object) -> SteppedSink:
+        asked.sink = device | {"spec": spec}
+        return SteppedSink(ManualClock())
+
+    async def run_live(settings: LiveSettings, *parts: object) -> None:
+        asked.settings = settings
+
+    monkeypatch.setattr(live, "load_codec", load_codec)
+    monkeypatch.setattr(live, "run_live", run_live)
+    monkeypatch.setattr(live_options, "pick_source", pick_source)
+    monkeypatch.setattr(live_options, "pick_sink", pick_sink)
+    return asked
+
+
+def test_every_flag_of_talk_reaches_its_part(asked: Asked) -> None:
+    command = (
+        "talk --url ws://relay:1 --room stage --name Ann --duration 3 --quiet --source tone --mono "
+        "--sink null --exit-when-done --device in --rate 48000 --channels 2 --output-device out "
+        "--bitrate 9k --capped --packet-ms 40 --redundancy 2 --take-copies 1 "
+        "--model mine --codec-device cpu"
+    )
+    assert main(command.split()) == 0
+    assert asked.encoding == EncodingSettings(
+        9_000.0, None, capped=True, channels=1, latents_per_payload=2, redundancy=2
+    )
+    assert asked.settings == LiveSettings(
+        "ws://relay:1", "stage", "Ann", 3.0, exit_when_done=True, impairment=None, take_copies=1
+    )
+    assert asked.source == {"spec": "tone", "device": "in", "rate": 48_000, "channels": 2}
+    assert asked.sink == {"spec": "null", "device": "out", "rate": 48_000, "channels": 2}
+    assert asked.model == ("mine", "cpu")
+
+
+def test_without_flags_talk_sends_the_microphone_at_6_kbps(asked: Asked) -> None:
+    assert main(["talk", "--name", "Ann"]) == 0
+    assert asked.encoding == EncodingSettings(bitrate_bps=6_000.0)
+    assert asked.settings == LiveSettings(
+        "ws://127.0.0.1:8765", "lobby", "Ann", None, exit_when_done=False, take_copies=4
+    )
+    assert asked.source == {"spec": "mic", "device": None, "rate": None, "channels": None}
+    assert asked.sink == {"spec": "speaker", "device": None, "rate": None, "channels": None}
+
+
+def test_a_quality_takes_the_place_of_the_bit_rate(asked: Asked) -> None:
+    assert main(["send", "--source", "tone", "--quality", "0.5"]) == 0
+    assert asked.encoding is not None
+    assert (asked.encoding.bitrate_bps, asked.encoding.quality) == (None, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "channels"),
+    [
+        ("--source tone", 2),
+        ("--source tone --mono", 1),
+        ("--source mic", 1),  # one voice, also where the device knows only stereo
+        ("--source mic --channels 2", 2),
+        ("--source mic --channels 2 --mono", 1),
+    ],
+)
+def test_how_many_channels_of_a_stereo_source_are_sent(
+    asked: Asked, flags: str, channels: int
+) -> None:
+    assert main(["send", *flags.split()]) == 0
+    assert asked.encoding is not None
+    assert asked.encoding.channels == channels
+
+
+def test_talk_plays_through_the_device_that_it_records_from(asked: Asked) -> None:
+    assert main(["talk", "--device", "headset"]) == 0
+    assert (asked.source["device"], asked.sink["device"]) == ("headset", "headset")
+
+
+def test_listen_simulates_the_network_it_was_asked_for(asked: Asked) -> None:
+    flags = "--sink null --sim-loss 10 --sim-jitter 5 --sim-drift 30 --take-copies 0"
+    assert main(["listen", *flags.split()]) == 0
+    assert asked.settings is not None
+    assert asked.settings.take_copies == 0
+    impairment = asked.settings.impairment
+    assert impairment is not None
+    assert (impairment.loss, impairment.jitter_ms, impairment.drift_ppm) == (0.1, 5.0, 30.0)
