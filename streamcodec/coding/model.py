@@ -12,6 +12,7 @@ from ..engines import native
 from ..engines.api import Engine, LoadedModel
 from ..errors import ConfigError, ModelError
 from ..native.library import library
+from ..tables import EntropyTables
 from .bitstream import Bitstream
 from .native_bitstream import NativeBitstream
 
@@ -81,8 +82,13 @@ def load_model(
         packed = (folder / catalogue.packed_file("mixed")).is_file()
         engine = "native" if packed and device != "cuda" and library() is not None else "torch"
     loaded = native.load(folder) if engine == "native" else _load_with_torch(folder, device)
-    bitstream = Bitstream(loaded.tables) if library() is None else NativeBitstream(loaded.tables)
+    bitstream = bitstream_of(loaded.tables)
     return CodecModel(loaded.engine, bitstream, loaded.level_bitrates_bps, loaded.hash)
+
+
+def bitstream_of(tables: EntropyTables) -> Bitstream | NativeBitstream:
+    """In C where that is built, else in Python: both say the same to the byte."""
+    return Bitstream(tables) if library() is None else NativeBitstream(tables)
 
 
 def _load_with_torch(folder: Path, device: str) -> LoadedModel:

@@ -1,4 +1,6 @@
-"""Weights become a model that ships: float16, integer tables, and what each quality level costs."""
+"""Weights become a model that ships: float16, integer tables, what each quality level costs, and
+the packed form that the native engine reads.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,12 @@ import numpy as np
 import torch
 
 from streamcodec.coding.bitstream import Bitstream
+from streamcodec.coding.model import bitstream_of
+from streamcodec.coding.native_bitstream import NativeBitstream
 from streamcodec.engines.api import Means
 from streamcodec.engines.torch import TorchEngine
 from streamcodec_models import weights
+from streamcodec_models.pack import pack
 from streamcodec_models.vae import VoiceVae
 
 from .corpus import audio_files, load_corpus, read_mono
@@ -23,9 +28,9 @@ CALIBRATION_SECONDS = 5
 
 
 def export(vae: VoiceVae, folder: Path, calibration: Path, cache: Path) -> None:
-    """Writes model.safetensors and config.json into `folder`. On the speech below `calibration`,
-    which is read through `cache`, tables are fitted and the rates of levels measured. Raises
-    AudioError.
+    """Writes model.safetensors, config.json and packed weights into `folder`. On the speech below
+    `calibration`, which is read through `cache`, tables are fitted and the rates of levels
+    measured. Raises AudioError.
     """
     c = vae.config
     speech = load_corpus(calibration, c.sample_rate, cache)
@@ -35,10 +40,14 @@ def export(vae: VoiceVae, folder: Path, calibration: Path, cache: Path) -> None:
     )
     torch.manual_seed(0)
     tables = fit_tables(vae, (batch[0] for batch, _ in sampler), FIT_SEGMENTS)
-    weights.save(folder, vae, tables, level_bitrates(vae, Bitstream(tables), calibration))
+    weights.save(folder, vae, tables, level_bitrates(vae, bitstream_of(tables), calibration))
+    stored = weights.load(folder)
+    pack(stored.vae, stored.hash, folder)
 
 
-def level_bitrates(vae: VoiceVae, bitstream: Bitstream, calibration: Path) -> list[float]:
+def level_bitrates(
+    vae: VoiceVae, bitstream: Bitstream | NativeBitstream, calibration: Path
+) -> list[float]:
     """Mean payload rate in bit/s of every quality level over evenly chosen clips, made to rise with
     the level.
     """
