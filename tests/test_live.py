@@ -230,7 +230,7 @@ async def test_a_device_that_breaks_ends_the_session() -> None:
 
 @pytest.fixture
 def _fake_codec(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_cli, "load_codec", lambda model, device: FakeModel())
+    monkeypatch.setattr(live_cli, "load_codec", lambda *asked: FakeModel())
 
 
 @pytest.mark.usefixtures("_fake_codec")

@@ -35,7 +35,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
             asked.encoding = settings
             return super().encoder(settings)
 
-    def load_codec(model: str | None, device: str) -> FakeModel:
+    def load_codec(model: str | None, device: str, engine: str) -> FakeModel:
         asked.model = model, device
         return RecordingModel()
 

@@ -22,6 +22,7 @@ from .options import (
     seed_option,
     session_options,
 )
+from .speed_command import speed
 
 
 @click.group()
@@ -230,6 +231,9 @@ def quality(options: QualityOptions) -> None:
         (out / "quality.md").write_text("\n".join([*lines, *notes]) + "\n")
         report.write_json(out / "quality.json", rows, scores, bd, conditions)
         report.draw(out / "quality.png", rows, judged)
+
+
+bench.add_command(speed)
 
 
 def _rates(text: str) -> list[float]:

@@ -1,9 +1,12 @@
 """Writes the golden files anew: `python tests/golden/regenerate.py`. A visible, versioned decision:
 say why in CHANGELOG.md.
 
-bitstream.json   latents under hand-made integer tables, and their payloads: freezes the range coder and the order of symbols
-voice-16k.sc     two seconds of speech through the shipped model, with the digest of its integer latents (voice-16k.json) and what
-                 the decoder made of them (voice-16k.flac): freezes the tables and, within a tolerance, the sound
+bitstream.json: latents under hand-made integer tables, and their payloads. Freezes the range coder
+and the order of symbols.
+
+voice-16k.sc: two seconds of speech through the shipped model, with the digest of its integer
+latents (voice-16k.json) and what the decoder made of them (voice-16k.flac). Freezes the tables and,
+within a tolerance, the sound.
 """
 
 from __future__ import annotations

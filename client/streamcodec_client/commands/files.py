@@ -26,7 +26,7 @@ def encode(source: Path, target: Path, rate: RateOptions, mono: bool, codec: Cod
     from streamcodec.coding.container import StreamHeader, write_container
 
     pcm, sample_rate = _read_audio(source)
-    model = streamcodec.load_model(codec.model, codec.codec_device)
+    model = streamcodec.load_model(codec.model, codec.codec_device, codec.engine)
     encoder = streamcodec.StreamEncoder(
         model,
         bitrate_bps=rate.bitrate_bps,
@@ -76,7 +76,7 @@ def decode(source: Path, target: Path, codec: CodecOptions) -> None:
     with source.open("rb") as file:
         recording = read_container(file)
     header = recording.header
-    model = streamcodec.load_model(codec.model, codec.codec_device)
+    model = streamcodec.load_model(codec.model, codec.codec_device, codec.engine)
     if header.model != model.hash:
         raise ModelError(
             f"{source} was made with model {header.model}; this is {model.hash}: "

@@ -70,7 +70,7 @@ def send(
         encoding = _encoding(rate, transmission, source.sent_channels(origin, device))
         trace = _open_trace(opened, session.trace)
         sender = Sender(
-            load_codec(codec.model, codec.codec_device),
+            load_codec(codec.model, codec.codec_device, codec.engine),
             origin,
             encoding,
             clock,
@@ -115,7 +115,7 @@ def listen(
     sink.check_stdout(session)
     with ExitStack() as opened:
         # First: a wrong model name must not cost the recording that the sink overwrites.
-        loaded = load_codec(codec.model, codec.codec_device)
+        loaded = load_codec(codec.model, codec.codec_device, codec.engine)
         target = _open(opened, sink.open(clock, device))
         trace = _open_trace(opened, session.trace)
         recorder = None if record_trace is None else _open(opened, ArrivalRecorder(record_trace))
@@ -153,7 +153,7 @@ def talk(
     output = dataclasses.replace(device, device=duplex.output_device or device.device)
     with ExitStack() as opened:
         # First: a wrong model name must not cost the recording that the sink overwrites.
-        loaded = load_codec(codec.model, codec.codec_device)
+        loaded = load_codec(codec.model, codec.codec_device, codec.engine)
         origin = _open(opened, source.open(clock, device))
         target = _open(opened, sink.open(clock, output))
         encoding = _encoding(rate, transmission, source.sent_channels(origin, device))

@@ -39,6 +39,7 @@ class CodecOptions:
 
     model: str | None
     codec_device: str
+    engine: str
 
 
 codec_options = grouped(
@@ -50,6 +51,13 @@ codec_options = grouped(
         type=click.Choice(["auto", "cpu", "cuda"]),
         default="auto",
         show_default=True,
+    ),
+    click.option(
+        "--engine",
+        type=click.Choice(["auto", "native", "torch"]),
+        default="auto",
+        show_default=True,
+        help="native: C code on the CPU; torch: PyTorch, on CPU or CUDA; auto: native if built.",
     ),
 )
 

@@ -140,8 +140,6 @@ class ModelCodec:
         self._model.engine.enter_thread()
 
 
-def load_codec(model: str | None, device: str) -> Codec:
-    """`model`, `device`: as load_model takes them. Takes seconds, most of them to import PyTorch.
-    Raises ModelError, ConfigError.
-    """
-    return ModelCodec(load_model(model, device=device))
+def load_codec(model: str | None, device: str, engine: str = "auto") -> Codec:
+    """As load_model, which takes seconds with PyTorch. Raises ModelError, ConfigError."""
+    return ModelCodec(load_model(model, device, engine))
