@@ -4,6 +4,7 @@ much in it, a header that cannot be read, a packet that comes twice or from nowh
 
 import io
 import json
+import os
 import subprocess
 import sys
 import zlib
@@ -159,7 +160,7 @@ def test_the_torch_engine_says_how_to_install_it() -> None:
         "try: streamcodec.load_model(engine='torch')\n"
         "except streamcodec.errors.ModelError as error: print(error)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert "the torch engine needs torch: pip install 'streamcodec[torch]'" in done.stdout
