@@ -21,7 +21,7 @@ from streamcodec.errors import StreamcodecError
 # name -> module and attribute, the extra that it needs, one line of help. The list of commands is
 # printed without importing any of these modules.
 COMMANDS = {
-    "serve": ("streamcodec_server.serve:serve", "relay", "Run the relay that carries rooms."),
+    "serve": ("streamcodec_server.serve:serve", "relay", "Run a relay."),
     "send": (
         "streamcodec_client.commands.live:send",
         "client",
@@ -146,7 +146,7 @@ def _read_settings(ctx: click.Context, _: click.Parameter, path: Path | None) ->
     callback=_read_settings,
     expose_value=False,
     is_eager=True,
-    help="TOML file with a table of settings a command.",
+    help="TOML file with a table of settings for each command.",
 )
 @click.version_option(streamcodec.__version__)
 def streamcodec_command() -> None:

@@ -38,7 +38,8 @@ DEFAULTS = RoomLimits()
 def serve(
     host: str, port: int, max_queue_ms: float, max_talkers: int, rooms: str | None, as_json: bool
 ) -> None:
-    """Run the relay that carries rooms. It needs no PyTorch and never decodes audio."""
+    """Run a relay, which passes on what is said in its rooms. It needs no PyTorch and never decodes
+    audio."""
     fixed = (
         frozenset(r.strip() for r in rooms.split(",") if r.strip()) if rooms is not None else None
     )

@@ -2,7 +2,7 @@
 argument.
 
 Each Play asks for a speed. It keeps the delay constant where the clocks of talker and listener
-drift, wins delay back that is no longer needed, and gains some where packets barely come in time.
+drift, reduces delay that is no longer needed, and adds some where packets barely come in time.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class AdaptivePlayout:
 
     While the buffer is empty the next packet is late or lost: its time is concealed, and it is
     still played when it comes, so that the delay grows at once by what the network needs. Surplus
-    delay is won back by playing faster. At most `bounds.max_ms` of audio are kept, the oldest
+    delay is reduced by playing faster. At most `bounds.max_ms` of audio are kept, the oldest
     dropped first.
     """
 

@@ -12,8 +12,8 @@ from collections import deque
 
 LONGEST_GAP_MS = 100.0  # a longer time without packets counts as so much of the window
 SLOWER_MS = 300.0  # packets must be hopelessly late for so long to prove that the network is slower
-# ms by which lateness falls per ms while the backlog of an outage is delivered: a network that is
-# slower, and stays so, delivers at the pace of speech
+# Where lateness falls by more than this (ms per ms), the backlog of an outage is being delivered: a
+# network that has become slower delivers packets at the rate at which they were sent.
 DRAINING = 0.3
 
 

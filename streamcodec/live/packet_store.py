@@ -93,7 +93,9 @@ class PacketStore:
         return None if number in self._packets else number
 
     def add(self, number: int, packet: Waiting) -> bool:
-        """Takes the place of a copy. True where the store was full and its oldest was dropped."""
+        """Adds a packet, in place of its copy if that waits. True where the store was full and its
+        oldest was dropped.
+        """
         self._packets[number] = packet
         full = len(self._packets) > self._capacity
         if full:

@@ -2,7 +2,7 @@
 with the time at which they happened, decisions go out, and somebody else holds the sockets.
 
 TCP makes this necessary: it repeats a lost SYN after 1, 3, 7 s and lost data at doubling intervals,
-so after an outage a new connection is there long before the old one speaks again.
+so after an outage a new connection works long before the old one does again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from .reconnect_events import (
 )
 from .reconnect_timing import Backoff, Search, Timing
 
-# The relay would say the same again however often it is asked. Any other end is worth a new try.
+# After these another attempt would end in the same way; after any other it may succeed.
 FATAL_CLOSE_CODES = frozenset({1002, 1003, 1007, 1008, 1009, 1010, *range(4400, 4500)}) - {
     CloseCode.TOO_SLOW
 }
@@ -137,7 +137,7 @@ class Reconnect:
             case Failed(_, ConnectionRefused() as refusal):
                 return [Abandon(), *self._end(refusal)]
             case Failed(reason):
-                # Attempts beside it would hear the same, or wait in vain as long.
+                # Other attempts under way would fail in the same way, or wait as long in vain.
                 return [Abandon(), *self._retry(now_s, reason)]
             case CloseAsked():
                 return [Abandon(), *self._end()]
@@ -181,8 +181,8 @@ class Reconnect:
                 self.state = State.CONNECTED
                 return [Abandon()]
             case Heard() if not self._talks:
-                # After an outage each way of TCP is repeated in its own time: what we send may
-                # hang for a second longer than what we hear. A listener need not mind.
+                # After an outage each end of TCP retransmits by its own timer: what we send may be
+                # stuck for a second longer than what we receive, which matters to talkers only.
                 self.state = State.CONNECTED
                 return [Abandon()]
             case Reached():
@@ -193,7 +193,7 @@ class Reconnect:
                 self._backoff.forget_failures()
                 return [Abandon(), Drop(), *self._tell(BROKE), *self._greet(now_s)]
             case Failed():
-                # Not the end, whatever was said: the old connection may speak again.
+                # Not the end, even if it was refused: the old connection may work again.
                 self._search.schedule(now_s + self._backoff.failed(now_s, 0.0))
                 return [Abandon()]
             case Tick() if now_s >= self._heard_s + self._timing.dead_s:

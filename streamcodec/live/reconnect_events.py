@@ -11,7 +11,7 @@ from ..errors import ConnectionRefused
 
 @dataclass(frozen=True)
 class Reached:
-    """TCP of an attempt is through; TLS and HTTP follow."""
+    """The TCP connection of an attempt is there; TLS and HTTP follow."""
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 class Timing:
     """All durations, in seconds."""
 
-    # A lost SYN is repeated after 1 s: attempts beside it find a network that is back sooner.
+    # A lost SYN is repeated after 1 s: parallel attempts find a network that is back sooner.
     stagger_s: float = 0.05  # between attempts
-    reached_s: float = 1.0  # after one whose TCP is through: more would slow down a slow relay
+    reached_s: float = 1.0  # after one that got through: more would make a slow relay slower
     most_attempts: int = 40  # at once
     open_s: float = 5.0  # for TCP, TLS and HTTP of an attempt
     welcome_s: float = 5.0
@@ -57,7 +57,7 @@ class Backoff:
         self._failures = 0 if steady else self._failures + 1
         most_s = timing.longest_backoff_s
         if now_s - self._relay_seen_s < timing.eager_s:
-            # Attempts on a silent network have waited long enough; a refusal comes at once.
+            # An attempt that timed out has taken long enough; one that was refused took no time.
             slow = lasted_s >= timing.open_s
             most_s = timing.first_backoff_s if slow else timing.eager_backoff_s
         longest_s = min(most_s, timing.first_backoff_s * 2.0 ** min(self._failures, 10))

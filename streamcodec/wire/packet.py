@@ -91,9 +91,7 @@ def parse(datagram: bytes) -> Packet:
 
 
 def check(datagram: bytes) -> None:
-    """Whether `parse` would accept a packet; a relay asks this before it forwards one. Raises like
-    `parse`.
-    """
+    """Raises what `parse` would raise. A relay checks packets so before it forwards them."""
     if not datagram:
         raise MalformedPacket(f"need {HEADER_BYTES} header bytes, got 0")
     if (version := datagram[0] >> 4) != VERSION:

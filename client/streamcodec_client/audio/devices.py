@@ -135,8 +135,8 @@ class MicrophoneSource:
 
 
 class SpeakerSink:
-    """A Sink that keeps OUTPUT_LEAD_MS of audio before the device. That much delay it adds, and a
-    block may come late by that much.
+    """A Sink that keeps OUTPUT_LEAD_MS of audio ready for the device. It adds that much delay, and
+    a block may be late by that much.
     """
 
     def __init__(

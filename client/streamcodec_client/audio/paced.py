@@ -70,7 +70,7 @@ class PacedSource:
         self._start_ns = 0
 
     def start(self) -> None:
-        """Sample 0 is captured from now on."""
+        """The capture of sample 0 begins now."""
         self._start_ns = self._clock.now_ns()
 
     def read(self, timeout_s: float) -> Block | None:
@@ -139,7 +139,7 @@ class PacedSink:
         return heard_ns
 
     def close(self) -> None:
-        """Writes nothing any more."""
+        """Ends the file or pipe."""
         self._writer.close()
 
     @property
@@ -191,7 +191,7 @@ class Discard:
     channels: int
 
     def write(self, pcm: Pcm) -> bool:
-        """Forgets them."""
+        """Drops the samples."""
         return True
 
     def close(self) -> None:

@@ -64,8 +64,8 @@ def encode(source: Path, target: Path, rate: RateOptions, mono: bool, codec: Cod
 @click.argument("target", type=OUTPUT)
 @codec_options
 def decode(source: Path, target: Path, codec: CodecOptions) -> None:
-    """Decode SOURCE (.sc) into TARGET (WAV, FLAC, Ogg, by its ending). Of a damaged file, what is
-    whole.
+    """Decode SOURCE (.sc) into TARGET (WAV, FLAC, Ogg, by its ending). Of a damaged file, what
+    can be read is decoded.
     """
     import soundfile
 

@@ -21,7 +21,7 @@ from ..audio.pick import SINK_FORMS, SOURCE_FORMS, pick_sink, pick_source
 from ..clock import Clock
 from .grouping import grouped
 
-MAX_PLAYOUT_MS = 280  # what a buffer of 400 ms can hold back of packets of 60 ms
+MAX_PLAYOUT_MS = 280  # FixedPlayout's limit: 400 ms less two packets of 60 ms
 OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -264,7 +264,7 @@ take_copies_option = click.option(
 
 @dataclasses.dataclass(frozen=True)
 class SimulationOptions:
-    """A worse network than there is: loss in percent, jitter in ms, clock drift in ppm."""
+    """A simulated network: loss in percent, jitter in ms, clock drift in ppm."""
 
     sim_loss: float
     sim_jitter: float

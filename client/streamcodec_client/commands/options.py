@@ -11,7 +11,7 @@ import click
 from .grouping import grouped
 
 DEFAULT_BITRATE_BPS = 6_000.0
-LATENT_MS = 20
+LATENT_MS = 20  # audio that one latent stands for
 
 
 class BitrateType(click.ParamType[float]):
@@ -64,7 +64,9 @@ codec_options = grouped(
 
 @dataclasses.dataclass(frozen=True)
 class RateOptions:
-    """How many bits the encoder spends: either a mean bit rate or a constant quality is None."""
+    """How many bits the encoder spends. One of bitrate_bps (a mean) and quality (constant) is
+    None.
+    """
 
     bitrate_bps: float | None
     quality: float | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from streamcodec.config import LATENTS_PER_PAYLOAD
 from streamcodec.errors import StreamcodecError
 from streamcodec.live.adaptive import AdaptivePlayout, DelayBounds
 from streamcodec.live.fixed import FixedPlayout
@@ -15,8 +16,6 @@ from ..clock import Clock
 from ..report.trace import Trace
 from .codec import Codec
 from .player import StreamPlayer
-
-LATENTS_PER_PAYLOAD = (1, 2, 3)  # what a talker may send
 
 
 @dataclasses.dataclass(frozen=True)

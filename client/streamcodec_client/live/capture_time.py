@@ -19,7 +19,7 @@ class CaptureTimeline:
         self._source_rate, self._stream_rate = source_rate, stream_rate
         self._delay_ns = round(delay_s * NS)
         self._expected = 0  # source position of the next block, if nothing is missing before it
-        self._filled = 0  # of a pause: what was sent as silence before its length was known
+        self._filled = 0  # samples of a pause that `fill_pause` has counted already
         self._captured_ns = 0  # when the newest sample was captured
         self.end = 0  # stream position behind the newest sample
         self.lost_samples = 0  # at the source's rate

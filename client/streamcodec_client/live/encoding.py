@@ -64,7 +64,7 @@ class EncodingWorker:
         """
         try:
             self._warm_up()
-            # A file begins when somebody can hear it.
+            # A file must not begin while nobody can hear it.
             while not self._connected.wait(READ_TIMEOUT_S):
                 if self._stopping.is_set():
                     return
@@ -86,7 +86,7 @@ class EncodingWorker:
             self._source.close()
 
     def _warm_up(self) -> None:
-        """The first connection resets the encoder, so that this leaves no trace."""
+        """Encodes silence. The first connection resets the encoder, so nothing of it is sent."""
         self._codec.enter_thread()
         config = self._encoder.config
         silence = np.zeros((WARM_UP_PACKETS * config.packet_samples, config.channels), np.float32)

@@ -8,7 +8,7 @@ from streamcodec.wire.session import Report
 from ..report.statistics import ListenerReport
 
 FRESH_S = 3.0  # listeners report each second
-MAX_REPORTS = 64  # of that many listeners; a relay may name any number
+MAX_REPORTS = 64  # kept at most, of as many listeners; there is no limit to what a relay sends
 
 
 class ListenerReports:

@@ -14,8 +14,8 @@ SWITCH_INTERVAL_S = 0.001
 
 
 @contextlib.contextmanager
-def signals_set(stop: asyncio.Event) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM says goodbye; a second Ctrl-C does not wait."""
+def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM sets `stop`, for an orderly end; a second Ctrl-C interrupts."""
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -35,8 +35,8 @@ def signals_set(stop: asyncio.Event) -> Iterator[None]:
 @contextlib.contextmanager
 def short_thread_turns() -> Iterator[None]:
     """Threads take turns each millisecond: Python lets a busy one hold the interpreter for 5 ms,
-    half an audio block. What was loaded so far stays, so the garbage collector does not walk it
-    while audio plays.
+    half an audio block. The garbage collector ignores all objects that exist now: to scan them
+    would interrupt the audio.
     """
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_INTERVAL_S)

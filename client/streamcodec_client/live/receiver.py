@@ -30,7 +30,7 @@ from .talkers import Talkers
 from .worker import run_worker
 
 RESUME_GRACE_S = 5.0  # a talker whose connection broke may come back over another one
-WAIT_S = 0.05
+WAIT_S = 0.05  # for the sink, between checks whether to stop
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Receiver:
     the same event loop.
 
     Decoding and playing happen in a worker thread. It gets events through the inbox and publishes
-    one frozen value a block; the two threads share nothing else.
+    one frozen value a block; besides these the two threads share only `relay_offset_ms`.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Receiver:
         self._inbox = Inbox()
         self._stopping = threading.Event()
         self._published = _Published(ReceiverStatistics(), False, None, 0)
-        # The worker's own.
+        # Used by the worker thread only.
         self._talkers = Talkers(admission, notify)
         self._malformed = 0
 

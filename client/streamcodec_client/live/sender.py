@@ -105,7 +105,7 @@ class Sender:
             loop.call_soon_threadsafe(self._accept, outgoing)
 
         pump = asyncio.ensure_future(self._pump(transport))
-        # a pump that has failed needs nothing more to be captured
+        # when nothing can be sent any more, nothing need be captured
         pump.add_done_callback(lambda _: self.stop())
         try:
             await run_worker(

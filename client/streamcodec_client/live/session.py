@@ -20,7 +20,7 @@ from ..transport.api import TransportListener
 from ..transport.clock_sync import ClockSync
 from ..transport.relay import RelayTransport
 from .impair import ImpairedListener, Impairment
-from .process import short_thread_turns, signals_set
+from .process import short_thread_turns, stop_on_signals
 from .receiver import Receiver
 from .sender import Sender
 
@@ -49,10 +49,10 @@ class _Announcer:
 
     def __init__(self, reporter: Reporter, url: str, room: str) -> None:
         self._reporter, self._where = reporter, f"{url}, room {room}"
-        self.met, self.leaving = asyncio.Event(), False
+        self.welcomed, self.leaving = asyncio.Event(), False
 
     def connected(self, welcome: Welcome, connection: int) -> None:
-        self.met.set()
+        self.welcomed.set()
         what = "connected" if connection == 1 else "reconnected"
         self._reporter.notice(f"{what} to {self._where}")
 
@@ -61,10 +61,10 @@ class _Announcer:
             self._reporter.warning(f"disconnected: {reason}")
 
     def media(self, datagram: bytes, received_ns: int) -> None:
-        """Not news."""
+        """Nothing to announce."""
 
     def message(self, message: Message) -> None:
-        """Not news."""
+        """Nothing to announce."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,30 +133,30 @@ async def run_live(
         receiver.relay_offset_ms = lambda: sync.offset_ms
     kept = [trace for trace in traces if trace is not None]
     recorders = [trace for trace in kept if isinstance(trace, ArrivalRecorder)]
-    ears: list[TransportListener] = [part for part in (receiver, *recorders) if part is not None]
+    hearing: list[TransportListener] = [part for part in (receiver, *recorders) if part is not None]
     if settings.impairment is not None:
-        ears = [ImpairedListener(ear, settings.impairment, clock) for ear in ears]
-    listeners = [part for part in (sender, *ears, sync, announcer) if part is not None]
+        hearing = [ImpairedListener(part, settings.impairment, clock) for part in hearing]
+    listeners = [part for part in (sender, *hearing, sync, announcer) if part is not None]
     transport = RelayTransport(settings.url, _hello(settings, sender, receiver), listeners, clock)
     parts = _Parts(sender, receiver, transport, sync, reporter, kept)
     stop = asyncio.Event()
-    with signals_set(stop), short_thread_turns():
+    with stop_on_signals(stop), short_thread_turns():
         begin = asyncio.ensure_future
         connection = begin(transport.run())
         sending = None if sender is None else begin(sender.run(transport))
         receiving = None if receiver is None else begin(receiver.run())
         # None of these ends, unless nobody reads our output, or the disk is full.
-        beside = [begin(parts.show()), begin(sync.run(transport))]
+        background = [begin(parts.show()), begin(sync.run(transport))]
         if sender is not None:
-            beside.append(begin(parts.tell_listeners()))
+            background.append(begin(parts.tell_listeners()))
         if receiver is not None:
-            beside.append(begin(parts.tell_talkers()))
+            background.append(begin(parts.tell_talkers()))
         reasons = [
             begin(stop.wait()),
             begin(_all_said(settings, sending, receiver)),
-            begin(_time_is_up(settings, announcer.met, receiver)),
+            begin(_time_is_up(settings, announcer.welcomed, receiver)),
         ]
-        ends = [connection, *([] if receiving is None else [receiving]), *beside, *reasons]
+        ends = [connection, *([] if receiving is None else [receiving]), *background, *reasons]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -170,7 +170,7 @@ async def run_live(
             transport.close()
             # Why the connection ended is the better answer where several things failed.
             failures = [*await asyncio.gather(connection, return_exceptions=True), *failures]
-            failures += await _cancelled(*beside)
+            failures += await _cancelled(*background)
     for failure in failures:
         if failure is not None:
             raise failure
@@ -201,10 +201,10 @@ async def _all_said(
 
 
 async def _time_is_up(
-    settings: LiveSettings, met: asyncio.Event, receiver: Receiver | None
+    settings: LiveSettings, welcomed: asyncio.Event, receiver: Receiver | None
 ) -> None:
     """Returns when we have listened for as long as was asked, from the first welcome on."""
-    await met.wait()
+    await welcomed.wait()
     if receiver is None or settings.duration_s is None:
         await asyncio.Event().wait()
     else:

@@ -37,7 +37,9 @@ class SpeechGate:
         return sent
 
     def pause(self) -> None:
-        """The source has paused: as many samples as before wait in the encoder, and are silence."""
+        """The source has paused, and a packet of silence goes into the encoder: as many samples as
+        before wait there, and all are silence.
+        """
         self._pending = np.zeros_like(self._pending)
         self._gate.reset()
 

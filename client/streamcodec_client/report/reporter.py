@@ -66,8 +66,6 @@ class Reporter:
             parts.append(_sent_text(sent, rates))
         if heard is not None:
             rates = _rates(heard, self._received_before, seconds)
-            # May be less than before: while a talker leaves, its bytes are in neither sum for a
-            # moment. _rates takes that for 0.
             self._received_before = (heard.payload_bytes, heard.wire_bytes)
             report["receive"] = dataclasses.asdict(heard) | rates
             parts.append(_received_text(heard, rates))

@@ -1,4 +1,4 @@
-"""--trace FILE: one JSON object a line and packet, all times from the monotonic clock in ns."""
+"""--trace FILE: JSON lines, one for each packet; times are from the monotonic clock, in ns."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class NullTrace:
     """The trace of a session that records none."""
 
     def add(self, line: Line) -> None:
-        """Forgets it."""
+        """Drops the line."""
 
     def flush(self) -> None:
         """There is nothing to write."""

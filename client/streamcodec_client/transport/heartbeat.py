@@ -1,4 +1,4 @@
-"""Pings, because TCP waits for minutes before it calls a path dead."""
+"""Pings, because TCP waits for minutes before it gives up a connection."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from websockets.exceptions import ConnectionClosed
 
 
 async def beat(connection: ClientConnection, interval_s: float, heard: Callable[[], None]) -> None:
-    """Pings until the connection closes, and calls `heard` with each pong. A full socket holds the
-    next ping back: that is no sign of life.
+    """Pings until the connection closes, and calls `heard` at each pong. While the socket is full,
+    no ping is sent, so that no pong comes either.
     """
 
     def ponged(pong: asyncio.Future[float]) -> None:
@@ -27,10 +27,10 @@ async def beat(connection: ClientConnection, interval_s: float, heard: Callable[
         return
 
 
-async def answer(connection: ClientConnection) -> None:
-    """Returns when a ping of now has been answered, so that what is sent from now on gets through:
-    after an outage the way there may hang for a second after the way back has spoken, as each end
-    of TCP repeats what it holds in its own time. Never returns if the connection closes.
+async def pong_arrives(connection: ClientConnection) -> None:
+    """Pings, and returns at the pong, which proves that both directions work. Receiving alone does
+    not: after an outage each end of TCP retransmits by its own timer, and what we send may be stuck
+    for a second after something has come. Never returns if the connection closes.
     """
     try:
         await (await connection.ping())

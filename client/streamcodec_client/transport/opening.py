@@ -1,4 +1,4 @@
-"""Opening a websocket to a relay, saying why that failed, and getting rid of one."""
+"""Opens a websocket to a relay, says why that failed, and resets one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def websocket_opener(url: str, timing: Timing) -> Opener:
     a URL that `websockets` cannot read.
     """
     loopback = is_loopback(urlsplit(url).hostname or "")
-    proxy: Literal[True] | None = None if loopback else True  # True: as the environment says
+    proxy: Literal[True] | None = None if loopback else True  # True: the environment's proxy
 
     async def open_(reached: Callable[[], None]) -> ClientConnection:
         def connection(*args: Any, **settings: Any) -> ClientConnection:
@@ -104,9 +104,9 @@ def _final(error: Exception, said: str, close_code: int | None = None) -> Failed
 
 
 def drop(connection: ClientConnection) -> None:
-    """Resets a connection. What the kernel has not got through yet is thrown away with it: after an
-    orderly close TCP would go on repeating it, and seconds later the relay would hear an old hello,
-    and listeners old words.
+    """Resets a connection and discards what the kernel has not delivered yet. After an orderly
+    close TCP would go on retransmitting it, and seconds later the relay would receive an old hello,
+    and listeners old audio.
     """
     with contextlib.suppress(OSError):  # it may have broken by itself
         raw = connection.transport.get_extra_info("socket")

@@ -45,11 +45,11 @@ from streamcodec.wire.session import Error, Hello, Message, Welcome
 
 from ..clock import Clock
 from .api import TransportListener
-from .heartbeat import answer, beat
+from .heartbeat import beat, pong_arrives
 from .opening import Opener, abandon, drop, failure, websocket_opener
 from .url import check_url
 
-# Behind a stalled link the kernel would take minutes of audio before a sender noticed (79,025
+# On a stalled link the kernel's default buffer accepts minutes of audio before `send` waits (79,025
 # packets of 50 B, measured).
 SEND_BUFFER_BYTES = 8192
 
@@ -217,7 +217,7 @@ class RelayTransport:
 
     async def _probe(self) -> Event:
         assert self._socket is not None
-        await answer(self._socket)
+        await pong_arrives(self._socket)
         return ProbeAnswered()
 
     async def _say_goodbye(self) -> Event:
