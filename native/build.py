@@ -26,7 +26,7 @@ PACKAGE = Path(__file__).parents[1] / "streamcodec" / "native"
 COMMON = ("model", "variants", "bitstream")  # what needs no vectors, compiled once
 FLAGS = (
     *("-std=c11", "-O3", "-fvisibility=hidden", "-ffp-contract=fast", "-fno-math-errno"),
-    *("-Wall", "-Wextra", "-Wno-psabi"),
+    *("-Wall", "-Wextra", "-Wno-psabi", "-Werror=implicit-function-declaration"),
 )
 AVX2 = ("-mavx2", "-mfma", "-mf16c")
 VNNI = (*AVX2, *(f"-mavx512{part}" for part in ("f", "bw", "vl", "dq", "vnni")))
@@ -128,7 +128,9 @@ def build(target: Target, out: Path, extra: tuple[str, ...] = ()) -> Path:
 def _link_flags(target: Target) -> list[str]:
     if target.system == "wasi":
         return ["-mexec-model=reactor", "-Wl,--export-dynamic", "-Wl,--strip-all"]
-    return ["-shared", *(["-s"] if target.system not in ("darwin",) else [])]
+    if target.system == "linux":
+        return ["-shared", "-s", "-Wl,-z,defs"]
+    return ["-shared", *(["-s"] if target.system == "win32" else [])]
 
 
 def _libraries(target: Target) -> list[str]:

@@ -29,10 +29,11 @@ PACKET_MS = 20.0
 PACKET = round(SAMPLE_RATE * PACKET_MS / 1000)
 STREAM_OFFSET = 37 * PACKET  # so far apart do streams begin in the recording
 WARM_UP_STEPS = 20
+TURN_S = 0.1  # of one contender before the next: caches are cold in its first steps alone
 LIMIT_MS = 20.0  # a step must be done before the next packet is full
 SERVED = (1, 2, 4, 8, 16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256)
 STARTED = """
-import resource, sys, time
+import pathlib, sys, time
 import numpy as np
 import streamcodec
 model = streamcodec.load_model({model!r}, "cpu", {engine!r})
@@ -42,7 +43,9 @@ payload, = encoder.encode(np.zeros(model.config.packet_samples, np.float32))
 done_ns = time.monotonic_ns()
 for _ in range(100):
     decoder.decode(payload)
-print(done_ns, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "torch" in sys.modules)
+status = pathlib.Path("/proc/self/status")
+peak = status.read_text().split("VmHWM:")[1].split()[0] if status.exists() else "nan"
+print(done_ns, peak, "torch" in sys.modules)
 """
 
 
@@ -152,8 +155,8 @@ def opus_steps(pcm: Pcm, bitrate_bps: float) -> Steps:
 
 
 def measure(contenders: list[Steps], seconds: float) -> list[Row]:
-    """Every contender for so many seconds of CPU time, a few steps each in turn: what else the
-    machine does meets all of them alike.
+    """Every contender for so many seconds of CPU time, in turns of TURN_S: what else the machine
+    does meets all of them alike.
     """
     wall: dict[int, tuple[list[float], list[float]]] = {n: ([], []) for n in range(len(contenders))}
     spent = {n: [0.0, 0.0] for n in wall}
@@ -166,7 +169,8 @@ def measure(contenders: list[Steps], seconds: float) -> list[Row]:
     while left:
         for n in left:
             steps = contenders[n]
-            for _ in range(5):
+            until = time.perf_counter() + TURN_S
+            while time.perf_counter() < until:
                 for side, function in enumerate((steps.encode, steps.decode)):
                     began, cpu = time.perf_counter(), time.process_time()
                     function(WARM_UP_STEPS + count[n])
@@ -215,7 +219,7 @@ def start(model: str | None, engine: str) -> Start:
             [sys.executable, "-c", program], capture_output=True, text=True, check=True
         )
     done_ns, memory, torch = done.stdout.split()
-    return Start(engine, (int(done_ns) - began_ns) / 1e9, int(memory) / 1024, torch == "True")
+    return Start(engine, (int(done_ns) - began_ns) / 1e9, float(memory) / 1024, torch == "True")
 
 
 def first_packet_s(model: str | None, engine: str) -> float:

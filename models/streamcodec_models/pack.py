@@ -126,9 +126,9 @@ class _Packer:
         self._norm(vae.decoder_norm)
         self._linear(*_weights(vae.head))
         self._linear(*_weights(vae.skip_out))
-        self._linear(
-            _inverse_dft(c.frame) * _array(vae.frame_slopes)[:, None], np.zeros(c.frame), "float32"
-        )
+        synthesis = _inverse_dft(c.frame) * _array(vae.frame_slopes)[:, None]
+        transform = "float16" if self._precision == "mixed" else "float32"
+        self._linear(synthesis, np.zeros(c.frame), transform)
         self._floats(vae.packet_slopes)
         self._floats(vae.noise)
         self._floats(_with_bias(vae.noise_envelope.depth))

@@ -1,27 +1,11 @@
-/* Quantiser and payloads (streamcodec/coding/bitstream.py, which is the oracle that this is tested against). */
+/* Payloads (streamcodec/coding/bitstream.py, which is the oracle that this is tested against). */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "quantiser.h"
 #include "range_coder.h"
-#include "streamcodec.h"
-
-enum { MAX_LATENT = 512, ROUNDINGS = 3, MAX_VECTORS = 16 };
-
-struct ScBitstream {
-  int levels, classes, latent, scales, gains, symbols, gain_min, limit, escape, escape_bits;
-  double bit_worth, roundings[ROUNDINGS];
-  float largest; /* latent that a payload can hold */
-  uint8_t *rows;                /* [levels, classes, latent] */
-  uint32_t *level_starts;       /* [levels, levels + 1]: cumulative frequencies */
-  uint32_t *starts;             /* [scales, symbols + 1] */
-  uint32_t *class_starts;       /* [levels, classes + 2] */
-  uint32_t *gain_starts;        /* [classes, gains + 1] */
-  double *costs;                /* [scales, symbols] */
-  double *class_costs;          /* [levels, classes] */
-  double *gain_costs;           /* [classes, gains] */
-  double *zero_bits;            /* [levels, classes]: of a packet whose latents are all zero */
-};
+#include "variants.h"
 
 static uint32_t *cumulative(const int32_t *frequencies, int rows, int columns) {
   uint32_t *starts = malloc((size_t)rows * (columns + 1) * sizeof *starts);
@@ -40,10 +24,6 @@ static double *copied(const double *values, size_t count) {
   return copy;
 }
 
-static const uint8_t *rows_of(const ScBitstream *b, int level, int class_index) {
-  return b->rows + ((size_t)level * b->classes + class_index) * b->latent;
-}
-
 int sc_bitstream_open(const ScTables *t, ScBitstream **bitstream) {
   *bitstream = NULL;
   if (t->latent < 1 || t->latent > MAX_LATENT || t->levels < 1 || t->levels > 256 || t->classes < 1 || t->classes > 256 ||
@@ -54,6 +34,7 @@ int sc_bitstream_open(const ScTables *t, ScBitstream **bitstream) {
     if (t->rows[i] < 0 || t->rows[i] >= t->scales) return SC_OUT_OF_RANGE;
   ScBitstream *b = calloc(1, sizeof *b);
   if (!b) return SC_NO_MEMORY;
+  b->variant = sc_find_variant(NULL);
   b->levels = t->levels, b->classes = t->classes, b->latent = t->latent, b->scales = t->scales, b->gains = t->gains;
   b->symbols = t->symbols, b->gain_min = t->gain_min, b->limit = t->symbol_limit, b->escape = t->symbols - 1;
   b->escape_bits = t->escape_bits, b->bit_worth = t->bit_worth;
@@ -91,82 +72,6 @@ void sc_bitstream_close(ScBitstream *b) {
   free(b);
 }
 
-static int symbol_of(const ScBitstream *b, int32_t y) { return y > b->limit || y < -b->limit ? b->escape : y + b->limit; }
-
-/* Bits around the latents of a packet: its class and its gain (steps above silence, at least 1). */
-static double bits_around(const ScBitstream *b, int level, int class_index, int gain) {
-  return b->class_costs[(size_t)level * b->classes + class_index] + b->gain_costs[(size_t)class_index * b->gains + gain - 1];
-}
-
-static float clipped(const ScBitstream *b, float mean) { return mean > b->largest ? b->largest : mean < -b->largest ? -b->largest : mean; }
-
-/* The choices for one latent: the nearest integer, the one towards zero, and zero, whichever costs least. */
-typedef struct {
-  int32_t nearest, truncated;
-  double mean;
-} Choices;
-
-static double price(const ScBitstream *b, const double *costs, double mean, int32_t y, double worth) {
-  const double error = (double)y - mean;
-  return error * error + worth * costs[symbol_of(b, y)];
-}
-
-static double cheapest(const ScBitstream *b, const double *costs, const Choices *c, double worth, int32_t *y) {
-  const double nearest = price(b, costs, c->mean, c->nearest, worth), truncated = price(b, costs, c->mean, c->truncated, worth);
-  const double zero = c->mean * c->mean + worth * costs[b->limit];
-  if (nearest <= truncated && nearest <= zero) return *y = c->nearest, nearest;
-  if (truncated <= zero) return *y = c->truncated, truncated;
-  return *y = 0, zero;
-}
-
-/* mean [D] -> y [D]: rounded under every class, and the cheapest of those. A latent below 1/2 is zero in all classes, so
- * that only the others are looked at. */
-static void quantise(const ScBitstream *b, int level, int gain, const float *mean, double worth, int32_t *y) {
-  Choices choices[MAX_LATENT];
-  int at[MAX_LATENT], count = 0;
-  memset(y, 0, b->latent * sizeof *y);
-  if (!gain) return;
-  for (int d = 0; d < b->latent; d++) {
-    const float m = clipped(b, mean[d]), nearest = rintf(m);
-    if (nearest == 0) continue;
-    at[count] = d;
-    choices[count++] = (Choices){(int32_t)nearest, (int32_t)m, (double)m};
-  }
-  int best = 0;
-  double least = INFINITY;
-  for (int c = 0; c < b->classes; c++) {
-    const uint8_t *rows = rows_of(b, level, c);
-    double loss = worth * (b->zero_bits[(size_t)level * b->classes + c] + bits_around(b, level, c, gain));
-    for (int i = 0; i < count; i++) {
-      const double *costs = b->costs + (size_t)rows[at[i]] * b->symbols;
-      int32_t ignored;
-      const double zero = choices[i].mean * choices[i].mean + worth * costs[b->limit];
-      loss += cheapest(b, costs, &choices[i], worth, &ignored) - zero;
-    }
-    if (loss < least) least = loss, best = c;
-  }
-  const uint8_t *rows = rows_of(b, level, best);
-  for (int i = 0; i < count; i++) cheapest(b, b->costs + (size_t)rows[at[i]] * b->symbols, &choices[i], worth, &y[at[i]]);
-}
-
-/* The class that codes a packet in the fewest bits. */
-static int class_of(const ScBitstream *b, int level, int gain, const int32_t *y) {
-  int at[MAX_LATENT], count = 0, best = 0;
-  double least = INFINITY;
-  for (int d = 0; d < b->latent; d++)
-    if (y[d]) at[count++] = d;
-  for (int c = 0; c < b->classes; c++) {
-    const uint8_t *rows = rows_of(b, level, c);
-    double bits = b->zero_bits[(size_t)level * b->classes + c] + bits_around(b, level, c, gain);
-    for (int i = 0; i < count; i++) {
-      const double *costs = b->costs + (size_t)rows[at[i]] * b->symbols;
-      bits += costs[symbol_of(b, y[at[i]])] - costs[b->limit];
-    }
-    if (bits < least) least = bits, best = c;
-  }
-  return best;
-}
-
 static void put_symbol(RangeEncoder *e, const uint32_t *starts, int symbol) {
   range_put(e, starts[symbol], starts[symbol + 1] - starts[symbol]);
 }
@@ -194,7 +99,7 @@ int sc_bitstream_serialize(const ScBitstream *b, int vectors, int base_level, in
       put_symbol(&e, class_starts, b->classes);
       continue;
     }
-    const int class_index = class_of(b, level, gain, y);
+    const int class_index = b->variant->class_of(b, level, gain, y);
     const uint8_t *rows = rows_of(b, level, class_index);
     put_symbol(&e, class_starts, class_index);
     put_symbol(&e, b->gain_starts + (size_t)class_index * (b->gains + 1), gain - 1);
@@ -211,38 +116,36 @@ int sc_bitstream_serialize(const ScBitstream *b, int vectors, int base_level, in
 
 int sc_bitstream_quantise(const ScBitstream *b, int vectors, int level, const int32_t *gain_index, const float *means,
                           double bit_worth, int32_t *y) {
-  if (level < 0 || level >= b->levels) return SC_OUT_OF_RANGE;
-  for (int v = 0; v < vectors; v++) {
-    const int gain = gain_index[v] - b->gain_min;
-    if (gain < 0 || gain > b->gains) return SC_OUT_OF_RANGE;
-    quantise(b, level, gain, means + (size_t)v * b->latent, bit_worth, y + (size_t)v * b->latent);
-  }
-  return SC_OK;
+  return b->variant->quantise(b, vectors, level, gain_index, means, (double[]){bit_worth, bit_worth, bit_worth, bit_worth}, 1, y);
 }
 
 int sc_bitstream_encode(const ScBitstream *b, int vectors, int base_level, int level, const int32_t *gain_index, const float *means,
                         int32_t *y, uint8_t *payload, int capacity) {
   if (vectors < 1 || vectors > MAX_VECTORS) return SC_OUT_OF_RANGE;
   const size_t count = (size_t)vectors * b->latent;
-  int32_t tried[MAX_VECTORS * MAX_LATENT];
+  int32_t tried[ROUNDINGS * MAX_VECTORS * MAX_LATENT];
   uint8_t bytes[MAX_ENCODED_BYTES];
-  double least = INFINITY;
+  const double *r = b->roundings;
+  const double w = b->bit_worth, worth[4] = {w * r[0], w * r[1], w * r[2], w * r[0]};
+  const int status = b->variant->quantise(b, vectors, level, gain_index, means, worth, ROUNDINGS, tried);
+  if (status != SC_OK) return status;
+  double lowest = INFINITY;
   int length = 0;
   for (int t = 0; t < ROUNDINGS; t++) {
-    int status = sc_bitstream_quantise(b, vectors, level, gain_index, means, b->roundings[t] * b->bit_worth, tried);
-    if (status != SC_OK) return status;
-    int size = sc_bitstream_serialize(b, vectors, base_level, level, gain_index, tried, bytes, MAX_ENCODED_BYTES);
+    const int32_t *candidate = tried + t * count;
+    if (t && !memcmp(candidate, candidate - count, count * sizeof *candidate)) continue;
+    const int size = sc_bitstream_serialize(b, vectors, base_level, level, gain_index, candidate, bytes, MAX_ENCODED_BYTES);
     if (size < 0) return size;
     double loss = b->bit_worth * 8 * size;
     for (size_t i = 0; i < count; i++) {
-      const double error = (double)tried[i] - (double)clipped(b, means[i]);
+      const double error = (double)candidate[i] - (double)clipped(b, means[i]);
       loss += error * error;
     }
-    if (loss >= least) continue;
+    if (loss >= lowest) continue;
     if (size > capacity) return SC_NO_ROOM;
-    least = loss, length = size;
+    lowest = loss, length = size;
     memcpy(payload, bytes, size);
-    memcpy(y, tried, count * sizeof *y);
+    memcpy(y, candidate, count * sizeof *y);
   }
   return length;
 }

@@ -37,17 +37,21 @@ static void convolve(const Block *block, int kernel, const float *x, float *past
   memcpy(past + (size_t)kept * dim, x + (size_t)(frames - (context - kept)) * dim, (size_t)(context - kept) * dim * sizeof *past);
 }
 
-/* x [S * frames, dim] in place. `at`: where the past of this block lies in each stream's state. y and t: scratch of
+/* x [S * frames, dim] in place. `size`: of a state; `at`: where the past of this block lies in each. y and t: scratch of
  * [S * frames, dim] and [S * frames, expansion * dim]. */
-static void causal_block(const ScModel *m, const Block *block, float *x, float *const *states, int at, int streams,
+static void causal_block(const ScModel *m, const Block *block, float *x, float *states, size_t size, int at, int streams,
                          int frames, float *y, float *t, Workspace *ws) {
   const int dim = block->dim, rows = streams * frames, wide = block->up.outputs;
   for (int s = 0; s < streams; s++) {
     size_t row = (size_t)s * frames * dim;
-    convolve(block, m->shape.kernel, x + row, states[s] + at, frames, y + row);
+    convolve(block, m->shape.kernel, x + row, states + s * size + at, frames, y + row);
   }
   linear(&block->up, y, dim, t, rows, ws);
-  for (size_t i = 0; i < (size_t)rows * wide; i += 8) STORE(t + i, gelu8(LOAD(t + i)));
+  const size_t count = (size_t)rows * wide;
+  if (block->up.type == WEIGHTS_INT8)
+    for (size_t i = 0; i < count; i += 8) STORE(t + i, quick_gelu8(LOAD(t + i)));
+  else
+    for (size_t i = 0; i < count; i += 8) STORE(t + i, gelu8(LOAD(t + i)));
   linear(&block->down, t, wide, y, rows, ws);
   const int stride = block->down.outputs;
   for (int r = 0; r < rows; r++)

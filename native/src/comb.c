@@ -4,35 +4,55 @@
 #include "simd.h"
 
 static const float LARGEST_SHARE = .6f, SHORT_PERIODS_FIRST = .1f, SILENCE = 1e-6f;
-enum { REACH = COMB_TAPS / 2 + FRACTION_TAPS / 2, KERNEL = 2 * REACH + 1, LAGS_AT_ONCE = 4 };
+enum { REACH = COMB_TAPS / 2 + FRACTION_TAPS / 2, KERNEL = 2 * REACH + 1, MAX_LAGS = MAX_DIM };
 
-/* Products of `now` [n] with what begins 0..lags - 1 samples into `from` -> out [lags], lags a multiple of 8. `from` is
- * readable to n + lags samples. */
-static void correlate(const float *from, const float *now, int n, int lags, float *out) {
-  for (int lag = 0; lag < lags; lag += 8 * LAGS_AT_ONCE) {
-    v8 sums[LAGS_AT_ONCE] = {splat(0), splat(0), splat(0), splat(0)};
-    if (lags - lag >= 8 * LAGS_AT_ONCE) {
-      for (int t = 0; t < n; t++) {
-        v8 value = splat(now[t]);
-        for (int j = 0; j < LAGS_AT_ONCE; j++) sums[j] += LOAD(from + lag + t + 8 * j) * value;
-      }
-      for (int j = 0; j < LAGS_AT_ONCE; j++) STORE(out + lag + 8 * j, sums[j]);
-      continue;
-    }
-    for (int j = 0; lag + 8 * j < lags; j++) {
-      v8 sum = splat(0);
-      for (int t = 0; t < n; t++) sum += LOAD(from + lag + t + 8 * j) * splat(now[t]);
-      STORE(out + lag + 8 * j, sum);
-    }
+/* Products of `now` [n] with what begins 0..lags - 1 samples into `from` -> out [lags]; n a multiple of 4, lags one of 8, `from`
+ * readable to n + lags samples. `AT_ONCE` vectors of lags share what is loaded of `now`, and `CHAINS` sums of each hide
+ * the additions' latency. */
+#define CORRELATE(NAME, AT_ONCE, CHAINS)                                                                     \
+  INLINE void NAME(const float *from, const float *now, int n, float *out) {                                  \
+    v8 sums[CHAINS][AT_ONCE];                                                                                 \
+    UNROLL for (int c = 0; c < CHAINS; c++) UNROLL for (int j = 0; j < AT_ONCE; j++) sums[c][j] = splat(0);   \
+    for (int t = 0; t < n; t += CHAINS)                                                                       \
+      UNROLL for (int c = 0; c < CHAINS; c++) {                                                               \
+        v8 value = splat(now[t + c]);                                                                         \
+        UNROLL for (int j = 0; j < AT_ONCE; j++) sums[c][j] += LOAD(from + t + c + 8 * j) * value;            \
+      }                                                                                                       \
+    UNROLL for (int j = 0; j < AT_ONCE; j++) {                                                                \
+      v8 sum = sums[0][j];                                                                                    \
+      UNROLL for (int c = 1; c < CHAINS; c++) sum += sums[c][j];                                              \
+      STORE(out + 8 * j, sum);                                                                                \
+    }                                                                                                         \
   }
+
+CORRELATE(correlate_72, 9, 1)
+CORRELATE(correlate_32, 4, 2)
+CORRELATE(correlate_16, 2, 4)
+CORRELATE(correlate_8, 1, 4)
+
+static void correlate(const float *from, const float *now, int n, int lags, float *out) {
+  int lag = 0;
+  for (; lags - lag >= 72; lag += 72) correlate_72(from + lag, now, n, out + lag);
+  for (; lags - lag >= 32; lag += 32) correlate_32(from + lag, now, n, out + lag);
+  for (; lags - lag >= 16; lag += 16) correlate_16(from + lag, now, n, out + lag);
+  for (; lags - lag >= 8; lag += 8) correlate_8(from + lag, now, n, out + lag);
 }
 
-/* A signal, where its window of `n` samples ends, and running sums of its squares before each sample. */
-static double energy_of(const double *sums, int begin, int n) { return sums[begin + n] - sums[begin]; }
+static float energy_of(const float *x, int n) {
+  const int whole = n / 8 * 8;
+  float sum = dot(x, x, whole);
+  for (int i = whole; i < n; i++) sum += x[i] * x[i];
+  return sum;
+}
 
-static void running_squares(const float *x, int n, double *sums) {
-  sums[0] = 0;
-  for (int i = 0; i < n; i++) sums[i + 1] = sums[i] + (double)x[i] * x[i];
+/* Energies of windows of `n` samples that begin 0..count - 1 samples into `x` -> out [count]. The first is summed, the
+ * others follow from it, in double: what is added and taken away again leaves no trace. */
+static void sliding_energy(const float *x, int n, int count, float *out) {
+  double sum = energy_of(x, n);
+  for (int i = 0; i < count; i++) {
+    out[i] = (float)(sum > 0 ? sum : 0) + SILENCE;
+    sum += (double)x[i + n] * x[i + n] - (double)x[i] * x[i];
+  }
 }
 
 /* Weights of the samples around a position between samples: cubic convolution (Keys 1981). */
@@ -61,36 +81,31 @@ typedef struct {
   float period, coarse, fine; /* samples; resemblance at the low rate and in full, -1..1 */
 } Pitch;
 
-/* The period of the block that ends at `end` in `buffer`, and in `low` at the rate divided by `decimation`. */
-static Pitch find_pitch(const ScModel *m, const float *buffer, int end, const float *low, const double *low_squares,
-                        int low_begin) {
+/* The period of the block that ends at `end` in `buffer`; `low` is where its longest period begins at the rate divided
+ * by `decimation`. */
+static Pitch find_pitch(const ScModel *m, const float *buffer, int end, const float *low) {
   const Shape *s = &m->shape;
   const int step = s->decimation, shortest = s->shortest / step, longest = s->longest / step;
   const int window = s->comb_window / step, lags = longest - shortest + 1, fine_lags = 2 * step + 1;
-  float alike[MAX_COMB / 4 + 8];
-  correlate(low + low_begin, low + low_begin + longest, window, (lags + 7) / 8 * 8, alike);
-  const double now = energy_of(low_squares, low_begin + longest, window) + SILENCE;
+  float alike[MAX_LAGS + 8], energy[MAX_LAGS + 8];
+  correlate(low, low + longest, window, (lags + 7) / 8 * 8, alike);
+  sliding_energy(low, window, lags, energy);
+  const v8 present = splat(energy_of(low + longest, window) + SILENCE);
   int best = 0;
   float best_score = -1e9f;
   Pitch pitch = {0, 0, 0};
+  for (int lag = 0; lag < lags; lag += 8) STORE(alike + lag, LOAD(alike + lag) * rsqrt8(LOAD(energy + lag) * present));
   for (int lag = 0; lag < lags; lag++) { /* longest period first */
-    double energy = energy_of(low_squares, low_begin + lag, window) + SILENCE;
-    float value = alike[lag] / sqrtf((float)energy * (float)now);
-    float score = value * (1 - SHORT_PERIODS_FIRST * (float)(longest - lag) / (float)longest);
-    if (score > best_score) best_score = score, best = lag, pitch.coarse = value;
+    float score = alike[lag] * (1 - SHORT_PERIODS_FIRST * (float)(longest - lag) / (float)longest);
+    if (score > best_score) best_score = score, best = lag, pitch.coarse = alike[lag];
   }
   const int rough = (longest - best) * step, n = s->comb_fine_window;
-  const float *from = buffer + end - rough - n - step;
-  float source[MAX_WINDOW + 64], fine[64];
-  double squares[MAX_WINDOW + 64], now_squares[MAX_WINDOW + 1];
-  memcpy(source, from, (n + fine_lags - 1) * sizeof(float));
-  memset(source + n + fine_lags - 1, 0, 32 * sizeof(float)); /* read, and not used, beyond the last lag */
-  correlate(source, buffer + end - n, n, (fine_lags + 7) / 8 * 8, fine);
-  running_squares(source, n + fine_lags - 1, squares);
-  running_squares(buffer + end - n, n, now_squares);
-  const float present = (float)(now_squares[n] + SILENCE);
-  for (int lag = 0; lag < fine_lags; lag++)
-    fine[lag] /= sqrtf((float)(energy_of(squares, lag, n) + SILENCE) * present);
+  const float *now = buffer + end - n, *past = now - rough - step;
+  float fine[64], fine_energy[64];
+  correlate(past, now, n, (fine_lags + 7) / 8 * 8, fine);
+  sliding_energy(past, n, fine_lags, fine_energy);
+  const float now_energy = energy_of(now, n) + SILENCE;
+  for (int lag = 0; lag < fine_lags; lag++) fine[lag] /= sqrtf(fine_energy[lag] * now_energy);
   int top = 1;
   for (int lag = 2; lag < fine_lags - 1; lag++)
     if (fine[lag] > fine[top]) top = lag;
@@ -109,8 +124,7 @@ static void comb(const ScModel *m, DecoderHead *head, float *histories, const fl
   const Shape *s = &m->shape;
   const int block = s->comb_block, blocks = m->packet / block, a_frame = blocks / s->frames_per_packet;
   const int step = s->decimation, kept = m->low_history, fresh = m->packet / step, stride = s->decoder_dim + 8;
-  float buffer[MAX_COMB + 64], low[MAX_COMB / 2];
-  double squares[MAX_COMB / 2 + 1];
+  float buffer[MAX_COMB + 64], low[MAX_COMB + 64];
   float *history = histories, *low_history = histories + m->comb_history;
   memcpy(buffer, history, m->comb_history * sizeof(float));
   memcpy(buffer + m->comb_history, x, m->packet * sizeof(float));
@@ -118,7 +132,6 @@ static void comb(const ScModel *m, DecoderHead *head, float *histories, const fl
   memcpy(low, low_history, kept * sizeof(float));
   for (int i = kept; i < kept + fresh; i++) low[i] = dot(buffer + i * step, m->low_pass, (s->low_pass + 7) / 8 * 8);
   memset(low + kept + fresh, 0, 64 * sizeof(float));
-  running_squares(low, kept + fresh, squares);
   CombSettings before = {head->period, head->share, {0}};
   memcpy(before.taps, head->taps, sizeof before.taps);
   float control[CONTROLS];
@@ -128,14 +141,14 @@ static void comb(const ScModel *m, DecoderHead *head, float *histories, const fl
         const float *row = m->control + (size_t)c * stride;
         control[c] = dot(hidden + (size_t)(n / a_frame) * s->decoder_dim, row, s->decoder_dim) + row[s->decoder_dim];
       }
-    Pitch pitch = find_pitch(m, buffer, m->comb_history + block * (n + 1), low, squares, block / step * n);
+    Pitch pitch = find_pitch(m, buffer, m->comb_history + block * (n + 1), low + block / step * n);
     CombSettings after = {pitch.period, 0, {0}};
     after.share = LARGEST_SHARE * sigmoid(control[0] + control[1] * pitch.coarse + control[2] * pitch.fine);
     memcpy(after.taps, control + 3, sizeof after.taps);
     float old_kernel[KERNEL], new_kernel[KERNEL];
     const float *at = buffer + m->comb_history + block * n - REACH;
     const float *old_past = at - comb_kernel(&before, old_kernel), *new_past = at - comb_kernel(&after, new_kernel);
-    const v8 ramp = {.5f, 1.5f, 2.5f, 3.5f, 4.5f, 5.5f, 6.5f, 7.5f};
+    static const v8 ramp = {.5f, 1.5f, 2.5f, 3.5f, 4.5f, 5.5f, 6.5f, 7.5f};
     for (int i = 0; i < block; i += 8) {
       v8 now = LOAD(x + block * n + i), old_mean = splat(0), new_mean = splat(0);
       for (int j = 0; j < KERNEL; j++) {

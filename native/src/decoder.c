@@ -37,48 +37,48 @@ static void join(const ScModel *m, float *state, const float *hidden, const floa
   comb(m, head, state + m->comb_at, x, hidden, pcm);
 }
 
-static void decode(const ScModel *m, int streams, void *const *states, const int32_t *y_in, const int32_t *gain_index,
+static void decode(const ScModel *m, int streams, float *states, const int32_t *y_in, const int32_t *gain_index,
                    const int32_t *levels, const uint8_t *lost, float *pcm, void *memory) {
   const Shape *s = &m->shape;
   const int dim = s->decoder_dim, frames = s->frames_per_packet, latent = s->latent, rows = streams * frames;
   Workspace ws = sc_workspace(m, streams, memory);
-  float *const *st = (float *const *)states;
+  const size_t size = m->decoder_state; /* of a state, in floats */
   float *z = ws.a, *h = ws.b, *u = ws.c, *linear_frames = ws.d, *y = ws.e, *t = ws.f;
   for (int b = 0; b < streams; b++)
-    dequantise(m, (DecoderHead *)st[b], y_in + (size_t)b * latent, gain_index[b], levels[b], lost[b], z + (size_t)b * latent,
+    dequantise(m, (DecoderHead *)(states + b * size), y_in + (size_t)b * latent, gain_index[b], levels[b], lost[b], z + (size_t)b * latent,
                ws.gains + b);
   linear(&m->from_latent, z, latent, h, streams, &ws);
   linear(&m->skip_out, z, latent, linear_frames, streams, &ws);
   compact(h, streams, m->from_latent.outputs, dim);
   for (int b = 0; b < streams; b++) {
     float values[4];
-    condition_values(m, levels[b], ((DecoderHead *)st[b])->gain_index, ws.gains[b], values);
+    condition_values(m, levels[b], ((DecoderHead *)(states + b * size))->gain_index, ws.gains[b], values);
     values[3] = lost[b] ? 1 : 0;
     add_condition(m->decoder_condition, values, 4, h + (size_t)b * dim, dim);
   }
   int at = m->decoder_blocks_at;
   for (int i = 0; i < s->decoder_packet_blocks; i++, at += (s->kernel - 1) * dim)
-    causal_block(m, &m->decoder_packets[i], h, st, at, streams, 1, y, t, &ws);
+    causal_block(m, &m->decoder_packets[i], h, states, size, at, streams, 1, y, t, &ws);
   linear(&m->decoder_up, h, dim, u, streams, &ws);
   compact(u, streams, m->decoder_up.outputs, frames * dim);
   for (int i = 0; i < s->decoder_frame_blocks; i++, at += (s->kernel - 1) * dim)
-    causal_block(m, &m->decoder_frames[i], u, st, at, streams, frames, y, t, &ws);
+    causal_block(m, &m->decoder_frames[i], u, states, size, at, streams, frames, y, t, &ws);
   for (int r = 0; r < rows; r++) normalise(u + (size_t)r * dim, m->decoder_norm, dim);
   linear(&m->head, u, dim, t, rows, &ws);
   const int spectrum = (2 * m->bins + 7) / 8 * 8, out = m->inverse_dft.outputs;
   float *spectra = y, *sound = ws.a; /* latents are not needed any more */
   for (int b = 0; b < streams; b++)
     for (int f = 0; f < frames; f++) {
-      const int row = (((DecoderHead *)st[b])->noise_position + f) % s->noise_frames;
+      const int row = (((DecoderHead *)(states + b * size))->noise_position + f) % s->noise_frames;
       float *voice = spectra + (size_t)(2 * b * frames + f) * spectrum;
       spectra_of(t + (size_t)(b * frames + f) * m->head.outputs, m->noise + (size_t)row * 2 * m->bins, m->bins, voice,
                  voice + (size_t)frames * spectrum);
     }
   linear(&m->inverse_dft, spectra, spectrum, sound, 2 * rows, &ws);
   for (int b = 0; b < streams; b++) {
-    DecoderHead *head = (DecoderHead *)st[b];
+    DecoderHead *head = (DecoderHead *)(states + b * size);
     float *voice = sound + (size_t)2 * b * frames * out;
-    join(m, st[b], u + (size_t)b * frames * dim, voice, voice + (size_t)frames * out, out,
+    join(m, (states + b * size), u + (size_t)b * frames * dim, voice, voice + (size_t)frames * out, out,
          linear_frames + (size_t)b * m->skip_out.outputs, pcm + (size_t)b * m->packet);
     head->noise_position = (head->noise_position + frames) % s->noise_frames;
   }

@@ -65,35 +65,35 @@ static void analyse(const ScModel *m, float *state, const float *pcm, float *fea
   ((EncoderHead *)state)->gain_index = gain;
 }
 
-static void encode(const ScModel *m, int streams, void *const *states, const float *pcm, const int32_t *levels,
+static void encode(const ScModel *m, int streams, float *states, const float *pcm, const int32_t *levels,
                    float *means, int32_t *gain_index, void *memory) {
   const Shape *s = &m->shape;
   const int dim = s->encoder_dim, frames = s->frames_per_packet, spread = m->packet + s->overlap;
   const int stride = (3 * (s->window / 2 + 1) + 7) / 8 * 8;
   Workspace ws = sc_workspace(m, streams, memory);
-  float *const *st = (float *const *)states;
+  const size_t size = m->encoder_state; /* of a state, in floats */
   float *features = ws.a, *lapped = ws.b, *h = ws.c, *g = ws.d, *y = ws.e, *t = ws.f;
   for (int b = 0; b < streams; b++) {
     /* The gain of the packet before is needed below: it waits in gain_index until then. */
-    gain_index[b] = (int32_t)((EncoderHead *)st[b])->gain_index;
-    analyse(m, st[b], pcm + (size_t)b * m->packet, features + (size_t)b * frames * stride, stride,
+    gain_index[b] = (int32_t)((EncoderHead *)(states + b * size))->gain_index;
+    analyse(m, (states + b * size), pcm + (size_t)b * m->packet, features + (size_t)b * frames * stride, stride,
             lapped + (size_t)b * spread);
   }
   linear(&m->encoder_in, features, stride, h, streams * frames, &ws);
   int width = m->encoder_in.outputs, at = m->encoder_blocks_at;
   compact(h, streams * frames, width, dim);
   for (int i = 0; i < s->encoder_frame_blocks; i++, at += (s->kernel - 1) * dim)
-    causal_block(m, &m->encoder_frames[i], h, st, at, streams, frames, y, t, &ws);
+    causal_block(m, &m->encoder_frames[i], h, states, size, at, streams, frames, y, t, &ws);
   linear(&m->encoder_down, h, frames * dim, g, streams, &ws);
   compact(g, streams, m->encoder_down.outputs, dim);
   for (int b = 0; b < streams; b++) {
-    float values[3], gain = ((EncoderHead *)st[b])->gain_index;
+    float values[3], gain = ((EncoderHead *)(states + b * size))->gain_index;
     condition_values(m, levels[b], gain, (float)gain_index[b], values);
     add_condition(m->encoder_condition, values, 3, g + (size_t)b * dim, dim);
     gain_index[b] = (int32_t)gain;
   }
   for (int i = 0; i < s->encoder_packet_blocks; i++, at += (s->kernel - 1) * dim)
-    causal_block(m, &m->encoder_packets[i], g, st, at, streams, 1, y, t, &ws);
+    causal_block(m, &m->encoder_packets[i], g, states, size, at, streams, 1, y, t, &ws);
   for (int b = 0; b < streams; b++) normalise(g + (size_t)b * dim, m->encoder_norm, dim);
   linear(&m->to_latent, g, dim, y, streams, &ws);
   linear(&m->skip_in, lapped, spread, t, streams, &ws);

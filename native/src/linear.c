@@ -2,12 +2,6 @@
 #include "kernels.h"
 #include "model.h"
 
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 32")
-#endif
-
 enum { ROWS_AT_ONCE = 4, LARGEST_ACTIVATION = 8191 };
 
 /* One panel of float weights for ROWS rows; `eights` (of 8 outputs, from the panel's `first` on) at a time, so that

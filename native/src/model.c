@@ -77,7 +77,8 @@ static int runs(const Shape *s) {
   if (!between(s->levels, 2, 256) || !between(s->noise_frames, 1, 1 << 16)) return 0;
   if (!between(s->decimation, 1, 16) || packet % s->comb_block || s->hop % s->comb_block || s->hop % s->envelope_block) return 0;
   if (!between(s->shortest, 2 * s->decimation, MAX_DIM) || !between(s->longest, s->shortest, MAX_DIM)) return 0;
-  if (!between(s->comb_window, 8, MAX_DIM) || !between(s->comb_fine_window, 8, MAX_WINDOW)) return 0;
+  if (!between(s->comb_window, 8, MAX_DIM) || s->comb_window % (4 * s->decimation)) return 0;
+  if (!between(s->comb_fine_window, 8, MAX_WINDOW) || s->comb_fine_window % 4) return 0;
   if (!between(s->low_pass, s->decimation, 512) || s->comb_block % s->decimation || s->comb_window % s->decimation) return 0;
   /* Both periods reach back from within the buffer, the fine search a window and a step further. */
   if (s->shortest < REACH_OF_COMB || s->longest % s->decimation || s->shortest % s->decimation) return 0;
@@ -126,7 +127,7 @@ static void take_arrays(ScModel *m, Reader *r) {
   m->decoder_norm = floats(r, 2 * (uint64_t)dec);
   m->head = take_linear(r, dec, 3 * m->bins, type);
   m->skip_out = take_linear(r, s->latent, spread, type);
-  m->inverse_dft = take_linear(r, 2 * m->bins, m->frame, WEIGHTS_F32);
+  m->inverse_dft = take_linear(r, 2 * m->bins, m->frame, r->precision == PACKED_MIXED ? WEIGHTS_F16 : WEIGHTS_F32);
   m->packet_slopes = floats(r, spread);
   m->noise = floats(r, (uint64_t)s->noise_frames * 2 * m->bins);
   m->depth = floats(r, dec + 8);
@@ -147,10 +148,10 @@ static float widen(uint16_t half) {
 
 /* A variant that cannot load f16 reads floats that were widened once, here. */
 static int widen_all(ScModel *m) {
-  Linear *layers[MAX_BLOCKS * 8 + 8];
+  Linear *layers[MAX_BLOCKS * 8 + 9];
   int count = 0;
   Linear *single[] = {&m->encoder_in, &m->encoder_down, &m->to_latent, &m->skip_in,
-                      &m->from_latent, &m->decoder_up, &m->head, &m->skip_out};
+                      &m->from_latent, &m->decoder_up, &m->head, &m->skip_out, &m->inverse_dft};
   for (unsigned i = 0; i < sizeof single / sizeof *single; i++) layers[count++] = single[i];
   Block *stacks[] = {m->encoder_frames, m->encoder_packets, m->decoder_packets, m->decoder_frames};
   const int32_t sizes[] = {m->shape.encoder_frame_blocks, m->shape.encoder_packet_blocks, m->shape.decoder_packet_blocks,
@@ -268,12 +269,12 @@ Workspace sc_workspace(const ScModel *m, int streams, void *memory) {
   return ws;
 }
 
-void sc_encode(const ScModel *m, int streams, void *const *states, const float *pcm, const int32_t *levels, float *means,
+void sc_encode(const ScModel *m, int streams, void *states, const float *pcm, const int32_t *levels, float *means,
                int32_t *gain_index, void *workspace) {
   m->variant->encode(m, streams, states, pcm, levels, means, gain_index, workspace);
 }
 
-void sc_decode(const ScModel *m, int streams, void *const *states, const int32_t *y, const int32_t *gain_index,
+void sc_decode(const ScModel *m, int streams, void *states, const int32_t *y, const int32_t *gain_index,
                const int32_t *levels, const uint8_t *lost, float *pcm, void *workspace) {
   m->variant->decode(m, streams, states, y, gain_index, levels, lost, pcm, workspace);
 }

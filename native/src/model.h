@@ -91,9 +91,11 @@ typedef struct {
 struct Variant {
   const char *name;
   int loads_f16;
-  void (*encode)(const ScModel *, int, void *const *, const float *, const int32_t *, float *, int32_t *, void *);
-  void (*decode)(const ScModel *, int, void *const *, const int32_t *, const int32_t *, const int32_t *, const uint8_t *,
+  void (*encode)(const ScModel *, int, float *, const float *, const int32_t *, float *, int32_t *, void *);
+  void (*decode)(const ScModel *, int, float *, const int32_t *, const int32_t *, const int32_t *, const uint8_t *,
                  float *, void *);
+  int (*quantise)(const ScBitstream *, int, int, const int32_t *, const float *, const double *, int, int32_t *);
+  int (*class_of)(const ScBitstream *, int, int, const int32_t *);
   void (*multiply_int8)(const int8_t *panels, const int16_t *x, int rows, int inputs, int outputs, int32_t *y);
 };
 

@@ -11,6 +11,13 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Loops whose bounds are constants once they are inlined, and whose arrays are meant for registers. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 32")
+#endif
+
 #define INLINE static inline __attribute__((always_inline))
 
 typedef float v8 __attribute__((vector_size(32), aligned(4), may_alias));
@@ -102,10 +109,31 @@ INLINE v8 gelu8(v8 x) {
   return half + size - size * tail;
 }
 
+/* The same within 4.2e-5 in a third of the time: Phi(x) - 1/2 = x P(x^2), fitted for the least largest error below 4.3
+ * (scipy's erf, Lawson's weights), and x or 0 beyond. For layers whose weights are int8, which err by far more. */
+INLINE v8 quick_gelu8(v8 x) {
+  v8 u = x * x;
+  v8 p = splat(4.197406057e-11f);
+  p = p * u + splat(-4.248966766e-09f);
+  p = p * u + splat(1.902229898e-07f);
+  p = p * u + splat(-5.006151652e-06f);
+  p = p * u + splat(8.711748644e-05f);
+  p = p * u + splat(-1.071385304e-03f);
+  p = p * u + splat(9.695144941e-03f);
+  p = p * u + splat(-6.615558904e-02f);
+  p = p * u + splat(3.988020762e-01f);
+  return choose(u < splat(4.3f * 4.3f), x * (x * p + splat(.5f)), max8(x, splat(0)));
+}
+
 INLINE float sigmoid(float x) { return 1 / (1 + expf(-x)); }
 INLINE float clamp(float x, float low, float high) {
   /* Written so that a NaN becomes `low`: what indexes memory must stay inside whatever a stream says. */
   return x > low ? (x < high ? x : high) : low;
+}
+INLINE v8 rsqrt8(v8 x) {
+  v8 y;
+  for (int i = 0; i < 8; i++) y[i] = 1 / sqrtf(x[i]);
+  return y;
 }
 INLINE float dot(const float *a, const float *b, int n) { /* n a multiple of 8 */
   v8 sum = splat(0);

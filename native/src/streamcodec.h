@@ -52,12 +52,13 @@ SC_API uint64_t sc_workspace_bytes(const ScModel *model, int streams); /* alignm
 SC_API void sc_encoder_state_init(const ScModel *model, void *state);
 SC_API void sc_decoder_state_init(const ScModel *model, void *state);
 
-/* pcm [S, T] in -1..1, levels [S] -> means [S, D] of the posterior in quantiser steps, gain_index [S]. */
-SC_API void sc_encode(const ScModel *model, int streams, void *const *states, const float *pcm, const int32_t *levels,
-                      float *means, int32_t *gain_index, void *workspace);
+/* States of all streams lie one behind the other. pcm [S, T] in -1..1, levels [S] -> means [S, D] of the posterior in
+ * quantiser steps, gain_index [S]. */
+SC_API void sc_encode(const ScModel *model, int streams, void *states, const float *pcm, const int32_t *levels, float *means,
+                      int32_t *gain_index, void *workspace);
 
 /* y [S, D], gain_index, levels and lost [S] -> pcm [S, T]. Where lost, y and gain_index are not read. */
-SC_API void sc_decode(const ScModel *model, int streams, void *const *states, const int32_t *y, const int32_t *gain_index,
+SC_API void sc_decode(const ScModel *model, int streams, void *states, const int32_t *y, const int32_t *gain_index,
                       const int32_t *levels, const uint8_t *lost, float *pcm, void *workspace);
 
 /* For tests: w [outputs, inputs] int8 times x [rows, inputs] int16 -> y [rows, outputs], in one variant's kernel. */

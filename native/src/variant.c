@@ -9,10 +9,11 @@
 #include "synthesis.c"
 #include "comb.c"
 #include "decoder.c"
+#include "quantiser.c"
 
 #define TEXT_OF(name) #name
 #define TEXT(name) TEXT_OF(name)
 #define JOINED(a, b) a##b
 #define NAMED(name) JOINED(sc_variant_, name)
 
-const Variant NAMED(SC_VARIANT) = {TEXT(SC_VARIANT), LOADS_F16, encode, decode, multiply_int8};
+const Variant NAMED(SC_VARIANT) = {TEXT(SC_VARIANT), LOADS_F16, encode, decode, quantise, class_of, multiply_int8};

@@ -42,7 +42,8 @@ def as_float_pcm(pcm: NDArray[Any], channels: int) -> Pcm:
             f"PCM holds {scaled[~finite][0]} at sample {first} of {len(scaled)}: "
             "samples must be finite"
         )
-    return np.clip(scaled, -1.0, 1.0)
+    clipped: Pcm = np.minimum(np.maximum(scaled, -1), 1)
+    return clipped
 
 
 class Resampler:

@@ -222,7 +222,7 @@ class StreamDecoder:
     def _accept(self, request: DecodeRequest, pcm: Pcm, after: State) -> Pcm:
         """What the engine has done -> PCM [T, channels]."""
         self._level, self._state = request.level, after
-        return self._resampler.convert(np.clip(pcm.T, -1.0, 1.0))
+        return self._resampler.convert(np.minimum(np.maximum(pcm.T, -1), 1))
 
     def flush(self) -> Pcm:
         """What the sample-rate converter still holds: [T, channels], empty at the model's

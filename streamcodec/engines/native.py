@@ -96,7 +96,8 @@ class NativeEngine:
         gains = np.empty((packets, rows[-1]), np.int32)
         for p in range(packets):
             part = pcm if packets == 1 else pcm[:, p * self._packet : (p + 1) * self._packet].copy()
-            self._encode_step(states, part, levels, means[p], gains[p])
+            arrays = (states, part, levels, means[p], gains[p], self._workspace(rows[-1]))
+            self._library.sc_encode(self._model, rows[-1], *map(address_of, arrays))
         return [
             (Means(r.level, gains[:, a:b], means[:, a:b]), states[a:b])
             for r, (a, b) in zip(requests, pairwise(rows), strict=True)
@@ -117,40 +118,10 @@ class NativeEngine:
                 y[:, a:b], gains[:, a:b] = r.latents.y, r.latents.gain_index
         pcm = np.empty((packets, rows[-1], self._packet), np.float32)
         for p in range(packets):
-            self._decode_step(states, y[p], gains[p], levels, lost, pcm[p])
+            arrays = (states, y[p], gains[p], levels, lost, pcm[p], self._workspace(rows[-1]))
+            self._library.sc_decode(self._model, rows[-1], *map(address_of, arrays))
         whole = pcm[0] if packets == 1 else pcm.transpose(1, 0, 2).reshape(rows[-1], -1)
         return [(whole[a:b], states[a:b]) for a, b in pairwise(rows)]
-
-    def _encode_step(
-        self,
-        states: State,
-        pcm: Pcm,
-        levels: NDArray[np.int32],
-        means: NDArray[np.float32],
-        gains: NDArray[np.int32],
-    ) -> None:
-        """One packet of each of S rows, in place: states [S, floats], pcm [S, packet], levels [S]
-        -> means [S, D], gains [S]. All arrays contiguous.
-        """
-        count = len(states)
-        arrays = (_addresses(states), pcm, levels, means, gains, self._workspace(count))
-        self._library.sc_encode(self._model, count, *map(address_of, arrays))
-
-    def _decode_step(
-        self,
-        states: State,
-        y: NDArray[np.int32],
-        gains: NDArray[np.int32],
-        levels: NDArray[np.int32],
-        lost: NDArray[np.uint8],
-        pcm: Pcm,
-    ) -> None:
-        """One packet of each of S rows, in place: states [S, floats], y [S, D], gains, levels and
-        lost [S] -> pcm [S, packet]. All arrays contiguous.
-        """
-        count = len(states)
-        arrays = (_addresses(states), y, gains, levels, lost, pcm, self._workspace(count))
-        self._library.sc_decode(self._model, count, *map(address_of, arrays))
 
     def _fresh(self, side: str) -> NDArray[np.float32]:
         size = getattr(self._library, f"sc_{side}_state_bytes")(self._model)
@@ -193,6 +164,9 @@ def _batch(
     """(channels, level, state) of each stream -> where its rows begin, and all states and levels in
     memory of their own.
     """
+    if len(streams) == 1:  # a live talker: what costs is the number of calls to NumPy
+        channels, level, state = streams[0]
+        return [0, channels], state.copy(), np.full(channels, level, np.int32)
     rows = [0, *accumulate(channels for channels, _, _ in streams)]
     levels = np.empty(rows[-1], np.int32)
     for (_, level, _), (a, b) in zip(streams, pairwise(rows), strict=True):
@@ -202,11 +176,6 @@ def _batch(
 
 def _joined(arrays: list[Pcm]) -> Pcm:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-
-
-def _addresses(states: State) -> NDArray[np.uintp]:
-    """Of the rows of [S, floats]."""
-    return np.arange(len(states), dtype=np.uintp) * states.strides[0] + address_of(states)
 
 
 def _mapped(path: Path) -> NDArray[np.uint8]:

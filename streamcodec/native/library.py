@@ -93,7 +93,9 @@ def required_library() -> ctypes.CDLL:
 
 
 def address_of(array: Any) -> int:
-    """Of a NumPy array, which must be contiguous and outlive what reads it."""
+    """Of a NumPy array, which must be contiguous, not empty, and outlive what reads it."""
+    if array.flags.writeable:  # a quarter of the time of the other way
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
     address: int = array.__array_interface__["data"][0]
     return address
 

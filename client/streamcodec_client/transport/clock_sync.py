@@ -33,7 +33,8 @@ class ClockSync:
         """The relay's clock less ours, right to within half the round trip; None before the first
         answer.
         """
-        return min(self._samples)[1] if self._samples else None
+        samples = tuple(self._samples)  # the receiver's thread reads this, too
+        return min(samples)[1] if samples else None
 
     async def run(self, transport: Transport) -> None:
         """Sends requests while there is a connection, until it is cancelled."""
