@@ -17,6 +17,7 @@ INLINE Sums no_sums(void) { return 0; }
 INLINE Weights load_weights(const int8_t *w) { return (Weights){w[0], w[1]}; }
 INLINE Pair load_pair(const int16_t *x) { return (Pair){x[0], x[1]}; }
 INLINE Sums add_products(Sums s, Weights w, Pair x) { return s + w.first * x.first + w.second * x.second; }
+INLINE Sums add_sums(Sums a, Sums b) { return a + b; }
 INLINE void store_sums(int32_t *out, Sums s) { *out = s; }
 
 #elif defined(__AVX512VNNI__) && defined(__AVX512BW__)
@@ -32,6 +33,7 @@ INLINE Pair load_pair(const int16_t *x) {
   return _mm512_set1_epi32(pair);
 }
 INLINE Sums add_products(Sums s, Weights w, Pair x) { return _mm512_dpwssd_epi32(s, w, x); }
+INLINE Sums add_sums(Sums a, Sums b) { return _mm512_add_epi32(a, b); }
 INLINE void store_sums(int32_t *out, Sums s) { _mm512_storeu_si512(out, s); }
 
 #elif defined(__AVX2__)
@@ -47,6 +49,7 @@ INLINE Pair load_pair(const int16_t *x) {
   return _mm256_set1_epi32(pair);
 }
 INLINE Sums add_products(Sums s, Weights w, Pair x) { return _mm256_add_epi32(s, _mm256_madd_epi16(w, x)); }
+INLINE Sums add_sums(Sums a, Sums b) { return _mm256_add_epi32(a, b); }
 INLINE void store_sums(int32_t *out, Sums s) { _mm256_storeu_si256((__m256i *)out, s); }
 
 #elif defined(__SSE4_1__)
@@ -62,6 +65,7 @@ INLINE Pair load_pair(const int16_t *x) {
   return _mm_set1_epi32(pair);
 }
 INLINE Sums add_products(Sums s, Weights w, Pair x) { return _mm_add_epi32(s, _mm_madd_epi16(w, x)); }
+INLINE Sums add_sums(Sums a, Sums b) { return _mm_add_epi32(a, b); }
 INLINE void store_sums(int32_t *out, Sums s) { _mm_storeu_si128((__m128i *)out, s); }
 
 #elif defined(__wasm_simd128__)
@@ -77,6 +81,7 @@ INLINE Pair load_pair(const int16_t *x) {
   return wasm_i32x4_splat(pair);
 }
 INLINE Sums add_products(Sums s, Weights w, Pair x) { return wasm_i32x4_add(s, wasm_i32x4_dot_i16x8(w, x)); }
+INLINE Sums add_sums(Sums a, Sums b) { return wasm_i32x4_add(a, b); }
 INLINE void store_sums(int32_t *out, Sums s) { wasm_v128_store(out, s); }
 
 #elif defined(__ARM_NEON)
@@ -97,6 +102,7 @@ INLINE Sums add_products(Sums s, Weights w, Pair x) {
   s.high = vmlal_n_s16(vmlal_n_s16(s.high, vget_high_s16(w.first), x.first), vget_high_s16(w.second), x.second);
   return s;
 }
+INLINE Sums add_sums(Sums a, Sums b) { return (Sums){vaddq_s32(a.low, b.low), vaddq_s32(a.high, b.high)}; }
 INLINE void store_sums(int32_t *out, Sums s) {
   vst1q_s32(out, s.low);
   vst1q_s32(out + 4, s.high);

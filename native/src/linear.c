@@ -2,7 +2,7 @@
 #include "kernels.h"
 #include "model.h"
 
-enum { ROWS_AT_ONCE = 4, LARGEST_ACTIVATION = 8191 };
+enum { ROWS_AT_ONCE = 4, MOST_CHAINS = 4, LARGEST_ACTIVATION = 8191 };
 
 /* One panel of float weights for ROWS rows; `eights` (of 8 outputs, from the panel's `first` on) at a time, so that
  * the sums stay in registers. `LOAD_WEIGHTS` makes a v8 of what lies at a pointer. */
@@ -28,29 +28,40 @@ FLOAT_PANEL(panel_f32, float, LOAD)
 FLOAT_PANEL(panel_f16, uint16_t, load_f16)
 #endif
 
-/* One panel of int8 weights: sums of `parts` times SUMS outputs for ROWS rows. */
-INLINE void panel_int8(const int8_t *w, int inputs, const int16_t *x, int32_t *y, const int rows, const int parts) {
-  Sums sums[ROWS_AT_ONCE][PANEL / SUMS];
-  UNROLL for (int r = 0; r < rows; r++) UNROLL for (int j = 0; j < parts; j++) sums[r][j] = no_sums();
-  for (int k = 0; k < inputs; k += 2) {
-    Weights weights[PANEL / SUMS];
-    UNROLL for (int j = 0; j < parts; j++) weights[j] = load_weights(w + (size_t)k * PANEL + 2 * SUMS * j);
-    UNROLL for (int r = 0; r < rows; r++) {
-      Pair pair = load_pair(x + (size_t)r * inputs + k);
-      UNROLL for (int j = 0; j < parts; j++) sums[r][j] = add_products(sums[r][j], weights[j], pair);
+/* One panel of int8 weights: sums of `parts` times SUMS outputs for `rows` rows. Inputs are a multiple of 8: where rows and
+ * parts are few, `chains` sums of each hide the latency of the additions. */
+INLINE void panel_int8(const int8_t *w, int inputs, const int16_t *x, int32_t *y, const int rows, const int parts,
+                       const int chains) {
+  Sums sums[MOST_CHAINS][ROWS_AT_ONCE][PANEL / SUMS];
+  UNROLL for (int c = 0; c < chains; c++)
+    UNROLL for (int r = 0; r < rows; r++) UNROLL for (int j = 0; j < parts; j++) sums[c][r][j] = no_sums();
+  for (int k = 0; k < inputs; k += 2 * chains)
+    UNROLL for (int c = 0; c < chains; c++) {
+      Weights weights[PANEL / SUMS];
+      const int at = k + 2 * c;
+      UNROLL for (int j = 0; j < parts; j++) weights[j] = load_weights(w + (size_t)at * PANEL + 2 * SUMS * j);
+      UNROLL for (int r = 0; r < rows; r++) {
+        Pair pair = load_pair(x + (size_t)r * inputs + at);
+        UNROLL for (int j = 0; j < parts; j++) sums[c][r][j] = add_products(sums[c][r][j], weights[j], pair);
+      }
     }
-  }
-  UNROLL for (int r = 0; r < rows; r++) UNROLL for (int j = 0; j < parts; j++) store_sums(y + r * PANEL + SUMS * j, sums[r][j]);
+  UNROLL for (int r = 0; r < rows; r++)
+    UNROLL for (int j = 0; j < parts; j++) {
+      UNROLL for (int c = 1; c < chains; c++) sums[0][r][j] = add_sums(sums[0][r][j], sums[c][r][j]);
+      store_sums(y + r * PANEL + SUMS * j, sums[0][r][j]);
+    }
 }
 
-/* Sums [ROWS, 32] of one panel, in halves where the registers would not hold all of them. */
+/* Sums [rows, 32] of one panel, in halves where the registers would not hold all of them. */
 INLINE void rows_int8(const int8_t *w, int inputs, const int16_t *x, int32_t *y, const int rows) {
   enum { ALL = PANEL / SUMS, HALF = ALL > 1 ? ALL / 2 : 1 };
-  if (rows * ALL <= 8 || ALL == 1) {
-    panel_int8(w, inputs, x, y, rows, ALL);
+  if ((int)ALL == 2) { /* few wide sums, each with a long latency */
+    panel_int8(w, inputs, x, y, rows, ALL, MOST_CHAINS / rows);
+  } else if (rows * ALL <= 8 || (int)ALL == 1 || (int)ALL == (int)PANEL) {
+    panel_int8(w, inputs, x, y, rows, ALL, 1);
   } else {
-    panel_int8(w, inputs, x, y, rows, HALF);
-    panel_int8(w + 2 * SUMS * HALF, inputs, x, y + SUMS * HALF, rows, HALF);
+    panel_int8(w, inputs, x, y, rows, HALF, 1);
+    panel_int8(w + 2 * SUMS * HALF, inputs, x, y + SUMS * HALF, rows, HALF, 1);
   }
 }
 

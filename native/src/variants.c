@@ -78,7 +78,7 @@ const Variant *sc_find_variant(const char *name) {
 int sc_multiply_int8(const char *variant, const int8_t *w, const int16_t *x, int rows, int inputs, int outputs, int32_t *y) {
   const Variant *v = sc_find_variant(variant);
   if (!v) return SC_NO_VARIANT;
-  if (inputs % 2 || outputs % PANEL) return SC_OUT_OF_RANGE;
+  if (inputs % 8 || outputs % PANEL) return SC_OUT_OF_RANGE;
   int8_t *panels = malloc((size_t)inputs * outputs);
   if (!panels) return SC_NO_MEMORY;
   for (int o = 0; o < outputs; o++)
