@@ -109,6 +109,7 @@ class FakeModel:
     hash = MODEL_HASH
     sample_rate = SAMPLE_RATE
     overlap_samples = 0
+    slowest_step_ms = 2.0
 
     def __init__(self) -> None:
         self.encoders: list[FakeEncoder] = []

@@ -17,8 +17,8 @@ from fakes import ManualClock
 from streamcodec.errors import AudioError
 from streamcodec.units import Pcm
 from streamcodec_client.audio.blocks import (
+    AHEAD_MS,
     BLOCK_MS,
-    OUTPUT_LEAD_MS,
     SOURCE_LAG_LIMIT_MS,
     with_channels,
 )
@@ -192,7 +192,7 @@ def test_a_sink_asks_one_block_ahead(clock: ManualClock) -> None:
     for _ in range(4):
         assert sink.wants_block(1)
         heard.append((sink.write(ramp(160)) - clock.now_ns()) / MS)
-    assert heard == [OUTPUT_LEAD_MS - BLOCK_MS] * 4
+    assert heard == [AHEAD_MS] * 4
     assert not sink.wants_block(0.005)
     assert sink.underruns == 0
 
@@ -204,12 +204,12 @@ def test_a_recording_has_silence_where_nothing_was_written(
     sink = pick_sink(str(path), clock)
     sink.start()
     first_ns = sink.write(np.full((160, 1), 0.5, np.float32))
-    clock.advance(50)  # OUTPUT_LEAD_MS were held: 20 ms were missed
+    clock.advance(50)  # AHEAD_MS and a block were held: 30 ms were missed
     second_ns = sink.write(np.full((160, 1), 0.25, np.float32))
     sink.close()
     pcm, _ = soundfile.read(path, dtype="float32")
     gap = round((second_ns - first_ns) / MS) * 16
-    assert gap == 800 - 16 * (OUTPUT_LEAD_MS - BLOCK_MS)
+    assert gap == 800 - 16 * AHEAD_MS
     assert sink.underruns == 1
     assert (pcm[:160] == 0.5).all()
     assert not pcm[160:gap].any()

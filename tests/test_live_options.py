@@ -10,6 +10,7 @@ import pytest
 from fakes import FakeEncoder, FakeModel, ManualClock, ScriptedSource, SteppedSink
 from streamcodec_client.cli import main
 from streamcodec_client.commands import live, live_options
+from streamcodec_client.commands.live_options import LATE_THREAD_MS
 from streamcodec_client.live.codec import EncodingSettings
 from streamcodec_client.live.session import LiveSettings
 
@@ -22,7 +23,7 @@ class Asked:
     settings: LiveSettings | None = None
     source: dict[str, Any] = dataclasses.field(default_factory=dict)
     sink: dict[str, Any] = dataclasses.field(default_factory=dict)
-    model: tuple[str | None, str] = (None, "")
+    model: tuple[str | None, str, str] = (None, "", "")
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
             return super().encoder(settings)
 
     def load_codec(model: str | None, device: str, engine: str) -> FakeModel:
-        asked.model = model, device
+        asked.model = model, device, engine
         return RecordingModel()
 
     def pick_source(spec: str, clock: object, **device: object) -> ScriptedSource:
@@ -62,7 +63,7 @@ def test_every_flag_of_talk_reaches_its_part(asked: Asked) -> None:
         "talk --url ws://relay:1 --room stage --name Ann --duration 3 --quiet --source tone --mono "
         "--sink null --exit-when-done --device in --rate 48000 --channels 2 --output-device out "
         "--bitrate 9k --capped --packet-ms 40 --redundancy 2 --take-copies 1 "
-        "--model mine --codec-device cpu"
+        "--model mine --codec-device cpu --engine torch"
     )
     assert main(command.split()) == 0
     assert asked.encoding == EncodingSettings(
@@ -72,8 +73,9 @@ def test_every_flag_of_talk_reaches_its_part(asked: Asked) -> None:
         "ws://relay:1", "stage", "Ann", 3.0, exit_when_done=True, impairment=None, take_copies=1
     )
     assert asked.source == {"spec": "tone", "device": "in", "rate": 48_000, "channels": 2}
-    assert asked.sink == {"spec": "null", "device": "out", "rate": 48_000, "channels": 2}
-    assert asked.model == ("mine", "cpu")
+    sink = {"spec": "null", "device": "out", "rate": 48_000, "channels": 2}
+    assert asked.sink == sink | {"ahead_ms": LATE_THREAD_MS + FakeModel.slowest_step_ms}
+    assert asked.model == ("mine", "cpu", "torch")
 
 
 def test_without_flags_talk_sends_the_microphone_at_6_kbps(asked: Asked) -> None:
@@ -83,7 +85,8 @@ def test_without_flags_talk_sends_the_microphone_at_6_kbps(asked: Asked) -> None
         "ws://127.0.0.1:8765", "lobby", "Ann", None, exit_when_done=False, take_copies=4
     )
     assert asked.source == {"spec": "mic", "device": None, "rate": None, "channels": None}
-    assert asked.sink == {"spec": "speaker", "device": None, "rate": None, "channels": None}
+    sink = {"spec": "speaker", "device": None, "rate": None, "channels": None}
+    assert asked.sink == sink | {"ahead_ms": LATE_THREAD_MS + FakeModel.slowest_step_ms}
 
 
 def test_a_quality_takes_the_place_of_the_bit_rate(asked: Asked) -> None:

@@ -82,6 +82,11 @@ class Engine(Protocol):
     @property
     def shape(self) -> ModelShape: ...
 
+    @property
+    def slowest_step_ms(self) -> float:
+        """How long a packet may take on a busy core: sound must be decoded so far ahead."""
+        ...
+
     def enter_thread(self) -> None:
         """Called once by each thread that encodes or decodes live audio, before it does."""
         ...

@@ -41,6 +41,8 @@ HASH_AT, HASH_END = 16, 32  # of the header of packed weights
 class NativeEngine:
     """One set of packed weights, for any number of threads: each has a workspace of its own."""
 
+    slowest_step_ms = 2.0
+
     def __init__(self, path: Path, shape: ModelShape, variant: str | None = None) -> None:
         """`variant`: an instruction set by name (see `native.library.variants`), None for the best.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ class TorchEngine:
     """Channels are the batch of one call: a stereo packet costs one step, not two."""
 
     vae: VoiceVae
+    slowest_step_ms: ClassVar[float] = 12.0
 
     @property
     def shape(self) -> ModelShape:

@@ -10,9 +10,9 @@ import numpy as np
 from streamcodec.units import Pcm
 
 BLOCK_MS = 10  # what sources deliver and sinks take at once
-# What a sink holds at most: the block being played, and the longest time that decoding the next one
-# may take.
-OUTPUT_LEAD_MS = 30
+# What a sink holds beyond the block being played, where nothing else is asked for: a thread that
+# wakes late is late by less, and a packet is decoded meanwhile.
+AHEAD_MS = 10.0
 SOURCE_LAG_LIMIT_MS = 200  # a reader further behind loses the oldest samples, as with a real device
 
 

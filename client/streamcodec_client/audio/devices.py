@@ -14,7 +14,7 @@ from streamcodec.errors import AudioError
 from streamcodec.units import NS, Pcm
 
 from ..clock import Clock
-from .blocks import BLOCK_MS, OUTPUT_LEAD_MS, SOURCE_LAG_LIMIT_MS, Block, block_samples
+from .blocks import AHEAD_MS, SOURCE_LAG_LIMIT_MS, Block, block_samples
 from .ring import SampleRing
 
 POLL_S = 0.002  # callbacks must not take locks, so the other thread polls
@@ -135,16 +135,22 @@ class MicrophoneSource:
 
 
 class SpeakerSink:
-    """A Sink that keeps OUTPUT_LEAD_MS of audio ready for the device. It adds that much delay, and
-    a block may be late by that much.
+    """A Sink that keeps `ahead_ms` of audio ready for the device beyond the block being played. It
+    adds that much delay, and a block may be late by that much.
     """
 
     def __init__(
-        self, clock: Clock, device: str | None, sample_rate: int | None, channels: int | None
+        self,
+        clock: Clock,
+        device: str | None,
+        sample_rate: int | None,
+        channels: int | None,
+        ahead_ms: float = AHEAD_MS,
     ) -> None:
         """`device` is an index or part of a name; None takes the system's default. Raises
         AudioError.
         """
+        self._ahead_ms = ahead_ms
         self._clock = clock
         self._portaudio = _portaudio()
         self._device, info = _find(self._portaudio, device, "output")
@@ -175,10 +181,7 @@ class SpeakerSink:
         deadline_ns = self._clock.now_ns() + round(timeout_s * NS)
         # Before the first callback, for which some hosts take half a second, it is unknown when a
         # block would be heard.
-        while (
-            not self._running
-            or self._ring.available * 1000 > (OUTPUT_LEAD_MS - BLOCK_MS) * self.sample_rate
-        ):
+        while not self._running or self._ring.available * 1000 > self._ahead_ms * self.sample_rate:
             now_ns = self._clock.now_ns()
             if now_ns - self._called_ns > SILENT_DEVICE_S * NS:
                 raise AudioError(f"sound device {self._device} stopped playing; was it unplugged?")

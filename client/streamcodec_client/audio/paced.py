@@ -12,7 +12,7 @@ import numpy as np
 from streamcodec.units import NS, Pcm
 
 from ..clock import Clock
-from .blocks import BLOCK_MS, OUTPUT_LEAD_MS, SOURCE_LAG_LIMIT_MS, Block, block_samples
+from .blocks import AHEAD_MS, SOURCE_LAG_LIMIT_MS, Block, block_samples
 
 TONE_HZ, TONE_AMPLITUDE = 440.0, 0.25
 
@@ -107,7 +107,9 @@ class PacedSink:
     nothing was written in time. Sample n is heard n / sample_rate s after the first.
     """
 
-    def __init__(self, clock: Clock, writer: SampleWriter) -> None:
+    def __init__(self, clock: Clock, writer: SampleWriter, ahead_ms: float = AHEAD_MS) -> None:
+        """`ahead_ms`: held beyond the block being played."""
+        self._ahead_ns = round(ahead_ms * NS / 1000)
         self.sample_rate, self.channels = writer.sample_rate, writer.channels
         self.underruns = 0
         self._clock, self._writer = clock, writer
@@ -119,7 +121,7 @@ class PacedSink:
 
     def wants_block(self, timeout_s: float) -> bool:
         """As Sink.wants_block."""
-        wait_s = self._held_ns / NS - (OUTPUT_LEAD_MS - BLOCK_MS) / 1000
+        wait_s = (self._held_ns - self._ahead_ns) / NS
         if wait_s > 0:
             self._clock.sleep(min(wait_s, timeout_s))
         return wait_s <= timeout_s
@@ -127,7 +129,7 @@ class PacedSink:
     def write(self, pcm: Pcm) -> int:
         """As Sink.write."""
         if self._start_ns is None:
-            self._start_ns = self._clock.now_ns() + (OUTPUT_LEAD_MS - BLOCK_MS) * NS // 1000
+            self._start_ns = self._clock.now_ns() + self._ahead_ns
         missed = -self._held_ns * self.sample_rate // NS
         if missed > 0:
             self.underruns += 1

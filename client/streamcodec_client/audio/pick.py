@@ -7,7 +7,7 @@ from pathlib import Path
 from streamcodec.errors import AudioError
 
 from ..clock import Clock
-from .blocks import Sink, Source
+from .blocks import AHEAD_MS, Sink, Source
 from .devices import MicrophoneSource, SpeakerSink
 from .files import AudioFile, WavFile
 from .paced import Discard, PacedSink, PacedSource, Tone
@@ -47,17 +47,18 @@ def pick_sink(
     device: str | None = None,
     rate: int | None = None,
     channels: int | None = None,
+    ahead_ms: float = AHEAD_MS,
 ) -> Sink:
     """`spec` is one of SINK_FORMS. `rate` (Hz) and `channels` None: the device's own, DEFAULT_RATE
     and mono elsewhere. Raises AudioError naming what was wrong.
     """
     if spec == "speaker":
-        return SpeakerSink(clock, device, rate, channels)
+        return SpeakerSink(clock, device, rate, channels, ahead_ms)
     if spec == "null":
-        return PacedSink(clock, Discard(rate or DEFAULT_RATE, channels or 1))
+        return PacedSink(clock, Discard(rate or DEFAULT_RATE, channels or 1), ahead_ms)
     if spec == "-":
-        return PacedSink(clock, PipeWriter(rate or DEFAULT_RATE, channels or 1))
+        return PacedSink(clock, PipeWriter(rate or DEFAULT_RATE, channels or 1), ahead_ms)
     path = Path(spec)
     if path.suffix.lower() != ".wav":
         raise AudioError(f"no sink {spec!r}: give {SINK_FORMS}")
-    return PacedSink(clock, WavFile(path, rate or DEFAULT_RATE, channels or 1))
+    return PacedSink(clock, WavFile(path, rate or DEFAULT_RATE, channels or 1), ahead_ms)

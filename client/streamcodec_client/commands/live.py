@@ -116,7 +116,7 @@ def listen(
     with ExitStack() as opened:
         # First: a wrong model name must not cost the recording that the sink overwrites.
         loaded = load_codec(codec.model, codec.codec_device, codec.engine)
-        target = _open(opened, sink.open(clock, device))
+        target = _open(opened, sink.open(clock, device, loaded.slowest_step_ms))
         trace = _open_trace(opened, session.trace)
         recorder = None if record_trace is None else _open(opened, ArrivalRecorder(record_trace))
         reporter = _reporter(session, clock)
@@ -155,7 +155,7 @@ def talk(
         # First: a wrong model name must not cost the recording that the sink overwrites.
         loaded = load_codec(codec.model, codec.codec_device, codec.engine)
         origin = _open(opened, source.open(clock, device))
-        target = _open(opened, sink.open(clock, output))
+        target = _open(opened, sink.open(clock, output, loaded.slowest_step_ms))
         encoding = _encoding(rate, transmission, source.sent_channels(origin, device))
         traces = [_open_trace(opened, path) for path in (session.trace, duplex.listen_trace)]
         reporter = _reporter(session, clock)

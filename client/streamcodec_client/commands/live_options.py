@@ -21,6 +21,7 @@ from ..audio.pick import SINK_FORMS, SOURCE_FORMS, pick_sink, pick_source
 from ..clock import Clock
 from .grouping import grouped
 
+LATE_THREAD_MS = 8.0  # by which a thread wakes late at times while the machine is busy
 MAX_PLAYOUT_MS = 280  # FixedPlayout's limit: 400 ms less two packets of 60 ms
 OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -195,10 +196,15 @@ class SinkOptions:
         if path.exists() and Path(self.sink).exists() and path.samefile(self.sink):
             raise ConfigError(f"--source and --sink are both {path}: the recording would be lost")
 
-    def open(self, clock: Clock, device: DeviceOptions) -> Sink:
-        """Raises AudioError."""
+    def open(self, clock: Clock, device: DeviceOptions, slowest_step_ms: float) -> Sink:
+        """`slowest_step_ms`: how long decoding a packet may take. Raises AudioError."""
         return pick_sink(
-            self.sink, clock, device=device.device, rate=device.rate, channels=device.channels
+            self.sink,
+            clock,
+            device=device.device,
+            rate=device.rate,
+            channels=device.channels,
+            ahead_ms=LATE_THREAD_MS + slowest_step_ms,
         )
 
 

@@ -92,6 +92,11 @@ class Codec(Protocol):
         """How far a decoder's output lags its encoder's input."""
         ...
 
+    @property
+    def slowest_step_ms(self) -> float:
+        """How long a packet may take on a busy core."""
+        ...
+
     def packet_samples(self, latents_per_payload: int) -> int:
         """Samples of each channel in a payload."""
         ...
@@ -117,6 +122,7 @@ class ModelCodec:
         self.hash = model.hash
         self.sample_rate = model.config.sample_rate
         self.overlap_samples = model.config.overlap
+        self.slowest_step_ms = model.engine.slowest_step_ms
 
     def packet_samples(self, latents_per_payload: int) -> int:
         return self._model.stream_config(1, latents_per_payload).packet_samples
