@@ -81,12 +81,16 @@ class PeerCodec:
 
 
 def ours(
-    pcm: Pcm, bitrate_bps: float, model_name: str | None, lost: NDArray[np.bool_] | None = None
+    pcm: Pcm,
+    bitrate_bps: float,
+    model_name: str | None,
+    lost: NDArray[np.bool_] | None = None,
+    engine: str = "auto",
 ) -> Coded:
     """Our codec through its real bitstream, packet by packet, as in a live stream. `lost`: which
     packets do not arrive; at least as long as there are packets.
     """
-    model = loaded(model_name)
+    model = loaded(model_name, engine)
     encoder = streamcodec.StreamEncoder(model, bitrate_bps=bitrate_bps)
     began = time.process_time()
     payloads = streamcodec.encode(pcm, encoder)
@@ -296,6 +300,11 @@ def all_codecs(model: str | None) -> dict[str, PeerCodec]:
     """Every codec by its name."""
     codecs = (
         PeerCodec("streamcodec", functools.partial(ours, model_name=model), least_bps=1_000),
+        PeerCodec(
+            "streamcodec-torch",
+            functools.partial(ours, model_name=model, engine="torch"),
+            least_bps=1_000,
+        ),
         PeerCodec("opus", opus, least_bps=6_000),
         PeerCodec("amr-wb", amr_wb, fixed_bps=AMR_WB_MODES_BPS[:5]),
         PeerCodec("speex", speex, fixed_bps=tuple(SPEEX_QUALITIES_BPS)),
@@ -338,9 +347,9 @@ def _library(name: str, package: str) -> ctypes.CDLL:
 
 
 @functools.cache
-def loaded(name: str | None) -> CodecModel:
+def loaded(name: str | None, engine: str = "auto") -> CodecModel:
     """The model; every worker process loads it once."""
-    return load_model(name, "cpu")
+    return load_model(name, "cpu", engine)
 
 
 def int16(pcm: Pcm) -> NDArray[np.int16]:
