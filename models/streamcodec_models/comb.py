@@ -27,6 +27,7 @@ FRACTION_TAPS = 5  # of the interpolation between samples: half a sample at 3 kH
 LARGEST_SHARE = 0.6  # of the period before in the mean
 SHORT_PERIODS_FIRST = 0.1  # two periods resemble each other as well as one does
 FEW_BLOCKS = 16
+FEW_LAGS = 16  # whose windows at once cost less than an FFT
 SILENCE = 1e-6  # energy of a window below which nothing is a pitch
 
 
@@ -150,7 +151,7 @@ class PitchComb(nn.Module):
         low = F.conv1d(buffer[:, None], self.low_pass[None, None], stride=step)[:, 0]
         frames = low.unfold(1, longest + window, self.block // step)
         # Longest period first.
-        alike = _resemblance(frames, window)[..., : longest - shortest + 1]
+        alike = _resemblance(frames[..., : longest - shortest + window], frames[..., longest:])
         periods = torch.arange(longest, shortest - 1, -1, device=buffer.device)
         best = (alike * (1 - SHORT_PERIODS_FIRST * periods / longest)).argmax(-1)
         coarse = alike.gather(-1, best[..., None])[..., 0]
@@ -166,7 +167,7 @@ class PitchComb(nn.Module):
         )
         index = (end - rough)[..., None] + around
         past = buffer.gather(1, index.flatten(1)).view(index.shape)
-        alike = _resemblance(torch.cat([past, now], -1), self.fine_window)[..., : 2 * step + 1]
+        alike = _resemblance(past, now)
         fine, best = alike[..., 1:-1].max(-1)
         # A parabola through the best and its neighbours has its top between samples.
         left, right = (
@@ -191,24 +192,23 @@ def _between_samples(offset: Tensor) -> Tensor:
     return weights
 
 
-def _resemblance(frames: Tensor, window: int) -> Tensor:
-    """Normalised correlation of the last `window` samples of frames [..., K + W] with those that
-    begin 0..K samples into them, [..., K + 1].
+def _resemblance(past: Tensor, now: Tensor) -> Tensor:
+    """Normalised correlation of `now` [..., N, W] with the windows of `past` [..., N, K + W] that
+    begin 0..K samples into it, [..., N, K + 1].
     """
-    length = frames.shape[-1]
-    now = frames[..., length - window :]
-    if frames.shape[-2] <= FEW_BLOCKS:
-        windows = frames.unfold(-1, window, 1)
+    length, window = past.shape[-1], now.shape[-1]
+    lags = length - window + 1
+    if lags <= FEW_LAGS or past.shape[-2] <= FEW_BLOCKS:
+        windows = past.unfold(-1, window, 1)
         dot = torch.matmul(windows, now[..., None])[..., 0]
         energy = windows.square().sum(-1) + SILENCE
     else:
         # By FFT: in training all windows at once would be 70 times the sound.
         size = 1 << (length - 1).bit_length()
-        dot = torch.fft.irfft(
-            torch.fft.rfft(frames, n=size) * torch.fft.rfft(now, n=size).conj(), n=size
-        )
-        dot = dot[..., : length - window + 1]
-        total = F.pad(frames.square().cumsum(-1), (1, 0))
-        energy = (total[..., window:] - total[..., : length - window + 1]).clamp_min(0) + SILENCE
-    alike: Tensor = dot / (energy * energy[..., -1:]).sqrt()
+        product = torch.fft.rfft(past, n=size) * torch.fft.rfft(now, n=size).conj()
+        dot = torch.fft.irfft(product, n=size)[..., :lags]
+        total = F.pad(past.square().cumsum(-1), (1, 0))
+        energy = (total[..., window:] - total[..., :lags]).clamp_min(0) + SILENCE
+    present = now.square().sum(-1, keepdim=True) + SILENCE
+    alike: Tensor = dot / (energy * present).sqrt()
     return alike
