@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 
+from streamcodec.errors import ConfigError
+
+from .grouping import grouped
 from .options import CodecOptions, RateOptions, codec_options, rate_options
 
-EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
-OUTPUT = click.Path(dir_okay=False, path_type=Path)
+if TYPE_CHECKING:
+    from .recordings import Conversion
+
+EXISTING = click.Path(exists=True, path_type=Path)
+OUTPUT = click.Path(path_type=Path)
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderOptions:
+    """How a folder is converted. jobs: processes; None: one for each core."""
+
+    jobs: int | None
+    force: bool
+
+
+folder_options = grouped(
+    "folder",
+    FolderOptions,
+    click.option(
+        "--jobs",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Processes for a folder.  [default: all cores]",
+    ),
+    click.option(
+        "--force",
+        is_flag=True,
+        help="In a folder, write files anew that are there; without it they are skipped, so that "
+        "the same command goes on after an end. A single TARGET is always written anew.",
+    ),
+)
 
 
 @click.command()
@@ -19,91 +51,54 @@ OUTPUT = click.Path(dir_okay=False, path_type=Path)
 @click.argument("target", type=OUTPUT)
 @rate_options
 @click.option("--mono", is_flag=True, help="Average two channels into one.")
+@folder_options
 @codec_options
-def encode(source: Path, target: Path, rate: RateOptions, mono: bool, codec: CodecOptions) -> None:
-    """Encode SOURCE (WAV, FLAC, Ogg, ...) into TARGET (.sc)."""
-    import streamcodec
-    from streamcodec.coding.container import StreamHeader, write_container
+def encode(
+    source: Path,
+    target: Path,
+    rate: RateOptions,
+    mono: bool,
+    folder: FolderOptions,
+    codec: CodecOptions,
+) -> None:
+    """Encode SOURCE (WAV, FLAC, Ogg, ...) into TARGET (.sc). Of a folder, all audio files in it and
+    in the folders below, with the same names in folder TARGET.
 
-    pcm, sample_rate = _read_audio(source)
-    model = streamcodec.load_model(codec.model, codec.codec_device, codec.engine)
-    encoder = streamcodec.StreamEncoder(
-        model,
-        bitrate_bps=rate.bitrate_bps,
-        quality=rate.quality,
-        capped=rate.capped,
-        sample_rate=sample_rate,
-        channels=pcm.shape[1],
-        downmix=mono and pcm.shape[1] > 1,
-        latents_per_payload=rate.latents_per_payload,
-    )
-    payloads = streamcodec.encode(pcm, encoder)
-    config = encoder.config
-    header = StreamHeader(
-        model=model.hash,
-        sample_rate=config.sample_rate,
-        packet_samples=config.packet_samples,
-        source_rate=sample_rate,
-        channels=config.channels,
-        latents_per_payload=config.latents_per_payload,
-        base_level=config.base_level,
-        samples=len(pcm),
-        payloads=len(payloads),
-    )
-    with target.open("wb") as file:
-        size = write_container(file, header, payloads)
-    seconds = len(pcm) / sample_rate
-    spent = f"{sum(map(len, payloads)) * 8 / seconds / 1e3:.2f} kbit/s payload, " if seconds else ""
-    click.echo(
-        f"{target}: {seconds:.2f} s, {config.channels} channel(s), {spent}{size} bytes", err=True
-    )
+    An input is never overwritten. One file that fails does not stop the others: it is named, and
+    the exit status is 1.
+    """
+    from .folders import AUDIO_ENDINGS
+    from .recordings import Encode
+
+    _convert(source, target, Encode(rate, mono), AUDIO_ENDINGS, ".sc", folder, codec)
 
 
 @click.command()
 @click.argument("source", type=EXISTING)
 @click.argument("target", type=OUTPUT)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["wav", "flac"]),
+    help="Of files in a folder; that of a single file is told by its ending.  [default: wav]",
+)
+@folder_options
 @codec_options
-def decode(source: Path, target: Path, codec: CodecOptions) -> None:
-    """Decode SOURCE (.sc) into TARGET (WAV, FLAC, Ogg, by its ending). Of a damaged file, what
+def decode(
+    source: Path, target: Path, file_format: str | None, folder: FolderOptions, codec: CodecOptions
+) -> None:
+    """Decode SOURCE (.sc) into TARGET (WAV, FLAC, Ogg, by its ending). Of a folder, all .sc files
+    in it and in the folders below, with the same names in folder TARGET. Of a damaged file, what
     can be read is decoded.
+
+    An input is never overwritten. One file that fails does not stop the others: it is named, and
+    the exit status is 1.
     """
-    import soundfile
+    from .recordings import Decode
 
-    import streamcodec
-    from streamcodec.coding.container import read_container
-    from streamcodec.errors import AudioError, ModelError
-
-    with source.open("rb") as file:
-        recording = read_container(file)
-    header = recording.header
-    model = streamcodec.load_model(codec.model, codec.codec_device, codec.engine)
-    if header.model != model.hash:
-        raise ModelError(
-            f"{source} was made with model {header.model}; this is {model.hash}: "
-            "give the right one with --model"
-        )
-    config = model.stream_config(header.channels, header.latents_per_payload, header.base_level)
-    decoder = streamcodec.StreamDecoder(model, config, sample_rate=header.source_rate)
-    damaged: list[str] = []
-    pcm = streamcodec.decode(
-        recording.payloads,
-        decoder,
-        header.samples,
-        on_damaged=lambda error: damaged.append(str(error)),
-    )
-    try:
-        soundfile.write(target, pcm, header.source_rate)
-    except (soundfile.LibsndfileError, TypeError, ValueError, OSError) as error:
-        raise AudioError(f"cannot write {target}: {error}") from error
-    if recording.damage:
-        click.echo(f"{source}: {recording.damage}", err=True)
-    if damaged:
-        click.echo(
-            f"{source}: {len(damaged)} of {len(recording.payloads)} payloads are damaged "
-            "and were concealed",
-            err=True,
-        )
-    click.echo(f"{target}: {len(pcm) / header.source_rate:.2f} s", err=True)
+    if file_format is not None and not source.is_dir():
+        raise click.UsageError("--format is for folders: the ending of TARGET says it for a file")
+    _convert(source, target, Decode(), [".sc"], f".{file_format or 'wav'}", folder, codec)
 
 
 @click.command()
@@ -112,9 +107,52 @@ def info(source: str) -> None:
     """Say what SOURCE is: an .sc file, a folder with a model, or the name of a shipped one
     (voice-16k where nothing is given).
     """
-    lines = _file_lines(Path(source)) if Path(source).is_file() else _model_lines(source or None)
-    for line in lines:
+    from .recordings import described
+
+    path = Path(source)
+    for line in described(path) if path.is_file() else _model_lines(source or None):
         click.echo(line)
+
+
+def _convert(
+    source: Path,
+    target: Path,
+    conversion: Conversion,
+    endings: frozenset[str] | list[str],
+    new_ending: str,
+    options: FolderOptions,
+    codec: CodecOptions,
+) -> None:
+    """A file or a folder. Raises StreamcodecError; click.exceptions.Exit where a file of a folder
+    failed.
+    """
+    import streamcodec
+
+    from .folders import Outcome, convert_all, cores, find_jobs
+
+    if not source.is_dir():
+        if target.is_dir():
+            raise ConfigError(f"{target} is a folder, and {source} a file: name a file to write")
+        if target.exists() and target.samefile(source):
+            raise ConfigError(f"{target} is the file that is read: name another one to write")
+        model = streamcodec.load_model(codec.model, codec.codec_device, codec.engine)
+        done = conversion(model, source, target)
+        for line in (*done.warnings, done.summary):
+            click.echo(line, err=True)
+        return
+    if target.exists() and not target.is_dir():
+        raise ConfigError(f"{source} is a folder, and {target} a file: name a folder to write into")
+    outcome = Outcome()
+    jobs = find_jobs(source, target, endings, new_ending, outcome, options.force)
+    if jobs:
+        convert_all(jobs, conversion, codec, options.jobs or cores(), outcome)
+    for line in (*outcome.warnings, *outcome.failures):
+        click.echo(line, err=True)
+    skipped = f", {outcome.skipped} were there already (--force)" if outcome.skipped else ""
+    failed = f", {len(outcome.failures)} failed" if outcome.failures else ""
+    click.echo(f"{target}: {outcome.converted} written{skipped}{failed}", err=True)
+    if outcome.failures:
+        raise click.exceptions.Exit(1)
 
 
 def _model_lines(name: str | None) -> list[str]:
@@ -130,34 +168,3 @@ def _model_lines(name: str | None) -> list[str]:
         f"algorithmic latency {config.latency_ms:g} ms, packets of {config.packet_ms:g} ms",
         f"mean kbit/s by level: {rates}",
     ]
-
-
-def _file_lines(path: Path) -> list[str]:
-    from streamcodec.coding.container import read_container
-
-    with path.open("rb") as file:
-        recording = read_container(file)
-    header = recording.header
-    sizes = np.array([len(p or b"") for p in recording.payloads] or [0])
-    packet_s = header.seconds(1)
-    return [
-        f"model {header.model}, {header.sample_rate} Hz, {header.channels} channel(s), "
-        f"source {header.source_rate} Hz",
-        f"{len(recording.payloads)} payloads of {1000 * packet_s:g} ms, {sizes.sum()} bytes, "
-        f"largest {sizes.max()}",
-        f"{sizes.mean() * 8 / packet_s / 1e3:.2f} kbit/s payload",
-        "whole" if recording.damage is None else recording.damage,
-    ]
-
-
-def _read_audio(path: Path) -> tuple[NDArray[np.float32], int]:
-    """Samples [T, C] and the sample rate in Hz. Raises AudioError."""
-    import soundfile
-
-    from streamcodec.errors import AudioError
-
-    try:
-        pcm, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(f"cannot read {path} as audio: {error}") from error
-    return pcm, sample_rate
