@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ PACKED_PRECISIONS = (
     "mixed",
 )  # of weights packed for the native engine (see `pack`)
 MAX_HEADER_BYTES = 1 << 20
+HASHED_BYTES = 1 << 18  # at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,13 +87,16 @@ def describe(folder: Path) -> Description:
             )
         config = VaeConfig.from_dict(description["vae"])
         bitrates = tuple(float(b) for b in description["level_bitrates_bps"])
-        stored = (folder / WEIGHTS_FILE).read_bytes()
-        header, begin = _header(stored)
-        tables = EntropyTables(**_tables(stored, header, begin))
+        digest = hashlib.sha256(config_text)
+        with (folder / WEIGHTS_FILE).open("rb") as file:
+            header, begin = _header(file)
+            tables = EntropyTables(**_tables(file, header, begin))
+            file.seek(0)
+            # Piece by piece: weights that only PyTorch reads need not be in memory.
+            while piece := file.read(HASHED_BYTES):
+                digest.update(piece)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise unreadable(folder, error) from error
-    digest = hashlib.sha256(config_text)
-    digest.update(stored)
     model_hash = digest.hexdigest()[:HASH_DIGITS]
     return Description(config, bitrates, model_hash, _parameters(header), tables)
 
@@ -103,14 +107,14 @@ def unreadable(folder: Path, error: Exception) -> ModelError:
     )
 
 
-def _header(stored: bytes) -> tuple[dict[str, Any], int]:
+def _header(file: BinaryIO) -> tuple[dict[str, Any], int]:
     """A safetensors file -> what it says of its tensors, and where the first begins: 8 bytes of
     length, then JSON. Raises ValueError.
     """
-    size = int.from_bytes(stored[:8], "little")
-    if not 0 < size <= min(MAX_HEADER_BYTES, len(stored)):
+    size = int.from_bytes(file.read(8), "little")
+    if not 0 < size <= MAX_HEADER_BYTES:
         raise ValueError(f"{WEIGHTS_FILE} has a header of {size} bytes")
-    tensors: dict[str, Any] = json.loads(stored[8 : 8 + size])
+    tensors: dict[str, Any] = json.loads(file.read(size))
     tensors.pop("__metadata__", None)
     return tensors, 8 + size
 
@@ -121,7 +125,7 @@ def _parameters(tensors: dict[str, Any]) -> int:
     return sum(math.prod(tensors[name]["shape"]) for name in weights)
 
 
-def _tables(stored: bytes, tensors: dict[str, Any], begin: int) -> dict[str, NDArray[np.int32]]:
+def _tables(file: BinaryIO, tensors: dict[str, Any], begin: int) -> dict[str, NDArray[np.int32]]:
     """The integer tables by name. Raises ValueError, KeyError."""
     tables = {}
     for name, tensor in tensors.items():
@@ -129,6 +133,7 @@ def _tables(stored: bytes, tensors: dict[str, Any], begin: int) -> dict[str, NDA
             if tensor["dtype"] != "I32":
                 raise ValueError(f"{name} must hold 32-bit integers, got {tensor['dtype']}")
             first, last = tensor["data_offsets"]
-            values = np.frombuffer(stored[begin + first : begin + last], "<i4")
+            file.seek(begin + first)
+            values = np.frombuffer(file.read(last - first), "<i4")
             tables[name.removeprefix(TABLE_PREFIX)] = values.reshape(tensor["shape"])
     return tables
