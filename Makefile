@@ -13,7 +13,7 @@ export GOMP_SPINCOUNT ?= 0
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check format lock quality fuzz clean audio-libraries
+.PHONY: demo test check format lock quality wheels fuzz clean audio-libraries
 
 demo: $(READY)
 	$(BIN)/python -m streamcodec_bench.demo --out demo
@@ -37,6 +37,18 @@ quality: $(READY)
 	$(BIN)/pip install -q -c requirements.lock -e '.[quality]'
 	$(BIN)/streamcodec bench quality --data $(DATA)
 
+# What a release consists of, into dist/: a wheel for each system, the weights, the WebAssembly
+# module. The compiler is Zig (411 MB, installed here), so any machine builds all of them.
+TARGETS := x86_64-linux-gnu.2.28 aarch64-linux-gnu.2.28 aarch64-macos.11.0 x86_64-macos.10.15 \
+	x86_64-windows-gnu
+BUILD_WHEEL := $(BIN)/python -m build --wheel --no-isolation --outdir dist
+wheels: $(READY)
+	$(BIN)/pip install -q -c requirements.lock -e '.[wheels]'
+	for target in $(TARGETS); do STREAMCODEC_TARGET=$$target $(BUILD_WHEEL) . || exit 1; done
+	$(BUILD_WHEEL) models/voice-16k
+	$(BIN)/python native/build.py --target wasm32-wasi --out dist/streamcodec.wasm
+	ls -l dist
+
 $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit("streamcodec needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@$(PYTHON) -m venv $(VENV) || { echo "cannot make a virtual environment: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
@@ -53,7 +65,7 @@ lock:
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install -q $(TORCH)
-	.venv-lock/bin/pip install -q -e '.[dev,peers]'
+	.venv-lock/bin/pip install -q -e '.[dev,peers,wheels]'
 	.venv-lock/bin/pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//' > requirements.lock
 	rm -rf .venv-lock
 

@@ -1,4 +1,5 @@
 """Compiles native/src into one library: `python native/build.py [--target TRIPLE] [--out FILE]`.
+With --program FILE.c that becomes a program instead (native/check/run.c compares machines).
 
 Each instruction set compiles variant.c anew; which of them runs is chosen when a model is opened.
 The compiler is $CC, else the system's cc, gcc or clang, else the wheel `ziglang`, which also
@@ -88,8 +89,13 @@ def compiler(target: Target) -> list[str]:
     )
 
 
-def build(target: Target, out: Path, extra: tuple[str, ...] = ()) -> Path:
-    """Compile and link into `out`. Raises NoCompiler, subprocess.CalledProcessError."""
+def build(
+    target: Target, out: Path, extra: tuple[str, ...] = (), program: Path | None = None
+) -> Path:
+    """Compile and link into `out`: a library, or a program where the source of its `main` is given.
+
+    Raises NoCompiler, subprocess.CalledProcessError.
+    """
     command = compiler(target)
     variants = {**VARIANTS.get(target.architecture, {}), "scalar": ("-DSC_SCALAR",)}
     has = [f"-DSC_HAS_{name.upper()}" for name in variants]
@@ -101,6 +107,8 @@ def build(target: Target, out: Path, extra: tuple[str, ...] = ()) -> Path:
             for name, options in variants.items()
         }
         jobs |= {Path(scratch, f"{name}.o"): [*flags, *has, f"{name}.c"] for name in COMMON}
+        if program is not None:
+            jobs[Path(scratch, "program.o")] = [*flags, str(program.resolve())]
         compiled = [
             pool.submit(_run, [*command, *options, "-c", "-o", str(object_file)])
             for object_file, options in jobs.items()
@@ -111,7 +119,7 @@ def build(target: Target, out: Path, extra: tuple[str, ...] = ()) -> Path:
         _run(
             [
                 *command,
-                *_link_flags(target),
+                *(_link_flags(target) if program is None else ()),
                 *extra,
                 *map(str, jobs),
                 "-o",
@@ -120,14 +128,15 @@ def build(target: Target, out: Path, extra: tuple[str, ...] = ()) -> Path:
             ]
         )
         partial = out.with_name(out.name + ".partial")  # a program may be using the old one
-        shutil.copyfile(linked, partial)
+        shutil.copy(linked, partial)
         partial.replace(out)
     return out
 
 
 def _link_flags(target: Target) -> list[str]:
     if target.system == "wasi":
-        return ["-mexec-model=reactor", "-Wl,--export-dynamic", "-Wl,--strip-all"]
+        memory = [f"-Wl,--export={name}" for name in ("malloc", "aligned_alloc", "free")]
+        return ["-mexec-model=reactor", "-Wl,--export-dynamic", "-Wl,--strip-all", *memory]
     if target.system == "linux":
         return ["-shared", "-s", "-Wl,-z,defs"]
     return ["-shared", *(["-s"] if target.system == "win32" else [])]
@@ -146,12 +155,14 @@ def main() -> int:
     parser.add_argument("--target", help="as Zig names it, for example aarch64-linux-gnu.2.28")
     parser.add_argument("--out", type=Path, help="file to write; else beside streamcodec/native")
     parser.add_argument("--sanitize", action="store_true", help="with address and undefined checks")
+    parser.add_argument("--program", type=Path, help="C file with a `main`: a program; needs --out")
     asked = parser.parse_args()
+    if asked.program is not None and asked.out is None:
+        parser.error("--program needs --out")
     target = Target.of(asked.target)
+    out = asked.out or PACKAGE / target.file_name
     try:
-        built = build(
-            target, asked.out or PACKAGE / target.file_name, SANITIZERS if asked.sanitize else ()
-        )
+        built = build(target, out, SANITIZERS if asked.sanitize else (), asked.program)
     except NoCompiler as error:
         print(f"native/build.py: {error}", file=sys.stderr)
         return 1

@@ -1,6 +1,9 @@
 """Build hook of the wheel: compiles the native engine, or says why it could not.
 
-STREAMCODEC_TARGET names another system to build for (see build.py); `make wheels` sets it.
+STREAMCODEC_TARGET asks for a wheel of a release, for one of the systems in PLATFORMS; `make wheels`
+sets it. Such a wheel leaves the model's weights to a distribution of their own
+(models/voice-16k/pyproject.toml), so that a relay is small; the extras that code require it. A
+wheel that `pip install .` builds carries the weights itself.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ PLATFORMS = {
     "x86_64-macos.10.15": "macosx_10_15_x86_64",
     "x86_64-windows-gnu": "win_amd64",
 }
+WEIGHTS = "streamcodec_models/weights"
+EXTRAS_WITHOUT_WEIGHTS = ("relay", "wheels")
 
 
 class NativeBuildHook(BuildHookInterface[Any]):
@@ -40,7 +45,7 @@ class NativeBuildHook(BuildHookInterface[Any]):
     def dependencies(self) -> list[str]:
         """A compiler as a wheel, where the system has none."""
         try:
-            native_build.compiler(native_build.Target.of(os.environ.get("STREAMCODEC_TARGET")))
+            native_build.compiler(native_build.Target.of(_asked_triple()))
         except native_build.NoCompiler:
             return ["ziglang"]
         return []
@@ -49,7 +54,16 @@ class NativeBuildHook(BuildHookInterface[Any]):
         """Compile into the tree for an editable install, else into the wheel."""
         if self.target_name != "wheel":
             return
-        triple = os.environ.get("STREAMCODEC_TARGET")
+        triple = _asked_triple()
+        if triple is not None:
+            voice = f"streamcodec-voice-16k=={self.metadata.version}"
+            build_data["dependencies"] += [
+                f"{voice}; extra == '{extra}'"
+                for extra in self.metadata.core.optional_dependencies
+                if extra not in EXTRAS_WITHOUT_WEIGHTS
+            ]
+        elif version != "editable":
+            build_data["force_include"][str(Path(self.root, "models", WEIGHTS))] = WEIGHTS
         target = native_build.Target.of(triple)
         inside = f"streamcodec/native/{target.file_name}"
         built = Path(self.root, inside)
@@ -68,3 +82,13 @@ class NativeBuildHook(BuildHookInterface[Any]):
         here = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{here if triple is None else PLATFORMS[triple]}"
+
+
+def _asked_triple() -> str | None:
+    """What a release is built for, as Zig names it. Raises ValueError for what has no wheel."""
+    triple = os.environ.get("STREAMCODEC_TARGET")
+    if triple is not None and triple not in PLATFORMS:
+        raise ValueError(
+            f"STREAMCODEC_TARGET must be one of {', '.join(PLATFORMS)}, got {triple!r}"
+        )
+    return triple

@@ -68,9 +68,10 @@ def folder_of(name_or_path: str | Path | None) -> Path:
     for folder in (SHIPPED / str(asked), Path(asked)):
         if (folder / CONFIG_FILE).is_file():
             return folder
+    names = ", ".join(shipped_names())
     raise ModelError(
-        f"no model {asked!s}: give a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, "
-        f"or one of {', '.join(shipped_names()) or 'none'}"
+        f"no model {asked!s}: give a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, or "
+        + (f"one of {names}" if names else "pip install 'streamcodec[codec]' for the shipped one")
     )
 
 
