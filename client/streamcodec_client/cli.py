@@ -33,6 +33,11 @@ COMMANDS = {
         "Play, or record, what is said in a room.",
     ),
     "talk": ("streamcodec_client.commands.live:talk", "client", "Send and listen at once."),
+    "gateway": (
+        "streamcodec_client.commands.gateway:gateway",
+        "client",
+        "Raw PCM over websockets, for clients without the codec.",
+    ),
     "devices": ("streamcodec_client.commands.devices:devices", "client", "List sound devices."),
     "encode": ("streamcodec_client.commands.files:encode", "client", "Audio file to .sc file."),
     "decode": ("streamcodec_client.commands.files:decode", "client", ".sc file to audio file."),

@@ -16,7 +16,7 @@ from ..report.arrivals import ArrivalRecorder
 from ..report.reporter import Reporter
 from ..report.statistics import ReceiverStatistics, SenderStatistics
 from ..report.trace import Trace
-from ..transport.api import TransportListener
+from ..transport.api import Transport, TransportListener
 from ..transport.clock_sync import ClockSync
 from ..transport.relay import RelayTransport
 from .impair import ImpairedListener, Impairment
@@ -94,24 +94,28 @@ class _Parts:
             for trace in self.traces:
                 await asyncio.to_thread(trace.flush)
 
-    async def tell_talkers(self) -> None:
-        """Reports to each talker how its stream arrives here."""
-        while self.receiver is not None:
-            await asyncio.sleep(RECEIVER_REPORT_INTERVAL_S)
-            rtt_ms = self.sync.rtt_ms
-            round_trip = {} if rtt_ms is None else {"rtt_ms": rtt_ms}
-            for stream in self.receiver.statistics().streams:
-                fields = dataclasses.asdict(stream)
-                fields |= fields["playout"] | round_trip
-                numbers = {k: v for k, v in fields.items() if isinstance(v, int | float)}
-                await self.transport.send_message(Report(stream.stream, numbers))
 
-    async def tell_listeners(self) -> None:
-        """Marks when something was captured by the relay's clock, so listeners know our delay."""
-        while self.sender is not None:
-            await asyncio.sleep(STATUS_INTERVAL_S)
-            if (mark := self.sender.capture_clock(self.sync.offset_ms)) is not None:
-                await self.transport.send_message(mark)
+async def tell_talkers(receiver: Receiver, transport: Transport, sync: ClockSync) -> None:
+    """Reports to each talker, each second, how its stream arrives here."""
+    while True:
+        await asyncio.sleep(RECEIVER_REPORT_INTERVAL_S)
+        rtt_ms = sync.rtt_ms
+        round_trip = {} if rtt_ms is None else {"rtt_ms": rtt_ms}
+        for stream in receiver.statistics().streams:
+            fields = dataclasses.asdict(stream)
+            fields |= fields["playout"] | round_trip
+            numbers = {k: v for k, v in fields.items() if isinstance(v, int | float)}
+            await transport.send_message(Report(stream.stream, numbers))
+
+
+async def tell_listeners(sender: Sender, transport: Transport, sync: ClockSync) -> None:
+    """Marks each second when something was captured by the relay's clock, so listeners know our
+    delay.
+    """
+    while True:
+        await asyncio.sleep(STATUS_INTERVAL_S)
+        if (mark := sender.capture_clock(sync.offset_ms)) is not None:
+            await transport.send_message(mark)
 
 
 async def run_live(
@@ -148,9 +152,9 @@ async def run_live(
         # None of these ends, unless nobody reads our output, or the disk is full.
         background = [begin(parts.show()), begin(sync.run(transport))]
         if sender is not None:
-            background.append(begin(parts.tell_listeners()))
+            background.append(begin(tell_listeners(sender, transport, sync)))
         if receiver is not None:
-            background.append(begin(parts.tell_talkers()))
+            background.append(begin(tell_talkers(receiver, transport, sync)))
         reasons = [
             begin(stop.wait()),
             begin(_all_said(settings, sending, receiver)),

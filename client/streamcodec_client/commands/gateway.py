@@ -1,0 +1,180 @@
+"""`streamcodec gateway`: one process a core, which share a port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import multiprocessing
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from multiprocessing.synchronize import Semaphore
+
+import click
+
+from streamcodec.errors import ConfigError, StreamcodecError
+
+from ..clock import MonotonicClock
+from ..gateway.member import MemberSettings
+from ..gateway.server import Gateway, GatewayConfig
+from ..live.codec import EncodingSettings, load_codec
+from ..live.process import short_thread_turns, stop_on_signals
+from ..transport.url import check_url
+from .folders import cores
+from .options import CodecOptions, RateOptions, codec_options, rate_options
+
+DEFAULTS = GatewayConfig()
+POLL_S = 0.1
+CAN_SHARE_PORT = sys.platform == "linux"  # the only one that spreads connections over processes
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What each process needs to know. Can be pickled."""
+
+    relay: str
+    config: GatewayConfig
+    rate: RateOptions
+    codec: CodecOptions
+
+
+@click.command()
+@click.option("--relay", default="ws://127.0.0.1:8765", show_default=True, help="Whose rooms.")
+@click.option(
+    "--host",
+    default=DEFAULTS.host,
+    show_default=True,
+    help="Address to listen on; 0.0.0.0 for all.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=DEFAULTS.port,
+    show_default=True,
+    help="0 takes a free one and prints it.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes.  [default: all cores; 1 on other systems than Linux]",
+)
+@click.option(
+    "--max-clients",
+    type=click.IntRange(min=1),
+    default=DEFAULTS.max_clients,
+    show_default=True,
+    help="In each process; more are refused (503).",
+)
+@rate_options
+@codec_options
+def gateway(
+    relay: str,
+    host: str,
+    port: int,
+    jobs: int | None,
+    max_clients: int,
+    rate: RateOptions,
+    codec: CodecOptions,
+) -> None:
+    """Carry raw PCM over websockets to and from coded rooms of a relay, for clients without the
+    codec: ws://HOST:PORT/ROOM?name=NAME&rate=16000&role=talk|listen|both. See docs/gateway.md.
+    """
+    check_url(relay)
+    load_codec(codec.model, codec.codec_device, codec.engine).encoder(_encoding(rate))
+    processes = jobs or (cores() if CAN_SHARE_PORT else 1)
+    if processes > 1 and not CAN_SHARE_PORT:
+        raise ConfigError("only Linux lets several processes share a port: give --jobs 1")
+    with contextlib.ExitStack() as opened:
+        if processes > 1:
+            # Holds the port, and does not listen: connections go to those that do.
+            held = opened.enter_context(_bound(host, port))
+            port = held.getsockname()[1]
+        config = GatewayConfig(host, port, max_clients, shared_port=processes > 1)
+        plan = _Plan(relay, config, rate, codec)
+        if processes == 1:
+            asyncio.run(_serve(plan, lambda port: click.echo(_listening(host, port))))
+        else:
+            _run_processes(plan, processes)
+
+
+def _encoding(rate: RateOptions) -> EncodingSettings:
+    return EncodingSettings(
+        bitrate_bps=rate.bitrate_bps,
+        quality=rate.quality,
+        capped=rate.capped,
+        latents_per_payload=rate.latents_per_payload,
+    )
+
+
+def _listening(host: str, port: int) -> str:
+    return f"gateway listening on ws://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+async def _serve(plan: _Plan, listening: Callable[[int], None]) -> None:
+    """Until a signal. `listening` is told the port."""
+    codec = load_codec(plan.codec.model, plan.codec.codec_device, plan.codec.engine)
+    settings = MemberSettings(plan.relay, codec, _encoding(plan.rate), MonotonicClock())
+    stop = asyncio.Event()
+    with stop_on_signals(stop), short_thread_turns():
+        async with Gateway(plan.config, settings).running() as server:
+            listening(next(iter(server.sockets)).getsockname()[1])
+            await stop.wait()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket whose port others of this user may share. Raises ConfigError."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind(address)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"cannot listen on {host}:{port}: {error}") from error
+    return bound
+
+
+def _run_processes(plan: _Plan, count: int) -> None:
+    """Until a signal. Raises StreamcodecError where a process ends by itself."""
+    context = multiprocessing.get_context("spawn")  # a fork may copy a lock that a thread holds
+    ready = context.Semaphore(0)
+    processes = [context.Process(target=_process, args=(plan, ready)) for _ in range(count)]
+
+    def end(*_: object) -> None:
+        for process in processes:
+            if process.pid is not None:
+                process.terminate()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for process in processes:
+            process.start()
+        for _ in processes:
+            while not ready.acquire(timeout=POLL_S) and all(p.is_alive() for p in processes):
+                pass
+        if all(process.is_alive() for process in processes):
+            click.echo(_listening(plan.config.host, plan.config.port))
+        wait([process.sentinel for process in processes])
+    finally:
+        end()
+        for process in processes:
+            if process.pid is not None:
+                process.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if failed := [process.exitcode for process in processes if process.exitcode]:
+        raise StreamcodecError(f"a process of the gateway ended with status {failed[0]}")
+
+
+def _process(plan: _Plan, ready: Semaphore) -> None:
+    try:
+        asyncio.run(_serve(plan, lambda _: ready.release()))
+    except StreamcodecError as error:
+        click.echo(f"streamcodec gateway: {error}", err=True)
+        sys.exit(2)
