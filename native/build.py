@@ -60,6 +60,7 @@ class Target:
             machine = platform.machine().lower()
             return cls(names.get(machine, machine), sys.platform)
         architecture, system = triple.split("-")[:2]
+        system = system.partition(".")[0]  # of `macos.11.0`: without the oldest version
         systems = {"macos": "darwin", "windows": "win32"}
         return cls(architecture, systems.get(system, system), triple)
 

@@ -1,4 +1,4 @@
-/* Packets through encoder and decoder, to compare machines: run PACKED PCM OUT LEVEL [ROUNDS].
+/* Packets through encoder and decoder, to compare machines: run PACKED PCM OUT LEVEL [ROUNDS [VARIANT]].
  *
  * PCM: float32 of whole packets. OUT: for each packet the means [D], then the gain as a float, then what the
  * decoder makes of the rounded means [T]; every seventh packet is lost to it. */
@@ -24,12 +24,13 @@ static void *memory(uint64_t bytes) { return aligned_alloc(64, (bytes + 63) / 64
 
 int main(int argc, char **argv) {
   long packed_size, pcm_size;
-  if (argc < 5) return fprintf(stderr, "run PACKED PCM OUT LEVEL [ROUNDS]\n"), 2;
+  if (argc < 5) return fprintf(stderr, "run PACKED PCM OUT LEVEL [ROUNDS [VARIANT]]\n"), 2;
   void *packed = read_file(argv[1], &packed_size);
   float *pcm = read_file(argv[2], &pcm_size);
   ScModel *model;
   if (!packed || !pcm) return fprintf(stderr, "cannot read %s or %s\n", argv[1], argv[2]), 1;
-  const int status = sc_model_open(packed, (uint64_t)packed_size, NULL, &model);
+  const char *variant = argc > 6 ? argv[6] : sc_variant(0);
+  const int status = sc_model_open(packed, (uint64_t)packed_size, variant, &model);
   if (status != SC_OK) return fprintf(stderr, "cannot open the model: %d\n", status), 1;
   const int packet = sc_model_packet(model), latent = sc_model_latent(model), rounds = argc > 5 ? atoi(argv[5]) : 1;
   void *encoder = memory(sc_encoder_state_bytes(model)), *decoder = memory(sc_decoder_state_bytes(model));
@@ -57,6 +58,6 @@ int main(int argc, char **argv) {
   }
   fclose(out);
   sc_model_close(model);
-  fprintf(stderr, "%s\n", sc_variant(0));
+  fprintf(stderr, "%s\n", variant);
   return 0;
 }
