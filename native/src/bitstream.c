@@ -7,6 +7,19 @@
 #include "range_coder.h"
 #include "variants.h"
 
+/* Whether each row holds counts of at least 1 that add up to 2^PRECISION: the coder divides by what they make. */
+static int are_frequencies(const int32_t *counts, int rows, int columns) {
+  for (int r = 0; r < rows; r++) {
+    int64_t sum = 0;
+    for (int c = 0; c < columns; c++, counts++) {
+      if (*counts < 1) return 0;
+      sum += *counts;
+    }
+    if (sum != 1 << PRECISION) return 0;
+  }
+  return 1;
+}
+
 static uint32_t *cumulative(const int32_t *frequencies, int rows, int columns) {
   uint32_t *starts = malloc((size_t)rows * (columns + 1) * sizeof *starts);
   if (!starts) return NULL;
@@ -27,8 +40,13 @@ static double *copied(const double *values, size_t count) {
 int sc_bitstream_open(const ScTables *t, ScBitstream **bitstream) {
   *bitstream = NULL;
   if (t->latent < 1 || t->latent > MAX_LATENT || t->levels < 1 || t->levels > 256 || t->classes < 1 || t->classes > 256 ||
-      t->scales < 1 || t->scales > 256 || t->gains < 1 || t->symbols != 2 * t->symbol_limit + 2 || t->escape_bits > 15)
+      t->scales < 1 || t->scales > 256 || t->gains < 1 || t->gains > MAX_SYMBOLS || t->symbol_limit < 0 ||
+      t->symbol_limit >= MAX_SYMBOLS / 2 || t->symbols != 2 * t->symbol_limit + 2 || t->escape_bits < 0 || t->escape_bits > 15)
     return SC_UNSUPPORTED;
+  if (!are_frequencies(t->level_frequencies, t->levels, t->levels) || !are_frequencies(t->frequencies, t->scales, t->symbols) ||
+      !are_frequencies(t->class_frequencies, t->levels, t->classes + 1) ||
+      !are_frequencies(t->gain_frequencies, t->classes, t->gains) || t->gain_min < -MAX_SYMBOLS || t->gain_min > MAX_SYMBOLS)
+    return SC_OUT_OF_RANGE;
   const size_t vectors = (size_t)t->levels * t->classes;
   for (size_t i = 0; i < vectors * t->latent; i++)
     if (t->rows[i] < 0 || t->rows[i] >= t->scales) return SC_OUT_OF_RANGE;
@@ -93,8 +111,8 @@ int sc_bitstream_serialize(const ScBitstream *b, int vectors, int base_level, in
   put_symbol(&e, b->level_starts + (size_t)base_level * (b->levels + 1), level);
   for (int v = 0; v < vectors; v++, y += b->latent) {
     const uint32_t *class_starts = b->class_starts + (size_t)level * (b->classes + 2);
-    const int gain = gain_index[v] - b->gain_min;
-    if (gain < 0 || gain > b->gains) return SC_OUT_OF_RANGE;
+    const int gain = gain_above_silence(b, gain_index[v]);
+    if (gain < 0) return SC_OUT_OF_RANGE;
     if (!gain) {
       put_symbol(&e, class_starts, b->classes);
       continue;
@@ -164,7 +182,7 @@ static int get_escape(const ScBitstream *b, RangeDecoder *d, int32_t *y, int32_t
 
 int sc_bitstream_parse(const ScBitstream *b, const uint8_t *payload, int size, int vectors, int base_level, int32_t *level,
                        int32_t *gain_index, int32_t *y, int32_t *detail) {
-  if (base_level < 0 || base_level >= b->levels || size < 1) return SC_OUT_OF_RANGE;
+  if (base_level < 0 || base_level >= b->levels || vectors < 1 || size < 1) return SC_OUT_OF_RANGE;
   RangeDecoder d = range_decoder(payload, size);
   memset(y, 0, (size_t)vectors * b->latent * sizeof *y);
   *level = range_get(&d, b->level_starts + (size_t)base_level * (b->levels + 1), b->levels);

@@ -17,21 +17,16 @@ typedef struct {
   Shape shape;
 } Header;
 
-/* A walk over the arrays. */
+/* A walk over the arrays of packed weights; `packed` is NULL where only their sizes are asked for. */
 typedef struct {
-  const uint8_t *at, *end;
+  const uint8_t *packed;
+  uint64_t at;
   Precision precision;
-  int broken;
 } Reader;
 
 static const void *take(Reader *r, uint64_t bytes) {
-  uint64_t whole = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-  const uint8_t *here = r->at;
-  if (r->broken || (uint64_t)(r->end - r->at) < whole) {
-    r->broken = 1;
-    return NULL;
-  }
-  r->at += whole;
+  const void *here = r->packed ? r->packed + r->at : NULL;
+  r->at += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
   return here;
 }
 
@@ -73,16 +68,21 @@ static int runs(const Shape *s) {
   if (!between(s->frames_per_packet, 1, 8) || !between(s->kernel, 2, 16) || !between(s->expansion, 1, 8)) return 0;
   const int32_t packet = s->hop * s->frames_per_packet;
   if (!between(s->window, 64, MAX_WINDOW) || s->window & (s->window - 1) || s->window < s->hop) return 0;
-  if (!between(packet + s->overlap, 8, MAX_PACKET) || s->overlap > s->hop || packet + s->overlap - s->hop > s->window) return 0;
+  if (!between(packet + s->overlap, 8, MAX_PACKET) || s->overlap > s->hop || s->hop + s->overlap > s->window) return 0;
   if (!between(s->levels, 2, 256) || !between(s->noise_frames, 1, 1 << 16)) return 0;
   if (!between(s->decimation, 1, 16) || packet % s->comb_block || s->hop % s->comb_block || s->hop % s->envelope_block) return 0;
   if (!between(s->shortest, 2 * s->decimation, MAX_DIM) || !between(s->longest, s->shortest, MAX_DIM)) return 0;
   if (!between(s->comb_window, 8, MAX_DIM) || s->comb_window % (4 * s->decimation)) return 0;
   if (!between(s->comb_fine_window, 8, MAX_WINDOW) || s->comb_fine_window % 4) return 0;
   if (!between(s->low_pass, s->decimation, 512) || s->comb_block % s->decimation || s->comb_window % s->decimation) return 0;
-  /* Both periods reach back from within the buffer, the fine search a window and a step further. */
-  if (s->shortest < REACH_OF_COMB || s->longest % s->decimation || s->shortest % s->decimation) return 0;
-  if (s->comb_fine_window + s->decimation > s->comb_window + s->low_pass) return 0;
+  if (s->longest % s->decimation || s->shortest % s->decimation || s->shortest < REACH_OF_COMB) return 0;
+  /* The first block's longest period begins `before` samples into the buffer: the fine search's window, a step further, and
+   * the comb's taps reach back within them. */
+  const int32_t before = s->comb_window + s->low_pass - s->decimation;
+  if (s->comb_fine_window + s->decimation > before || s->comb_block + REACH_OF_COMB > before) return 0;
+  if (s->comb_block > s->longest + s->comb_window) return 0;
+  /* Sums of int8 weights times int16 activations stay below 2^31. */
+  if (padded(s->expansion * s->encoder_dim, PANEL) > MAX_DIM || padded(s->expansion * s->decoder_dim, PANEL) > MAX_DIM) return 0;
   return s->longest + s->comb_window + s->low_pass + packet <= MAX_COMB - 64;
 }
 
@@ -176,24 +176,39 @@ static int widen_all(ScModel *m) {
   return SC_OK;
 }
 
-int sc_model_open(const void *packed, uint64_t bytes, const char *variant, ScModel **model) {
-  const Header *header = packed;
-  *model = NULL;
-  if (bytes < sizeof *header || memcmp(header->magic, "SCNATIVE", 8) || header->version != VERSION) return SC_BAD_FORMAT;
+static int check_header(const Header *header) {
+  if (memcmp(header->magic, "SCNATIVE", 8) || header->version != VERSION) return SC_BAD_FORMAT;
   if (!between(header->precision, PACKED_F32, PACKED_MIXED)) return SC_BAD_FORMAT;
-  if (!runs(&header->shape)) return SC_UNSUPPORTED;
+  return runs(&header->shape) ? SC_OK : SC_UNSUPPORTED;
+}
+
+/* A header that was checked, with its arrays or without (`packed` is NULL) -> the bytes of both. */
+static uint64_t read_packed(ScModel *m, const Header *header, const uint8_t *packed) {
+  Reader reader = {packed, sizeof *header, (Precision)header->precision};
+  m->shape = header->shape;
+  lay_out(m);
+  take_arrays(m, &reader);
+  return reader.at;
+}
+
+uint64_t sc_packed_bytes(const void *header) {
+  ScModel sizes;
+  return check_header(header) == SC_OK ? read_packed(&sizes, header, NULL) : 0;
+}
+
+int sc_model_open(const void *packed, uint64_t bytes, const char *variant, ScModel **model) {
+  *model = NULL;
+  if (bytes < sizeof(Header)) return SC_BAD_FORMAT;
+  const int checked = check_header(packed);
+  if (checked != SC_OK) return checked;
+  if (sc_packed_bytes(packed) != bytes) return SC_BAD_FORMAT;
   const Variant *chosen = sc_find_variant(variant);
   if (!chosen) return SC_NO_VARIANT;
   ScModel *m = calloc(1, sizeof *m);
   if (!m) return SC_NO_MEMORY;
-  m->shape = header->shape;
   m->variant = chosen;
-  lay_out(m);
-  const uint8_t *begin = packed;
-  Reader reader = {begin + sizeof *header, begin + bytes, (Precision)header->precision, 0};
-  take_arrays(m, &reader);
-  int status = reader.broken || reader.at != reader.end ? SC_BAD_FORMAT : SC_OK;
-  if (status == SC_OK && !chosen->loads_f16) status = widen_all(m);
+  read_packed(m, packed, packed);
+  const int status = chosen->loads_f16 ? SC_OK : widen_all(m);
   if (status != SC_OK) {
     sc_model_close(m);
     return status;
@@ -210,6 +225,7 @@ void sc_model_close(ScModel *model) {
 
 int sc_model_packet(const ScModel *m) { return m->packet; }
 int sc_model_latent(const ScModel *m) { return m->shape.latent; }
+int sc_model_levels(const ScModel *m) { return m->shape.levels; }
 uint64_t sc_encoder_state_bytes(const ScModel *m) { return (uint64_t)m->encoder_state * sizeof(float); }
 uint64_t sc_decoder_state_bytes(const ScModel *m) { return (uint64_t)m->decoder_state * sizeof(float); }
 
@@ -227,6 +243,15 @@ void sc_decoder_state_init(const ScModel *m, void *state) {
 }
 
 static uint64_t most(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+enum { GUARD = 1024 }; /* bytes behind each scratch array that nobody may touch */
+#define FORBID(at) ASAN_POISON_MEMORY_REGION(at, GUARD)
+#else
+enum { GUARD = 0 };
+#define FORBID(at) (void)(at)
+#endif
 
 /* The bytes of each scratch array, and the pointers to them where there is memory. */
 static uint64_t carve(const ScModel *m, int streams, uint8_t *memory, Workspace *ws) {
@@ -254,6 +279,8 @@ static uint64_t carve(const ScModel *m, int streams, uint8_t *memory, Workspace 
   for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
     if (memory) *arrays[i] = memory + total;
     total += (sizes[i] + SLACK * sizeof(float) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    if (memory) FORBID(memory + total);
+    total += GUARD;
   }
   return total;
 }

@@ -82,8 +82,8 @@ static int quantise(const ScBitstream *b, int vectors, int level, const int32_t 
   for (int v = 0; v < vectors; v++) {
     Choices choices[MAX_LATENT];
     int best[4] = {0, 0, 0, 0};
-    const int gain = gain_index[v] - b->gain_min;
-    if (gain < 0 || gain > b->gains) return SC_OUT_OF_RANGE;
+    const int gain = gain_above_silence(b, gain_index[v]);
+    if (gain < 0) return SC_OUT_OF_RANGE;
     const int count = gain ? list_choices(b, means + (size_t)v * b->latent, choices) : 0;
     if (gain) best_classes(b, level, gain, choices, count, worth, best);
     for (int t = 0; t < tries; t++) choose_integers(b, level, best[t], choices, count, worth[t], y + ((size_t)t * vectors + v) * b->latent);

@@ -7,7 +7,7 @@
 
 #include "streamcodec.h"
 
-enum { MAX_LATENT = 512, ROUNDINGS = 3, MAX_VECTORS = 16 };
+enum { MAX_LATENT = 512, ROUNDINGS = 3, MAX_VECTORS = 16, MAX_SYMBOLS = 1 << 16 };
 
 struct Variant;
 
@@ -33,6 +33,16 @@ static inline const uint8_t *rows_of(const ScBitstream *b, int level, int class_
 
 static inline int symbol_of(const ScBitstream *b, int32_t y) { return y > b->limit || y < -b->limit ? b->escape : y + b->limit; }
 
-static inline float clipped(const ScBitstream *b, float mean) { return mean > b->largest ? b->largest : mean < -b->largest ? -b->largest : mean; }
+/* What is no number becomes zero: it has no nearest integer. */
+static inline float clipped(const ScBitstream *b, float mean) {
+  if (mean != mean) return 0;
+  return mean > b->largest ? b->largest : mean < -b->largest ? -b->largest : mean;
+}
+
+/* Steps above silence, which is 0; -1 for a gain that a payload cannot hold. */
+static inline int gain_above_silence(const ScBitstream *b, int32_t gain_index) {
+  const int64_t above = (int64_t)gain_index - b->gain_min;
+  return above < 0 || above > b->gains ? -1 : (int)above;
+}
 
 #endif

@@ -60,6 +60,16 @@ class NativeEngine:
         self._packed, self._model = packed, model  # the weights must outlive the model
         weakref.finalize(self, self._library.sc_model_close, model)
         self._packet = shape.hop * shape.frames_per_packet
+        packed_for = [
+            getattr(self._library, f"sc_model_{name}")(model)
+            for name in ("packet", "latent", "levels")
+        ]
+        asked_for = [self._packet, shape.latent_dim, shape.levels]
+        if packed_for != asked_for:  # our arrays would be too short for what it writes
+            raise ModelError(
+                f"{path} is packed for samples a packet, latents and levels of {packed_for}; "
+                f"its model has {asked_for}"
+            )
         self._local = threading.local()
         self._fresh_encoder = self._fresh("encoder")
         self._fresh_decoder = self._fresh("decoder")
