@@ -11,7 +11,7 @@ from test_architecture import ALLOWED, VALUES
 ROOT = Path(__file__).parents[1]
 MARKDOWN = sorted(
     path
-    for pattern in ("*.md", "docs/**/*.md", "models/**/*.md", "bench/**/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "models/**/*.md", "bench/**/*.md", "native/**/*.md")
     for path in ROOT.glob(pattern)
 )
 PAGES = sorted(ROOT.glob("docs/**/*.html"))

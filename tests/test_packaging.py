@@ -70,6 +70,28 @@ def test_the_wheel_carries_the_native_engine_for_any_python(wheel: zipfile.ZipFi
     assert "streamcodec_models/weights/voice-16k/model.mixed.native" in wheel.namelist()
 
 
+def test_the_weights_have_the_version_of_the_code_that_requires_them(tmp_path: Path) -> None:
+    source = ROOT / "models" / "voice-16k"
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir"]
+    subprocess.run([*command, str(tmp_path), str(source)], check=True, capture_output=True)
+    (made,) = tmp_path.iterdir()
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert made.name == f"streamcodec_voice_16k-{version}-py3-none-any.whl"
+    inside = {name for name in zipfile.ZipFile(made).namelist() if ".dist-info/" not in name}
+    folder = ROOT / "models" / "streamcodec_models" / "weights" / "voice-16k"
+    files = {path.name for path in folder.iterdir()} | {"LICENSE"}
+    assert inside == {f"streamcodec_models/weights/voice-16k/{name}" for name in files}
+
+
+def test_a_release_has_a_wheel_for_each_platform_that_has_a_name() -> None:
+    targets = re.search(r"^TARGETS := ((?:.*\\\n)*.*)", (ROOT / "Makefile").read_text(), re.M)
+    assert targets is not None
+    hook = (ROOT / "native" / "hatch_build.py").read_text()
+    named = re.findall(r'^    "([\w.-]+)": "(?:manylinux|macosx|win)\w+",$', hook, re.M)
+    assert len(named) == 5
+    assert targets[1].replace("\\", "").split() == named
+
+
 def test_every_dependency_is_locked() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     locked = {
