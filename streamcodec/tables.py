@@ -39,7 +39,7 @@ class EntropyTables:
     without gain and latents. gain_frequencies [classes, GAIN_COUNT - 1]: of the gains above
     silence.
 
-    Raises ValueError for rows that are not frequencies.
+    Raises ValueError for rows that are not frequencies, and for tables whose shapes do not fit.
     """
 
     level_frequencies: NDArray[np.int32]
@@ -50,6 +50,20 @@ class EntropyTables:
     gain_frequencies: NDArray[np.int32]
 
     def __post_init__(self) -> None:
+        if self.level_scale.ndim != 2:
+            raise ValueError("entropy table level_scale must be of two dimensions")
+        (levels, latents), classes = self.level_scale.shape, len(self.class_scale)
+        shapes = {
+            "level_frequencies": (levels, levels),
+            "class_scale": (classes, latents),
+            "frequencies": (len(self.frequencies), 2 * SYMBOL_LIMIT + 2),
+            "class_frequencies": (levels, classes + 1),
+            "gain_frequencies": (classes, GAIN_COUNT - 1),
+        }
+        for name, shape in shapes.items():
+            got = getattr(self, name).shape
+            if got != shape:
+                raise ValueError(f"entropy table {name} must be of shape {shape}, got {got}")
         for name in ("level_frequencies", "frequencies", "class_frequencies", "gain_frequencies"):
             rows = getattr(self, name)
             if rows.min() < 1 or np.any(rows.sum(1) != 1 << FREQUENCY_BITS):

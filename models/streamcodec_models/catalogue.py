@@ -92,6 +92,11 @@ def describe(folder: Path) -> Description:
         with (folder / WEIGHTS_FILE).open("rb") as file:
             header, begin = _header(file)
             tables = EntropyTables(**_tables(file, header, begin))
+            if tables.level_scale.shape != (config.quality_levels, config.latent_dim):
+                raise ValueError(
+                    f"its tables are for levels and latents {tables.level_scale.shape}, "
+                    f"its network for {(config.quality_levels, config.latent_dim)}"
+                )
             file.seek(0)
             # Piece by piece: weights that only PyTorch reads need not be in memory.
             while piece := file.read(HASHED_BYTES):

@@ -72,7 +72,7 @@ static void close_streams(Streams *s);
 static void encode_streams(Streams *s);
 static void decode_streams(Streams *s);
 
-/* Tables as fuzz_inputs.py writes them. They point into `data`. */
+/* Tables as tests/fuzz_inputs.py writes them. They point into `data`. */
 static ScTables read_tables(const char *path, void **data);
 
 #endif

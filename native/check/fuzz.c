@@ -5,7 +5,7 @@
  *   fuzz batches PACKED SPEECH PACKETS              batches equal single streams, all variants
  *   fuzz headers PACKED COUNT SEED                  mutated heads of packed weights
  *
- * The files come from fuzz_inputs.py. SPEECH: float32 at the model's rate. */
+ * The files come from tests/fuzz_inputs.py. SPEECH: float32 at the model's rate. */
 #define _GNU_SOURCE /* MAP_ANONYMOUS */
 #include "check.h"
 
@@ -53,6 +53,33 @@ static ScTables read_tables(const char *path, void **data) {
   EXPECT((const uint8_t *)(t.gain_frequencies + gains) == (const uint8_t *)head + bytes,
          "%s has another size than its tables", path);
   return t;
+}
+
+/* Tables with one wrong count or row are refused: the coder would not end with them. */
+static void damage_tables(const ScTables *t, uint64_t *random) {
+  const size_t vectors = (size_t)t->levels * t->classes;
+  const struct {
+    const int32_t *values;
+    size_t count;
+  } arrays[] = {
+      {t->rows, vectors * t->latent},
+      {t->level_frequencies, (size_t)t->levels * t->levels},
+      {t->frequencies, (size_t)t->scales * t->symbols},
+      {t->class_frequencies, vectors + t->levels},
+      {t->gain_frequencies, (size_t)t->classes * t->gains},
+  };
+  static const int32_t WRONG[] = {0, -1, 1 << 16, INT32_MAX, INT32_MIN};
+  for (int n = 0; n < 1000; n++) {
+    const int which = random_in(random, 0, 4), what = random_in(random, which ? 0 : 1, 4);
+    int32_t *value = (int32_t *)arrays[which].values +
+                     random_bits(random) % arrays[which].count;
+    const int32_t kept = *value;
+    ScBitstream *opened;
+    *value = WRONG[what];
+    EXPECT(sc_bitstream_open(t, &opened) == SC_OUT_OF_RANGE && !opened, "%d in table %d was taken",
+           *value, which);
+    *value = kept;
+  }
 }
 
 /* Speech at all levels in all shapes -> CORPUS payloads. */
@@ -152,6 +179,7 @@ static void fuzz_payloads(const char *tables, const char *packed, const char *sp
   ScBitstream *bitstream;
   EXPECT(sc_bitstream_open(&t, &bitstream) == SC_OK, "cannot open %s", tables);
   uint64_t random = seed, statuses[-SC_NO_ROOM] = {0};
+  damage_tables(&t, &random);
   Payload *corpus = real_payloads(bitstream, &t, packed, speech, &random);
   Said said[MOST_VECTORS + 1], again[MOST_VECTORS + 1];
   for (int v = 1; v <= MOST_VECTORS; v++) {

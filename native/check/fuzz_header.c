@@ -25,7 +25,7 @@ static int divisor(uint64_t *random, int step, int of) {
   return found;
 }
 
-/* A shape that may well run: few weights, but lengths up to the bounds and to each other's edges. */
+/* A shape that may well run: few weights, lengths up to the bounds and to each other's edges. */
 static void plausible(int32_t *s, uint64_t *random) {
   static const int BOUNDS[] = {8, 16, 64, 256, 1024, 2048};
   const int bound = BOUNDS[random_in(random, 0, 5)], step = 1 << random_in(random, 0, 3);
@@ -34,7 +34,8 @@ static void plausible(int32_t *s, uint64_t *random) {
   const int hop = bound / s[FRAMES] / 8;
   s[HOP] = times(random, 8, hop ? hop : 1), s[OVERLAP] = times(random, 8, s[HOP] / 8);
   s[WINDOW] = 64;
-  while (s[WINDOW] < 2048 && s[WINDOW] < s[HOP] + s[OVERLAP] * random_in(random, 0, 2)) s[WINDOW] *= 2;
+  const int window = s[HOP] + s[OVERLAP] * random_in(random, 0, 2);
+  while (s[WINDOW] < 2048 && s[WINDOW] < window) s[WINDOW] *= 2;
   s[ENCODER_DIM] = times(random, 8, 6), s[DECODER_DIM] = times(random, 8, 6);
   s[LATENT] = times(random, 8, 6), s[KERNEL] = random_in(random, 2, one_in(random, 4) ? 16 : 4);
   s[EXPANSION] = random_in(random, 1, 8);

@@ -1,5 +1,5 @@
-"""What native/check/fuzz.c reads: `python native/check/fuzz_inputs.py DIR` writes the tables of a
-model (NAME.tables), its packed weights (NAME.PRECISION.native) and speech (speech.f32).
+"""What native/check/fuzz.c reads: `python tests/fuzz_inputs.py DIR` writes the tables of a model
+(NAME.tables), its packed weights (NAME.PRECISION.native) and speech (speech.f32).
 
 shipped: the default model. small: the untrained one of the tests, which has other shapes.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / folder) for folder in (".", "models", "tests", "bench", "client")]
 
 from conftest import SPEECH, small_vae  # noqa: E402
