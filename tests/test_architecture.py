@@ -60,6 +60,10 @@ ALLOWED = {
         "streamcodec",
         *(f"streamcodec_client.{room}" for room in ("clock", "audio", "transport", "report")),
     },
+    "streamcodec_client.gateway": {
+        "streamcodec",
+        *(f"streamcodec_client.{room}" for room in ("clock", "audio", "transport", "live")),
+    },
     "streamcodec_training": {"streamcodec", "streamcodec_models"},
     "streamcodec_bench": {"streamcodec", "streamcodec_client.commands.grouping"},
 }
@@ -208,6 +212,7 @@ def test_the_codec_and_the_live_path_need_no_pytorch(room: str) -> None:
         ("streamcodec_client.commands.live", {"torch", "sounddevice"}),
         ("streamcodec_client.commands.devices", {"torch", "sounddevice"}),
         ("streamcodec_client.commands.files", {"torch", "sounddevice", "websockets"}),
+        ("streamcodec_client.commands.gateway", {"torch", "sounddevice"}),
     ],
 )
 def test_importing_has_no_weight_it_does_not_need(module: str, absent: set[str]) -> None:

@@ -131,10 +131,12 @@ def _bound(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        bound.bind(address)
+        with contextlib.ExitStack() as failing:
+            bound = failing.enter_context(socket.socket(family, kind, protocol))
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            bound.bind(address)
+            failing.pop_all()
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"cannot listen on {host}:{port}: {error}") from error
     return bound
@@ -146,21 +148,30 @@ def _run_processes(plan: _Plan, count: int) -> None:
     ready = context.Semaphore(0)
     processes = [context.Process(target=_process, args=(plan, ready)) for _ in range(count)]
 
+    ending = False
+
     def end(*_: object) -> None:
-        for process in processes:
-            if process.pid is not None:
-                process.terminate()
+        """Once: a second signal would kill a process that is saying goodbye."""
+        nonlocal ending
+        if not ending:
+            ending = True
+            for process in processes:
+                if process.pid is not None:
+                    process.terminate()
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         for process in processes:
-            process.start()
-        for _ in processes:
-            while not ready.acquire(timeout=POLL_S) and all(p.is_alive() for p in processes):
+            if not ending:
+                process.start()
+        started = [process for process in processes if process.pid is not None]
+        for _ in started:
+            while not ready.acquire(timeout=POLL_S) and all(p.is_alive() for p in started):
                 pass
-        if all(process.is_alive() for process in processes):
+        if not ending and all(process.is_alive() for process in started):
             click.echo(_listening(plan.config.host, plan.config.port))
-        wait([process.sentinel for process in processes])
+        wait([process.sentinel for process in started])
+        broken = [] if ending else [p.exitcode for p in started if p.exitcode is not None]
     finally:
         end()
         for process in processes:
@@ -168,8 +179,8 @@ def _run_processes(plan: _Plan, count: int) -> None:
                 process.join()
         for number, handler in before.items():
             signal.signal(number, handler)
-    if failed := [process.exitcode for process in processes if process.exitcode]:
-        raise StreamcodecError(f"a process of the gateway ended with status {failed[0]}")
+    if broken:
+        raise StreamcodecError(f"a process of the gateway ended with status {broken[0]}")
 
 
 def _process(plan: _Plan, ready: Semaphore) -> None:

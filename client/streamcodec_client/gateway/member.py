@@ -12,7 +12,6 @@ from websockets.exceptions import ConnectionClosed
 from streamcodec.errors import StreamcodecError
 from streamcodec.wire.session import CloseCode, Hello
 
-from ..audio.paced import PacedSink
 from ..clock import Clock
 from ..live.codec import Codec, EncodingSettings
 from ..live.receiver import Receiver
@@ -21,7 +20,7 @@ from ..live.session import tell_listeners, tell_talkers
 from ..transport.clock_sync import ClockSync
 from ..transport.relay import RelayTransport
 from .outbox import Outbox
-from .pcm import FrameWriter, SocketSource
+from .pcm import FrameSink, FrameWriter, SocketSource
 from .request import Request
 
 # Held ahead of the client, so that a thread that waits for a turn on a full core is not late.
@@ -76,7 +75,7 @@ class _Member:
             self._sender = Sender(codec, self._source, settings.encoding, clock)
         self._sync = ClockSync(clock)
         if request.role.listens:
-            sink = PacedSink(clock, FrameWriter(request.rate, self._outbox.put), SINK_AHEAD_MS)
+            sink = FrameSink(clock, FrameWriter(request.rate, self._outbox.put), SINK_AHEAD_MS)
             tls = settings.relay.startswith("wss:")
             self._receiver = Receiver(codec, sink, clock, tls=tls, notify=self._outbox.warn)
             self._receiver.relay_offset_ms = lambda: self._sync.offset_ms

@@ -9,12 +9,13 @@ import numpy as np
 
 from streamcodec.units import NS, Pcm
 
-from ..audio.blocks import Block, block_samples
+from ..audio.blocks import Block
+from ..audio.paced import PacedSink, SampleWriter
 from ..clock import Clock
 
 FULL_SCALE = 32_768
 SAMPLE_BYTES = 2
-FRAME_MS = 20  # what a client receives at once
+FRAME_MS = 20  # what a client receives, and what is encoded, at once
 AHEAD_LIMIT_MS = 200  # by which a client may be ahead of real time, and how much waits then
 PAUSE_MS = 200  # a client that is later than this has paused, which the encoder announces
 # Read so much faster than real time: a client whose clock runs faster than ours (crystals differ by
@@ -62,7 +63,8 @@ class SocketSource:
                 del self._waiting[: surplus * SAMPLE_BYTES]
                 self.dropped_samples += surplus
                 self._dropped = True
-            self._changed.notify()
+            if len(self._waiting) >= FRAME_MS * self.sample_rate // 1000 * SAMPLE_BYTES:
+                self._changed.notify()
 
     def finish(self) -> None:
         """Nothing follows: the source ends when what waits was read."""
@@ -71,7 +73,7 @@ class SocketSource:
             self._changed.notify()
 
     def read(self, timeout_s: float) -> Block | None:
-        size = block_samples(self.sample_rate)
+        size = FRAME_MS * self.sample_rate // 1000
         wait_ns = self._paid_ns - self._clock.now_ns()
         if wait_ns > 0:
             self._clock.sleep(min(wait_ns / NS, timeout_s))
@@ -108,6 +110,24 @@ class SocketSource:
         earliest_ns = now_ns - AHEAD_LIMIT_MS * NS // 1000
         self._paid_ns = max(self._paid_ns, earliest_ns) + round(length_ns / SPEED)
         return Block(pcm, first, now_ns, after_pause=paused)
+
+
+class FrameSink(PacedSink):
+    """A PacedSink that wants two blocks at once, a frame: half as many waits, which cost as much as
+    decoding where there are many clients.
+    """
+
+    def __init__(self, clock: Clock, writer: SampleWriter, ahead_ms: float) -> None:
+        super().__init__(clock, writer, ahead_ms)
+        self._second = False  # the first block of two was written last
+
+    def wants_block(self, timeout_s: float) -> bool:
+        return self._second or super().wants_block(timeout_s)
+
+    def write(self, pcm: Pcm) -> int:
+        """As Sink.write."""
+        self._second = not self._second
+        return super().write(pcm)
 
 
 class FrameWriter:

@@ -1,0 +1,484 @@
+"""The gateway: raw PCM over real sockets, with a codec that needs no model; and once with the
+shipped one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+import wave
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from fakes import WAIT_S, FakeModel, ManualClock
+from streamcodec.errors import ConfigError
+from streamcodec.wire.session import Role, StreamEnd, Welcome
+from streamcodec_client.cli import main
+from streamcodec_client.clock import MonotonicClock
+from streamcodec_client.gateway.member import MemberSettings
+from streamcodec_client.gateway.outbox import Outbox
+from streamcodec_client.gateway.pcm import FrameSink, FrameWriter, SocketSource
+from streamcodec_client.gateway.request import Request, parse_request
+from streamcodec_client.gateway.server import Gateway, GatewayConfig
+from streamcodec_client.live.codec import Codec, EncodingSettings, load_codec
+from streamcodec_server.relay import Relay, RelayConfig
+from streamcodec_server.rooms import RoomLimits
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "gateway.md"
+FRAME = 320  # samples of 20 ms
+RATE = 16_000
+
+
+# --- what a client asks for -----------------------------------------------------------------------
+
+
+def test_a_url_says_what_a_client_wants() -> None:
+    assert parse_request("/lobby") == Request("lobby", "gateway", 16_000, Role.BOTH)
+    wanted = Request("caf\u00e9 1", "Ada", 8_000, Role.LISTEN)
+    assert parse_request("/caf%C3%A9%201?name=Ada&rate=8000&role=listen") == wanted
+
+
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("/", "room must be 1 to 64 printable characters, got ''"),
+        ("/" + 65 * "a", "room must be"),
+        ("/a?name=", "name must be"),
+        ("/a?name=%07", "name must be"),
+        ("/a?rate=7950", "rate must be 8000 to 48000 Hz, in steps of 50, got '7950'"),
+        ("/a?rate=48050", "rate must be"),
+        ("/a?rate=16010", "rate must be"),
+        ("/a?rate=" + 5_000 * "9", "rate must be"),
+        ("/a?rate=fast", "rate must be"),
+        ("/a?role=sing", "role must be one of talk, listen, both, got 'sing'"),
+        ("/a?volume=11", "unknown parameter volume: give /ROOM"),
+    ],
+)
+def test_a_wrong_url_is_refused_by_name(path: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(complaint)):
+        parse_request(path)
+
+
+# --- PCM in ---------------------------------------------------------------------------------------
+
+
+def ramp(first: int, samples: int) -> bytes:
+    return np.arange(first, first + samples, dtype="<i2").tobytes()
+
+
+def drained(source: SocketSource) -> list[tuple[int, bool, int]]:
+    """All that can be read now: position, whether after a pause, samples."""
+    blocks = []
+    while (block := source.read(0.0)) is not None:
+        blocks.append((block.position, block.after_pause, len(block.pcm)))
+    return blocks
+
+
+def test_samples_are_read_as_they_were_sent_in_pieces_of_any_size() -> None:
+    source = SocketSource(ManualClock(), RATE)
+    data = ramp(0, 2 * FRAME + 7)
+    for at in range(0, len(data), 333):  # odd: samples are cut
+        source.push(data[at : at + 333])
+    source.finish()
+    blocks = []
+    while not source.ended:
+        block = source.read(1.0)
+        assert block is not None
+        blocks.append(block)
+    assert [block.position for block in blocks] == [0, FRAME, 2 * FRAME]
+    heard = np.concatenate([block.pcm[:, 0] for block in blocks]) * 32_768
+    assert np.array_equal(heard, np.arange(2 * FRAME + 7))
+
+
+def test_a_client_that_sends_too_fast_is_held_to_real_time_and_200_ms() -> None:
+    clock = ManualClock()
+    source = SocketSource(clock, RATE)
+    read, ends = 0, 0
+    for _ in range(500):  # 10 s
+        source.push(ramp(0, 2 * FRAME))
+        for position, _, samples in drained(source):
+            read, ends = read + samples, position + samples
+        clock.advance(20)
+    assert 10.0 <= read / RATE < 10.0 * 1.001 + 0.26
+    assert 10.0 <= ends / RATE < 10.0 * 1.001 + 0.26
+    # half was too much, but for what may be ahead and what waits
+    assert 9.5 < source.dropped_samples / RATE < 10.0
+
+
+def test_of_what_waits_the_newest_200_ms_are_kept() -> None:
+    source = SocketSource(ManualClock(), RATE)
+    source.push(ramp(0, RATE))
+    block = source.read(0.0)
+    assert block is not None
+    assert round(float(block.pcm[0, 0]) * 32_768) == RATE - RATE // 5
+    assert source.dropped_samples == RATE - RATE // 5
+
+
+def test_a_client_in_real_time_loses_nothing_and_waits_for_nothing() -> None:
+    clock = ManualClock()
+    source = SocketSource(clock, RATE)
+    for n in range(3_000):
+        if n % 8 == 7:  # the network gives in bursts
+            for _ in range(8):
+                source.push(ramp(0, FRAME))
+            assert sum(samples for _, _, samples in drained(source)) == 8 * FRAME
+        clock.advance(19.99)  # the client's clock is 500 ppm fast
+    assert source.dropped_samples == 0
+
+
+def test_a_pause_is_time_that_passed() -> None:
+    clock = ManualClock()
+    source = SocketSource(clock, RATE)
+    source.push(ramp(0, FRAME))
+    assert drained(source) == [(0, False, FRAME)]
+    clock.advance(1_020)
+    source.push(ramp(0, FRAME))
+    assert drained(source) == [(FRAME + RATE, True, FRAME)]
+
+
+# --- PCM out --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 48_000])
+def test_frames_are_20_ms_at_any_rate_and_keep_real_time_after_a_stall(rate: int) -> None:
+    clock, frames = ManualClock(), list[bytes]()
+    sink = FrameSink(clock, FrameWriter(rate, frames.append), 30.0)
+    begin_ns, written = clock.now_ns(), 0
+    while clock.now_ns() < begin_ns + 5e9:
+        if sink.wants_block(0.05):
+            written += 1
+            # as a resampler gives them: half a sample more or less
+            sink.write(np.full((rate * written // 100 - rate * (written - 1) // 100, 1), 0.5))
+        if written == 100:
+            clock.advance(117)  # the machine was busy
+    assert {len(frame) for frame in frames} == {2 * rate // 50}
+    assert 250 <= len(frames) <= 253
+    assert np.frombuffer(frames[0], "<i2")[0] == 16_384
+
+
+async def test_a_queue_keeps_the_newest_400_ms_and_all_events() -> None:
+    outbox = Outbox()
+    for n in range(100):
+        outbox.put(bytes([n]))
+    outbox.connected(Welcome("s", "lobby", 1, (), 0, 0), 1)
+    outbox.message(StreamEnd(3))
+    assert json.loads(await outbox.take()) == {"type": "connected", "room": "lobby"}
+    assert json.loads(await outbox.take()) == {"type": "talker_left", "stream": 3}
+    assert [await outbox.take() for _ in range(20)] == [bytes([n]) for n in range(80, 100)]
+
+
+# --- real sockets ---------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def gateway(
+    codec: Codec | None = None,
+    *,
+    relay: str | None = None,
+    rooms: frozenset[str] | None = None,
+    max_clients: int = 8,
+    bitrate_bps: float = 6_000,
+) -> AsyncIterator[str]:
+    """-> its URL. `relay`: another than one of its own."""
+    async with contextlib.AsyncExitStack() as opened:
+        if relay is None:
+            config = RelayConfig(port=0, limits=RoomLimits(rooms=rooms))
+            server = await opened.enter_async_context(Relay(config).running())
+            relay = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+        settings = MemberSettings(
+            relay, codec or FakeModel(), EncodingSettings(bitrate_bps), MonotonicClock()
+        )
+        running = Gateway(GatewayConfig(port=0, max_clients=max_clients), settings).running()
+        server = await opened.enter_async_context(running)
+        yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+
+
+def level(value: float, samples: int = FRAME) -> bytes:
+    return np.full(samples, round(value * 32_768), "<i2").tobytes()
+
+
+def level_of(frame: bytes) -> float:
+    return round(float(np.frombuffer(frame, "<i2")[-1]) / 32_768, 2)
+
+
+async def event(client: ClientConnection, kind: str) -> dict[str, object]:
+    """The next event of this kind."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            frame = await client.recv()
+            if isinstance(frame, str) and (found := json.loads(frame))["type"] == kind:
+                return dict(found)
+
+
+async def frame_with(client: ClientConnection, right: Callable[[bytes], bool]) -> bytes:
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            frame = await client.recv()
+            if isinstance(frame, bytes) and right(frame):
+                return frame
+
+
+async def says(client: ClientConnection, value: float) -> None:
+    """A level in real time, until cancelled."""
+    while True:
+        await client.send(level(value))
+        await asyncio.sleep(0.02)
+
+
+@contextlib.asynccontextmanager
+async def saying(client: ClientConnection, value: float) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(says(client, value))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_one_client_sends_another_receives() -> None:
+    async with gateway() as url, connect(f"{url}/lobby?name=ear&role=listen") as ear:
+        assert await event(ear, "connected") == {"type": "connected", "room": "lobby"}
+        # nobody talks: frames of zeros come
+        assert await frame_with(ear, lambda _: True) == bytes(2 * FRAME)
+        async with connect(f"{url}/lobby?name=mouth") as mouth:
+            joined = await event(ear, "talker_joined")
+            assert joined["name"] == "mouth"
+            async with saying(mouth, 0.3):
+                assert len(await frame_with(ear, lambda f: level_of(f) == 0.3)) == 2 * FRAME
+            # nobody hears itself
+            assert await frame_with(mouth, lambda _: True) == bytes(2 * FRAME)
+        assert await event(ear, "talker_left") == {
+            "type": "talker_left",
+            "stream": joined["stream"],
+        }
+
+
+async def test_talkers_of_other_rates_are_mixed() -> None:
+    async with gateway() as url:
+        async with (
+            connect(f"{url}/lobby?rate=48000&role=listen") as ear,
+            connect(f"{url}/lobby?role=talk") as one,
+            connect(f"{url}/lobby?role=talk") as other,
+            saying(one, 0.2),
+            saying(other, 0.3),
+        ):
+            frame = await frame_with(ear, lambda f: level_of(f) == 0.5)
+            assert len(frame) == 2 * 960
+
+
+async def test_what_was_sent_before_leaving_is_heard() -> None:
+    async with gateway() as url, connect(f"{url}/lobby?role=listen") as ear:
+        await event(ear, "connected")
+        async with connect(f"{url}/lobby?role=talk") as mouth:
+            await event(mouth, "connected")
+            await mouth.send(level(0.1, 5 * FRAME) + level(0.4, 5 * FRAME))
+        await frame_with(ear, lambda f: level_of(f) == 0.4)
+
+
+async def test_a_client_that_does_not_read_holds_up_nobody() -> None:
+    async with gateway() as url:
+        narrow = socket.socket()
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        narrow.connect(("127.0.0.1", int(url.rpartition(":")[2])))
+        async with (
+            connect(f"{url}/lobby?role=listen&rate=48000", sock=narrow, max_queue=1) as stuck,
+            connect(f"{url}/lobby?role=listen") as ear,
+            connect(f"{url}/lobby?role=talk") as mouth,
+        ):
+            async with saying(mouth, 0.1):
+                await frame_with(ear, lambda f: level_of(f) == 0.1)
+                for _ in range(100):  # 2 s
+                    assert len(await frame_with(ear, lambda _: True)) == 2 * FRAME
+            async with saying(mouth, 0.6):
+                await frame_with(ear, lambda f: level_of(f) == 0.6)
+                # It has missed most of the first level: less than 1.5 s wait for it.
+                waiting = list[bytes]()
+                await frame_with(stuck, lambda f: waiting.append(f) or level_of(f) == 0.6)
+            assert len(waiting) < 75
+            stuck.transport.abort()
+
+
+@pytest.mark.parametrize(
+    ("query", "frame", "code", "reason"),
+    [
+        ("role=both", "hello", 1003, "binary frames of s16le PCM only"),
+        ("role=listen", b"\0\0", 1008, "role=listen sends no audio"),
+        ("role=both", bytes(70_000), 1009, ""),
+    ],
+)
+async def test_a_client_that_breaks_the_rules_is_told_so(
+    query: str, frame: str | bytes, code: int, reason: str
+) -> None:
+    async with gateway() as url, connect(f"{url}/lobby?{query}") as client:
+        await client.send(frame)
+        with pytest.raises(ConnectionClosed) as closed:
+            await frame_with(client, lambda _: False)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == code
+        assert reason in closed.value.rcvd.reason
+
+
+async def test_a_room_that_the_relay_refuses_is_named() -> None:
+    async with gateway(rooms=frozenset({"lobby"})) as url, connect(f"{url}/cellar") as client:
+        with pytest.raises(ConnectionClosed) as closed:
+            await frame_with(client, lambda _: False)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1011
+        assert "cellar" in closed.value.rcvd.reason
+
+
+async def test_a_client_can_leave_while_there_is_no_relay() -> None:
+    async with gateway(relay="ws://127.0.0.1:1") as url, connect(f"{url}/lobby") as client:
+        await client.send(level(0.1))
+        await frame_with(client, lambda _: True)
+    # the gateway has ended: it waited for its client
+
+
+async def test_clients_are_told_when_the_gateway_goes_down() -> None:
+    async with contextlib.AsyncExitStack() as opened:
+        url = await opened.enter_async_context(gateway())
+        client = await connect(f"{url}/lobby")
+        await event(client, "connected")
+        await opened.aclose()
+        with pytest.raises(ConnectionClosed):
+            await frame_with(client, lambda _: False)
+        assert client.close_code == 1012
+
+
+async def test_what_is_wrong_or_too_much_is_answered_in_http() -> None:
+    async with gateway(max_clients=1) as url:
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(f"{url}/lobby?rate=1")
+        assert refused.value.response.status_code == 400
+        assert b"rate must be" in refused.value.response.body
+        async with connect(f"{url}/lobby") as first:
+            await event(first, "connected")
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(f"{url}/lobby")
+            assert refused.value.response.status_code == 503
+            health = await asyncio.to_thread(read_health, url)
+        assert health == {"status": "ok", "clients": 1}
+
+
+def read_health(url: str) -> dict[str, object]:
+    with urllib.request.urlopen(url.replace("ws", "http", 1) + "/healthz", timeout=5) as answer:
+        return dict(json.load(answer))
+
+
+# --- with the shipped model -----------------------------------------------------------------------
+
+
+def likeness(said: NDArray[np.float64], heard: NDArray[np.float64]) -> list[float]:
+    """Of each second of `said`: its best correlation with `heard`, 0 to 1."""
+    found = []
+    for at in range(0, len(said) - RATE + 1, RATE):
+        part = said[at : at + RATE]
+        energy = np.convolve(np.square(heard), np.ones(RATE), "valid")
+        products = np.correlate(heard, part, "valid")
+        found.append(float(np.max(products / np.sqrt(energy * np.square(part).sum() + 1e-9))))
+    return found
+
+
+async def test_speech_through_gateway_relay_and_gateway_is_what_was_sent(
+    speech: NDArray[np.float32],
+) -> None:
+    said = np.round(speech[RATE : 5 * RATE] * 32_767).astype("<i2")
+    heard: list[bytes] = []
+    codec = load_codec(None, "cpu")
+    async with gateway(codec, bitrate_bps=16_000) as one:
+        async with connect(f"{one}/lobby?role=listen") as ear, connect(f"{one}/lobby") as mouth:
+            await event(ear, "connected")
+            await event(mouth, "connected")
+
+            async def hear() -> None:
+                await frame_with(ear, lambda f: heard.append(f) or False)
+
+            hearing = asyncio.ensure_future(hear())
+            for at in range(0, len(said), FRAME):  # the frames that come are the clock
+                await frame_with(mouth, lambda _: True)
+                await mouth.send(said[at : at + FRAME].tobytes())
+            await asyncio.sleep(1)
+            hearing.cancel()
+    pcm = np.frombuffer(b"".join(heard), "<i2").astype(float)
+    # Playout may shift time within a second, once.
+    assert sorted(likeness(said.astype(float), pcm))[1] > 0.8
+
+
+def test_the_example_of_the_document_runs(tmp_path: Path) -> None:
+    program = DOCUMENT.read_text().partition("```python\n")[2].partition("```")[0]
+    assert 8 <= len([line for line in program.splitlines() if line]) <= 12
+    with wave.open(str(tmp_path / "in.wav"), "wb") as said:
+        said.setparams((1, 2, RATE, 0, "NONE", ""))
+        said.writeframes(ramp(0, RATE))
+
+    async def run() -> str:
+        async with gateway() as url, connect(f"{url}/lobby?role=listen") as ear:
+            text = program.replace("ws://127.0.0.1:8766", url)
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", text), cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+            )
+            await frame_with(ear, lambda f: level_of(f) > 0.2)
+            out, _ = await process.communicate()
+            assert process.returncode == 0
+            return out.decode()
+
+    assert '"connected"' in asyncio.run(run())
+    with wave.open(str(tmp_path / "out.wav")) as heard:
+        assert heard.getnframes() == RATE
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes share a port on Linux only")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_processes_share_a_port_and_end_on_a_signal(jobs: int) -> None:
+    command = [sys.executable, "-m", "streamcodec_client", "gateway", "--port", "0"]
+    environment = {"PYTHONPATH": ":".join(p for p in sys.path if p)}
+    with subprocess.Popen(
+        [*command, "--jobs", str(jobs)], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            assert process.stdout is not None
+            found = re.fullmatch(
+                r"gateway listening on (ws://127\.0\.0\.1:\d+)\n", process.stdout.readline()
+            )
+            assert found is not None
+            assert read_health(found[1])["status"] == "ok"
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_S) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--relay", "http://x"], "relay URL must be ws://HOST:PORT"),
+        (["--bitrate", "200"], "bit rate must be"),
+        (["--port", "{taken}"], "cannot listen on 127.0.0.1:"),
+        (["--port", "{taken}", "--jobs", "2"], "cannot listen on 127.0.0.1:"),
+    ],
+)
+def test_wrong_settings_are_one_line_and_status_2(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        given = [a.replace("{taken}", port) for a in arguments]
+        assert main(["gateway", "--jobs", "1", *given]) == 2
+    error = capsys.readouterr().err
+    assert complaint in error
+    assert error.count("\n") == 1
