@@ -33,7 +33,7 @@ AVX2 = ("-mavx2", "-mfma", "-mf16c")
 VNNI = (*AVX2, *(f"-mavx512{part}" for part in ("f", "bw", "vl", "dq", "vnni")))
 # Instruction sets of each architecture, with their flags. `scalar` is what the others are tested
 # against.
-VARIANTS = {
+VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
     "x86_64": {"vnni": VNNI, "avx2": AVX2, "sse4": ("-msse4.1",)},
     "aarch64": {"neon": ()},
     "wasm32": {"simd128": ("-msimd128",)},
@@ -129,7 +129,9 @@ def build(
             ]
         )
         partial = out.with_name(out.name + ".partial")  # a program may be using the old one
-        shutil.copy(linked, partial)
+        shutil.copyfile(linked, partial)
+        if program is not None:
+            partial.chmod(0o755)
         partial.replace(out)
     return out
 

@@ -56,7 +56,9 @@ pytestmark = [
 
 
 def run(*command: str | Path, **more: Any) -> str:
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, **more)
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, **more
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -96,7 +98,7 @@ def native_build(out: Path, *flags: str | Path) -> Path:
 def test_each_wheel_is_small_and_exports_the_header(
     dist: dict[str, Path], triple: str, tmp_path: Path
 ) -> None:
-    lief = pytest.importorskip("lief")
+    lief = pytest.importorskip("lief", reason="needs lief: pip install '.[wheels]'")
     tag, name, most_kb = SYSTEMS[triple]
     wheel = dist[triple]
     assert wheel.name.endswith(f"-py3-none-{tag}.whl")
@@ -129,7 +131,7 @@ def test_the_linux_wheels_need_no_newer_c_library_than_their_names_say(
 
 
 def test_apple_silicon_loads_only_signed_code(dist: dict[str, Path], tmp_path: Path) -> None:
-    lief = pytest.importorskip("lief")
+    lief = pytest.importorskip("lief", reason="needs lief: pip install '.[wheels]'")
     with zipfile.ZipFile(dist["aarch64-macos.11.0"]) as archive:
         library = archive.extract("streamcodec/native/libstreamcodec.dylib", tmp_path)
     assert lief.parse(library).has_code_signature
@@ -242,7 +244,7 @@ def in_node(program: Path, folder: Path, arguments: list[str]) -> float:
 
 
 def in_wasmtime(program: Path, folder: Path, arguments: list[str]) -> float:
-    wasmtime = pytest.importorskip("wasmtime")
+    wasmtime = pytest.importorskip("wasmtime", reason="needs wasmtime: pip install '.[wheels]'")
     engine = wasmtime.Engine()
     store, linker = wasmtime.Store(engine), wasmtime.Linker(engine)
     config = wasmtime.WasiConfig()
@@ -280,7 +282,7 @@ def test_the_webassembly_module_encodes_for_a_host_without_wasi(
     inputs: Path, expected: NDArray[np.float32], tmp_path: Path
 ) -> None:
     """dist/streamcodec.wasm as a browser would use it: memory from `malloc`, no imports."""
-    wasmtime = pytest.importorskip("wasmtime")
+    wasmtime = pytest.importorskip("wasmtime", reason="needs wasmtime: pip install '.[wheels]'")
     path = native_build(tmp_path / "streamcodec.wasm", "--target", WASM)
     print(f"streamcodec.wasm: {path.stat().st_size / 1e3:.0f} KB")
     assert path.stat().st_size < 180_000
