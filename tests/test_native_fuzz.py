@@ -6,6 +6,7 @@ fuzz-native` runs the same with sanitizers and a hundred times as many.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -26,7 +27,6 @@ from streamcodec.engines.api import Means, ModelShape
 from streamcodec.engines.native import NativeEngine
 from streamcodec.errors import ModelError
 from streamcodec.native.library import FILE, library
-from streamcodec.tables import EntropyTables
 from streamcodec_models import catalogue
 from streamcodec_models.pack import shape_of
 from streamcodec_models.weights import load
@@ -129,13 +129,15 @@ def test_weights_packed_for_other_packets_are_refused(inputs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["level_frequencies", "class_scale", "frequencies", "class_frequencies"]
+    "name",
+    ["level_frequencies", "class_scale", "frequencies", "class_frequencies", "gain_frequencies"],
 )
 def test_tables_of_other_shapes_are_refused(name: str) -> None:
     tables = catalogue.describe(catalogue.folder_of(None)).tables
-    parts = {n: getattr(tables, n) for n in EntropyTables.__dataclass_fields__}
     with pytest.raises(ValueError, match=f"entropy table {name} must be of shape"):
-        EntropyTables(**{**parts, name: parts[name][:, 1:]})
+        dataclasses.replace(tables, **{name: getattr(tables, name)[:, 1:]})
+    with pytest.raises(ValueError, match="level_scale must be of two dimensions"):
+        dataclasses.replace(tables, level_scale=tables.level_scale[0])
 
 
 def test_tables_of_another_network_are_refused(tmp_path: Path, model_folder: Path) -> None:

@@ -83,6 +83,8 @@ static void fuzz_extremes(const char *tables, const char *packed, uint64_t count
   for (const char *name; (name = sc_variant(variants)); variants++) {
     ScModel *model;
     EXPECT(sc_model_open(weights, packed_bytes, name, &model) == SC_OK, "cannot open %s", packed);
+    EXPECT(sc_model_latent(model) == t.latent && sc_model_levels(model) == t.levels,
+           "tables and weights are of different models");
     Streams s = open_streams(model, STREAMS);
     const size_t latents = (size_t)STREAMS * s.latent, samples = (size_t)STREAMS * s.packet;
     for (uint64_t n = 0; n < count + CALM; n++) {

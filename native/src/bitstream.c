@@ -7,7 +7,8 @@
 #include "range_coder.h"
 #include "variants.h"
 
-/* Whether each row holds counts of at least 1 that add up to 2^PRECISION: the coder divides by what they make. */
+/* Whether each row holds counts of at least 1 that add up to 2^PRECISION: with others the coder
+ * would not end. */
 static int are_frequencies(const int32_t *counts, int rows, int columns) {
   for (int r = 0; r < rows; r++) {
     int64_t sum = 0;
@@ -40,12 +41,15 @@ static double *copied(const double *values, size_t count) {
 int sc_bitstream_open(const ScTables *t, ScBitstream **bitstream) {
   *bitstream = NULL;
   if (t->latent < 1 || t->latent > MAX_LATENT || t->levels < 1 || t->levels > 256 || t->classes < 1 || t->classes > 256 ||
-      t->scales < 1 || t->scales > 256 || t->gains < 1 || t->gains > MAX_SYMBOLS || t->symbol_limit < 0 ||
-      t->symbol_limit >= MAX_SYMBOLS / 2 || t->symbols != 2 * t->symbol_limit + 2 || t->escape_bits < 0 || t->escape_bits > 15)
+      t->scales < 1 || t->scales > 256 || t->gains < 1 || t->gains > MAX_SYMBOLS ||
+      t->symbol_limit < 0 || t->symbol_limit >= MAX_SYMBOLS / 2 ||
+      t->symbols != 2 * t->symbol_limit + 2 || t->escape_bits < 0 || t->escape_bits > 15)
     return SC_UNSUPPORTED;
-  if (!are_frequencies(t->level_frequencies, t->levels, t->levels) || !are_frequencies(t->frequencies, t->scales, t->symbols) ||
+  if (!are_frequencies(t->level_frequencies, t->levels, t->levels) ||
+      !are_frequencies(t->frequencies, t->scales, t->symbols) ||
       !are_frequencies(t->class_frequencies, t->levels, t->classes + 1) ||
-      !are_frequencies(t->gain_frequencies, t->classes, t->gains) || t->gain_min < -MAX_SYMBOLS || t->gain_min > MAX_SYMBOLS)
+      !are_frequencies(t->gain_frequencies, t->classes, t->gains) ||
+      t->gain_min < -MAX_SYMBOLS || t->gain_min > MAX_SYMBOLS)
     return SC_OUT_OF_RANGE;
   const size_t vectors = (size_t)t->levels * t->classes;
   for (size_t i = 0; i < vectors * t->latent; i++)
@@ -182,7 +186,8 @@ static int get_escape(const ScBitstream *b, RangeDecoder *d, int32_t *y, int32_t
 
 int sc_bitstream_parse(const ScBitstream *b, const uint8_t *payload, int size, int vectors, int base_level, int32_t *level,
                        int32_t *gain_index, int32_t *y, int32_t *detail) {
-  if (base_level < 0 || base_level >= b->levels || vectors < 1 || size < 1) return SC_OUT_OF_RANGE;
+  if (base_level < 0 || base_level >= b->levels || vectors < 1 || size < 1)
+    return SC_OUT_OF_RANGE;
   RangeDecoder d = range_decoder(payload, size);
   memset(y, 0, (size_t)vectors * b->latent * sizeof *y);
   *level = range_get(&d, b->level_starts + (size_t)base_level * (b->levels + 1), b->levels);

@@ -17,7 +17,7 @@ typedef struct {
   Shape shape;
 } Header;
 
-/* A walk over the arrays of packed weights; `packed` is NULL where only their sizes are asked for. */
+/* A walk over the arrays of packed weights; `packed` is NULL where only sizes are asked for. */
 typedef struct {
   const uint8_t *packed;
   uint64_t at;
@@ -68,21 +68,25 @@ static int runs(const Shape *s) {
   if (!between(s->frames_per_packet, 1, 8) || !between(s->kernel, 2, 16) || !between(s->expansion, 1, 8)) return 0;
   const int32_t packet = s->hop * s->frames_per_packet;
   if (!between(s->window, 64, MAX_WINDOW) || s->window & (s->window - 1) || s->window < s->hop) return 0;
-  if (!between(packet + s->overlap, 8, MAX_PACKET) || s->overlap > s->hop || s->hop + s->overlap > s->window) return 0;
+  if (!between(packet + s->overlap, 8, MAX_PACKET) || s->overlap > s->hop) return 0;
+  if (s->hop + s->overlap > s->window) return 0; /* the lapped packet begins in what was kept */
   if (!between(s->levels, 2, 256) || !between(s->noise_frames, 1, 1 << 16)) return 0;
   if (!between(s->decimation, 1, 16) || packet % s->comb_block || s->hop % s->comb_block || s->hop % s->envelope_block) return 0;
   if (!between(s->shortest, 2 * s->decimation, MAX_DIM) || !between(s->longest, s->shortest, MAX_DIM)) return 0;
   if (!between(s->comb_window, 8, MAX_DIM) || s->comb_window % (4 * s->decimation)) return 0;
   if (!between(s->comb_fine_window, 8, MAX_WINDOW) || s->comb_fine_window % 4) return 0;
   if (!between(s->low_pass, s->decimation, 512) || s->comb_block % s->decimation || s->comb_window % s->decimation) return 0;
-  if (s->longest % s->decimation || s->shortest % s->decimation || s->shortest < REACH_OF_COMB) return 0;
-  /* The first block's longest period begins `before` samples into the buffer: the fine search's window, a step further, and
-   * the comb's taps reach back within them. */
+  if (s->longest % s->decimation || s->shortest % s->decimation) return 0;
+  if (s->shortest < REACH_OF_COMB) return 0;
+  /* One longest period before the end of the first block lies `before` samples into the buffer:
+   * the fine search's window and a step, and the block with the comb's taps, must fit there. */
   const int32_t before = s->comb_window + s->low_pass - s->decimation;
-  if (s->comb_fine_window + s->decimation > before || s->comb_block + REACH_OF_COMB > before) return 0;
+  if (s->comb_fine_window + s->decimation > before) return 0;
+  if (s->comb_block + REACH_OF_COMB > before) return 0;
   if (s->comb_block > s->longest + s->comb_window) return 0;
   /* Sums of int8 weights times int16 activations stay below 2^31. */
-  if (padded(s->expansion * s->encoder_dim, PANEL) > MAX_DIM || padded(s->expansion * s->decoder_dim, PANEL) > MAX_DIM) return 0;
+  if (padded(s->expansion * s->encoder_dim, PANEL) > MAX_DIM) return 0;
+  if (padded(s->expansion * s->decoder_dim, PANEL) > MAX_DIM) return 0;
   return s->longest + s->comb_window + s->low_pass + packet <= MAX_COMB - 64;
 }
 

@@ -44,7 +44,7 @@ SC_API const char *sc_variant(int index);
  * open. `variant`: a name from sc_variant, or NULL for the best. */
 SC_API int sc_model_open(const void *packed, uint64_t bytes, const char *variant, ScModel **model);
 SC_API void sc_model_close(ScModel *model);
-/* Bytes of packed weights that begin with this header of 128 bytes; 0 where sc_model_open refuses it. */
+/* Bytes of packed weights that begin with this header of 128 bytes; 0 where none can be opened. */
 SC_API uint64_t sc_packed_bytes(const void *header);
 SC_API int sc_model_packet(const ScModel *model);  /* samples, T */
 SC_API int sc_model_latent(const ScModel *model);  /* D */
