@@ -132,13 +132,23 @@ def test_of_what_waits_the_newest_200_ms_are_kept() -> None:
 def test_a_client_in_real_time_loses_nothing_and_waits_for_nothing() -> None:
     clock = ManualClock()
     source = SocketSource(clock, RATE)
-    for n in range(3_000):
+    for n in range(12_000):  # four minutes
         if n % 8 == 7:  # the network gives in bursts
             for _ in range(8):
                 source.push(ramp(0, FRAME))
             assert sum(samples for _, _, samples in drained(source)) == 8 * FRAME
         clock.advance(19.99)  # the client's clock is 500 ppm fast
     assert source.dropped_samples == 0
+
+
+def test_samples_that_were_dropped_are_time_that_passed() -> None:
+    clock = ManualClock()
+    source = SocketSource(clock, RATE)
+    source.push(ramp(0, FRAME))
+    assert drained(source) == [(0, False, FRAME)]
+    clock.advance(190)
+    source.push(ramp(0, RATE))
+    assert drained(source)[0] == (RATE * 190 // 1000, False, FRAME)
 
 
 def test_a_pause_is_time_that_passed() -> None:

@@ -32,7 +32,7 @@ class GatewayConfig:
 
     host: str = "127.0.0.1"
     port: int = 8766
-    max_clients: int = 16
+    max_clients: int = 12
     shared_port: bool = False
 
 
