@@ -24,13 +24,23 @@ def test_round_trip() -> None:
     assert recording.damage is None
 
 
+def complaint_about_a_header_cut_at(length: int) -> str:
+    if length < 3:
+        return "not a streamcodec file: it begins with "
+    if length < 4:
+        return "file of format "
+    if length < 6:  # the two bytes that give the header's size
+        return "stream header of 0 bytes: "
+    return "the file ends inside its stream header"
+
+
 @given(st.integers(0, len(written()) - 1))
 def test_a_cut_file_gives_what_is_whole_and_says_what_is_missing(length: int) -> None:
     try:
         recording = read_container(io.BytesIO(written()[:length]))
     except ContainerError as error:
         assert length < len(written(HEADER, []))
-        assert "file" in str(error) or "header" in str(error)
+        assert str(error).startswith(complaint_about_a_header_cut_at(length))
         return
     assert recording.payloads == PAYLOADS[: len(recording.payloads)]
     assert recording.damage is not None

@@ -248,7 +248,7 @@ def decode_together(
 ) -> list[Pcm]:
     """`StreamDecoder.decode` for each of several streams of one model, in a step that they share.
 
-    Raises PayloadError for a payload that is none; all streams are then as they were before.
+    Raises PayloadError for a malformed payload; all streams are then as they were before.
     """
     requests = [d._request(payload) for d, payload in zip(decoders, payloads, strict=True)]
     if not requests:
