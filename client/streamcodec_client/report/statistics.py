@@ -42,7 +42,7 @@ class StreamTotals:
     late: int = 0
     concealed: int = 0
     skipped: int = 0
-    recovered: int = 0
+    recovered: int = 0  # of the lost packets, played from a copy that a later packet carried
     bad_payloads: int = 0
 
     def plus(self, stream: StreamStatistics) -> StreamTotals:
@@ -62,19 +62,9 @@ class StreamTotals:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ReceiverStatistics:
+class ReceiverStatistics(StreamTotals):
     """Sums over all talkers since the beginning, and those who are heard now."""
 
-    packets: int = 0
-    payload_bytes: int = 0
-    wire_bytes: int = 0
-    played: int = 0
-    lost: int = 0
-    late: int = 0
-    concealed: int = 0
-    skipped: int = 0
-    recovered: int = 0  # of the lost packets, played from a copy that a later packet carried
-    bad_payloads: int = 0
     malformed: int = 0  # datagrams that are malformed packets
     overflow: int = 0  # packets dropped because the receiver's thread was stuck for too long
     underruns: int = 0  # of the sink
