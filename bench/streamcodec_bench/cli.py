@@ -146,6 +146,30 @@ def link(
 
 
 @bench.command()
+@click.option("--seconds", type=click.FloatRange(min=5), default=40, show_default=True)
+@click.option(
+    "--busy",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Processes beside the call that compute without pause.",
+)
+@click.option("--source", type=FILE, default=SPEECH, help="Recording that both say, over and over.")
+@bitrate_option
+@model_option
+def call(seconds: float, busy: int, source: Path, bitrate_bps: float, model: str | None) -> None:
+    """Two `talk` through a relay, with virtual sound devices: mouth to ear, measured outside of
+    them. Needs Linux, PulseAudio and PortAudio.
+    """
+    from .call import TABLE_HEAD, CallPlan, measure, table_row
+
+    directions = measure(CallPlan(source, seconds, busy, bitrate_bps, model))
+    click.echo(TABLE_HEAD)
+    for direction in directions:
+        click.echo(table_row(direction))
+
+
+@bench.command()
 @loss_options
 def loss(options: LossOptions) -> None:
     """What lost packets cost us and libopus on the same traces. Needs the extra `quality`."""

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -76,10 +76,10 @@ def run_session(
     plan.folder.mkdir(parents=True, exist_ok=True)
     model = ["--model", plan.model] if plan.model else []
     client = [*plan.client_prefix, *PROGRAM]
-    with _started(
+    with started(
         [*plan.relay_prefix, *PROGRAM, "serve", "--host", plan.relay_host, "--port", "0"]
     ) as relay:
-        url = _line_with(relay, "listening on ").split("listening on ")[1].split()[0]
+        url = line_with(relay, "listening on ").split("listening on ")[1].split()[0]
         room = ["--url", url, "--room", "bench", "--json", *model]
         listen = ["listen", "--sink", str(plan.decoded), "--trace", str(plan.listener_trace)]
         listen += [
@@ -91,13 +91,13 @@ def run_session(
         ]
         send = ["send", "--source", str(plan.source), "--trace", str(plan.sender_trace)]
         send += ["--bitrate", str(plan.bitrate_bps), "--packet-ms", str(plan.packet_ms)]
-        with _started([*client, *listen, *room]) as listener:
-            _line_with(listener, '"connected": true')  # before the sender starts
+        with started([*client, *listen, *room]) as listener:
+            line_with(listener, '"connected": true')  # before the sender starts
             # Into a file: nobody reads the sender's output while it runs, and a full pipe would
             # stop it.
             with (
                 tempfile.TemporaryFile("w+") as output,
-                _started([*client, *send, *room], output) as sender,
+                started([*client, *send, *room], output) as sender,
             ):
                 heard = None
                 assert listener.stdout is not None
@@ -124,13 +124,16 @@ def _sample_rate(source: Path) -> int:
 
 
 @contextlib.contextmanager
-def _started(
-    command: list[str], stdout: int | IO[str] = subprocess.PIPE
+def started(
+    command: list[str],
+    stdout: int | IO[str] = subprocess.PIPE,
+    environment: Mapping[str, str] = os.environ,
 ) -> Iterator[subprocess.Popen[str]]:
+    """A process of ours, which ends with the context."""
     # One thread for each process, as live inference uses: the three may share two cores.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    variables = {**environment, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(  # noqa: S603
-        command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment
+        command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=variables
     )
     try:
         yield process
@@ -146,7 +149,10 @@ def _started(
                 stream.close()
 
 
-def _line_with(process: subprocess.Popen[str], wanted: str) -> str:
+def line_with(process: subprocess.Popen[str], wanted: str) -> str:
+    """The first line of its standard output that holds `wanted`. Raises SessionFailed where it ends
+    without one.
+    """
     assert process.stdout is not None
     for line in process.stdout:
         if wanted in line:

@@ -112,15 +112,24 @@ INLINE void store_sums(int32_t *out, Sums s) {
 #error "no kernel for this instruction set: build it with SC_SCALAR"
 #endif
 
-/* Eight f16 weights as floats, where the processor converts them. */
+/* Float weights, WIDE at a time: as many as a register holds, and at least eight. LOADS_F16: whether the processor
+ * converts f16 weights. */
+#if !defined(SC_SCALAR) && defined(__AVX512F__)
+enum { WIDE = 16 };
+typedef float Wide __attribute__((vector_size(64), aligned(4), may_alias));
+#define LOADS_F16 1
+INLINE Wide load_wide_f16(const uint16_t *p) { return (Wide)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+#else
+enum { WIDE = 8 };
+typedef v8 Wide;
 #if defined(SC_SCALAR)
 #define LOADS_F16 0
 #elif defined(__F16C__)
 #define LOADS_F16 1
-INLINE v8 load_f16(const uint16_t *p) { return (v8)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
+INLINE Wide load_wide_f16(const uint16_t *p) { return (Wide)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
 #elif defined(__ARM_NEON) && defined(__aarch64__)
 #define LOADS_F16 1
-INLINE v8 load_f16(const uint16_t *p) {
+INLINE Wide load_wide_f16(const uint16_t *p) {
   float16x8_t h = vreinterpretq_f16_u16(vld1q_u16(p));
   float out[8];
   vst1q_f32(out, vcvt_f32_f16(vget_low_f16(h)));
@@ -130,5 +139,7 @@ INLINE v8 load_f16(const uint16_t *p) {
 #else
 #define LOADS_F16 0
 #endif
+#endif
+INLINE Wide load_wide(const float *p) { return *(const Wide *)p; }
 
 #endif

@@ -2,30 +2,40 @@
 #include "kernels.h"
 #include "model.h"
 
-enum { ROWS_AT_ONCE = 4, MOST_CHAINS = 4, LARGEST_ACTIVATION = 8191 };
+/* FLOAT_CHAINS is the same for all numbers of rows: a stream in a batch gets the bits that it gets alone. */
+enum { ROWS_AT_ONCE = 4, MOST_CHAINS = 4, FLOAT_CHAINS = WIDE / 8, LARGEST_ACTIVATION = 8191 };
 
-/* One panel of float weights for ROWS rows; `eights` (of 8 outputs, from the panel's `first` on) at a time, so that
- * the sums stay in registers. `LOAD_WEIGHTS` makes a v8 of what lies at a pointer. */
-#define FLOAT_PANEL(NAME, TYPE, LOAD_WEIGHTS)                                                                          \
-  INLINE void NAME(const TYPE *w, int inputs, const float *x, int stride, float *y, int y_stride, const int rows,      \
-                   const int eights) {                                                                                 \
-    v8 sums[ROWS_AT_ONCE][PANEL / 8];                                                                                  \
-    UNROLL for (int r = 0; r < rows; r++) UNROLL for (int j = 0; j < eights; j++) sums[r][j] = splat(0);               \
-    for (int k = 0; k < inputs; k++) {                                                                                 \
-      v8 weights[PANEL / 8];                                                                                           \
-      UNROLL for (int j = 0; j < eights; j++) weights[j] = LOAD_WEIGHTS(w + (size_t)k * PANEL + 8 * j);                \
-      UNROLL for (int r = 0; r < rows; r++) {                                                                          \
-        v8 value = splat(x[(size_t)r * stride + k]);                                                                   \
-        UNROLL for (int j = 0; j < eights; j++) sums[r][j] += weights[j] * value;                                      \
-      }                                                                                                                \
-    }                                                                                                                  \
+#define ADD_INPUT(LOAD_WEIGHTS, CHAIN, K)                                                                              \
+  {                                                                                                                    \
+    Wide weights[PANEL / WIDE];                                                                                        \
+    UNROLL for (int j = 0; j < parts; j++) weights[j] = LOAD_WEIGHTS(w + (size_t)(K) * PANEL + WIDE * j);              \
     UNROLL for (int r = 0; r < rows; r++)                                                                              \
-      UNROLL for (int j = 0; j < eights; j++) STORE(y + (size_t)r * y_stride + 8 * j, sums[r][j]);                     \
+      UNROLL for (int j = 0; j < parts; j++) sums[CHAIN][r][j] += weights[j] * x[(size_t)r * stride + (K)];            \
   }
 
-FLOAT_PANEL(panel_f32, float, LOAD)
+/* One panel of float weights for ROWS rows; `parts` (of WIDE outputs, from the panel's `first` on) at a time, so that
+ * the sums stay in registers. Inputs go to FLOAT_CHAINS sums of each in turn, which hides the latency of an addition.
+ * `LOAD_WEIGHTS` makes a Wide of what lies at a pointer. */
+#define FLOAT_PANEL(NAME, TYPE, LOAD_WEIGHTS)                                                                          \
+  INLINE void NAME(const TYPE *w, int inputs, const float *x, int stride, float *y, int y_stride, const int rows,      \
+                   const int parts) {                                                                                  \
+    Wide sums[FLOAT_CHAINS][ROWS_AT_ONCE][PANEL / WIDE];                                                               \
+    UNROLL for (int c = 0; c < FLOAT_CHAINS; c++)                                                                      \
+      UNROLL for (int r = 0; r < rows; r++) UNROLL for (int j = 0; j < parts; j++) sums[c][r][j] = (Wide){0};          \
+    int k = 0;                                                                                                         \
+    for (; k + FLOAT_CHAINS <= inputs; k += FLOAT_CHAINS)                                                              \
+      UNROLL for (int c = 0; c < FLOAT_CHAINS; c++) ADD_INPUT(LOAD_WEIGHTS, c, k + c)                                  \
+    for (; k < inputs; k++) ADD_INPUT(LOAD_WEIGHTS, 0, k)                                                              \
+    UNROLL for (int r = 0; r < rows; r++)                                                                              \
+      UNROLL for (int j = 0; j < parts; j++) {                                                                         \
+        UNROLL for (int c = 1; c < FLOAT_CHAINS; c++) sums[0][r][j] += sums[c][r][j];                                  \
+        *(Wide *)(y + (size_t)r * y_stride + WIDE * j) = sums[0][r][j];                                                \
+      }                                                                                                                \
+  }
+
+FLOAT_PANEL(panel_f32, float, load_wide)
 #if LOADS_F16
-FLOAT_PANEL(panel_f16, uint16_t, load_f16)
+FLOAT_PANEL(panel_f16, uint16_t, load_wide_f16)
 #endif
 
 /* One panel of int8 weights: sums of `parts` times SUMS outputs for `rows` rows. Inputs are a multiple of 8: where rows and
@@ -106,19 +116,19 @@ static void linear_int8(const Linear *l, const float *x, int stride, float *y, i
   }
 }
 
-#define FLOAT_ROWS(PANEL_FUNCTION, W)                                                          \
-  for (int r = 0, some; r < rows; r += some) {                                                 \
-    const float *from = x + (size_t)r * stride;                                                \
-    float *to = y + (size_t)r * l->outputs + p;                                                \
-    some = rows_next(rows - r);                                                                \
-    if (some == 4) {                                                                           \
-      PANEL_FUNCTION(W, l->inputs, from, stride, to, l->outputs, 4, 2);                        \
-      PANEL_FUNCTION(W + 16, l->inputs, from, stride, to + 16, l->outputs, 4, 2);              \
-    } else if (some == 2) {                                                                    \
-      PANEL_FUNCTION(W, l->inputs, from, stride, to, l->outputs, 2, 4);                        \
-    } else {                                                                                   \
-      PANEL_FUNCTION(W, l->inputs, from, stride, to, l->outputs, 1, 4);                        \
-    }                                                                                          \
+#define FLOAT_ROWS(PANEL_FUNCTION, W)                                                                                  \
+  for (int r = 0, some; r < rows; r += some) {                                                                         \
+    const float *from = x + (size_t)r * stride;                                                                        \
+    float *to = y + (size_t)r * l->outputs + p;                                                                        \
+    some = rows_next(rows - r);                                                                                        \
+    if (some == 4) {                                                                                                   \
+      for (int j = 0; j < PANEL; j += 2 * WIDE)                                                                        \
+        PANEL_FUNCTION(W + j, l->inputs, from, stride, to + j, l->outputs, 4, 2);                                      \
+    } else if (some == 2) {                                                                                            \
+      PANEL_FUNCTION(W, l->inputs, from, stride, to, l->outputs, 2, PANEL / WIDE);                                     \
+    } else {                                                                                                           \
+      PANEL_FUNCTION(W, l->inputs, from, stride, to, l->outputs, 1, PANEL / WIDE);                                     \
+    }                                                                                                                  \
   }
 
 /* x [rows, inputs], rows `stride` apart and readable to a multiple of 8 inputs -> y [rows, outputs]. */

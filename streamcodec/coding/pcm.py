@@ -25,7 +25,7 @@ def as_float_pcm(pcm: NDArray[Any], channels: int) -> Pcm:
     if pcm.dtype == np.int16:
         scaled = pcm.astype(np.float32) / 32_768
     elif pcm.dtype in (np.float32, np.float64):
-        scaled = pcm.astype(np.float32)
+        scaled = pcm.astype(np.float32, copy=False)
     else:
         raise AudioError(f"PCM must be int16 or float32, got {pcm.dtype}")
     if scaled.ndim == 1 and channels == 1:

@@ -118,7 +118,7 @@ class StreamEncoder:
 
     def _wait(self, pcm: Pcm) -> None:
         """pcm [T, C] at the model's rate is encoded when its packet is full."""
-        self._waiting = np.concatenate([self._waiting, pcm])
+        self._waiting = np.concatenate([self._waiting, pcm]) if len(self._waiting) else pcm
 
     def _request(self) -> EncodeRequest | None:
         """What the engine is to do for the packet that waits; None while it is not full."""

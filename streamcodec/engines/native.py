@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,12 @@ _REASONS = {
     NO_VARIANT: "this processor lacks the instructions that were asked for",
 }
 HASH_AT, HASH_END = 16, 32  # of the header of packed weights
+
+
+class _Workspace(NamedTuple):
+    streams: int
+    memory: NDArray[np.uint8]
+    address: int
 
 
 class NativeEngine:
@@ -106,10 +113,11 @@ class NativeEngine:
         pcm = np.ascontiguousarray(_joined([r.pcm for r in requests]), np.float32)
         means = np.empty((packets, rows[-1], self.shape.latent_dim), np.float32)
         gains = np.empty((packets, rows[-1]), np.int32)
+        workspace = self._workspace(rows[-1])
         for p in range(packets):
             part = pcm if packets == 1 else pcm[:, p * self._packet : (p + 1) * self._packet].copy()
-            arrays = (states, part, levels, means[p], gains[p], self._workspace(rows[-1]))
-            self._library.sc_encode(self._model, rows[-1], *map(address_of, arrays))
+            arrays = (states, part, levels, means[p], gains[p])
+            self._library.sc_encode(self._model, rows[-1], *map(address_of, arrays), workspace)
         return [
             (Means(r.level, gains[:, a:b], means[:, a:b]), states[a:b])
             for r, (a, b) in zip(requests, pairwise(rows), strict=True)
@@ -129,9 +137,10 @@ class NativeEngine:
             if r.latents is not None:
                 y[:, a:b], gains[:, a:b] = r.latents.y, r.latents.gain_index
         pcm = np.empty((packets, rows[-1], self._packet), np.float32)
+        workspace = self._workspace(rows[-1])
         for p in range(packets):
-            arrays = (states, y[p], gains[p], levels, lost, pcm[p], self._workspace(rows[-1]))
-            self._library.sc_decode(self._model, rows[-1], *map(address_of, arrays))
+            arrays = (states, y[p], gains[p], levels, lost, pcm[p])
+            self._library.sc_decode(self._model, rows[-1], *map(address_of, arrays), workspace)
         whole = pcm[0] if packets == 1 else pcm.transpose(1, 0, 2).reshape(rows[-1], -1)
         return [(whole[a:b], states[a:b]) for a, b in pairwise(rows)]
 
@@ -141,12 +150,13 @@ class NativeEngine:
         getattr(self._library, f"sc_{side}_state_init")(self._model, address_of(state))
         return state
 
-    def _workspace(self, streams: int) -> NDArray[np.uint8]:
-        kept: tuple[int, NDArray[np.uint8]] | None = getattr(self._local, "workspace", None)
-        if kept is None or kept[0] < streams:
-            size = self._library.sc_workspace_bytes(self._model, streams)
-            kept = self._local.workspace = streams, aligned(size)
-        return kept[1]
+    def _workspace(self, streams: int) -> int:
+        """Address of this thread's memory for a step of so many streams."""
+        kept: _Workspace | None = getattr(self._local, "workspace", None)
+        if kept is None or kept.streams < streams:
+            memory = aligned(self._library.sc_workspace_bytes(self._model, streams))
+            kept = self._local.workspace = _Workspace(streams, memory, address_of(memory))
+        return kept.address
 
 
 def load(folder: Path, variant: str | None = None, precision: str = "mixed") -> LoadedModel:

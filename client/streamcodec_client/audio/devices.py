@@ -17,6 +17,9 @@ from ..clock import Clock
 from .blocks import AHEAD_MS, SOURCE_LAG_LIMIT_MS, Block, block_samples
 from .ring import SampleRing
 
+# What a callback is given at once. PortAudio keeps two of them in the driver, each way: with 10 ms
+# a call has 20 ms more delay.
+DEVICE_BLOCK_MS = 5
 POLL_S = 0.002  # callbacks must not take locks, so the other thread polls
 SILENT_DEVICE_S = 2.0  # a device without a callback for so long is gone
 LATENCY_LIMIT_S = 0.5  # some hosts report latencies of hours
@@ -261,7 +264,7 @@ def _open(stream_type: Any, device: int, sample_rate: int, channels: int, callba
             samplerate=sample_rate,
             channels=channels,
             dtype="float32",
-            blocksize=block_samples(sample_rate),
+            blocksize=max(1, sample_rate * DEVICE_BLOCK_MS // 1000),
             latency="low",  # the library's default is "high", 40 ms more
             callback=callback,
         )

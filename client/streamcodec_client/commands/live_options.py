@@ -21,7 +21,7 @@ from ..audio.pick import SINK_FORMS, SOURCE_FORMS, pick_sink, pick_source
 from ..clock import Clock
 from .grouping import grouped
 
-LATE_THREAD_MS = 8.0  # by which a thread wakes late at times while the machine is busy
+LATE_THREAD_MS = 5.0  # by which a thread wakes late at times while the machine is busy
 MAX_PLAYOUT_MS = 280  # FixedPlayout's limit: 400 ms less two packets of 60 ms
 OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
 
