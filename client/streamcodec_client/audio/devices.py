@@ -15,6 +15,7 @@ from streamcodec.units import NS, Pcm
 
 from ..clock import Clock
 from .blocks import AHEAD_MS, SOURCE_LAG_LIMIT_MS, Block, block_samples
+from .lead import Lead
 from .ring import SampleRing
 
 # What a callback is given at once. PortAudio keeps two of them in the driver, each way: with 10 ms
@@ -138,8 +139,9 @@ class MicrophoneSource:
 
 
 class SpeakerSink:
-    """A Sink that keeps `ahead_ms` of audio ready for the device beyond the block being played. It
-    adds that much delay, and a block may be late by that much.
+    """A Sink that keeps `ahead_ms` of audio ready for the device beyond the block being played, and
+    more for a while after it had nothing to play (Lead). It adds that much delay, and a block may
+    be late by that much.
     """
 
     def __init__(
@@ -153,7 +155,7 @@ class SpeakerSink:
         """`device` is an index or part of a name; None takes the system's default. Raises
         AudioError.
         """
-        self._ahead_ms = ahead_ms
+        self._lead = Lead(ahead_ms)
         self._clock = clock
         self._portaudio = _portaudio()
         self._device, info = _find(self._portaudio, device, "output")
@@ -181,10 +183,13 @@ class SpeakerSink:
         )
 
     def wants_block(self, timeout_s: float) -> bool:
-        deadline_ns = self._clock.now_ns() + round(timeout_s * NS)
+        now_ns = self._clock.now_ns()
+        deadline_ns = now_ns + round(timeout_s * NS)
+        self._lead.ran_dry(self.underruns, now_ns)
+        wanted = round(self._lead.ms(now_ns) * self.sample_rate / 1000)
         # Before the first callback, for which some hosts take half a second, it is unknown when a
         # block would be heard.
-        while not self._running or self._ring.available * 1000 > self._ahead_ms * self.sample_rate:
+        while not self._running or self._ring.available > wanted:
             now_ns = self._clock.now_ns()
             if now_ns - self._called_ns > SILENT_DEVICE_S * NS:
                 raise AudioError(f"sound device {self._device} stopped playing; was it unplugged?")

@@ -37,7 +37,7 @@ class LiveResampler:
             if self._passes
             else _filter_bank(source_rate, target_rate, self._up)
         )
-        self._history = np.zeros((self._bank.shape[1] - 1, channels), np.float32)
+        self._history = np.zeros((channels, self._bank.shape[1] - 1), np.float32)
         # in steps of 1 / (source_rate * up) s, from the start of the next block
         self._next_output = 0
 
@@ -48,10 +48,15 @@ class LiveResampler:
         taps = self._bank.shape[1]
         steps = np.arange(self._next_output, len(pcm) * self._up, self._down)
         self._next_output += len(steps) * self._down - len(pcm) * self._up
-        samples = np.concatenate([self._history, pcm])
-        self._history = samples[len(samples) - (taps - 1) :]
-        windows = np.lib.stride_tricks.sliding_window_view(samples, taps, axis=0)[steps // self._up]
-        converted: Pcm = np.einsum("nct,nt->nc", windows, self._bank[steps % self._up])
+        samples = np.concatenate([self._history, pcm.T], axis=1, dtype=np.float32)  # [C, T]
+        self._history = samples[:, samples.shape[1] - (taps - 1) :]
+        # A view of the samples up to each one; sliding_window_view takes as long as all the rest.
+        channels, bytes_a_channel, size = len(samples), samples.strides[0], samples.itemsize
+        windows: Pcm = np.ndarray(
+            (channels, len(pcm), taps), np.float32, samples, strides=(bytes_a_channel, size, size)
+        )
+        chosen, weights = windows[:, steps // self._up], self._bank[steps % self._up]
+        converted: Pcm = np.einsum("cnt,nt->cn", chosen, weights).T
         return converted
 
 
