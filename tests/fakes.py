@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from streamcodec.errors import PayloadError
 from streamcodec.units import Pcm
 from streamcodec.wire.session import Message, StreamInfo
 from streamcodec_client.audio.blocks import Block
-from streamcodec_client.live.codec import EncodingSettings
+from streamcodec_client.live.codec import Decoder, EncodingSettings, decode_one
 
 SAMPLE_RATE = 16_000
 LATENT_SAMPLES = 320
@@ -114,6 +114,7 @@ class FakeModel:
     def __init__(self) -> None:
         self.encoders: list[FakeEncoder] = []
         self.decoders: list[FakeDecoder] = []
+        self.steps: list[int] = []  # how many decoders shared each
         self.threads: set[str] = set()
 
     def packet_samples(self, latents_per_payload: int) -> int:
@@ -126,6 +127,12 @@ class FakeModel:
     def decoder(self, info: StreamInfo) -> FakeDecoder:
         self.decoders.append(FakeDecoder(info.channels, info.latents_per_payload))
         return self.decoders[-1]
+
+    def decode(
+        self, decoders: Sequence[Decoder], payloads: Sequence[bytes | None]
+    ) -> list[Pcm | PayloadError]:
+        self.steps.append(len(decoders))
+        return [decode_one(d, payload) for d, payload in zip(decoders, payloads, strict=True)]
 
     def enter_thread(self) -> None:
         self.threads.add(threading.current_thread().name)

@@ -4,23 +4,18 @@ played into it.
 
 from __future__ import annotations
 
-import ctypes.util
 import dataclasses
 import json
 import os
-import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-START_LIMIT_S = 10.0
+from streamcodec_bench.sound_server import SoundServer, missing
+
 SCRIPT_LIMIT_S = 60.0
-ALSA_CONFIG = Path("/usr/share/alsa/alsa.conf")
-PULSE_PLUGIN = "alsa-lib/libasound_module_pcm_pulse.so"
 
 # PortAudio looks for devices when it is loaded: a process of its own sees those of this test and no
 # others.
@@ -72,12 +67,13 @@ print(json.dumps({
 
 @dataclasses.dataclass(frozen=True)
 class Pulse:
-    environment: dict[str, str]
+    server: SoundServer
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join(part for part in sys.path if part)
         return subprocess.run(
             [sys.executable, *arguments],
-            env=self.environment,
+            env=self.server.environment() | {"PYTHONPATH": path},
             capture_output=True,
             text=True,
             timeout=SCRIPT_LIMIT_S,
@@ -87,65 +83,10 @@ class Pulse:
 
 @pytest.fixture(scope="module")
 def pulse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pulse]:
-    if missing := _missing():
-        pytest.skip(f"no sound server to test with: {missing}")
-    runtime = tmp_path_factory.mktemp("pulse")
-    runtime.chmod(0o700)
-    configuration = runtime / "asoundrc"
-    configuration.write_text(
-        f"<{ALSA_CONFIG}>\npcm.!default {{ type pulse }}\nctl.!default {{ type pulse }}\n"
-    )
-    address = runtime / "native"
-    environment = os.environ | {
-        "HOME": str(runtime),
-        "XDG_RUNTIME_DIR": str(runtime),
-        "PULSE_SERVER": f"unix:{address}",
-        "ALSA_CONFIG_PATH": str(configuration),
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-    }
-    options = [
-        "-n",
-        "--daemonize=no",
-        "--exit-idle-time=-1",
-        "--use-pid-file=no",
-        "--disable-shm=yes",
-        "--realtime=no",
-    ]
-    modules = [
-        "module-null-sink sink_name=loop",
-        f"module-native-protocol-unix auth-anonymous=1 socket={address}",
-    ]
-    with (runtime / "pulse.log").open("w") as log:
-        server = subprocess.Popen(
-            ["pulseaudio", *options, *(part for module in modules for part in ("-L", module))],
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            deadline = time.monotonic() + START_LIMIT_S
-            while not address.exists():
-                if server.poll() is not None or time.monotonic() > deadline:
-                    log_end = (runtime / "pulse.log").read_text()[-300:]
-                    pytest.skip(f"pulseaudio does not start here: {log_end}")
-                time.sleep(0.05)
-            yield Pulse(environment)
-        finally:
-            server.terminate()
-            server.wait()
-
-
-def _missing() -> str | None:
-    if shutil.which("pulseaudio") is None:
-        return "apt install pulseaudio"
-    if ctypes.util.find_library("portaudio") is None:
-        return "apt install libportaudio2"
-    libraries = [Path("/usr/lib"), *Path("/usr/lib").glob("*-linux-gnu")]
-    if not ALSA_CONFIG.exists() or not any(
-        (folder / PULSE_PLUGIN).exists() for folder in libraries
-    ):
-        return "apt install libasound2-plugins"
-    return None
+    if package := missing():
+        pytest.skip(f"no sound server to test with: {package}")
+    with SoundServer(tmp_path_factory.mktemp("pulse"), ["loop"]) as server:
+        yield Pulse(server)
 
 
 def test_what_is_played_is_captured(pulse: Pulse) -> None:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from conftest import voice
 from fakes import FakeModel, ManualClock, SteppedSink, fake_info
 from listening_room import TARGET_MS, Room, speak
-from streamcodec.errors import AudioError, ConfigError
+from streamcodec.coding.model import CodecModel
+from streamcodec.errors import AudioError, ConfigError, PayloadError
 from streamcodec.live.adaptive import DelayBounds
 from streamcodec.wire.packet import Flags, Packet, serialize
 from streamcodec.wire.session import StreamStart
+from streamcodec_client.live.codec import EncodingSettings, ModelCodec
 from streamcodec_client.live.inbox import INBOX_LIMIT_MS
 from streamcodec_client.live.receiver import Receiver
+from streamcodec_client.live.sender import stream_info
 from streamcodec_client.report.trace import FileTrace
 
 
@@ -46,6 +51,48 @@ async def test_several_talkers_are_mixed(room: Room) -> None:
 
     assert (await speak(room, 4, both))[-1] == 0.75
     assert len(room.receiver.statistics().streams) == 2
+
+
+async def test_packets_of_several_talkers_are_decoded_in_one_step(room: Room) -> None:
+    room.joins(1)
+    room.joins(2)
+
+    def both() -> None:
+        room.says(1, 0.5)
+        room.says(2, 0.25)
+
+    await speak(room, 4, both)
+    # One each, while one of them has begun and the other has not, or two.
+    assert room.model.steps[-1] == 2
+
+
+async def test_a_bad_payload_is_concealed_and_costs_others_nothing(room: Room) -> None:
+    room.joins(1)
+    room.joins(2)
+
+    def both() -> None:
+        room.says(1, 0.5)
+        room.says(2, 0.25)
+
+    await speak(room, 4, both)
+    room.says(1, payload=b"X")
+    room.says(2, 0.25)
+    await speak(room, 1, both)
+    assert 0.5 in await room.hears(10)  # half of 0.5 for the bad one, and 0.25
+    bad = {s.stream: s.bad_payloads for s in room.receiver.statistics().streams}
+    assert bad == {1: 1, 2: 0}
+
+
+def test_a_shared_step_with_a_bad_payload_decodes_the_others(shipped: CodecModel) -> None:
+    codec = ModelCodec(shipped)
+    encoder = codec.encoder(EncodingSettings(bitrate_bps=6_000))
+    info = stream_info(codec.hash, encoder.config, 6_000)
+    payloads = encoder.encode(voice(0.1, codec.sample_rate)[:, None])
+    alone, together, broken = (codec.decoder(info) for _ in range(3))
+    for payload in payloads[:3]:
+        whole, error = codec.decode([together, broken], [payload, b"\xff" * 40])
+        assert isinstance(error, PayloadError)
+        assert np.array_equal(np.asarray(whole), alone.decode(payload))
 
 
 async def test_a_loud_mix_stays_below_full_scale(room: Room) -> None:

@@ -80,8 +80,8 @@ class SoundServer:
         modules.append(f"module-native-protocol-unix auth-anonymous=1 socket={self._address}")
         log_file = self._folder / "pulse.log"
         with log_file.open("w") as log:
-            self._process = subprocess.Popen(
-                ["pulseaudio", *OPTIONS, *(word for m in modules for word in ("-L", m))],  # noqa: S603, S607
+            self._process = subprocess.Popen(  # noqa: S603
+                ["pulseaudio", *OPTIONS, *(word for m in modules for word in ("-L", m))],  # noqa: S607
                 env=self.environment(),
                 stdout=log,
                 stderr=subprocess.STDOUT,

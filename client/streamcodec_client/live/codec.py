@@ -5,11 +5,13 @@ streams. Tests bring fakes that need no model.
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, cast
 
 from streamcodec.coding.model import CodecModel, load_model
-from streamcodec.coding.stream import StreamDecoder, StreamEncoder
+from streamcodec.coding.stream import StreamDecoder, StreamEncoder, decode_together
 from streamcodec.config import CodecConfig
+from streamcodec.errors import PayloadError
 from streamcodec.units import Pcm
 from streamcodec.wire.session import StreamInfo
 
@@ -109,9 +111,25 @@ class Codec(Protocol):
         """Raises ConfigError for a stream that the model cannot decode."""
         ...
 
+    def decode(
+        self, decoders: Sequence[Decoder], payloads: Sequence[bytes | None]
+    ) -> list[Pcm | PayloadError]:
+        """What `Decoder.decode` returns or raises, for each of several decoders of this codec, in a
+        step that they share.
+        """
+        ...
+
     def enter_thread(self) -> None:
         """Called once by each thread that encodes or decodes, before it does."""
         ...
+
+
+def decode_one(decoder: Decoder, payload: bytes | None) -> Pcm | PayloadError:
+    """The PCM, or why there is none."""
+    try:
+        return decoder.decode(payload)
+    except PayloadError as error:
+        return error
 
 
 class ModelCodec:
@@ -141,6 +159,15 @@ class ModelCodec:
     def decoder(self, info: StreamInfo) -> Decoder:
         config = self._model.stream_config(info.channels, info.latents_per_payload, info.base_level)
         return StreamDecoder(self._model, config)
+
+    def decode(
+        self, decoders: Sequence[Decoder], payloads: Sequence[bytes | None]
+    ) -> list[Pcm | PayloadError]:
+        """As `Codec.decode`."""
+        try:
+            return list(decode_together(cast(Sequence[StreamDecoder], decoders), payloads))
+        except PayloadError:  # then none of them has decoded anything
+            return [decode_one(d, payload) for d, payload in zip(decoders, payloads, strict=True)]
 
     def enter_thread(self) -> None:
         self._model.engine.enter_thread()

@@ -1,8 +1,14 @@
-"""One talker as the receiver hears it. Used by the receiver's worker thread only."""
+"""One talker as the receiver hears it. Used by the receiver's worker thread only.
+
+Players do not decode. They say what is to be decoded, so that the receiver can decode the packets
+of several talkers in one step of the network.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Generator
+from typing import TypeAlias
 
 import numpy as np
 
@@ -20,6 +26,9 @@ from ..clock import Clock, milliseconds
 from ..report.statistics import StreamStatistics
 from ..report.trace import PlayedPackets, Trace
 from .codec import Decoder
+
+# Yields payloads, or None for what is to be concealed, and is sent the PCM of each.
+Pull: TypeAlias = Generator[bytes | None, Pcm, Pcm | None]
 
 
 @dataclasses.dataclass(slots=True)
@@ -51,7 +60,8 @@ class StreamPlayer:
         """
         info = talker.info
         self.talker = talker
-        self._decoder, self._playout, self._clock = decoder, playout, clock
+        self.decoder = decoder  # of what `pull` yields
+        self._playout, self._clock = playout, clock
         self._stretcher = stretcher
         self._fade = LossFade(info.sample_rate, info.channels, info.packet_samples)
         self._quality = CallQuality(info.sample_rate, info.packet_samples, overlap_samples)
@@ -119,16 +129,18 @@ class StreamPlayer:
         else:
             self._playout.resume()
 
-    def pull(self, samples: int) -> Pcm | None:
-        """The next [samples, C]; None while there is nothing to hear."""
+    def pull(self, samples: int) -> Pull:
+        """Returns the next [samples, C]; None while there is nothing to hear. Yields what `decoder`
+        is to decode, and is sent the PCM, or thrown the PayloadError.
+        """
         parts, have = [self._rest], len(self._rest)
-        while have < samples and (pcm := self._next_packet(have)) is not None:
+        while have < samples and (pcm := (yield from self._next_packet(have))) is not None:
             parts.append(pcm)
             have += len(pcm)
         if not self._playout.drained:
             # The buffer stops asking for substitutes before the fade to comfort noise is complete.
             while have < samples and self._fade.continues:
-                parts.append(self._stretched(self._concealed()))
+                parts.append(self._stretched((yield from self._concealed())))
                 have += len(parts[-1])
             if have < samples:
                 parts.append(self._fade.background(samples - have))
@@ -165,7 +177,7 @@ class StreamPlayer:
             mos=call.mos,
         )
 
-    def _next_packet(self, offset: int) -> Pcm | None:
+    def _next_packet(self, offset: int) -> Pull:
         """The packet whose turn it is, or its substitute, [T, C]; None where nothing is due. It
         will be heard `offset` samples into the block.
         """
@@ -177,10 +189,10 @@ class StreamPlayer:
         start_ns = self._clock.now_ns()
         received_ns, speed, concealed = None, 1.0, True
         if isinstance(event, Conceal):
-            pcm = self._concealed()
+            pcm = yield from self._concealed()
         else:
             received_ns, speed = begins_ns - round(event.waited_ms * 1e6), event.speed
-            pcm, concealed = self._decoded(event)
+            pcm, concealed = yield from self._decoded(event)
             self._quality.begins(offset, event.capture_time)
         pcm = self._stretched(pcm, speed)
         self._trace.decoded(
@@ -194,22 +206,23 @@ class StreamPlayer:
         )
         return pcm
 
-    def _decoded(self, event: Play) -> tuple[Pcm, bool]:
+    def _decoded(self, event: Play) -> Generator[bytes | None, Pcm, tuple[Pcm, bool]]:
         """-> PCM [packet_samples, C], whether it is a substitute for a bad payload."""
         info = self.talker.info
         restarts = Flags.RESET in event.flags or not event.follows
         if restarts:
-            self._decoder.reset()
+            self.decoder.reset()
         bad = False
         if not event.payload:  # digital silence
             pcm = np.zeros((info.packet_samples, info.channels), np.float32)
             self._fade.forget_background()
         else:
             try:
-                pcm = self._decoder.decode(event.payload)
+                pcm = yield event.payload
             except PayloadError:
                 self._received.bad_payloads += 1
-                pcm, bad = self._decoder.decode(None), True
+                bad = True
+                pcm = yield None
         pcm = self._fade.packet(pcm, event.flags, restarts=restarts, substitute=bad)
         if bad:
             self._quality.missing(self._fade.lost_ms)
@@ -217,9 +230,9 @@ class StreamPlayer:
             self._quality.played()
         return pcm, bad
 
-    def _concealed(self) -> Pcm:
+    def _concealed(self) -> Generator[bytes | None, Pcm, Pcm]:
         """A substitute for a missing packet, [packet_samples, C]."""
-        pcm = self._fade.concealed(self._decoder.decode(None))
+        pcm = self._fade.concealed((yield None))
         self._quality.missing(self._fade.lost_ms)
         return pcm
 

@@ -26,6 +26,7 @@ from .admission import Admission
 from .codec import Codec
 from .inbox import Inbox, Joined, Left, Media, StreamKey
 from .mix import mix
+from .pulling import pull_together
 from .talkers import Talkers
 from .worker import run_worker
 
@@ -156,8 +157,8 @@ class Receiver:
 
     def _next_block(self) -> Pcm:
         samples, channels = block_samples(self._codec.sample_rate), self._sink.channels
-        pulled = [player.pull(samples) for player in self._talkers.heard]
-        heard = [with_channels(pcm, channels) for pcm in pulled if pcm is not None]
+        pulled = pull_together(self._talkers.heard, samples, self._codec)
+        heard = [with_channels(pcm, channels) for pcm in pulled]
         return mix(heard) if heard else np.zeros((samples, channels), np.float32)
 
     def _read_inbox(self) -> int:
