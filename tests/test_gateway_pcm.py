@@ -67,7 +67,7 @@ def test_samples_are_read_as_they_were_sent_in_pieces_of_any_size() -> None:
     source = SocketSource(ManualClock(), RATE)
     data = ramp(0, 2 * FRAME + 7)
     for at in range(0, len(data), 333):  # odd: samples are cut
-        source.push(data[at : at + 333])
+        source.push_bytes(data[at : at + 333])
     source.finish()
     blocks = []
     while not source.ended:
@@ -84,7 +84,7 @@ def test_a_client_that_sends_too_fast_is_held_to_real_time_and_200_ms() -> None:
     source = SocketSource(clock, RATE)
     read, ends = 0, 0
     for _ in range(500):  # 10 s
-        source.push(ramp(0, 2 * FRAME))
+        source.push_bytes(ramp(0, 2 * FRAME))
         for position, _, samples in drained(source):
             read, ends = read + samples, position + samples
         clock.advance(20)
@@ -96,7 +96,7 @@ def test_a_client_that_sends_too_fast_is_held_to_real_time_and_200_ms() -> None:
 
 def test_of_what_waits_the_newest_200_ms_are_kept() -> None:
     source = SocketSource(ManualClock(), RATE)
-    source.push(ramp(0, RATE))
+    source.push_bytes(ramp(0, RATE))
     block = source.read(0.0)
     assert block is not None
     assert round(float(block.pcm[0, 0]) * 32_768) == RATE - RATE // 5
@@ -109,7 +109,7 @@ def test_a_client_in_real_time_loses_nothing_and_waits_for_nothing() -> None:
     for n in range(12_000):  # four minutes
         if n % 8 == 7:  # the network gives in bursts
             for _ in range(8):
-                source.push(ramp(0, FRAME))
+                source.push_bytes(ramp(0, FRAME))
             assert sum(samples for _, _, samples in drained(source)) == 8 * FRAME
         clock.advance(19.99)  # the client's clock is 500 ppm fast
     assert source.dropped_samples == 0
@@ -118,20 +118,20 @@ def test_a_client_in_real_time_loses_nothing_and_waits_for_nothing() -> None:
 def test_samples_that_were_dropped_are_time_that_passed() -> None:
     clock = ManualClock()
     source = SocketSource(clock, RATE)
-    source.push(ramp(0, FRAME))
+    source.push_bytes(ramp(0, FRAME))
     assert drained(source) == [(0, False, FRAME)]
     clock.advance(190)
-    source.push(ramp(0, RATE))
+    source.push_bytes(ramp(0, RATE))
     assert drained(source)[0] == (RATE * 190 // 1000, False, FRAME)
 
 
 def test_a_pause_is_time_that_passed() -> None:
     clock = ManualClock()
     source = SocketSource(clock, RATE)
-    source.push(ramp(0, FRAME))
+    source.push_bytes(ramp(0, FRAME))
     assert drained(source) == [(0, False, FRAME)]
     clock.advance(1_020)
-    source.push(ramp(0, FRAME))
+    source.push_bytes(ramp(0, FRAME))
     assert drained(source) == [(FRAME + RATE, True, FRAME)]
 
 

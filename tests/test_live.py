@@ -25,6 +25,7 @@ from streamcodec_client.cli import main
 from streamcodec_client.clock import MonotonicClock
 from streamcodec_client.commands import live as live_cli
 from streamcodec_client.live.codec import EncodingSettings
+from streamcodec_client.live.member import Seat
 from streamcodec_client.live.receiver import Receiver
 from streamcodec_client.live.sender import Sender
 from streamcodec_client.live.session import LiveSettings, run_live
@@ -63,12 +64,9 @@ def session(
     traces: Sequence[Trace] = (),
 ) -> asyncio.Future[None]:
     settings = LiveSettings(
-        f"ws://127.0.0.1:{port}",
-        "lobby",
-        "talker" if sender else "listener",
+        Seat(f"ws://127.0.0.1:{port}", "lobby", "talker" if sender else "listener", take_copies),
         duration_s,
         exit_when_done=True,
-        take_copies=take_copies,
     )
     reporter = Reporter(CLOCK, as_json=as_json)
     return asyncio.ensure_future(run_live(settings, CLOCK, reporter, sender, receiver, traces))

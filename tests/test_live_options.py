@@ -12,6 +12,7 @@ from streamcodec_client.cli import main
 from streamcodec_client.commands import live, live_options
 from streamcodec_client.commands.live_options import LATE_THREAD_MS
 from streamcodec_client.live.codec import EncodingSettings
+from streamcodec_client.live.member import Seat
 from streamcodec_client.live.session import LiveSettings
 
 
@@ -70,7 +71,7 @@ def test_every_flag_of_talk_reaches_its_part(asked: Asked) -> None:
         9_000.0, None, capped=True, channels=1, latents_per_payload=2, redundancy=2
     )
     assert asked.settings == LiveSettings(
-        "ws://relay:1", "stage", "Ann", 3.0, exit_when_done=True, impairment=None, take_copies=1
+        Seat("ws://relay:1", "stage", "Ann", 1), 3.0, exit_when_done=True, impairment=None
     )
     assert asked.source == {"spec": "tone", "device": "in", "rate": 48_000, "channels": 2}
     sink = {"spec": "null", "device": "out", "rate": 48_000, "channels": 2}
@@ -82,7 +83,7 @@ def test_without_flags_talk_sends_the_microphone_at_6_kbps(asked: Asked) -> None
     assert main(["talk", "--name", "Ann"]) == 0
     assert asked.encoding == EncodingSettings(bitrate_bps=6_000.0)
     assert asked.settings == LiveSettings(
-        "ws://127.0.0.1:8765", "lobby", "Ann", None, exit_when_done=False, take_copies=4
+        Seat("ws://127.0.0.1:8765", "lobby", "Ann", 4), None, exit_when_done=False
     )
     assert asked.source == {"spec": "mic", "device": None, "rate": None, "channels": None}
     sink = {"spec": "speaker", "device": None, "rate": None, "channels": None}
@@ -122,7 +123,7 @@ def test_listen_simulates_the_network_it_was_asked_for(asked: Asked) -> None:
     flags = "--sink null --sim-loss 10 --sim-jitter 5 --sim-drift 30 --take-copies 0"
     assert main(["listen", *flags.split()]) == 0
     assert asked.settings is not None
-    assert asked.settings.take_copies == 0
+    assert asked.settings.seat.take_copies == 0
     impairment = asked.settings.impairment
     assert impairment is not None
     assert (impairment.loss, impairment.jitter_ms, impairment.drift_ppm) == (0.1, 5.0, 30.0)

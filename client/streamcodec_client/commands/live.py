@@ -17,6 +17,7 @@ from ..audio.blocks import Sink, Source
 from ..clock import Clock, MonotonicClock
 from ..live.codec import Codec, EncodingSettings, load_codec
 from ..live.impair import Impairment, from_options
+from ..live.member import Seat
 from ..live.receiver import Receiver
 from ..live.sender import Sender
 from ..live.session import LiveSettings, run_live
@@ -182,13 +183,10 @@ def _settings(
     impairment: Impairment | None = None,
 ) -> LiveSettings:
     return LiveSettings(
-        url=check_url(session.url),
-        room=session.room,
-        name=session.shown_name,
+        Seat(check_url(session.url), session.room, session.shown_name, take_copies),
         duration_s=session.duration_s,
         exit_when_done=exit_when_done,
         impairment=impairment,
-        take_copies=take_copies,
     )
 
 

@@ -10,15 +10,13 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from streamcodec.errors import StreamcodecError
-from streamcodec.wire.session import CloseCode, Hello
+from streamcodec.wire.session import CloseCode
 
 from ..clock import Clock
 from ..live.codec import Codec, EncodingSettings
+from ..live.member import Member, Seat
 from ..live.receiver import Receiver
 from ..live.sender import Sender
-from ..live.session import tell_listeners, tell_talkers
-from ..transport.clock_sync import ClockSync
-from ..transport.relay import RelayTransport
 from .outbox import Outbox
 from .pcm import FrameSink, FrameWriter, SocketSource
 from .request import Request
@@ -61,7 +59,7 @@ async def run_member(
 
 
 class _Member:
-    """Sender and receiver over one transport, fed by the websocket of one client."""
+    """A Member of a room, fed by the websocket of one client."""
 
     def __init__(
         self, connection: ServerConnection, request: Request, settings: MemberSettings
@@ -69,55 +67,41 @@ class _Member:
         self._connection = connection
         self._outbox = Outbox()
         clock, codec = settings.clock, settings.codec
-        self._source = self._sender = self._receiver = None
+        self._source = sender = receiver = None
         if request.role.talks:
             self._source = SocketSource(clock, request.rate)
-            self._sender = Sender(codec, self._source, settings.encoding, clock)
-        self._sync = ClockSync(clock)
+            sender = Sender(codec, self._source, settings.encoding, clock)
         if request.role.listens:
             sink = FrameSink(clock, FrameWriter(request.rate, self._outbox.put), SINK_AHEAD_MS)
             tls = settings.relay.startswith("wss:")
-            self._receiver = Receiver(codec, sink, clock, tls=tls, notify=self._outbox.warn)
-            self._receiver.relay_offset_ms = lambda: self._sync.offset_ms
-        parts = (self._sender, self._receiver, self._sync, self._outbox)
-        hello = Hello(
-            request.role,
-            request.room,
-            request.name,
-            None if self._sender is None else self._sender.info,
-        )
-        listeners = [part for part in parts if part is not None]
-        self._transport = RelayTransport(settings.relay, hello, listeners, clock)
+            receiver = Receiver(codec, sink, clock, tls=tls, notify=self._outbox.warn)
+        seat = Seat(settings.relay, request.room, request.name)
+        listeners = [part for part in (receiver, self._outbox) if part is not None]
+        self._member = Member(seat, clock, sender, receiver, listeners)
 
     async def run(self) -> None:
         """Raises _Ended."""
-        transport, sender, receiver = self._transport, self._sender, self._receiver
-        begin = asyncio.ensure_future
-        staying = begin(self._stay())
-        sending = None if sender is None else begin(sender.run(transport))
-        others = [begin(self._read()), begin(self._write()), begin(self._sync.run(transport))]
-        if receiver is not None:
-            others += [begin(receiver.run()), begin(tell_talkers(receiver, transport, self._sync))]
-        if sender is not None:
-            others.append(begin(tell_listeners(sender, transport, self._sync)))
-        tasks = [staying, *others, *([] if sending is None else [sending])]
+        member = self._member
+        member.begin(self._write())
+        reading = asyncio.ensure_future(self._read())
         try:
-            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await member.ends(reading)
         finally:
-            # In the order in which sound flows: what the client said is sent before the goodbye.
-            if receiver is not None:
-                receiver.stop()
-            if self._source is not None and sender is not None and sending is not None:
+            # What the client said is sent before the goodbye, unless no relay is there.
+            if self._source is not None and member.sending is not None:
                 self._source.finish()
-                await asyncio.wait({sending}, timeout=DRAIN_LIMIT_S)
-                sender.stop()  # it may wait for a relay that is not there
-            transport.close()
-            await asyncio.wait([staying, *([] if sending is None else [sending])])
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        for task in ended:
-            task.result()
+                await asyncio.wait({member.sending}, timeout=DRAIN_LIMIT_S)
+            reading.cancel()
+            (outcome,) = await asyncio.gather(reading, return_exceptions=True)
+            client_left = outcome is None
+            try:
+                await member.leave()
+            except StreamcodecError as error:
+                raise _Ended(CloseCode.INTERNAL_ERROR, str(error)) from error
+        if isinstance(outcome, _Ended):
+            raise outcome
+        if not client_left:
+            raise _Ended(CloseCode.GOING_AWAY, "the relay has ended the session")
 
     async def _read(self) -> None:
         """Returns when the client has left."""
@@ -131,18 +115,10 @@ class _Member:
                     )
                 if self._source is None:
                     raise _Ended(CloseCode.POLICY_VIOLATION, "role=listen sends no audio")
-                self._source.push(frame)
+                self._source.push_bytes(frame)
 
     async def _write(self) -> None:
         """A task of its own for each client: one that does not read holds up no other."""
         with contextlib.suppress(ConnectionClosed):
             while True:
                 await self._connection.send(await self._outbox.take())
-
-    async def _stay(self) -> None:
-        """In the room."""
-        try:
-            await self._transport.run()
-        except StreamcodecError as error:
-            raise _Ended(CloseCode.INTERNAL_ERROR, str(error)) from error
-        raise _Ended(CloseCode.GOING_AWAY, "the relay has ended the session")

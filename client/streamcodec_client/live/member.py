@@ -1,0 +1,172 @@
+"""A member of a room: the connection to its relay, and of sender and receiver what its role has.
+They begin together and end in the order in which sound flows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from streamcodec.wire.session import Hello, Report, Role
+
+from ..clock import Clock
+from ..report.statistics import ReceiverStatistics, SenderStatistics
+from ..transport.api import TransportListener
+from ..transport.clock_sync import ClockSync
+from ..transport.relay import RelayTransport
+from .receiver import Receiver
+from .sender import Sender
+
+REPORT_INTERVAL_S = 1.0  # between reports to talkers, and capture marks for listeners
+
+
+@dataclasses.dataclass(frozen=True)
+class Seat:
+    """Which room of which relay, and as whom. take_copies: of how many packets before one, where
+    talkers offer them. first_connection_s: how long to look for a relay that never let us in.
+    """
+
+    url: str
+    room: str
+    name: str
+    take_copies: int = 0
+    first_connection_s: float = 10.0
+
+
+class Member:
+    """`begin`, wait until it `ends`, `leave`."""
+
+    def __init__(
+        self,
+        seat: Seat,
+        clock: Clock,
+        sender: Sender | None,
+        receiver: Receiver | None,
+        listeners: Sequence[TransportListener] = (),
+    ) -> None:
+        """`listeners`: who is told what comes from the relay besides `sender`; a receiver is not
+        among them of itself, so that a network may be simulated before it. Raises ConfigError for a
+        URL that names no relay.
+        """
+        self.sender, self.receiver = sender, receiver
+        self.sync = ClockSync(clock)
+        if receiver is not None:
+            receiver.relay_offset_ms = lambda: self.sync.offset_ms
+        told = [part for part in (sender, *listeners, self.sync) if part is not None]
+        self.transport = RelayTransport(
+            seat.url,
+            _hello(seat, sender, receiver),
+            told,
+            clock,
+            first_connection_s=seat.first_connection_s,
+        )
+        self.leaving = False  # what comes now is our own goodbye
+        self._connection: asyncio.Future[None] | None = None
+        self.sending: asyncio.Future[None] | None = None  # until all of the source was sent
+        self._receiving: asyncio.Future[None] | None = None
+        self._background: list[asyncio.Future[None]] = []
+
+    def begin(self, *background: Coroutine[Any, Any, None]) -> None:
+        """On the event loop. `background`: what else runs until the end."""
+        start = asyncio.ensure_future
+        self._connection = start(self.transport.run())
+        if self.sender is not None:
+            self.sending = start(self.sender.run(self.transport))
+        if self.receiver is not None:
+            self._receiving = start(self.receiver.run())
+        # None of these ends, unless nobody reads our output, or the disk is full.
+        self._background = [start(part) for part in (*background, self.sync.run(self.transport))]
+        if self.sender is not None:
+            self._background.append(start(self._tell_listeners(self.sender)))
+            self._background.append(start(self._sending_fails()))
+        if self.receiver is not None:
+            self._background.append(start(self._tell_talkers(self.receiver)))
+
+    async def ends(self, *others: asyncio.Future[Any]) -> None:
+        """Returns when this member cannot go on, or one of `others` is done. A source that has
+        ended is no end.
+        """
+        parts = (self._connection, self._receiving, *self._background, *others)
+        await asyncio.wait(
+            [part for part in parts if part is not None], return_when=asyncio.FIRST_COMPLETED
+        )
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why this member cannot go on; None where nothing failed so far."""
+        parts = (self._connection, self.sending, self._receiving, *self._background)
+        for part in parts:
+            if part is None or not part.done() or part.cancelled():
+                continue
+            if (failure := part.exception()) is not None:
+                return failure
+        return None
+
+    async def leave(self) -> None:
+        """Ends the source, sends what was captured, and says goodbye. Raises what failed before;
+        where that is several things, the connection's reason.
+        """
+        try:
+            for part, task in ((self.sender, self.sending), (self.receiver, self._receiving)):
+                if part is not None and task is not None:
+                    part.stop()
+                    await asyncio.wait({task})
+            self.leaving = True
+            self.transport.close()
+            if self._connection is not None:
+                await asyncio.wait({self._connection})
+        finally:
+            tasks = (self._connection, self.sending, self._receiving, *self._background)
+            started = [task for task in tasks if task is not None]
+            for task in started:
+                task.cancel()
+            await asyncio.gather(*started, return_exceptions=True)
+        if (failure := self.failure) is not None:
+            raise failure
+
+    def statistics(self) -> tuple[SenderStatistics | None, ReceiverStatistics | None]:
+        """Of what this member sends, and of what it hears."""
+        return (
+            None if self.sender is None else self.sender.statistics(),
+            None if self.receiver is None else self.receiver.statistics(),
+        )
+
+    async def _sending_fails(self) -> None:
+        assert self.sending is not None
+        await asyncio.wait({self.sending})
+        if self.sending.exception() is None:
+            await asyncio.Event().wait()
+
+    async def _tell_talkers(self, receiver: Receiver) -> None:
+        """Reports to each talker, each second, how its stream arrives here."""
+        while True:
+            await asyncio.sleep(REPORT_INTERVAL_S)
+            rtt_ms = self.sync.rtt_ms
+            round_trip = {} if rtt_ms is None else {"rtt_ms": rtt_ms}
+            for stream in receiver.statistics().streams:
+                fields = dataclasses.asdict(stream)
+                fields |= fields["playout"] | round_trip
+                numbers = {k: v for k, v in fields.items() if isinstance(v, int | float)}
+                await self.transport.send_message(Report(stream.stream, numbers))
+
+    async def _tell_listeners(self, sender: Sender) -> None:
+        """Marks each second when something was captured by the relay's clock, so listeners know our
+        delay.
+        """
+        while True:
+            await asyncio.sleep(REPORT_INTERVAL_S)
+            if (mark := sender.capture_clock(self.sync.offset_ms)) is not None:
+                await self.transport.send_message(mark)
+
+
+def _hello(seat: Seat, sender: Sender | None, receiver: Receiver | None) -> Hello:
+    role = Role.BOTH if sender and receiver else Role.TALK if sender else Role.LISTEN
+    return Hello(
+        role=role,
+        room=seat.room,
+        name=seat.name,
+        stream_info=sender.info if sender else None,
+        copies=seat.take_copies,
+    )
