@@ -14,6 +14,7 @@ MAX_CHANNELS = 2
 MAX_PAYLOAD_BYTES = 1_200
 MAX_LEVEL = 255  # of any model's quality levels
 LATENTS_PER_PAYLOAD = (1, 2, 3)
+LATENT_MS = 20  # audio that one latent stands for
 
 
 def check_sample_rate(rate: int) -> None:

@@ -53,3 +53,7 @@ class ConnectionRefused(StreamcodecError):
     def __init__(self, message: str, close_code: int | None = None) -> None:
         super().__init__(message)
         self.close_code = close_code
+
+
+class RoomClosed(StreamcodecError):
+    """The relay has ended the session, or we have left the room."""

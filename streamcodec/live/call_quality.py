@@ -53,7 +53,7 @@ class CallQuality:
         self._mark: Capture | None = None
         # offset in the block being made, capture time of the packet that begins there
         self._begun: tuple[int, int] | None = None
-        self._mouth_to_ear_ms: float | None = None
+        self.mouth_to_ear_ms: float | None = None  # from capture to the sink; None: not known
 
     def arrived(self, capture_time: int, flags: Flags, now_ms: float) -> None:
         """A packet came, in time or late. `capture_time` in samples, as on the wire."""
@@ -79,7 +79,7 @@ class CallQuality:
             self._judged_loss_ms += self._packet_ms
             self._judge(concealed=True)
         if lost_ms > DEAD_MS:
-            self._mouth_to_ear_ms = None
+            self.mouth_to_ear_ms = None
 
     def begins(self, offset: int, capture_time: int) -> None:
         """A packet's first decoded sample is `offset` samples into the block being made."""
@@ -97,11 +97,11 @@ class CallQuality:
         captured_ms = self._mark.relay_ms + since_mark * self._per_sample_ms
         # The sample that was captured then leaves the decoder `overlap_samples` later.
         heard_ms += (offset + self._overlap_samples) * self._per_sample_ms
-        self._mouth_to_ear_ms = heard_ms + relay_offset_ms - captured_ms
+        self.mouth_to_ear_ms = heard_ms + relay_offset_ms - captured_ms
 
     def rating(self) -> CallRating:
         share = self._concealed / len(self._judged) if self._judged else 0.0
-        delay_ms = self._mouth_to_ear_ms
+        delay_ms = self.mouth_to_ear_ms
         mos = None
         if delay_ms is not None:
             mos = mean_opinion(transmission_rating(max(0.0, delay_ms), share))

@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
+from streamcodec.config import LATENT_MS
+
 from .grouping import grouped
 
 DEFAULT_BITRATE_BPS = 6_000.0
-LATENT_MS = 20  # audio that one latent stands for
 
 
 class BitrateType(click.ParamType[float]):

@@ -173,6 +173,6 @@ class ModelCodec:
         self._model.engine.enter_thread()
 
 
-def load_codec(model: str | None, device: str, engine: str = "auto") -> Codec:
+def load_codec(model: str | None, device: str, engine: str = "auto") -> ModelCodec:
     """As load_model, which takes seconds with PyTorch. Raises ModelError, ConfigError."""
     return ModelCodec(load_model(model, device, engine))

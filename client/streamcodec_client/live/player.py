@@ -67,6 +67,8 @@ class StreamPlayer:
         self._quality = CallQuality(info.sample_rate, info.packet_samples, overlap_samples)
         self._trace = PlayedPackets(trace, talker.stream, info.sample_rate)
         self._rest = np.zeros((0, info.channels), np.float32)
+        self._substituted = False  # the packet that was pulled last
+        self.concealed = False  # any of the block that was pulled last
         self._muted = False
         self._received = _Received()
 
@@ -134,17 +136,21 @@ class StreamPlayer:
         is to decode, and is sent the PCM, or thrown the PayloadError.
         """
         parts, have = [self._rest], len(self._rest)
+        self.concealed = have > 0 and self._substituted
         while have < samples and (pcm := (yield from self._next_packet(have))) is not None:
             parts.append(pcm)
             have += len(pcm)
+            self.concealed = self.concealed or self._substituted
         if not self._playout.drained:
             # The buffer stops asking for substitutes before the fade to comfort noise is complete.
             while have < samples and self._fade.continues:
+                self.concealed = True
                 parts.append(self._stretched((yield from self._concealed())))
                 have += len(parts[-1])
             if have < samples:
                 parts.append(self._fade.background(samples - have))
                 self._quality.missing(self._fade.lost_ms)
+                self.concealed = self.concealed or self._fade.lost_ms > 0  # else a pause
                 have = samples
         if not have and self._fade.silent:
             return None
@@ -160,6 +166,11 @@ class StreamPlayer:
         """
         self._quality.heard(milliseconds(heard_ns), relay_offset_ms)
         self._trace.heard(heard_ns)
+
+    def captured_ns(self, heard_ns: int) -> int | None:
+        """When by our clock was captured what is heard at `heard_ns`; None while not known."""
+        delay_ms = self._quality.mouth_to_ear_ms
+        return None if delay_ms is None else heard_ns - round(delay_ms * 1e6)
 
     def statistics(self) -> StreamStatistics:
         call = self._quality.rating()
@@ -194,6 +205,7 @@ class StreamPlayer:
             received_ns, speed = begins_ns - round(event.waited_ms * 1e6), event.speed
             pcm, concealed = yield from self._decoded(event)
             self._quality.begins(offset, event.capture_time)
+        self._substituted = concealed
         pcm = self._stretched(pcm, speed)
         self._trace.decoded(
             offset,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from streamcodec.live.adaptive import DEFAULT_BOUNDS, DelayBounds
 from streamcodec.units import NS, Pcm
 from streamcodec.wire.overhead import wire_bytes
 from streamcodec.wire.packet import AUDIO_TYPES, parse
-from streamcodec.wire.session import Message, StreamInfo, Welcome
+from streamcodec.wire.session import Message, StreamInfo, StreamStart, Welcome
 
 from ..audio.blocks import Sink, block_samples, with_channels
 from ..audio.resample import LiveResampler
@@ -26,12 +26,26 @@ from .admission import Admission
 from .codec import Codec
 from .inbox import Inbox, Joined, Left, Media, StreamKey
 from .mix import mix
+from .player import StreamPlayer
 from .pulling import pull_together
 from .talkers import Talkers
 from .worker import run_worker
 
 RESUME_GRACE_S = 5.0  # a talker whose connection broke may come back over another one
 WAIT_S = 0.05  # for the sink, between checks whether to stop
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HeardBlock:
+    """10 ms of one talker. pcm [T, C] at the codec's rate. captured_ns: when its first sample was
+    captured, by our monotonic clock; None until the clocks have been compared. concealed: some of
+    it did not come, or not in time, and is a substitute.
+    """
+
+    talker: StreamStart
+    pcm: Pcm
+    captured_ns: int | None
+    concealed: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,15 +78,17 @@ class Receiver:
         tls: bool = False,
         notify: Callable[[str], None] = lambda text: None,
         trace: Trace = NO_TRACE,
+        tap: Callable[[HeardBlock], None] = lambda block: None,
     ) -> None:
         """`playout`: a fixed delay in ms, or the bounds within which it adapts to the network.
         `tls`: packets come encrypted, which counts in `wire_bytes`. `notify` is told, in the worker
-        thread, what users should know. Raises ConfigError for a playout delay outside its range.
+        thread, what users should know, and `tap` what is heard of each talker before it is mixed.
+        Raises ConfigError for a playout delay outside its range.
         """
         # the relay's clock less ours in ms, None while unknown
         self.relay_offset_ms: Callable[[], float | None] = lambda: None
         self._codec, self._sink, self._clock = codec, sink, clock
-        self._trace, self._tls = trace, tls
+        self._trace, self._tls, self._tap = trace, tls, tap
         admission = Admission(codec, clock, trace, playout)
         admission.check_delay()  # before anything is started
         self._inbox = Inbox()
@@ -138,28 +154,34 @@ class Receiver:
             )
             delay_ns = round(resampler.delay_s * NS)
             self._sink.start()
+            samples = block_samples(self._codec.sample_rate)
             started = False
             while not self._stopping.is_set():
                 if not self._sink.wants_block(WAIT_S):
                     continue
                 event_count = self._read_inbox()
-                heard_ns = self._sink.write(resampler.convert(self._next_block()))
+                blocks = pull_together(self._talkers.heard, samples, self._codec)
+                heard_ns = self._sink.write(resampler.convert(self._mixed(blocks)))
                 if not started:
                     self._trace.add({"sink_start_ns": heard_ns})
                     started = True
                 relay_offset_ms = self.relay_offset_ms()
                 for player in self._talkers.heard:
                     player.heard(heard_ns + delay_ns, relay_offset_ms)
+                for player, pcm in blocks:
+                    captured_ns = player.captured_ns(heard_ns + delay_ns)
+                    self._tap(HeardBlock(player.talker, pcm, captured_ns, player.concealed))
                 self._talkers.remove_finished()
                 self._publish(event_count)
         finally:
             self._sink.close()
 
-    def _next_block(self) -> Pcm:
-        samples, channels = block_samples(self._codec.sample_rate), self._sink.channels
-        pulled = pull_together(self._talkers.heard, samples, self._codec)
-        heard = [with_channels(pcm, channels) for pcm in pulled]
-        return mix(heard) if heard else np.zeros((samples, channels), np.float32)
+    def _mixed(self, blocks: Sequence[tuple[StreamPlayer, Pcm]]) -> Pcm:
+        """All talkers' blocks as one, silence where nobody is heard."""
+        channels = self._sink.channels
+        heard = [with_channels(pcm, channels) for _, pcm in blocks]
+        silence = np.zeros((block_samples(self._codec.sample_rate), channels), np.float32)
+        return mix(heard) if heard else silence
 
     def _read_inbox(self) -> int:
         """-> how many events there have been since the beginning."""

@@ -1,0 +1,80 @@
+"""Joins a room from Python."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+
+from streamcodec.coding.model import CodecModel
+from streamcodec.live.adaptive import DEFAULT_BOUNDS, DelayBounds
+from streamcodec.wire.redundancy import MAX_COPIES
+
+from ..clock import MonotonicClock
+from ..live.codec import ModelCodec, load_codec
+from .room import Room
+from .settings import RoomSettings
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    url: str,
+    *,
+    room: str = "lobby",
+    name: str = "python",
+    talk: bool = True,
+    listen: bool = True,
+    sample_rate: int = 16_000,
+    channels: int = 1,
+    bitrate_bps: float | None = None,
+    quality: float | None = None,
+    capped: bool = False,
+    packet_ms: int = 20,
+    dtx: bool = False,
+    redundancy: int = 0,
+    take_copies: int = MAX_COPIES,
+    playout_ms: float | DelayBounds = DEFAULT_BOUNDS,
+    model: str | CodecModel | None = None,
+    engine: str = "auto",
+    timeout_s: float = 10.0,
+) -> AsyncGenerator[Room]:
+    """In a room until the end of the block; what was sent is still sent then. When a connection
+    breaks, the relay is looked for again.
+
+    url: ws://HOST:PORT or wss://HOST:PORT. name: as others see it. talk, listen: what for.
+    sample_rate (Hz), channels: of the PCM that is sent and of the frames that are heard.
+    bitrate_bps: mean payload rate (6000 where no quality, 0..1, is given instead); capped: a limit
+    that no payload exceeds. packet_ms: 20, 40 or 60. dtx: send next to nothing while nobody speaks.
+    redundancy: how many earlier packets each packet carries copies of, for listeners that take
+    them; take_copies: of how many we take. playout_ms: a fixed delay, or the bounds within which it
+    adapts to the network. model: a shipped model's name, a folder, or one that is loaded already,
+    which any number of rooms may share; engine: as of `load_model`. timeout_s: how long to look for
+    a relay that never let us in.
+
+    Raises ConfigError for a setting outside its range, ModelError, ConnectionRefused where no relay
+    lets us in; and at the end what failed meanwhile, unless `listen` or `send` has raised it.
+    """
+    settings = RoomSettings(
+        url=url,
+        room=room,
+        name=name,
+        talk=talk,
+        listen=listen,
+        sample_rate=sample_rate,
+        channels=channels,
+        bitrate_bps=bitrate_bps,
+        quality=quality,
+        capped=capped,
+        packet_ms=packet_ms,
+        dtx=dtx,
+        redundancy=redundancy,
+        take_copies=take_copies,
+        playout_ms=playout_ms,
+        timeout_s=timeout_s,
+    )
+    if isinstance(model, CodecModel):
+        codec = ModelCodec(model)
+    else:
+        codec = await asyncio.to_thread(load_codec, model, "auto", engine)
+    async with Room(settings, codec, MonotonicClock()).joined() as member:
+        yield member

@@ -1,0 +1,126 @@
+"""What is heard of a room, on its way from the decoder's thread to whoever reads it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import threading
+from collections import deque
+
+import numpy as np
+
+from streamcodec.units import NS, Pcm
+
+from ..audio.blocks import BLOCK_MS, with_channels
+from ..audio.resample import LiveResampler
+from ..live.receiver import HeardBlock
+
+LIMIT_MS = 400  # of each talker; a reader that is further behind loses its oldest
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Talker:
+    """Somebody who may speak. stream: the relay's number for it, which tells talkers of the same
+    name apart. muted: it has announced that it sends nothing for now.
+    """
+
+    stream: int
+    name: str
+    muted: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frame:
+    """10 ms of one talker.
+
+    pcm: float32 [T, channels], full scale 1. captured_at: when its first sample was captured, in
+    seconds of this process's `time.monotonic()`; None for the first second or so, until the clocks
+    of talker, relay and listener have been compared. concealed: some of it did not come, or not in
+    time, and is the codec's substitute. missed: samples of this talker that were dropped before it
+    because frames were not read in time.
+    """
+
+    talker: Talker
+    pcm: Pcm
+    captured_at: float | None
+    concealed: bool
+    missed: int = 0
+
+
+class FrameQueue:
+    """Frames for one reader. Bounded by talker, so that one who is loud costs others nothing."""
+
+    def __init__(self) -> None:
+        """On the event loop that will read it."""
+        self._loop = asyncio.get_running_loop()
+        self._some = asyncio.Event()
+        self._lock = threading.Lock()
+        self._order: deque[int] = deque()  # streams of the frames that wait, oldest first
+        self._waiting: dict[int, deque[Frame]] = {}
+        self._missed: dict[int, int] = {}
+        self._closed = False
+        self.dropped = 0  # samples, since the beginning
+
+    def put(self, frame: Frame) -> None:
+        """From any thread."""
+        stream = frame.talker.stream
+        with self._lock:
+            waiting = self._waiting.setdefault(stream, deque())
+            if len(waiting) >= LIMIT_MS // BLOCK_MS:
+                lost = len(waiting.popleft().pcm)
+                self._order.remove(stream)
+                self._missed[stream] = self._missed.get(stream, 0) + lost
+                self.dropped += lost
+            waiting.append(frame)
+            self._order.append(stream)
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody reads any more
+            self._loop.call_soon_threadsafe(self._some.set)
+
+    def close(self) -> None:
+        """What waits can still be taken. On the event loop."""
+        self._closed = True
+        self._some.set()
+
+    async def take(self) -> Frame | None:
+        """The oldest frame, when there is one; None after `close`, when all were taken."""
+        while True:
+            with self._lock:
+                if self._order:
+                    stream = self._order.popleft()
+                    frame = self._waiting[stream].popleft()
+                    if not self._waiting[stream]:
+                        del self._waiting[stream]
+                    return dataclasses.replace(frame, missed=self._missed.pop(stream, 0))
+                if self._closed:
+                    return None
+                self._some.clear()
+            await self._some.wait()
+
+
+class FrameMaker:
+    """HeardBlocks -> Frames of the rate and channels that were asked for. Used by the decoder's
+    thread.
+    """
+
+    def __init__(self, codec_rate: int, sample_rate: int, channels: int) -> None:
+        """Rates in Hz."""
+        self._codec_rate, self._sample_rate, self._channels = codec_rate, sample_rate, channels
+        self._resamplers: dict[int, LiveResampler] = {}  # by stream
+
+    def frame(self, block: HeardBlock) -> Frame:
+        stream = block.talker.stream
+        resampler = self._resamplers.get(stream)
+        if resampler is None:
+            resampler = LiveResampler(self._codec_rate, self._sample_rate, self._channels)
+            self._resamplers[stream] = resampler
+        pcm = resampler.convert(with_channels(block.pcm, self._channels))
+        captured_at = None
+        if block.captured_ns is not None:
+            captured_at = block.captured_ns / NS - resampler.delay_s
+        return Frame(
+            Talker(stream, block.talker.name),
+            np.ascontiguousarray(pcm, np.float32),
+            captured_at,
+            block.concealed,
+        )

@@ -1,0 +1,257 @@
+"""A room that a program has joined: it listens and talks there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+from numpy.typing import NDArray
+
+from streamcodec.coding.pcm import as_float_pcm
+from streamcodec.errors import ConfigError, RoomClosed, StreamcodecError
+from streamcodec.wire.session import Mute
+
+from ..audio.paced import Discard, PacedSink
+from ..audio.pushed import PushedSource
+from ..clock import Clock
+from ..live.codec import Codec
+from ..live.member import Member, Seat
+from ..live.receiver import HeardBlock, Receiver
+from ..live.sender import Sender
+from ..report.statistics import ReceiverStatistics, SenderStatistics
+from .frames import Frame, FrameMaker, FrameQueue, Talker
+from .roster import Roster
+from .settings import RoomSettings
+
+SEND_AHEAD_MS = 20.0  # of real time, so that a program that wakes late is not heard late
+SEND_WAITS_MS = 100.0  # what `send` takes before it waits
+SEND_STEP_MS = 20  # what it takes at once
+DRAIN_LIMIT_S = 2.0
+_LOG = logging.getLogger("streamcodec_client")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RoomStatistics:
+    """How a session is. sent: None for who only listens; heard: None for who only talks. rtt_ms:
+    round trip to the relay, where it is known. dropped_samples: heard, and not read in time.
+    """
+
+    connected: bool
+    rtt_ms: float | None
+    sent: SenderStatistics | None
+    heard: ReceiverStatistics | None
+    dropped_samples: int
+
+
+class Room:
+    """To be used on the event loop that joined it; `listen` and `send` by any number of tasks."""
+
+    def __init__(self, settings: RoomSettings, codec: Codec, clock: Clock) -> None:
+        """`connect` makes rooms. Raises ConfigError."""
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._taken = asyncio.Event()  # some of what was sent is on its way, or all is over
+        self._queues: set[FrameQueue] = set()
+        self._dropped = 0  # samples, by readers that have ended
+        self._muted = False
+        self._told = False  # somebody was told why this session ended
+        self._source: PushedSource | None = None
+        sender = receiver = None
+        if settings.talk:
+            self._source = PushedSource(
+                clock,
+                settings.sample_rate,
+                settings.channels,
+                ahead_ms=SEND_AHEAD_MS,
+                limit_ms=SEND_WAITS_MS,
+                taken=self._on_taken,
+            )
+            sender = Sender(codec, self._source, settings.encoding, clock, dtx=settings.dtx)
+        if settings.listen:
+            self._maker = FrameMaker(codec.sample_rate, settings.sample_rate, settings.channels)
+            receiver = Receiver(
+                codec,
+                PacedSink(clock, Discard(codec.sample_rate, 1)),  # keeps time
+                clock,
+                playout=settings.playout_ms,
+                tls=settings.url.startswith("wss:"),
+                notify=_LOG.warning,
+                tap=self._on_block,
+            )
+        self._roster = Roster(self._on_connected)
+        seat = Seat(
+            settings.url, settings.room, settings.name, settings.take_copies, settings.timeout_s
+        )
+        listeners = [part for part in (receiver, self._roster) if part is not None]
+        self._member = Member(seat, clock, sender, receiver, listeners)
+        self._over: asyncio.Future[None] | None = None
+        self._saying: set[asyncio.Future[bool]] = set()
+
+    @property
+    def talkers(self) -> tuple[Talker, ...]:
+        """The others who may speak here now; empty while there is no connection."""
+        return self._roster.talkers
+
+    @property
+    def muted(self) -> bool:
+        """Whether nothing is sent for now."""
+        return self._muted
+
+    async def listen(self) -> AsyncIterator[Frame]:
+        """What is heard from now on, each talker's frames by themselves, in real time. Ends when
+        the session ends; raises what ended it, if that was a failure.
+
+        Who reads too slowly loses the oldest frames of each talker: `Frame.missed` tells.
+        """
+        if not self._settings.listen:
+            raise ConfigError("this room was joined with listen=False")
+        queue = FrameQueue()
+        self._queues.add(queue)
+        try:
+            if self._ended:
+                queue.close()
+            while (frame := await queue.take()) is not None:
+                yield frame
+        finally:
+            self._queues.discard(queue)
+            self._dropped += queue.dropped
+        self._raise_failure()
+
+    async def send(self, pcm: NDArray[Any]) -> None:
+        """int16 or float32 [T] or [T, channels], any T, at the rate that `connect` was told. Waits
+        while SEND_WAITS_MS are not on their way yet, so that a file is sent in real time.
+
+        While muted, time passes and nothing is sent. Raises AudioError for samples that are not
+        finite or of the wrong shape, and RoomClosed, or what ended the session, after its end.
+        """
+        source = self._talking()
+        samples = as_float_pcm(pcm, self._settings.channels)
+        step = SEND_STEP_MS * self._settings.sample_rate // 1000
+        for start in range(0, len(samples), step):
+            while source.full and not self._ended:
+                self._taken.clear()
+                await self._taken.wait()
+            if self._ended:
+                self._raise_failure()
+                raise RoomClosed("the session has ended: nothing more can be sent")
+            piece = samples[start : start + step]
+            if self._muted:
+                await asyncio.sleep(len(piece) / self._settings.sample_rate)
+            else:
+                source.push(piece)
+
+    async def mute(self, muted: bool = True) -> None:
+        """Sends nothing from now on, not even what was given to `send` and waits, and tells the
+        room; with False it goes on.
+        """
+        source = self._talking()
+        self._muted = muted
+        if muted:
+            source.drop()
+        await self._member.transport.send_message(Mute(muted=muted))
+
+    def statistics(self) -> RoomStatistics:
+        """Sums since the beginning, and how it is now."""
+        member = self._member
+        return RoomStatistics(
+            member.transport.connection is not None,
+            member.sync.rtt_ms,
+            *member.statistics(),
+            self._dropped + sum(queue.dropped for queue in self._queues),
+        )
+
+    @contextlib.asynccontextmanager
+    async def joined(self) -> AsyncGenerator[Room]:
+        """In the room until the end of the block. Raises what prevents it, and what failed
+        meanwhile, unless `listen` or `send` has raised that.
+        """
+        try:
+            await self._join()
+            yield self
+        except BaseException:
+            with contextlib.suppress(StreamcodecError):  # why all this ends is on its way already
+                await self._leave()
+            raise
+        await self._drain()
+        await self._leave()
+
+    # --- beginning and end ------------------------------------------------------------------------
+
+    async def _join(self) -> None:
+        """Returns when the relay has let us in."""
+        self._member.begin()
+        self._over = asyncio.ensure_future(self._watch())
+        welcomed = asyncio.ensure_future(self._roster.welcomed.wait())
+        try:
+            await asyncio.wait({welcomed, self._over}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            welcomed.cancel()
+        if not self._roster.welcomed.is_set():
+            self._raise_failure()
+            raise RoomClosed("the relay has ended the session before it began")
+
+    async def _watch(self) -> None:
+        """Until the session cannot go on; then nobody waits any longer."""
+        try:
+            await self._member.ends()
+        finally:
+            self._taken.set()
+            for queue in self._queues:
+                queue.close()
+
+    async def _drain(self) -> None:
+        """What was given to `send` is sent, if a relay takes it."""
+        if self._source is not None and self._member.sending is not None:
+            self._source.finish()
+            await asyncio.wait({self._member.sending}, timeout=DRAIN_LIMIT_S)
+
+    async def _leave(self) -> None:
+        try:
+            await self._member.leave()
+        except Exception:
+            if not self._told:
+                raise
+        finally:
+            if self._over is not None:
+                self._over.cancel()
+                await asyncio.gather(self._over, return_exceptions=True)
+
+    @property
+    def _ended(self) -> bool:
+        return self._over is not None and self._over.done()
+
+    def _raise_failure(self) -> None:
+        if (failure := self._member.failure) is not None:
+            self._told = True
+            raise failure
+
+    def _talking(self) -> PushedSource:
+        if self._source is None:
+            raise ConfigError("this room was joined with talk=False")
+        return self._source
+
+    # --- what others call -------------------------------------------------------------------------
+
+    def _on_connected(self) -> None:
+        """On the event loop. The relay of another connection does not know that we are muted."""
+        if self._muted:
+            said = asyncio.ensure_future(self._member.transport.send_message(Mute(muted=True)))
+            self._saying.add(said)
+            said.add_done_callback(self._saying.discard)
+
+    def _on_taken(self) -> None:
+        """In the encoder's thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._taken.set)
+
+    def _on_block(self, block: HeardBlock) -> None:
+        """In the decoder's thread."""
+        queues = tuple(self._queues)
+        if queues:
+            frame = self._maker.frame(block)
+            for queue in queues:
+                queue.put(frame)

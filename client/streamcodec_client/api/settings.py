@@ -1,0 +1,72 @@
+"""What `connect` is asked for, checked."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from streamcodec.config import LATENT_MS, LATENTS_PER_PAYLOAD, check_sample_rate
+from streamcodec.errors import ConfigError
+from streamcodec.live.adaptive import DelayBounds
+from streamcodec.wire.redundancy import MAX_COPIES
+from streamcodec.wire.session import MAX_NAME_CHARACTERS
+
+from ..live.codec import EncodingSettings
+from ..transport.url import check_url
+
+DEFAULT_BITRATE_BPS = 6_000.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RoomSettings:
+    """How to join a room, and what to say and hear there: what `connect` describes. Raises
+    ConfigError for a setting outside its range.
+    """
+
+    url: str
+    room: str
+    name: str
+    talk: bool
+    listen: bool
+    sample_rate: int
+    channels: int
+    bitrate_bps: float | None
+    quality: float | None
+    capped: bool
+    packet_ms: int
+    dtx: bool
+    redundancy: int
+    take_copies: int
+    playout_ms: float | DelayBounds
+    timeout_s: float
+
+    def __post_init__(self) -> None:
+        check_url(self.url)
+        check_sample_rate(self.sample_rate)
+        for what, text in (("room", self.room), ("name", self.name)):
+            if not 0 < len(text) <= MAX_NAME_CHARACTERS or not text.isprintable():
+                raise ConfigError(
+                    f"{what} must be 1 to {MAX_NAME_CHARACTERS} printable characters, got {text!r}"
+                )
+        if not (self.talk or self.listen):
+            raise ConfigError("talk and listen are both False: who joins a room does one of them")
+        if self.channels not in (1, 2):
+            raise ConfigError(f"channels must be 1 or 2, got {self.channels}")
+        durations = [LATENT_MS * latents for latents in LATENTS_PER_PAYLOAD]
+        if self.packet_ms not in durations:
+            allowed = ", ".join(map(str, durations))
+            raise ConfigError(f"packet_ms must be one of {allowed}, got {self.packet_ms}")
+        for what, copies in (("redundancy", self.redundancy), ("take_copies", self.take_copies)):
+            if not 0 <= copies <= MAX_COPIES:
+                raise ConfigError(f"{what} must be 0 to {MAX_COPIES}, got {copies}")
+
+    @property
+    def encoding(self) -> EncodingSettings:
+        rate = self.bitrate_bps
+        return EncodingSettings(
+            bitrate_bps=DEFAULT_BITRATE_BPS if rate is None and self.quality is None else rate,
+            quality=self.quality,
+            capped=self.capped,
+            channels=self.channels,
+            latents_per_payload=self.packet_ms // LATENT_MS,
+            redundancy=self.redundancy,
+        )
