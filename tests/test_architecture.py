@@ -60,6 +60,13 @@ ALLOWED = {
         "streamcodec",
         *(f"streamcodec_client.{room}" for room in ("clock", "audio", "transport", "report")),
     },
+    "streamcodec_client.api": {
+        "streamcodec",
+        *(
+            f"streamcodec_client.{room}"
+            for room in ("clock", "audio", "transport", "report", "live")
+        ),
+    },
     "streamcodec_client.gateway": {
         "streamcodec",
         *(f"streamcodec_client.{room}" for room in ("clock", "audio", "transport", "live")),
