@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import AsyncGenerator
 
 from streamcodec.coding.model import CodecModel
-from streamcodec.live.adaptive import DEFAULT_BOUNDS, DelayBounds
 from streamcodec.wire.redundancy import MAX_COPIES
 
 from ..clock import MonotonicClock
@@ -33,7 +32,7 @@ async def connect(
     dtx: bool = False,
     redundancy: int = 0,
     take_copies: int = MAX_COPIES,
-    playout_ms: float | DelayBounds = DEFAULT_BOUNDS,
+    playout_ms: float | tuple[float, float] = (20.0, 400.0),
     model: str | CodecModel | None = None,
     engine: str = "auto",
     timeout_s: float = 10.0,
@@ -46,10 +45,10 @@ async def connect(
     bitrate_bps: mean payload rate (6000 where no quality, 0..1, is given instead); capped: a limit
     that no payload exceeds. packet_ms: 20, 40 or 60. dtx: send next to nothing while nobody speaks.
     redundancy: how many earlier packets each packet carries copies of, for listeners that take
-    them; take_copies: of how many we take. playout_ms: a fixed delay, or the bounds within which it
-    adapts to the network. model: a shipped model's name, a folder, or one that is loaded already,
-    which any number of rooms may share; engine: as of `load_model`. timeout_s: how long to look for
-    a relay that never let us in.
+    them; take_copies: of how many we take. playout_ms: a fixed delay, or the (least, longest)
+    between which it adapts to the network. model: a shipped model's name, a folder, or one that is
+    loaded already, which any number of rooms may share; engine: as of `load_model`. timeout_s: how
+    long to look for a relay that never let us in.
 
     Raises ConfigError for a setting outside its range, ModelError, ConnectionRefused where no relay
     lets us in; and at the end what failed meanwhile, unless `listen` or `send` has raised it.

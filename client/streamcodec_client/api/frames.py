@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import threading
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from streamcodec.units import NS, Pcm
 from ..audio.blocks import BLOCK_MS, with_channels
 from ..audio.resample import LiveResampler
 from ..live.receiver import HeardBlock
+from ..live.talkers import MAX_TALKERS
 
 LIMIT_MS = 400  # of each talker; a reader that is further behind loses its oldest
 
@@ -51,8 +53,11 @@ class Frame:
 class FrameQueue:
     """Frames for one reader. Bounded by talker, so that one who is loud costs others nothing."""
 
-    def __init__(self) -> None:
-        """On the event loop that will read it."""
+    def __init__(self, dropped: Callable[[int], None] = lambda samples: None) -> None:
+        """On the event loop that will read it. `dropped` is told of samples that were not read in
+        time, by who puts.
+        """
+        self._dropped = dropped
         self._loop = asyncio.get_running_loop()
         self._some = asyncio.Event()
         self._lock = threading.Lock()
@@ -60,7 +65,6 @@ class FrameQueue:
         self._waiting: dict[int, deque[Frame]] = {}
         self._missed: dict[int, int] = {}
         self._closed = False
-        self.dropped = 0  # samples, since the beginning
 
     def put(self, frame: Frame) -> None:
         """From any thread."""
@@ -71,7 +75,7 @@ class FrameQueue:
                 lost = len(waiting.popleft().pcm)
                 self._order.remove(stream)
                 self._missed[stream] = self._missed.get(stream, 0) + lost
-                self.dropped += lost
+                self._dropped(lost)
             waiting.append(frame)
             self._order.append(stream)
         with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody reads any more
@@ -106,14 +110,16 @@ class FrameMaker:
     def __init__(self, codec_rate: int, sample_rate: int, channels: int) -> None:
         """Rates in Hz."""
         self._codec_rate, self._sample_rate, self._channels = codec_rate, sample_rate, channels
-        self._resamplers: dict[int, LiveResampler] = {}  # by stream
+        self._resamplers: dict[int, LiveResampler] = {}  # by stream, the one used last at the end
 
     def frame(self, block: HeardBlock) -> Frame:
         stream = block.talker.stream
-        resampler = self._resamplers.get(stream)
+        resampler = self._resamplers.pop(stream, None)
         if resampler is None:
             resampler = LiveResampler(self._codec_rate, self._sample_rate, self._channels)
-            self._resamplers[stream] = resampler
+        self._resamplers[stream] = resampler
+        if len(self._resamplers) > 2 * MAX_TALKERS:
+            del self._resamplers[next(iter(self._resamplers))]
         pcm = resampler.convert(with_channels(block.pcm, self._channels))
         captured_at = None
         if block.captured_ns is not None:

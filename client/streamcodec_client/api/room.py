@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
@@ -48,15 +49,18 @@ class RoomStatistics:
 
 
 class Room:
-    """To be used on the event loop that joined it; `listen` and `send` by any number of tasks."""
+    """To be used on the event loop that joined it. Any number of tasks may listen and send; of
+    those that send, one does at a time.
+    """
 
     def __init__(self, settings: RoomSettings, codec: Codec, clock: Clock) -> None:
         """`connect` makes rooms. Raises ConfigError."""
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._taken = asyncio.Event()  # some of what was sent is on its way, or all is over
-        self._queues: set[FrameQueue] = set()
-        self._dropped = 0  # samples, by readers that have ended
+        self._queues: tuple[weakref.ref[FrameQueue], ...] = ()
+        self._dropped = 0  # samples; counted by the decoder's thread
+        self._sending = asyncio.Lock()  # tasks that send wait for each other
         self._muted = False
         self._told = False  # somebody was told why this session ended
         self._source: PushedSource | None = None
@@ -77,7 +81,7 @@ class Room:
                 codec,
                 PacedSink(clock, Discard(codec.sample_rate, 1)),  # keeps time
                 clock,
-                playout=settings.playout_ms,
+                playout=settings.playout,
                 tls=settings.url.startswith("wss:"),
                 notify=_LOG.warning,
                 tap=self._on_block,
@@ -101,24 +105,26 @@ class Room:
         """Whether nothing is sent for now."""
         return self._muted
 
-    async def listen(self) -> AsyncIterator[Frame]:
-        """What is heard from now on, each talker's frames by themselves, in real time. Ends when
-        the session ends; raises what ended it, if that was a failure.
+    def listen(self) -> AsyncIterator[Frame]:
+        """What is heard from this call on, each talker's frames by themselves, in real time. Ends
+        when the session ends; raises what ended it, if that was a failure.
 
-        Who reads too slowly loses the oldest frames of each talker: `Frame.missed` tells.
+        Who reads too slowly loses the oldest frames of each talker: `Frame.missed` tells. Raises
+        ConfigError where the room was joined with listen=False.
         """
         if not self._settings.listen:
             raise ConfigError("this room was joined with listen=False")
-        queue = FrameQueue()
-        self._queues.add(queue)
-        try:
-            if self._ended:
-                queue.close()
-            while (frame := await queue.take()) is not None:
-                yield frame
-        finally:
-            self._queues.discard(queue)
-            self._dropped += queue.dropped
+        queue = FrameQueue(self._on_dropped)
+        if self._ended:
+            queue.close()
+        # A queue lives as long as what reads it. The decoder's thread reads this tuple.
+        alive = [reference for reference in self._queues if reference() is not None]
+        self._queues = (*alive, weakref.ref(queue))
+        return self._frames(queue)
+
+    async def _frames(self, queue: FrameQueue) -> AsyncIterator[Frame]:
+        while (frame := await queue.take()) is not None:
+            yield frame
         self._raise_failure()
 
     async def send(self, pcm: NDArray[Any]) -> None:
@@ -131,18 +137,19 @@ class Room:
         source = self._talking()
         samples = as_float_pcm(pcm, self._settings.channels)
         step = SEND_STEP_MS * self._settings.sample_rate // 1000
-        for start in range(0, len(samples), step):
-            while source.full and not self._ended:
-                self._taken.clear()
-                await self._taken.wait()
-            if self._ended:
-                self._raise_failure()
-                raise RoomClosed("the session has ended: nothing more can be sent")
-            piece = samples[start : start + step]
-            if self._muted:
-                await asyncio.sleep(len(piece) / self._settings.sample_rate)
-            else:
-                source.push(piece)
+        async with self._sending:
+            for start in range(0, len(samples), step):
+                while source.full and not self._ended:
+                    self._taken.clear()
+                    await self._taken.wait()
+                if self._ended:
+                    self._raise_failure()
+                    raise RoomClosed("the session has ended: nothing more can be sent")
+                piece = samples[start : start + step]
+                if self._muted:
+                    await asyncio.sleep(len(piece) / self._settings.sample_rate)
+                else:
+                    source.push(piece)
 
     async def mute(self, muted: bool = True) -> None:
         """Sends nothing from now on, not even what was given to `send` and waits, and tells the
@@ -161,7 +168,7 @@ class Room:
             member.transport.connection is not None,
             member.sync.rtt_ms,
             *member.statistics(),
-            self._dropped + sum(queue.dropped for queue in self._queues),
+            self._dropped,
         )
 
     @contextlib.asynccontextmanager
@@ -200,7 +207,7 @@ class Room:
             await self._member.ends()
         finally:
             self._taken.set()
-            for queue in self._queues:
+            for queue in self._readers():
                 queue.close()
 
     async def _drain(self) -> None:
@@ -229,6 +236,9 @@ class Room:
             self._told = True
             raise failure
 
+    def _readers(self) -> list[FrameQueue]:
+        return [queue for reference in self._queues if (queue := reference()) is not None]
+
     def _talking(self) -> PushedSource:
         if self._source is None:
             raise ConfigError("this room was joined with talk=False")
@@ -248,10 +258,13 @@ class Room:
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._taken.set)
 
+    def _on_dropped(self, samples: int) -> None:
+        """In the decoder's thread."""
+        self._dropped += samples
+
     def _on_block(self, block: HeardBlock) -> None:
         """In the decoder's thread."""
-        queues = tuple(self._queues)
-        if queues:
+        if queues := self._readers():
             frame = self._maker.frame(block)
             for queue in queues:
                 queue.put(frame)

@@ -36,7 +36,7 @@ class RoomSettings:
     dtx: bool
     redundancy: int
     take_copies: int
-    playout_ms: float | DelayBounds
+    playout_ms: float | tuple[float, float]
     timeout_s: float
 
     def __post_init__(self) -> None:
@@ -58,6 +58,14 @@ class RoomSettings:
         for what, copies in (("redundancy", self.redundancy), ("take_copies", self.take_copies)):
             if not 0 <= copies <= MAX_COPIES:
                 raise ConfigError(f"{what} must be 0 to {MAX_COPIES}, got {copies}")
+        _ = self.playout
+
+    @property
+    def playout(self) -> float | DelayBounds:
+        """As Receiver takes it. Raises ConfigError for bounds outside their range."""
+        return (
+            DelayBounds(*self.playout_ms) if isinstance(self.playout_ms, tuple) else self.playout_ms
+        )
 
     @property
     def encoding(self) -> EncodingSettings:
