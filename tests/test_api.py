@@ -163,6 +163,14 @@ async def test_who_is_muted_is_not_heard_and_others_know(url: str) -> None:
         await waiting
 
 
+async def test_what_waits_is_not_sent_after_muting(url: str) -> None:
+    async with room(url, listen=False) as ada:
+        await ada.send(level(0.5, 0.1))
+        await ada.mute()
+        await asyncio.sleep(0.3)
+        assert ada.statistics().sent.captured_ms <= 60  # what the encoder had taken
+
+
 async def test_a_relay_that_comes_back_is_told_that_we_are_muted() -> None:
     async with standing_in(StandInRelay()) as stand_in:
         async with room(stand_in.url, listen=False) as ada:
