@@ -12,6 +12,7 @@ import click
 from streamcodec_models.config import VaeConfig
 
 from .config import TrainingConfig
+from .files import require_writable
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -94,8 +95,14 @@ def train(
 ) -> None:
     """Train a codec on any folder of audio.
 
-    Resumes by itself: give the same --out again. On several devices or processes run it under
-    torchrun:
+    Give --steps or --minutes, which say how long. Ctrl-C ends a run early, with a checkpoint; the
+    same command with the same --out goes on from there.
+
+    The progress bar shows the share of the run that is done and, of the latest batch, the loss
+    (distortion plus the price of the bits), the distortion (how far the decoded sound is from the
+    original) and the mean bit rate. The curves are in RUN/events, for tensorboard --logdir RUN.
+
+    On several devices or processes run it under torchrun:
 
     torchrun --nproc-per-node 4 -m streamcodec_training --data DIR --out RUN --minutes 60
     """
@@ -107,6 +114,9 @@ def train(
         raise click.UsageError(f"Missing option {' and '.join(missing)}.", context)
     shape = _shape(config)
     chosen = TrainingConfig(**settings)
+    for folder in (chosen.out, export_to):
+        if folder is not None:
+            require_writable(folder)
 
     from .run import train as run
 
@@ -186,15 +196,19 @@ def _export(
 ) -> None:
     from . import fit_noise, fit_swell
     from .checkpoint import load_vae
+    from .corpus import load_corpus
     from .export import export
 
+    require_writable(folder)
     vae = load_vae(checkpoint)
+    # First of all: it names what cannot be read, and refuses silence.
+    speech = load_corpus(data, vae.config.sample_rate, checkpoint.parent / "cache")
     if noise_share is not None:
         fit_noise.fit(vae, data, noise_share, seed)
     if swell:
         for quality, shift in zip(fit_swell.QUALITIES, fit_swell.fit(vae, data, seed), strict=True):
-            click.echo(f"quality {quality:g}: logit of the depth moved by {shift:.2f}")
-    export(vae, folder, data, cache=checkpoint.parent / "cache")
+            click.echo(f"depth of swells at quality {quality:g}: logit moved by {shift:+.2f}")
+    export(vae, folder, data, speech)
     click.echo(f"exported: {folder}")
 
 
