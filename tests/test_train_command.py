@@ -16,6 +16,7 @@ from conftest import SMALL, small_vae, voice
 from streamcodec import StreamDecoder, StreamEncoder, load_model
 from streamcodec.errors import ConfigError
 from streamcodec_client.cli import main
+from streamcodec_models.catalogue import folder_of
 from streamcodec_training import checkpoint, export, tables
 from streamcodec_training.checkpoint import Checkpoint
 from streamcodec_training.cli import train
@@ -183,6 +184,18 @@ def test_every_field_of_a_run_has_a_flag(
         paths | recording | OTHER
     )
     assert unnamed == {"steps"}  # excludes minutes; other tests give it
+
+
+def test_a_run_begins_with_a_model_that_ships_by_its_name(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[TrainingConfig] = []
+    monkeypatch.setattr(
+        streamcodec_training.run, "train", lambda config, shape: runs.append(config)
+    )
+    named = ("--warm-start", "voice-16k")
+    assert invoke("--data", corpus, "--out", tmp_path, "--steps", 9, *named).exit_code == 0
+    assert runs[0].warm_start == folder_of("voice-16k")
 
 
 def test_without_flags_a_run_has_the_defaults_of_its_config(

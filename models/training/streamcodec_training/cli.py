@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from streamcodec_models.catalogue import folder_of, shipped_names
 from streamcodec_models.config import VaeConfig
 
 from .config import TrainingConfig
@@ -26,6 +27,16 @@ SHARE_BELOW_1 = click.FloatRange(0, 1, max_open=True)
 COUNT = click.IntRange(min=1)
 
 
+class Begin(click.Path):
+    """A checkpoint or the folder of a model, which may also be named as `talk --model` takes it."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        shipped = str(value) in shipped_names() and not Path(value).exists()
+        return super().convert(folder_of(value) if shipped else value, param, ctx)
+
+
 def setting(field: str, help_line: str, kind: Any, flag: str | None = None) -> Callable[..., Any]:
     """The flag of a field of TrainingConfig, with the default that stands there."""
     flag = flag or "--" + field.replace("_", "-")
@@ -33,6 +44,8 @@ def setting(field: str, help_line: str, kind: Any, flag: str | None = None) -> C
     shown = default is not None and default is not False
     return click.option(flag, field, type=kind, default=default, show_default=shown, help=help_line)
 
+
+BEGIN = Begin(exists=True, path_type=Path)
 
 # Every field of TrainingConfig, in the order in which --help lists them.
 SETTINGS = (
@@ -45,7 +58,11 @@ SETTINGS = (
     setting("segment_s", "Seconds of a segment.", RATE),
     setting("seed", "Seed of first weights, batches and noise.", int),
     setting("device", "Where the network learns.", click.Choice(["auto", "cpu", "cuda"])),
-    setting("warm_start", "Checkpoint, or folder of a model, whose weights to begin with.", PATH),
+    setting(
+        "warm_start",
+        "Checkpoint, or folder or name of a model, whose weights to begin with.",
+        BEGIN,
+    ),
     setting("sample", "Recording to decode into TensorBoard at each checkpoint.", FILE),
     setting("augment", "Alter levels, rooms, noise and loss.", bool, "--augment/--no-augment"),
     setting("matrix_rate", "Learning rate of Muon, for hidden matrices.", RATE),

@@ -25,7 +25,9 @@ from streamcodec.units import Pcm
 
 from .files import written_whole
 
-AUDIO_SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
+AUDIO_SUFFIXES = (
+    *(".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav"),
+)
 FULL_SCALE = 32_767
 SILENCE = (FULL_SCALE + 1) * 2 ** (GAIN_MIN / GAIN_STEPS_PER_OCTAVE)
 SCANNED_SAMPLES = 1 << 20
