@@ -53,6 +53,7 @@ def test_what_cannot_be_read_is_named_once_and_left_out(
     broken = voice(1)
     broken[7] = np.nan
     soundfile.write(folder / "nan.wav", broken, 16_000, subtype="FLOAT")
+    soundfile.write(folder / "unscaled.wav", 32_768 * voice(1), 16_000, subtype="FLOAT")
     (folder / "dangling.wav").symlink_to(tmp_path / "nowhere.wav")
     os.mkfifo(folder / "pipe.wav")
 
@@ -60,11 +61,14 @@ def test_what_cannot_be_read_is_named_once_and_left_out(
         assert len(load_corpus(folder, 16_000, tmp_path / "cache", progress=False)) == 16_000
 
     said = capsys.readouterr().err.splitlines()
-    bad = ("cut.flac", "dangling.wav", "empty.wav", "nan.wav", "pipe.wav", "text.wav")
+    bad = (
+        *("cut.flac", "dangling.wav", "empty.wav", "nan.wav"),
+        *("pipe.wav", "text.wav", "unscaled.wav"),
+    )
     assert len(said) == len(bad) + 1
     for line, name in zip(said, bad, strict=False):
         assert line.startswith(f"left out: cannot read {folder / name} as audio: ")
-    assert said[-1] == f"left out 6 of 7 files below {folder}"
+    assert said[-1] == f"left out 7 of 8 files below {folder}"
 
 
 def test_a_name_that_is_not_utf_8_is_read_and_can_be_printed(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ AUDIO_SUFFIXES = (
 )
 FULL_SCALE = 32_767
 SILENCE = (FULL_SCALE + 1) * 2 ** (GAIN_MIN / GAIN_STEPS_PER_OCTAVE)
+HIGHEST_PEAK = 100.0  # above it floating point was not scaled to 1, and all would be clipped
 SCANNED_SAMPLES = 1 << 20
 
 
@@ -79,6 +80,8 @@ def read_mono(path: Path, sample_rate: int) -> Pcm:
         raise AudioError(f"{name}: it holds no samples")
     if not np.isfinite(pcm).all():
         raise AudioError(f"{name}: it holds samples that are not finite (NaN or infinite)")
+    if (peak := float(np.abs(pcm).max())) > HIGHEST_PEAK:
+        raise AudioError(f"{name}: its samples reach {peak:.0f}, where full scale is 1")
     mono: Pcm = soxr.resample(pcm.mean(1), native, sample_rate).astype(np.float32)
     return mono
 

@@ -119,7 +119,7 @@ class Learner:
         """
         if saved.model_config != self.model.config:
             raise ModelError(
-                "it holds a model of another shape; train it with its own configuration or choose "
+                "it holds a model of another shape; train it with its own --config or choose "
                 "another --out"
             )
         if saved.optimizers is None or len(saved.optimizers) != len(self.optimisers):

@@ -239,7 +239,7 @@ def _first_model(config: TrainingConfig, shape: VaeConfig, speech: NDArray[np.in
         if found != shape:
             raise ModelError(
                 f"{config.warm_start} holds a model of another shape; train it with its own "
-                "configuration"
+                "--config"
             )
         checkpoint.assign(model, state, config.warm_start)
         return model
