@@ -116,6 +116,13 @@ def test_a_word_in_hours_of_silence_starts_no_transform() -> None:
         transform_start(speech, 64, np.random.default_rng(0), 50)
 
 
+def test_a_damaged_cache_is_made_anew(corpus: Path, tmp_path: Path) -> None:
+    before = np.array(load_corpus(corpus, 16_000, tmp_path, progress=False))
+    (cache,) = tmp_path.iterdir()
+    cache.write_bytes(cache.read_bytes()[:1_000])
+    assert np.array_equal(load_corpus(corpus, 16_000, tmp_path, progress=False), before)
+
+
 def test_a_folder_without_audio_says_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match=r"no audio below .*\.flac"):
         load_corpus(tmp_path, 16_000, tmp_path / "cache")

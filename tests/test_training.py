@@ -223,7 +223,7 @@ def test_the_adversarial_stage_teaches_the_decoder_and_leaves_the_bits_alone(
         assert torch.equal(taught[name], value)
 
 
-def test_a_run_without_discriminators_does_not_go_on_as_an_adversarial_one(
+def test_a_run_does_not_go_on_with_discriminators_it_had_not_or_without_those_it_had(
     corpus: Path, tmp_path: Path, model_folder: Path
 ) -> None:
     config = short_run(corpus, tmp_path)
@@ -231,6 +231,9 @@ def test_a_run_without_discriminators_does_not_go_on_as_an_adversarial_one(
     other = dataclasses.replace(config, warm_start=model_folder, adversarial=True)
     with pytest.raises(ModelError, match="a run without discriminators"):
         Run(other, SMALL)
+    train(dataclasses.replace(other, out=tmp_path / "other"), SMALL)
+    with pytest.raises(ModelError, match="it is of a run with --adversarial"):
+        Run(dataclasses.replace(config, out=tmp_path / "other"), SMALL)
 
 
 def test_discriminators_learn_to_tell_noise_from_speech() -> None:

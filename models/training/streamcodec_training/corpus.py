@@ -107,9 +107,11 @@ def load_corpus(
         json.dumps([str(folder.resolve()), sample_rate, stamps]).encode()
     ).hexdigest()[:16]
     path = cache / f"pcm-{key}.npy"
-    if not path.exists():
+    pcm = _mapped(path)
+    if pcm is None:
         _write_end_to_end(path, _read_all(folder, files, sample_rate, progress))
-    pcm: NDArray[np.int16] = np.load(path, mmap_mode="r")
+        pcm = _mapped(path)
+        assert pcm is not None
     if not has_sound(pcm):
         raise AudioError(f"nothing but silence below {printable(folder)}")
     return pcm
@@ -176,6 +178,15 @@ def _size_and_time(file: Path) -> tuple[int, int]:
     except OSError:  # a link to nothing
         return 0, 0
     return status.st_size, status.st_mtime_ns
+
+
+def _mapped(path: Path) -> NDArray[np.int16] | None:
+    """The array in a file; None where there is none, or a damaged one."""
+    try:
+        pcm: NDArray[np.int16] = np.load(path, mmap_mode="r")
+    except (OSError, ValueError):
+        return None
+    return pcm
 
 
 def _read_all(

@@ -124,6 +124,10 @@ class Learner:
             )
         if saved.optimizers is None or len(saved.optimizers) != len(self.optimisers):
             raise ModelError("it holds no optimisers; name it as the --warm-start of another --out")
+        if self.stage is None and saved.adversary is not None:
+            raise ModelError(
+                "it is of a run with --adversarial; give that again, or choose another --out"
+            )
         if self.stage is not None and (
             saved.adversary is None or saved.adversary_optimizer is None
         ):
