@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, read with one error, mixed."""
 
+import dataclasses
 import os
 import signal
 from pathlib import Path
@@ -12,6 +13,8 @@ from streamcodec.errors import ModelError
 from streamcodec_training import checkpoint
 from streamcodec_training.average import average
 from streamcodec_training.checkpoint import Checkpoint
+from streamcodec_training.files import CannotWrite
+from training_runs import full_disk
 
 
 def ones(value: float) -> dict[str, torch.Tensor]:
@@ -51,20 +54,42 @@ def test_ctrl_c_while_saving_waits_for_the_checkpoint(
     assert checkpoint.load(tmp_path / "run.pt").model_config == SMALL
 
 
-def test_a_crash_while_saving_leaves_the_checkpoint_before(
+def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "run.pt"
     checkpoint.save(path, Checkpoint(SMALL, ones(1)))
-
-    def full_disk(state: object, path: Path) -> None:
-        path.write_bytes(b"half")
-        raise OSError("no space left")
-
-    monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(OSError, match="no space left"):
+    monkeypatch.setattr(os, "fsync", full_disk)
+    wanted = r"cannot write .*run\.pt: No space left on device; the disk at /.* of \d+ MB free$"
+    with pytest.raises(CannotWrite, match=wanted):
         checkpoint.save(path, Checkpoint(SMALL, ones(2)))
     assert checkpoint.load(path).model["head.bias"][0] == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Checkpoint(SMALL, ones(NAN)),
+        Checkpoint(SMALL, ones(1), average=ones(float("inf"))),
+        Checkpoint(SMALL, ones(1), optimizers=[{"state": {0: {"momentum": torch.tensor(NAN)}}}]),
+        Checkpoint(SMALL, ones(1), clock={"step": 3, "elapsed_s": NAN}),
+    ],
+    ids=["weights", "running mean", "optimiser", "clock"],
+)
+def test_what_is_not_finite_is_neither_saved_nor_loaded(tmp_path: Path, bad: Checkpoint) -> None:
+    path = tmp_path / "run.pt"
+    checkpoint.save(path, Checkpoint(SMALL, ones(1)))
+    with pytest.raises(ModelError, match=r"not finite: .*run\.pt is not written"):
+        checkpoint.save(path, bad)
+    assert checkpoint.load(path).model["head.bias"][0] == 1
+    old = {key: value for key, value in bad.__dict__.items() if value is not None}
+    torch.save({**old, "model_config": dataclasses.asdict(SMALL)}, path)  # as 0.1.0 did
+    with pytest.raises(ModelError, match=r"run\.pt is of no use: .* not finite"):
+        checkpoint.load(path)
 
 
 def test_the_network_has_the_running_mean_of_a_run_that_kept_one(tmp_path: Path) -> None:

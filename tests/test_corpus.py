@@ -1,5 +1,6 @@
 """A folder of audio as an array, and the batches drawn from it."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import soundfile
 
 from conftest import voice
 from streamcodec.errors import AudioError
-from streamcodec_training.corpus import load_corpus, transform_start
+from streamcodec_training.corpus import audio_files, load_corpus, read_mono, transform_start
 from streamcodec_training.sampler import (
     AUGMENTATION,
     NO_AUGMENTATION,
@@ -38,15 +39,88 @@ def test_any_folder_becomes_one_array(corpus: Path, tmp_path: Path) -> None:
     assert len(pcm) == pytest.approx(7 * 16_000, abs=4)
 
 
-def test_an_unreadable_file_is_named_and_left_out(
-    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_cannot_be_read_is_named_once_and_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "with-junk"
+    (folder / "folder.wav").mkdir(parents=True)
+    soundfile.write(folder / "folder.wav" / "good.flac", voice(1), 16_000)
+    (folder / "text.wav").write_text("no audio")
+    (folder / ".hidden.wav").write_text("no audio")
+    whole = (folder / "folder.wav" / "good.flac").read_bytes()
+    (folder / "cut.flac").write_bytes(whole[: len(whole) // 2])
+    soundfile.write(folder / "empty.wav", np.zeros(0), 16_000)
+    broken = voice(1)
+    broken[7] = np.nan
+    soundfile.write(folder / "nan.wav", broken, 16_000, subtype="FLOAT")
+    soundfile.write(folder / "unscaled.wav", 32_768 * voice(1), 16_000, subtype="FLOAT")
+    (folder / "dangling.wav").symlink_to(tmp_path / "nowhere.wav")
+    os.mkfifo(folder / "pipe.wav")
+
+    for _ in range(2):  # the second time from the cache
+        assert len(load_corpus(folder, 16_000, tmp_path / "cache", progress=False)) == 16_000
+
+    said = capsys.readouterr().err.splitlines()
+    bad = (
+        *("cut.flac", "dangling.wav", "empty.wav", "nan.wav"),
+        *("pipe.wav", "text.wav", "unscaled.wav"),
+    )
+    assert len(said) == len(bad) + 1
+    for line, name in zip(said, bad, strict=False):
+        assert line.startswith(f"left out: cannot read {folder / name} as audio: ")
+    assert said[-1] == f"left out 7 of 8 files below {folder}"
+
+
+def test_a_name_that_is_not_utf_8_is_read_and_can_be_printed(tmp_path: Path) -> None:
+    folder = tmp_path / "names"
     folder.mkdir()
     soundfile.write(folder / "good.wav", voice(1), 16_000)
-    (folder / "bad.wav").write_text("no audio")
+    try:
+        os.rename(folder / "good.wav", os.fsencode(folder) + b"/caf\xe9.wav")
+    except OSError:
+        pytest.skip("names on this disk are UTF-8")
     assert len(load_corpus(folder, 16_000, tmp_path / "cache", progress=False)) == 16_000
-    assert "bad.wav" in capsys.readouterr().out
+    file = audio_files(folder)[0]
+    file.write_text("no audio")
+    with pytest.raises(AudioError, match=r"cannot read .*caf\\udce9\.wav") as refused:
+        read_mono(file, 16_000)
+    str(refused.value).encode()
+
+
+def test_linked_folders_are_searched_once_and_without_end(corpus: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "voices"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "inner" / "up").symlink_to(folder)
+    (folder / "elsewhere").symlink_to(corpus)
+    (folder / "elsewhere-again").symlink_to(corpus)
+    found = [file.relative_to(folder) for file in audio_files(folder)]
+    assert found == [Path("elsewhere/a.wav"), Path("elsewhere/sub/b.flac")]
+
+
+def test_nothing_but_silence_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "silent"
+    folder.mkdir()
+    for name, level in (("digital", 0.0), ("dither", 1 / 32_768)):
+        pcm = level * np.sign(np.random.default_rng(0).standard_normal(16_000))
+        soundfile.write(folder / f"{name}.wav", pcm, 16_000)
+    with pytest.raises(AudioError, match=r"nothing but silence below .*silent"):
+        load_corpus(folder, 16_000, tmp_path / "cache", progress=False)
+    soundfile.write(folder / "voice.wav", voice(1), 16_000)
+    assert len(load_corpus(folder, 16_000, tmp_path / "cache", progress=False)) == 48_000
+
+
+def test_a_word_in_hours_of_silence_starts_no_transform() -> None:
+    speech = np.zeros(100_000, np.int16)
+    speech[-1] = 1_000
+    with pytest.raises(AudioError, match="next to nothing but silence: of 50 places"):
+        transform_start(speech, 64, np.random.default_rng(0), 50)
+
+
+def test_a_damaged_cache_is_made_anew(corpus: Path, tmp_path: Path) -> None:
+    before = np.array(load_corpus(corpus, 16_000, tmp_path, progress=False))
+    (cache,) = tmp_path.iterdir()
+    cache.write_bytes(cache.read_bytes()[:1_000])
+    assert np.array_equal(load_corpus(corpus, 16_000, tmp_path, progress=False), before)
 
 
 def test_a_folder_without_audio_says_what_was_looked_for(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from streamcodec import CodecModel
 from streamcodec.coding.bitstream import Bitstream
 from streamcodec.engines.api import Means
 from streamcodec.engines.torch import TorchEngine
+from streamcodec.errors import AudioError
 from streamcodec_models.config import VaeConfig
 from streamcodec_models.vae import VoiceVae
 from streamcodec_training import fit_noise, fit_swell, stream
@@ -37,6 +38,12 @@ def test_noise_is_fitted_to_the_level_of_what_was_said() -> None:
         torch.fft.rfft(x[0, 1_000:31_000]).abs().square()[5_000:14_000].mean() for x in (out, pcm)
     ]
     assert 10 * torch.log10(power[0] / power[1]) == pytest.approx(0, abs=1.0)
+
+
+def test_recordings_too_faint_for_the_fit_of_noise_are_refused() -> None:
+    faint = [np.full(32_000, 1e-4, np.float32)]
+    with pytest.raises(AudioError, match="no recording is loud enough"):
+        fit_noise.move_levels(small_vae(), faint, 1.0, np.random.default_rng(0))
 
 
 def test_fitted_tables_code_what_is_sent_in_fewer_bits() -> None:

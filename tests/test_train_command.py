@@ -1,6 +1,7 @@
 """`streamcodec train` and what stands below it."""
 
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +14,15 @@ from click.testing import CliRunner, Result
 import streamcodec_training.run
 from conftest import SMALL, small_vae, voice
 from streamcodec import StreamDecoder, StreamEncoder, load_model
+from streamcodec.errors import ConfigError
 from streamcodec_client.cli import main
+from streamcodec_models.catalogue import folder_of
 from streamcodec_training import checkpoint, export, tables
 from streamcodec_training.checkpoint import Checkpoint
 from streamcodec_training.cli import train
 from streamcodec_training.config import TrainingConfig
-from training_runs import make_corpus
+from streamcodec_training.files import CannotWrite
+from training_runs import full_disk, make_corpus
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard.*")
 
@@ -60,9 +64,17 @@ def test_a_run_learns_is_resumed_and_becomes_a_model_that_codes(
     corpus: Path, tmp_path: Path, shape: Path
 ) -> None:
     out, model = tmp_path / "run", tmp_path / "model"
-    assert invoke(*run_of(corpus, out, shape, 3)).exit_code == 0
+    ended = invoke(*run_of(corpus, out, shape, 3))
+    assert ended.exit_code == 0
+    assert "distortion  how far the decoded sound is from the original" in ended.output
+    assert "100%|██████████| step 3, 0 min left, loss " in ended.output
     first = checkpoint.load(out / "checkpoint.pt").clock
-    assert invoke(*run_of(corpus, out, shape, 5), "--export", model).exit_code == 0
+    ended = invoke(*run_of(corpus, out, shape, 5), "--export", model)
+    assert ended.exit_code == 0
+    assert "at step 3, 0 min in, 60% done" in ended.output
+    assert "\r 60%|" in ended.output
+    for said in ("entropy tables: coding: 100%", "fitting, 2 of 2: 100%", "measuring: 100%"):
+        assert said in ended.output
     second = checkpoint.load(out / "checkpoint.pt").clock
     assert first is not None
     assert second is not None
@@ -75,6 +87,39 @@ def test_a_run_learns_is_resumed_and_becomes_a_model_that_codes(
     encoder = StreamEncoder(loaded, quality=0.5)
     payloads = encoder.encode(voice(1.0))
     assert np.isfinite(StreamDecoder(loaded, encoder.config).decode(payloads[0])).all()
+
+
+def test_a_run_whose_budget_is_spent_says_so_and_keeps_its_checkpoint(
+    corpus: Path, tmp_path: Path, shape: Path
+) -> None:
+    invoke(*run_of(corpus, tmp_path, shape, 2))
+    before = (tmp_path / "checkpoint.pt").stat().st_ino
+    ended = invoke(*run_of(corpus, tmp_path, shape, 1))
+    assert ended.exit_code == 0
+    assert "nothing is left to do: more --steps" in ended.output
+    assert (tmp_path / "checkpoint.pt").stat().st_ino == before
+
+
+def test_a_failed_export_leaves_the_model_before(
+    corpus: Path, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, model = tmp_path / "checkpoint.pt", tmp_path / "model"
+    checkpoint.save(path, Checkpoint(SMALL, small_vae(seed=1).state_dict()))
+    shutil.copytree(model_folder, model)
+    before = {file.name: file.read_bytes() for file in model.iterdir()}
+    monkeypatch.setattr(export, "pack", lambda *_: full_disk(0))
+    with pytest.raises(CannotWrite, match=r"model\.safetensors: No space left on device; the disk"):
+        invoke("finish", path, "--data", corpus, "--export", model, "--no-fit-swell")
+    assert {file.name: file.read_bytes() for file in model.iterdir()} == before
+
+
+def test_where_a_model_cannot_go_is_said_before_the_work(
+    corpus: Path, tmp_path: Path, shape: Path
+) -> None:
+    target = shape / "model"
+    with pytest.raises(CannotWrite, match=r"cannot write into .*model: .*shape\.json is no folder"):
+        invoke(*run_of(corpus, tmp_path / "run", shape, 2), "--export", target)
+    assert not (tmp_path / "run").exists()
 
 
 def test_of_several_processes_one_exports(
@@ -141,6 +186,18 @@ def test_every_field_of_a_run_has_a_flag(
     assert unnamed == {"steps"}  # excludes minutes; other tests give it
 
 
+def test_a_run_begins_with_a_model_that_ships_by_its_name(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[TrainingConfig] = []
+    monkeypatch.setattr(
+        streamcodec_training.run, "train", lambda config, shape: runs.append(config)
+    )
+    named = ("--warm-start", "voice-16k")
+    assert invoke("--data", corpus, "--out", tmp_path, "--steps", 9, *named).exit_code == 0
+    assert runs[0].warm_start == folder_of("voice-16k")
+
+
 def test_without_flags_a_run_has_the_defaults_of_its_config(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +233,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, to
     data.mkdir()
     for seed in range(2):
         soundfile.write(data / f"{seed}.wav", voice(7, seed=seed), 16_000)
+    soundfile.write(data / "silent.wav", np.zeros(7 * 16_000), 16_000)
+    (data / "bad.wav").write_text("no audio")
     checkpoint.save(folder / "run" / "checkpoint.pt", Checkpoint(SMALL, small_vae().state_dict()))
     made = {}
     for flags in ("--no-fit-swell", "--fit-noise 1 --no-fit-swell", "--fit-swell"):
@@ -231,6 +290,10 @@ def test_average_writes_a_checkpoint_to_go_on_from(tmp_path: Path, model_folder:
 
 
 def test_curves_of_a_run_become_a_picture(corpus: Path, tmp_path: Path, shape: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no curve of lagrangian in .*name the folder of a run"):
+        invoke("curves", tmp_path, tmp_path / "curves.png")
     invoke(*run_of(corpus, tmp_path / "run", shape, 2), "--log-steps", 1)
+    with pytest.raises(ConfigError, match=r"curves\.txt ends in none of .*\.png"):
+        invoke("curves", tmp_path / "run", tmp_path / "curves.txt")
     assert invoke("curves", tmp_path / "run", tmp_path / "curves.png").exit_code == 0
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

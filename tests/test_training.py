@@ -1,6 +1,7 @@
 """Runs of seconds: they learn, are resumed, begin from a model, and teach a decoder alone."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,18 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from conftest import SMALL, small_vae, voice
-from streamcodec.errors import ConfigError, ModelError
+from streamcodec.errors import AudioError, ConfigError, ModelError
 from streamcodec_training import checkpoint, stream
 from streamcodec_training.adversary import AdversarialStage
 from streamcodec_training.board import SAMPLE_QUALITIES, SAMPLE_S, Board
 from streamcodec_training.config import TrainingConfig
+from streamcodec_training.corpus import read_mono
+from streamcodec_training.files import CannotWrite
 from streamcodec_training.learner import Moment
 from streamcodec_training.objective import Objective
 from streamcodec_training.optimisers import ENCODER_PARTS, learning_rate_share
 from streamcodec_training.run import Run, train
-from training_runs import continued, make_corpus, short_run
+from training_runs import continued, full_disk, make_corpus, short_run
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard.*")
 
@@ -55,6 +58,71 @@ def test_impossible_runs_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         TrainingConfig(tmp_path, tmp_path, **fields)  # type: ignore[arg-type]
+
+
+def test_a_run_that_diverges_leaves_its_last_good_checkpoint(corpus: Path, tmp_path: Path) -> None:
+    config = short_run(corpus, tmp_path, steps=2)
+    path = train(config, SMALL)
+    before = path.read_bytes()
+    rates = {"matrix_rate": 1e6, "vector_rate": 1e6, "linear_rate": 1e6}
+    wild = dataclasses.replace(continued(config, 9), **rates)
+    with pytest.raises(ModelError, match=r"^step \d: not finite: .*stays as it was at step 2"):
+        train(wild, SMALL)
+    assert path.read_bytes() == before
+    fresh = dataclasses.replace(wild, out=tmp_path / "fresh")
+    with pytest.raises(ModelError, match=r"^step \d: not finite: .*no checkpoint was written"):
+        train(fresh, SMALL)
+    assert not (fresh.out / "checkpoint.pt").exists()
+
+
+def test_a_full_disk_costs_a_checkpoint_and_not_the_run(
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = dataclasses.replace(short_run(corpus, tmp_path), checkpoint_minutes=1e-9)
+    run = Run(config, SMALL)
+    full = True
+
+    def fsync(file: int) -> None:
+        if full:
+            full_disk(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(CannotWrite, match=r"cannot write .*checkpoint\.pt: No space left"):
+        run.train()
+    assert run.progress.step == 3
+    assert capsys.readouterr().err.count("warning: cannot write") == 3
+    full = False
+    train(continued(config, 4), SMALL)
+    assert checkpoint.load(run.checkpoint).clock is not None
+
+
+def test_curves_on_a_full_disk_are_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = Board(tmp_path, None)
+    monkeypatch.setattr(SummaryWriter, "add_scalar", lambda *_: full_disk(0))
+    figures = dict.fromkeys(("lagrangian", "distortion", "kbit/s"), torch.tensor(1.0))
+    for step in range(3):
+        board.show(step, figures, 1.0, 0.1, 60.0)
+    board.close()
+    assert capsys.readouterr().err.count("training goes on without curves") == 1
+
+
+@pytest.mark.parametrize("segment_s", [0.2, 0.25])
+def test_short_segments_have_a_gradient(corpus: Path, tmp_path: Path, segment_s: float) -> None:
+    config = dataclasses.replace(short_run(corpus, tmp_path, steps=1), segment_s=segment_s)
+    learned = torch.load(train(config, SMALL))["model"]
+    assert all(bool(tensor.isfinite().all()) for tensor in learned.values())
+
+
+def test_a_sample_that_is_no_audio_ends_no_run_later(corpus: Path, tmp_path: Path) -> None:
+    sample = tmp_path / "sample.wav"
+    sample.write_text("no audio")
+    with pytest.raises(AudioError, match=r"cannot read .*sample\.wav as audio"):
+        Run(dataclasses.replace(short_run(corpus, tmp_path), sample=sample), SMALL)
 
 
 def test_the_loss_falls(corpus: Path, tmp_path: Path) -> None:
@@ -155,7 +223,7 @@ def test_the_adversarial_stage_teaches_the_decoder_and_leaves_the_bits_alone(
         assert torch.equal(taught[name], value)
 
 
-def test_a_run_without_discriminators_does_not_go_on_as_an_adversarial_one(
+def test_a_run_does_not_go_on_with_discriminators_it_had_not_or_without_those_it_had(
     corpus: Path, tmp_path: Path, model_folder: Path
 ) -> None:
     config = short_run(corpus, tmp_path)
@@ -163,6 +231,9 @@ def test_a_run_without_discriminators_does_not_go_on_as_an_adversarial_one(
     other = dataclasses.replace(config, warm_start=model_folder, adversarial=True)
     with pytest.raises(ModelError, match="a run without discriminators"):
         Run(other, SMALL)
+    train(dataclasses.replace(other, out=tmp_path / "other"), SMALL)
+    with pytest.raises(ModelError, match="it is of a run with --adversarial"):
+        Run(dataclasses.replace(config, out=tmp_path / "other"), SMALL)
 
 
 def test_discriminators_learn_to_tell_noise_from_speech() -> None:
@@ -186,7 +257,7 @@ def test_sound_samples_are_coded_as_the_bitstream_would_code_them(
 
     monkeypatch.setattr(SummaryWriter, "add_audio", add_audio)
     vae, sample = small_vae(), corpus / "sub" / "b.flac"
-    board = Board(tmp_path, sample)
+    board = Board(tmp_path, read_mono(sample, 16_000))
     board.play(vae, step=7)
     board.close()
     assert len(played) == len(SAMPLE_QUALITIES)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -29,3 +31,8 @@ def short_run(corpus: Path, out: Path, steps: int = 3) -> TrainingConfig:
 def continued(config: TrainingConfig, steps: int) -> TrainingConfig:
     """The same run with another budget."""
     return dataclasses.replace(config, steps=steps)
+
+
+def full_disk(file: int) -> None:
+    """In place of os.fsync: where some file systems say that they have no room."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

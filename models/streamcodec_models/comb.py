@@ -176,6 +176,9 @@ class PitchComb(nn.Module):
         )
         top = 0.5 * (left - right) / (left - 2 * fine + right).clamp(max=-1e-6)
         period = rough + step - 1 - best - top.clamp(-0.5, 0.5)
+        # Of sound that is not finite there is no period. Where it is training that went astray, the
+        # loss is to say so, not an index out of bounds, after which a GPU does nothing more.
+        period = period.nan_to_num(float(self.shortest))
         return period.clamp(self.shortest, self.longest), coarse, fine
 
 

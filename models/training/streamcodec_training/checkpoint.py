@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
+import math
 import pickle
 import signal
 from collections.abc import Iterator
@@ -21,6 +23,8 @@ from streamcodec.errors import ModelError
 from streamcodec_models import weights
 from streamcodec_models.config import VaeConfig
 from streamcodec_models.vae import VoiceVae
+
+from .files import written_whole
 
 StateDict = dict[str, Tensor]
 
@@ -44,28 +48,33 @@ class Checkpoint:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes beside `path` and renames, so that a crash leaves the previous file whole. Ctrl-C and
-    SIGTERM wait until the file is complete: torchrun passes Ctrl-C on to processes that the
-    terminal has already sent it to, and the second one used to hit the middle of this.
+    """Writes a file that takes the place of `path` once it is whole. Ctrl-C and SIGTERM wait for
+    that: torchrun passes Ctrl-C on to processes that the terminal has already sent it to, and the
+    second one used to hit the middle of this. Raises ModelError, and writes nothing, where a number
+    is not finite; CannotWrite. What was at `path` then stays.
     """
     state = {
         field.name: value
         for field in dataclasses.fields(checkpoint)
         if (value := getattr(checkpoint, field.name)) is not None
     }
+    if wrong := _not_finite(state):
+        raise ModelError(f"{_some(wrong)} not finite: {path} is not written")
     state["model_config"] = dataclasses.asdict(checkpoint.model_config)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
+    whole = io.BytesIO()  # PyTorch's own writer to files does not say that a disk is full
     with _signals_deferred():
-        torch.save(state, partial)
-        partial.replace(path)
+        torch.save(state, whole)
+        with written_whole(path) as file:
+            file.write(whole.getbuffer())
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
-    """Tensors come to `device`. Raises ModelError naming the file."""
+    """Tensors come to `device`. Raises ModelError naming the file, also where a number in it is
+    not finite.
+    """
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        return Checkpoint(
+        checkpoint = Checkpoint(
             model_config=VaeConfig.from_dict(state.pop("model_config")),
             model=state.pop("model"),
             **state,
@@ -77,6 +86,9 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
         *(AttributeError, KeyError, TypeError, ValueError),  # one with other contents
     ) as error:
         raise _unreadable(path, str(error) or type(error).__name__) from error
+    if wrong := _not_finite(checkpoint.__dict__):
+        raise ModelError(f"{path} is of no use: {_some(wrong)} not finite")
+    return checkpoint
 
 
 def load_weights(path: Path, device: torch.device | str = "cpu") -> tuple[VaeConfig, StateDict]:
@@ -110,6 +122,24 @@ def assign(vae: VoiceVae, state: StateDict, path: Path) -> None:
         raise ModelError(
             f"{path}: its weights do not fit its shape: {str(error).splitlines()[-1].strip()}"
         ) from error
+
+
+def _not_finite(value: Any, name: str = "") -> list[str]:
+    """Names of the tensors and numbers somewhere in `value` that are NaN or infinite."""
+    if isinstance(value, Tensor):
+        return [] if bool(value.isfinite().all()) else [name]
+    if isinstance(value, float):
+        return [] if math.isfinite(value) else [name]
+    if isinstance(value, list):
+        value = dict(enumerate(value))
+    inner = value.items() if isinstance(value, dict) else ()
+    return [n for key, part in inner for n in _not_finite(part, f"{name}.{key}".lstrip("."))]
+
+
+def _some(names: list[str]) -> str:
+    """The first of them in words, with a verb."""
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{more} {'are' if more else 'is'}"
 
 
 def _unreadable(path: Path, reason: str) -> ModelError:

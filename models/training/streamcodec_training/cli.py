@@ -9,9 +9,11 @@ from typing import Any
 
 import click
 
+from streamcodec_models.catalogue import folder_of, shipped_names
 from streamcodec_models.config import VaeConfig
 
 from .config import TrainingConfig
+from .files import require_writable
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -25,6 +27,16 @@ SHARE_BELOW_1 = click.FloatRange(0, 1, max_open=True)
 COUNT = click.IntRange(min=1)
 
 
+class Begin(click.Path):
+    """A checkpoint or the folder of a model, which may also be named as `talk --model` takes it."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        shipped = str(value) in shipped_names() and not Path(value).exists()
+        return super().convert(folder_of(value) if shipped else value, param, ctx)
+
+
 def setting(field: str, help_line: str, kind: Any, flag: str | None = None) -> Callable[..., Any]:
     """The flag of a field of TrainingConfig, with the default that stands there."""
     flag = flag or "--" + field.replace("_", "-")
@@ -32,6 +44,8 @@ def setting(field: str, help_line: str, kind: Any, flag: str | None = None) -> C
     shown = default is not None and default is not False
     return click.option(flag, field, type=kind, default=default, show_default=shown, help=help_line)
 
+
+BEGIN = Begin(exists=True, path_type=Path)
 
 # Every field of TrainingConfig, in the order in which --help lists them.
 SETTINGS = (
@@ -44,7 +58,11 @@ SETTINGS = (
     setting("segment_s", "Seconds of a segment.", RATE),
     setting("seed", "Seed of first weights, batches and noise.", int),
     setting("device", "Where the network learns.", click.Choice(["auto", "cpu", "cuda"])),
-    setting("warm_start", "Checkpoint, or folder of a model, whose weights to begin with.", PATH),
+    setting(
+        "warm_start",
+        "Checkpoint, or folder or name of a model, whose weights to begin with.",
+        BEGIN,
+    ),
     setting("sample", "Recording to decode into TensorBoard at each checkpoint.", FILE),
     setting("augment", "Alter levels, rooms, noise and loss.", bool, "--augment/--no-augment"),
     setting("matrix_rate", "Learning rate of Muon, for hidden matrices.", RATE),
@@ -94,8 +112,14 @@ def train(
 ) -> None:
     """Train a codec on any folder of audio.
 
-    Resumes by itself: give the same --out again. On several devices or processes run it under
-    torchrun:
+    Give --steps or --minutes, which say how long. Ctrl-C ends a run early, with a checkpoint; the
+    same command with the same --out goes on from there.
+
+    The progress bar shows the share of the run that is done and, of the latest batch, the loss
+    (distortion plus the price of the bits), the distortion (how far the decoded sound is from the
+    original) and the mean bit rate. The curves are in RUN/events, for tensorboard --logdir RUN.
+
+    On several devices or processes run it under torchrun:
 
     torchrun --nproc-per-node 4 -m streamcodec_training --data DIR --out RUN --minutes 60
     """
@@ -107,6 +131,9 @@ def train(
         raise click.UsageError(f"Missing option {' and '.join(missing)}.", context)
     shape = _shape(config)
     chosen = TrainingConfig(**settings)
+    for folder in (chosen.out, export_to):
+        if folder is not None:
+            require_writable(folder)
 
     from .run import train as run
 
@@ -186,15 +213,19 @@ def _export(
 ) -> None:
     from . import fit_noise, fit_swell
     from .checkpoint import load_vae
+    from .corpus import load_corpus
     from .export import export
 
+    require_writable(folder)
     vae = load_vae(checkpoint)
+    # First of all: it names what cannot be read, and refuses silence.
+    speech = load_corpus(data, vae.config.sample_rate, checkpoint.parent / "cache")
     if noise_share is not None:
         fit_noise.fit(vae, data, noise_share, seed)
     if swell:
         for quality, shift in zip(fit_swell.QUALITIES, fit_swell.fit(vae, data, seed), strict=True):
-            click.echo(f"quality {quality:g}: logit of the depth moved by {shift:.2f}")
-    export(vae, folder, data, cache=checkpoint.parent / "cache")
+            click.echo(f"depth of swells at quality {quality:g}: logit moved by {shift:+.2f}")
+    export(vae, folder, data, speech)
     click.echo(f"exported: {folder}")
 
 

@@ -49,7 +49,9 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
-            raise ConfigError("give either a number of steps or of minutes, and not both")
+            raise ConfigError(
+                "give either a number of steps or of minutes (--steps, --minutes), and not both"
+            )
         if self.batch < 1 or self.segment_s < SHORTEST_SEGMENT_S:
             raise ConfigError(
                 f"need a batch >= 1 and segments >= {SHORTEST_SEGMENT_S} s, "

@@ -10,22 +10,35 @@ from numpy.typing import NDArray
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.backend_bases import FigureCanvasBase
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from streamcodec.errors import ConfigError
 
 SHOWN = ("lagrangian", "distortion", "kbit/s", "learning rate share")
 SMOOTHING = 20  # logged points
 
 
 def read_curve(events: Path, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Steps and values of one metric over every resumption of a run, sorted by step."""
+    """Steps and values of one metric over every resumption of a run, sorted by step. Raises
+    ConfigError where there are none.
+    """
     accumulator = EventAccumulator(str(events))
-    accumulator.Reload()
+    if events.is_dir():
+        accumulator.Reload()
+    if name not in accumulator.Tags()["scalars"]:
+        raise ConfigError(f"no curve of {name} in {events}: name the folder of a run, its --out")
     points = sorted((e.step, e.value) for e in accumulator.Scalars(name))
     return np.array([p[0] for p in points], float), np.array([p[1] for p in points], float)
 
 
 def draw(run: Path, target: Path) -> None:
-    """Writes a picture of the curves in SHOWN, raw and smoothed, of the run in the folder `run`."""
+    """Writes a picture of the curves in SHOWN, raw and smoothed, of the run in the folder `run`.
+    Raises ConfigError where there are none, or for a picture of a kind that is unknown.
+    """
+    kinds = sorted(FigureCanvasBase.get_supported_filetypes())
+    if target.suffix.lower().lstrip(".") not in kinds:
+        raise ConfigError(f"{target} ends in none of {', '.join(f'.{kind}' for kind in kinds)}")
     figure, axes = plt.subplots(2, 2, figsize=(9, 5), sharex=True, layout="constrained")
     for axis, name in zip(axes.flat, SHOWN, strict=True):
         steps, values = read_curve(run / "events", name)

@@ -4,21 +4,28 @@ the packed form that the native engine reads.
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
+import safetensors
 import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
 
 from streamcodec.coding.bitstream import Bitstream
 from streamcodec.coding.model import bitstream_of
 from streamcodec.coding.native_bitstream import NativeBitstream
 from streamcodec.engines.api import Means
 from streamcodec.engines.torch import TorchEngine
+from streamcodec.errors import AudioError, ModelError
 from streamcodec_models import weights
+from streamcodec_models.catalogue import WEIGHTS_FILE
 from streamcodec_models.pack import pack
 from streamcodec_models.vae import VoiceVae
 
-from .corpus import audio_files, load_corpus, read_mono
+from .corpus import audio_files, first_clips
+from .files import cannot_write
 from .sampler import AUGMENTATION, SegmentSampler
 from .tables import fit_tables
 
@@ -27,37 +34,53 @@ CALIBRATION_CLIPS = 12
 CALIBRATION_SECONDS = 5
 
 
-def export(vae: VoiceVae, folder: Path, calibration: Path, cache: Path) -> None:
-    """Writes model.safetensors, config.json and packed weights into `folder`. On the speech below
-    `calibration`, which is read through `cache`, tables are fitted and the rates of levels
-    measured. Raises AudioError.
+def export(vae: VoiceVae, folder: Path, calibration: Path, speech: NDArray[np.int16]) -> None:
+    """Writes model.safetensors, config.json and packed weights into `folder`; a model that was
+    there stays until they are complete. Tables are fitted to `speech`, [T] as `load_corpus` reads
+    it from the folder `calibration`, whose recordings say what each level costs. Raises AudioError,
+    ModelError where weights do not fit into float16, CannotWrite.
     """
+    if wrong := [n for n, t in vae.state_dict().items() if not bool(t.half().isfinite().all())]:
+        raise ModelError(f"{', '.join(wrong)}: beyond float16, in which models are stored")
     c = vae.config
-    speech = load_corpus(calibration, c.sample_rate, cache)
     segment = min(FIT_SECONDS * c.sample_rate, len(speech) - 1) // c.packet * c.packet
     sampler = SegmentSampler(
         speech, None, c.sample_rate, segment, c.packet, 1, AUGMENTATION, np.random.default_rng(0)
     )
     torch.manual_seed(0)
     tables = fit_tables(vae, (batch[0] for batch, _ in sampler), FIT_SEGMENTS)
-    weights.save(folder, vae, tables, level_bitrates(vae, bitstream_of(tables), calibration))
-    stored = weights.load(folder)
-    pack(stored.vae, stored.hash, folder)
+    bitrates = level_bitrates(vae, bitstream_of(tables), calibration)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as new:
+            weights.save(Path(new), vae, tables, bitrates)
+            stored = weights.load(Path(new))
+            pack(stored.vae, stored.hash, Path(new))
+            for file in Path(new).iterdir():
+                file.replace(folder / file.name)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise cannot_write(folder / WEIGHTS_FILE, error) from error
 
 
 def level_bitrates(
     vae: VoiceVae, bitstream: Bitstream | NativeBitstream, calibration: Path
 ) -> list[float]:
     """Mean payload rate in bit/s of every quality level over evenly chosen clips, made to rise with
-    the level.
+    the level. Raises AudioError.
     """
     c = vae.config
     engine = TorchEngine(vae)
     files = audio_files(calibration)
-    chosen = files[:: max(1, len(files) // CALIBRATION_CLIPS)][:CALIBRATION_CLIPS]
-    clips = [read_mono(f, c.sample_rate)[: CALIBRATION_SECONDS * c.sample_rate] for f in chosen]
+    chosen = files[:: max(1, len(files) // CALIBRATION_CLIPS)]
+    others = sorted(set(files) - set(chosen))  # in place of bad ones
+    longest = CALIBRATION_SECONDS * c.sample_rate
+    clips = first_clips(
+        chosen + others, c.sample_rate, c.packet, longest, CALIBRATION_CLIPS, "bit rates: reading"
+    )
+    if not clips:
+        raise AudioError(f"no recording below {calibration} is as long as a packet")
     rates = []
-    for level in range(bitstream.levels):
+    for level in tqdm(range(bitstream.levels), desc="bit rates: measuring", unit="level"):
         size_bytes, packets = 0, 0
         for clip in clips:
             pcm = clip[: len(clip) // c.packet * c.packet][None]

@@ -16,7 +16,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm import tqdm
 
+from streamcodec.errors import AudioError
 from streamcodec.tables import GAIN_STEPS_PER_OCTAVE
 from streamcodec.units import Pcm
 from streamcodec_models.blocks import sine_slopes
@@ -24,7 +26,7 @@ from streamcodec_models.config import VaeConfig
 from streamcodec_models.vae import VoiceVae
 
 from . import stream
-from .corpus import audio_files, read_mono
+from .corpus import audio_files, first_clips
 
 CLIPS, SECONDS = 110, 5
 LEVELS_DB = (-12.0, 6.0)  # by which clips are turned down or up
@@ -40,20 +42,26 @@ def fit(vae: VoiceVae, data: Path, share: float, seed: int) -> None:
     """
     rate, rng = vae.config.sample_rate, np.random.default_rng(seed)
     files = audio_files(data)
-    chosen = rng.permutation(len(files))[:CLIPS]
-    clips = [read_mono(files[i], rate)[: SECONDS * rate] for i in chosen]
+    order = [files[i] for i in rng.permutation(len(files))]
+    clips = first_clips(
+        order, rate, vae.config.packet, SECONDS * rate, CLIPS, "noise levels: reading"
+    )
     move_levels(vae, clips, share, rng)
 
 
 @torch.no_grad()
 def move_levels(vae: VoiceVae, clips: list[Pcm], share: float, rng: np.random.Generator) -> None:
-    """As `fit`, on clips [T] at levels and qualities that `rng` draws."""
+    """As `fit`, on clips [T] at levels and qualities that `rng` draws. Raises AudioError where they
+    are too faint.
+    """
     c = vae.config
     pairs = []
-    for clip in clips:
+    for clip in tqdm(clips, desc="noise levels: fitting", unit="clip"):
         level = 10 ** (rng.uniform(*LEVELS_DB) / 20)
         whole = clip[: len(clip) // c.packet * c.packet] * np.float32(level)
         pairs.append(_frames_and_levels(vae, torch.from_numpy(whole).clamp(-1, 1), rng.uniform()))
+    if not sum(len(levels) for _, levels in pairs):
+        raise AudioError("no recording is loud enough for the fit of noise levels")
     weight, bias = least_squares(
         torch.cat([hidden for hidden, _ in pairs]),
         torch.cat([levels for _, levels in pairs]),

@@ -9,12 +9,12 @@ whichever is worse. Nothing else changes.
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from streamcodec.errors import AudioError
 from streamcodec.units import Pcm
@@ -22,7 +22,7 @@ from streamcodec_models.config import VaeConfig
 from streamcodec_models.vae import VoiceVae
 
 from . import stream
-from .corpus import audio_files, read_mono
+from .corpus import audio_files, first_clips
 from .fit_noise import least_squares
 from .stream import Stream
 
@@ -44,11 +44,13 @@ def fit(vae: VoiceVae, data: Path, seed: int) -> list[float]:
     length = SECONDS * rate // vae.config.packet * vae.config.packet
     files = audio_files(data)
     order = np.random.default_rng(seed).permutation(len(files))
-    starts = (read_mono(files[i], rate)[:length] for i in order)
-    clips = list(itertools.islice((clip for clip in starts if len(clip) == length), CLIPS))
+    clips = first_clips(
+        [files[i] for i in order], rate, length, length, CLIPS, "depth of swells: reading"
+    )
     if not clips:
         raise AudioError(
-            f"no recording below {data} lasts {SECONDS} s, which the fit of swells needs"
+            f"no recording below {data} has {SECONDS} s from where sound begins, which the fit of "
+            "swells needs; --no-fit-swell leaves it out"
         )
     return move_depth(vae, clips)
 
@@ -57,7 +59,8 @@ def fit(vae: VoiceVae, data: Path, seed: int) -> list[float]:
 def move_depth(vae: VoiceVae, clips: list[Pcm]) -> list[float]:
     """As `fit`, on clips [T] of equal length, a multiple of the packet."""
     pcm = torch.from_numpy(np.stack(clips))
-    shifts = [wanted_shift(vae, pcm, quality) for quality in QUALITIES]
+    qualities = tqdm(QUALITIES, desc="depth of swells: fitting", unit="quality")
+    shifts = [wanted_shift(vae, pcm, quality) for quality in qualities]
     weight, bias = _shift_from_hidden(vae, pcm, shifts)
     vae.noise_envelope.depth.weight.add_(weight)
     vae.noise_envelope.depth.bias.add_(bias)

@@ -30,6 +30,10 @@ class Moment(NamedTuple):
     done: float
 
 
+class Diverged(ModelError):
+    """What a run has come to is not finite: it cannot go on, and is not worth keeping."""
+
+
 class Learner:
     """The network with everything that changes as it learns: optimisers, running mean of the
     weights, discriminators.
@@ -66,8 +70,8 @@ class Learner:
         return model
 
     def step(self, x: Tensor, lost: Tensor, at: Moment) -> dict[str, Tensor]:
-        """x [B, T], lost [B, P] -> figures of this step, scalar tensors on the device: reading one
-        waits for the step to end.
+        """x [B, T], lost [B, P] -> figures of this step, scalar tensors on the device. Raises
+        Diverged, with the weights as they were before it, where the gradient is not finite.
         """
         share = learning_rate_share(at.done, at.step, self.config.decay_from)
         for scheduled in self.optimisers:
@@ -86,7 +90,11 @@ class Learner:
         if self.stage is not None:
             cost, judged = self.stage.judge(outputs[0], wanted)
             loss, figures = loss + cost, {**figures, **judged}
-        norm = self._descend(loss)
+        norm = self._gradient(loss)
+        if not bool(norm.isfinite()):
+            wrong = [name for name, value in figures.items() if not bool(value.isfinite())]
+            raise Diverged(f"step {at.step + 1}: not finite: {', '.join(['gradient', *wrong])}")
+        self._descend()
         return {**figures, "gradient norm": norm, "learning rate share": torch.tensor(share)}
 
     def draw_quality(self, batch: int) -> Tensor:
@@ -111,11 +119,15 @@ class Learner:
         """
         if saved.model_config != self.model.config:
             raise ModelError(
-                "it holds a model of another shape; train it with its own configuration or choose "
+                "it holds a model of another shape; train it with its own --config or choose "
                 "another --out"
             )
         if saved.optimizers is None or len(saved.optimizers) != len(self.optimisers):
             raise ModelError("it holds no optimisers; name it as the --warm-start of another --out")
+        if self.stage is None and saved.adversary is not None:
+            raise ModelError(
+                "it is of a run with --adversarial; give that again, or choose another --out"
+            )
         if self.stage is not None and (
             saved.adversary is None or saved.adversary_optimizer is None
         ):
@@ -133,16 +145,18 @@ class Learner:
             self.stage.adversary.load_state_dict(saved.adversary)
             self.stage.optimizer.load_state_dict(saved.adversary_optimizer)
 
-    def _descend(self, loss: Tensor) -> Tensor:
-        """Moves all weights once -> norm of the gradient before it was clipped."""
+    def _gradient(self, loss: Tensor) -> Tensor:
+        """Puts its gradient, clipped, beside all weights -> norm of it before it was clipped."""
         for scheduled in self.optimisers:
             scheduled.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), LARGEST_GRADIENT_NORM)
+        return nn.utils.clip_grad_norm_(self.model.parameters(), LARGEST_GRADIENT_NORM)
+
+    def _descend(self) -> None:
+        """Moves all weights, and their running mean, once."""
         for scheduled in self.optimisers:
             scheduled.optimizer.step()
         self.average.update_parameters(self.model)
-        return norm
 
     def _hard_share(self, at: Moment) -> float:
         """Share of a batch whose latents are rounded as in use. Sampled ones help a young network

@@ -269,7 +269,9 @@ class Buzz(nn.Module):
         rate = torch.arange(swing.shape[-1], device=x.device) * (ENVELOPE_RATE / envelope.shape[2])
         everywhere = swing[:, (rate > SWINGS_HZ[0]) & (rate < SWINGS_HZ[1])].mean(1, keepdim=True)
         multiples = torch.arange(1, JUDGED_MULTIPLES + 1, device=x.device) * self.packet_hz
-        near = ((rate - multiples[:, None]).abs() <= SWING_WIDTH_HZ).to(x)
+        # In segments below a third of a second bins are wider than that; then the nearest counts.
+        width_hz = max(SWING_WIDTH_HZ, ENVELOPE_RATE / envelope.shape[2] / 2)
+        near = ((rate - multiples[:, None]).abs() <= width_hz).to(x)
         at = swing @ (near / near.sum(1, keepdim=True)).T
         return torch.log(torch.cat([everywhere, at], 1) + 1e-6)
 

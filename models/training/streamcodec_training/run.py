@@ -12,18 +12,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from streamcodec.errors import ModelError
+from streamcodec.errors import AudioError, ModelError
+from streamcodec.units import Pcm
 from streamcodec_models.blocks import noise_spectra
 from streamcodec_models.config import VaeConfig
 from streamcodec_models.vae import VoiceVae
 
 from . import checkpoint
-from .board import Board
+from .board import Board, say
 from .config import TrainingConfig
-from .corpus import load_corpus, transform_start
-from .learner import Learner, Moment
+from .corpus import load_corpus, read_mono, transform_start
+from .files import CannotWrite
+from .learner import Diverged, Learner, Moment
 from .processes import Processes
 from .sampler import AUGMENTATION, NO_AUGMENTATION, SegmentSampler
 from .steady_noise import steady_noise
@@ -58,15 +59,16 @@ class Run:
 
     def __init__(self, config: TrainingConfig, shape: VaeConfig) -> None:
         """Reads the corpus, and resumes where the folder holds a checkpoint. Raises AudioError,
-        ConfigError and ModelError.
+        CannotWrite, ConfigError and ModelError.
         """
         self.config = config
         self.processes = Processes.join(config.device)
         torch.manual_seed(config.seed)
         speech, noise = _read_corpora(config, shape, self.processes)
+        self.sample = _read_sample(config, shape) if self.processes.first else None
         self.sampler = _sampler(config, shape, speech, noise, self.processes.rank)
         self.learner = Learner(config, _first_model(config, shape, speech), self.processes.device)
-        self.progress = Progress()
+        self.progress = self.saved = Progress()
         if self.checkpoint.exists():
             self._resume()
         self.learner.prepare(self.processes)
@@ -78,41 +80,73 @@ class Run:
         return self.config.out / "checkpoint.pt"
 
     def train(self) -> None:
-        """Goes on until the budget is spent; writes the last checkpoint whatever ends it."""
-        board = Board(self.config.out, self.config.sample) if self.processes.first else None
-        batches = iter(self.sampler)
-        saved = last = time.monotonic()
-        try:
-            while (done := self.processes.agree(self.progress.done(self.config))) < 1:
-                x, lost = (torch.from_numpy(part) for part in next(batches))
-                figures = self.learner.step(x, lost, Moment(self.progress.step, done))
-                now = time.monotonic()
-                seconds, last = now - last, now
-                self.progress = self.progress.after_step(seconds)
-                if board is None:
-                    continue
-                step = self.progress.step
-                if step % self.config.log_steps == 0:
-                    speed = len(x) * self.processes.world * self.config.segment_s / seconds
-                    board.show(step, figures, speed, done, self.progress.left_s(self.config))
-                if now - saved > 60 * self.config.checkpoint_minutes:
-                    self._keep(board)
-                    saved = now
-        finally:
-            if board is not None:
+        """Goes on until the budget is spent; writes the last checkpoint whatever ends it, but for
+        Diverged, which is raised where weights or gradients are not finite: then the checkpoint
+        before stays. Raises CannotWrite where the last checkpoint cannot be written.
+        """
+        if not self.processes.first:
+            self._learn(None)
+            return
+        with contextlib.closing(
+            Board(self.config.out, self.sample, self.progress.done(self.config))
+        ) as board:
+            try:
+                self._learn(board)
+            except Diverged as error:
+                raise Diverged(f"{error}; {self._what_stays()}") from error
+            except BaseException:
                 self._keep(board)
-                board.close()
+                raise
+            self._keep(board)
 
     def save(self) -> None:
-        """Writes the checkpoint."""
+        """Writes the checkpoint. Raises CannotWrite, and Diverged where it would not be finite."""
         state = dataclasses.replace(
             self.learner.checkpoint(), clock=dataclasses.asdict(self.progress)
         )
-        checkpoint.save(self.checkpoint, state)
+        try:
+            checkpoint.save(self.checkpoint, state)
+        except ModelError as error:
+            raise Diverged(f"step {self.progress.step}: {error}") from error
+        self.saved = self.progress
+
+    def _learn(self, board: Board | None) -> None:
+        batches = iter(self.sampler)
+        first = self.progress.step + 1
+        kept = last = time.monotonic()
+        while (done := self.processes.agree(self.progress.done(self.config))) < 1:
+            x, lost = (torch.from_numpy(part) for part in next(batches))
+            figures = self.learner.step(x, lost, Moment(self.progress.step, done))
+            now = time.monotonic()
+            seconds, last = now - last, now
+            self.progress = self.progress.after_step(seconds)
+            if board is None:
+                continue
+            step, done = self.progress.step, self.progress.done(self.config)
+            if step == first or step % self.config.log_steps == 0 or done >= 1:
+                speed = len(x) * self.processes.world * self.config.segment_s / seconds
+                board.show(step, figures, speed, done, self.progress.left_s(self.config))
+            board.move(done)
+            if now - kept > 60 * self.config.checkpoint_minutes:
+                kept = now
+                try:
+                    self._keep(board)
+                except CannotWrite as error:
+                    minutes = self.config.checkpoint_minutes
+                    say(f"warning: {error}; training goes on, the next try is in {minutes:g} min")
 
     def _keep(self, board: Board) -> None:
-        self.save()
-        board.play(self.learner.mean_model, self.progress.step)
+        """Where nothing was learned since the last checkpoint, that one stays."""
+        if self.progress != self.saved or not self.checkpoint.exists():
+            self.save()
+            board.play(self.learner.mean_model, self.progress.step)
+
+    def _what_stays(self) -> str:
+        if not self.checkpoint.exists():
+            return "no checkpoint was written"
+        return (
+            f"{self.checkpoint} stays as it was at step {self.saved.step}; learn at smaller rates"
+        )
 
     def _resume(self) -> None:
         saved = checkpoint.load(self.checkpoint, self.processes.device)
@@ -125,9 +159,13 @@ class Run:
         seed, step = self.config.seed, self.progress.step
         torch.manual_seed(seed * 1000 + step * 100)
         self.sampler.rng = np.random.default_rng([seed, self.processes.rank, step])
+        self.saved = self.progress
         if self.processes.first:
             minutes = self.progress.elapsed_s / 60
-            tqdm.write(f"resuming {self.checkpoint} at step {step}, {minutes:.0f} min in")
+            done = min(1.0, self.progress.done(self.config))
+            say(f"resuming {self.checkpoint} at step {step}, {minutes:.0f} min in, {done:.0%} done")
+            if done == 1:
+                say("nothing is left to do: more --steps or --minutes would go on from there")
 
 
 def train(config: TrainingConfig, shape: VaeConfig) -> Path:
@@ -135,8 +173,11 @@ def train(config: TrainingConfig, shape: VaeConfig) -> Path:
     run early. Returns the checkpoint's path. Raises AudioError, ConfigError and ModelError.
     """
     run = Run(config, shape)
-    with contextlib.suppress(KeyboardInterrupt):  # the checkpoint is written on the way out
+    try:
         run.train()
+    except KeyboardInterrupt:  # the checkpoint was written on the way out
+        if run.processes.first:
+            say(f"stopped at step {run.progress.step}; the same command goes on from there")
     run.processes.leave()
     return run.checkpoint
 
@@ -157,6 +198,16 @@ def _read_corpora(
         processes.barrier()
     assert speech is not None
     return speech, noise
+
+
+def _read_sample(config: TrainingConfig, shape: VaeConfig) -> Pcm | None:
+    """At the beginning, so that what is wrong with it ends no run at its first checkpoint."""
+    if config.sample is None:
+        return None
+    pcm = read_mono(config.sample, shape.sample_rate)
+    if len(pcm) < shape.packet:
+        raise AudioError(f"{config.sample} is shorter than a packet, {shape.packet} samples")
+    return pcm
 
 
 def _sampler(
@@ -188,7 +239,7 @@ def _first_model(config: TrainingConfig, shape: VaeConfig, speech: NDArray[np.in
         if found != shape:
             raise ModelError(
                 f"{config.warm_start} holds a model of another shape; train it with its own "
-                "configuration"
+                "--config"
             )
         checkpoint.assign(model, state, config.warm_start)
         return model

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from streamcodec.coding.bitstream import Bitstream, symbols_of
 from streamcodec.engines.api import Means
@@ -57,14 +58,18 @@ def fit_tables(vae: VoiceVae, segments: Iterator[Pcm], count: int) -> EntropyTab
     tables = vae.prior.tables()
     engine = TorchEngine(vae)
     clips = [next(segments)[None] for _ in range(count)]
+    levels = tqdm(range(vae.config.quality_levels), desc="entropy tables: coding", unit="level")
     means = [
         _join([engine.encode(clip, level, engine.initial_encoder_state(1))[0] for clip in clips])
-        for level in range(vae.config.quality_levels)
+        for level in levels
     ]
-    for _ in range(ROUNDS):
+    for i in range(ROUNDS):
         bitstream = Bitstream(tables)
-        sent = [_sent(bitstream, m) for m in means]
-        tables = _counted(_scaled(tables, sent), sent)
+        task = f"entropy tables: rounding, {i + 1} of {ROUNDS}"
+        sent = [_sent(bitstream, m) for m in tqdm(means, desc=task, unit="level")]
+        tables = _counted(
+            _scaled(tables, sent, f"entropy tables: fitting, {i + 1} of {ROUNDS}"), sent
+        )
     return tables
 
 
@@ -83,7 +88,7 @@ def _sent(bitstream: Bitstream, means: Means) -> Sent:
     return Sent(gain, y, np.array(chosen))
 
 
-def _scaled(tables: EntropyTables, sent: list[Sent]) -> EntropyTables:
+def _scaled(tables: EntropyTables, sent: list[Sent], task: str) -> EntropyTables:
     """Scales of every level and class, by gradient on the bits of what is sent."""
     step = math.log(2) / SCALE_STEPS_PER_OCTAVE
     level_scale = (
@@ -101,7 +106,7 @@ def _scaled(tables: EntropyTables, sent: list[Sent]) -> EntropyTables:
         np.concatenate([s.y[h].astype(np.int16) for s, h in zip(sent, heard, strict=True)])
     )
     optimizer = torch.optim.Adam([level_scale, class_scale], SCALE_RATE)
-    for i in range(SCALE_STEPS if len(y) else 0):
+    for i in tqdm(range(SCALE_STEPS if len(y) else 0), desc=task, unit="step"):
         for group in optimizer.param_groups:
             group["lr"] = SCALE_RATE * min(1.0, 2 * (1 - i / SCALE_STEPS))
         batch = torch.randint(len(y), (SCALE_BATCH,))
