@@ -18,6 +18,8 @@ import click
 import streamcodec
 from streamcodec.errors import StreamcodecError
 
+from .commands.options import SETTINGS_FILE
+
 # name -> module and attribute, the extra that it needs, one line of help. The list of commands is
 # printed without importing any of these modules.
 COMMANDS = {
@@ -139,6 +141,7 @@ def _read_settings(ctx: click.Context, _: click.Parameter, path: Path | None) ->
             f"tables are named after commands: {', '.join(COMMANDS)}"
         )
     ctx.default_map = tables
+    ctx.meta[SETTINGS_FILE] = path
 
 
 @click.group(

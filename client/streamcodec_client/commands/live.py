@@ -42,7 +42,7 @@ from .live_options import (
     take_copies_option,
     transmission_options,
 )
-from .options import CodecOptions, RateOptions, codec_options, rate_options
+from .options import CodecOptions, RateOptions, check_files, codec_options, rate_options
 
 Closable = TypeVar("Closable", Source, Sink, FileTrace, ArrivalRecorder)
 
@@ -65,6 +65,7 @@ def send(
     """Send a microphone, a file, raw PCM or a tone into a room."""
     clock = MonotonicClock()
     settings = _settings(session, exit_when_done=True)
+    check_files([*codec.reads, *source.reads], session.writes)
     with ExitStack() as opened:
         origin = _open(opened, source.open(clock, device))
         encoding = _encoding(rate, transmission, source.sent_channels(origin, device))
@@ -113,6 +114,7 @@ def listen(
         impairment=from_options(simulation.sim_loss, simulation.sim_jitter, simulation.sim_drift),
     )
     sink.check_stdout(session)
+    check_files(codec.reads, [*sink.writes, *session.writes, ("--record-trace", record_trace)])
     with ExitStack() as opened:
         # First: a wrong model name must not cost the recording that the sink overwrites.
         loaded = load_codec(codec.model, codec.codec_device, codec.engine)
@@ -149,7 +151,7 @@ def talk(
     clock = MonotonicClock()
     settings = _settings(session, exit_when_done=sink.exit_when_done, take_copies=take_copies)
     sink.check_stdout(session)
-    sink.check_not_same(source)
+    check_files([*codec.reads, *source.reads], [*sink.writes, *session.writes, *duplex.writes])
     output = dataclasses.replace(device, device=duplex.output_device or device.device)
     with ExitStack() as opened:
         # First: a wrong model name must not cost the recording that the sink overwrites.

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from streamcodec.errors import ConfigError
+from streamcodec.files import NamedPath
 from streamcodec.live.adaptive import DEFAULT_BOUNDS, DelayBounds
 from streamcodec.wire.redundancy import MAX_COPIES
 
@@ -68,6 +69,10 @@ class SessionOptions:
     trace: Path | None
     as_json: bool
     quiet: bool
+
+    @property
+    def writes(self) -> list[NamedPath]:
+        return [("--trace", self.trace), ("--json", "-" if self.as_json else None)]
 
     @property
     def shown_name(self) -> str:
@@ -144,6 +149,10 @@ class SourceOptions:
     source: str
     mono: bool
 
+    @property
+    def reads(self) -> list[NamedPath]:
+        return [("--source", None if self.source in ("mic", "tone") else self.source)]
+
     def open(self, clock: Clock, device: DeviceOptions) -> Source:
         """Raises AudioError."""
         return pick_source(
@@ -190,11 +199,9 @@ class SinkOptions:
         if self.sink == "-" and session.as_json:
             raise ConfigError("--sink - and --json both want standard output; give one of them")
 
-    def check_not_same(self, source: SourceOptions) -> None:
-        """Raises ConfigError where the recording that is sent would be overwritten."""
-        path = Path(source.source)
-        if path.exists() and Path(self.sink).exists() and path.samefile(self.sink):
-            raise ConfigError(f"--source and --sink are both {path}: the recording would be lost")
+    @property
+    def writes(self) -> list[NamedPath]:
+        return [("--sink", None if self.sink in ("speaker", "null") else self.sink)]
 
     def open(self, clock: Clock, device: DeviceOptions, slowest_step_ms: float) -> Sink:
         """`slowest_step_ms`: how long decoding a packet may take. Raises AudioError."""
@@ -307,6 +314,10 @@ class DuplexOptions:
 
     output_device: str | None
     listen_trace: Path | None
+
+    @property
+    def writes(self) -> list[NamedPath]:
+        return [("--listen-trace", self.listen_trace)]
 
 
 duplex_options = grouped(

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import click
 
+from streamcodec.files import NamedPath, check_paths
+
 from .grouping import grouped
 
+SETTINGS_FILE = "streamcodec.settings_file"  # in click's context: where --config was read from
 DEFAULT_BITRATE_BPS = 6_000.0
 LATENT_MS = 20  # audio that one latent stands for
+
+
+def check_files(inputs: Iterable[NamedPath], outputs: Iterable[NamedPath]) -> None:
+    """As check_paths, with the settings file as one more input. Raises ConfigError."""
+    context = click.get_current_context(silent=True)
+    settings = None if context is None else context.meta.get(SETTINGS_FILE)
+    check_paths([("--config", settings), *inputs], outputs)
 
 
 class BitrateType(click.ParamType[float]):
@@ -40,6 +52,13 @@ class CodecOptions:
     model: str | None
     codec_device: str
     engine: str
+
+    @property
+    def reads(self) -> list[NamedPath]:
+        """The files of a model that has a folder of its own."""
+        folder = Path(self.model or "")
+        files = sorted(folder.iterdir()) if self.model and folder.is_dir() else []
+        return [("--model", path) for path in files]
 
 
 codec_options = grouped(
