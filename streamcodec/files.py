@@ -1,14 +1,16 @@
-"""What every command asks before it opens a file for writing: would anything be lost?"""
+"""Files that are written: would anything be lost, and why can they not be written?"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .errors import ConfigError
+from .errors import ConfigError, OutputError, StreamcodecError
 
 # What a setting is called, and its path. None: the setting was not given. A Path is a file; text is
 # one as well, but for "-": standard input or output.
@@ -53,3 +55,28 @@ def _identity(path: str | Path, is_output: bool) -> object:
     except (OSError, ValueError):  # a closed or replaced standard stream; a path nobody can open
         return None
     return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+
+@contextlib.contextmanager
+def writing(path: str | Path, kind: type[StreamcodecError] = OutputError) -> Iterator[None]:
+    """Errors of the system become one of `kind` that names the file and, where it is full, the
+    disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"cannot write {path}: {_reason(path, error)}") from error
+
+
+def _reason(path: str | Path, error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return f"no space left on the disk that holds {_mount(path)}"
+    return error.strerror or str(error)
+
+
+def _mount(path: str | Path) -> Path:
+    """Where the disk that holds a file is mounted."""
+    folder = Path(os.path.realpath(path)).parent
+    while not folder.is_mount() and folder != folder.parent:
+        folder = folder.parent
+    return folder

@@ -9,13 +9,15 @@ from streamcodec.errors import AudioError
 from ..clock import Clock
 from .blocks import AHEAD_MS, Sink, Source
 from .devices import MicrophoneSource, SpeakerSink
-from .files import AudioFile, WavFile
+from .files import WRITTEN_ENDINGS, AudioFile, file_writer
 from .paced import Discard, PacedSink, PacedSource, Tone
 from .pipes import PipeWriter, StdinSource
 
 DEFAULT_RATE = 16_000  # of raw PCM and of files written, where --rate says nothing
 SOURCE_FORMS = "mic, tone, - (raw PCM, s16le, from standard input) or an audio file"
-SINK_FORMS = "speaker, null, - (raw PCM, s16le, to standard output) or a .wav file"
+SINK_FORMS = (
+    "speaker, null, - (raw PCM, s16le, to standard output) or a .wav, .flac, .ogg or .opus file"
+)
 
 
 def pick_source(
@@ -25,9 +27,11 @@ def pick_source(
     device: str | None = None,
     rate: int | None = None,
     channels: int | None = None,
+    mono: bool = False,
 ) -> Source:
     """`spec` is one of SOURCE_FORMS. `rate` (Hz) and `channels` None: those of the file or the
-    device, DEFAULT_RATE and mono for raw PCM and tones. Raises AudioError naming what was wrong.
+    device, DEFAULT_RATE and mono for raw PCM and tones. `mono`: the file may have any number of
+    channels, because they will be mixed. Raises AudioError naming what was wrong.
     """
     if spec == "mic":
         return MicrophoneSource(clock, device, rate, channels or 1)
@@ -37,7 +41,7 @@ def pick_source(
         return StdinSource(clock, rate or DEFAULT_RATE, channels or 1)
     if not Path(spec).is_file():
         raise AudioError(f"no source {spec!r}: give {SOURCE_FORMS}")
-    return PacedSource(clock, AudioFile(Path(spec)))
+    return PacedSource(clock, AudioFile(Path(spec), mono=mono))
 
 
 def pick_sink(
@@ -59,6 +63,6 @@ def pick_sink(
     if spec == "-":
         return PacedSink(clock, PipeWriter(rate or DEFAULT_RATE, channels or 1), ahead_ms)
     path = Path(spec)
-    if path.suffix.lower() != ".wav":
+    if path.suffix.lower() not in WRITTEN_ENDINGS:
         raise AudioError(f"no sink {spec!r}: give {SINK_FORMS}")
-    return PacedSink(clock, WavFile(path, rate or DEFAULT_RATE, channels or 1), ahead_ms)
+    return PacedSink(clock, file_writer(path, rate or DEFAULT_RATE, channels or 1), ahead_ms)

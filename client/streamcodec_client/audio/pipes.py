@@ -13,15 +13,16 @@ import sys
 import numpy as np
 
 from streamcodec.errors import AudioError
+from streamcodec.files import writing
 from streamcodec.units import NS, Pcm
 
 from ..clock import Clock
 from .blocks import Block, block_samples
+from .wav import FULL_SCALE, as_int16
 
 # the smallest that Linux allows: 128 ms at 16 kHz mono; the default of 64 KiB is 2 s of delay
 PIPE_BYTES = 4096
 STDOUT_LIMIT_MS = 100
-FULL_SCALE = 32_768
 PAUSE_MS = 100  # a writer that is later than this has paused: time goes on meanwhile
 
 
@@ -102,10 +103,8 @@ class PipeWriter:
         self._descriptor = sys.stdout.fileno() if descriptor is None else descriptor
 
     def write(self, pcm: Pcm) -> bool:
-        """Raises AudioError where the reader has closed the pipe."""
-        raw = (
-            np.clip(np.rint(pcm * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype("<i2").tobytes()
-        )
+        """Raises AudioError where the reader has closed the pipe, or a file fills its disk."""
+        raw = as_int16(pcm)
         limit_bytes = STDOUT_LIMIT_MS * self.sample_rate // 1000 * 2 * self.channels
         # A pipe that is ready for writing takes PIPE_BUF bytes at once (POSIX), and a block is no
         # longer than that up to 48 kHz stereo.
@@ -115,10 +114,11 @@ class PipeWriter:
         ):
             return False
         while raw:
-            try:
-                raw = raw[os.write(self._descriptor, raw) :]
-            except BrokenPipeError as error:
-                raise AudioError("standard output was closed by its reader") from error
+            with writing("/dev/stdout", AudioError):
+                try:
+                    raw = raw[os.write(self._descriptor, raw) :]
+                except BrokenPipeError as error:
+                    raise AudioError("standard output was closed by its reader") from error
         return True
 
     def close(self) -> None:
