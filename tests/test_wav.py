@@ -67,8 +67,8 @@ def test_a_recording_lacks_at_most_a_second_while_it_grows(tmp_path: Path) -> No
     for block in range(250):
         assert sink.wants_block(1)
         sink.write(tone(160))
-        assert soundfile.info(path).duration >= (block + 1) // 100
-    assert soundfile.info(path).duration >= 2
+        with wave.open(str(path)) as read:
+            assert read.getnframes() >= (block + 1) // 100 * RATE
     sink.close()
     assert soundfile.info(path).duration == 2.5
 

@@ -15,7 +15,7 @@ from streamcodec.files import writing
 from streamcodec.units import Pcm
 
 from .paced import SampleWriter
-from .wav import RIFF_LIMIT, WavWriter, is_wav, parse_header
+from .wav import HEADER_LIMIT, RIFF_LIMIT, WavHeader, WavWriter, is_wav, parse_header
 
 MAX_CHANNELS = 2
 # Ending of a file -> what libsndfile calls its container and its coding.
@@ -27,7 +27,6 @@ COMPRESSED = {
 }
 WRITTEN_ENDINGS = (".wav", *COMPRESSED)
 OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
-WAV_HEADER_LIMIT = 1 << 20  # bytes in which its samples must begin
 UNKNOWN_FRAMES = np.iinfo(np.int64).max  # of a FLAC file whose writer could not go back
 BAD_SEEK = 39  # libsndfile's code
 
@@ -96,13 +95,17 @@ class AudioFile:
         AudioError where that is so.
         """
         with self._path.open("rb") as file:
-            first = file.read(WAV_HEADER_LIMIT)
-        try:
-            header = parse_header(first) if is_wav(first) else None
-        except ValueError:
-            header = None
+            first = file.read(HEADER_LIMIT)
+        header = None
+        if is_wav(first):
+            with contextlib.suppress(ValueError):  # libsndfile takes more for WAV than we do
+                header = parse_header(first)
         self._file.close()
-        if header is None or header.data_bytes or len(first) == header.data_offset:
+        if (
+            not isinstance(header, WavHeader)
+            or header.data_bytes is not None
+            or len(first) == header.data_offset
+        ):
             raise AudioError(f"cannot read {self._path}: it holds no sound (0 samples)")
         self._below = _Unfinished(self._path, header.data_offset - 4)
         self._file = soundfile.SoundFile(self._below)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from streamcodec.errors import AudioError
@@ -14,7 +15,7 @@ from .paced import Discard, PacedSink, PacedSource, Tone
 from .pipes import PipeWriter, StdinSource
 
 DEFAULT_RATE = 16_000  # of raw PCM and of files written, where --rate says nothing
-SOURCE_FORMS = "mic, tone, - (raw PCM, s16le, from standard input) or an audio file"
+SOURCE_FORMS = "mic, tone, - (raw PCM, s16le, or WAV from standard input) or an audio file"
 SINK_FORMS = (
     "speaker, null, - (raw PCM, s16le, to standard output) or a .wav, .flac, .ogg or .opus file"
 )
@@ -28,10 +29,12 @@ def pick_source(
     rate: int | None = None,
     channels: int | None = None,
     mono: bool = False,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Source:
     """`spec` is one of SOURCE_FORMS. `rate` (Hz) and `channels` None: those of the file or the
     device, DEFAULT_RATE and mono for raw PCM and tones. `mono`: the file may have any number of
-    channels, because they will be mixed. Raises AudioError naming what was wrong.
+    channels, because they will be mixed. `warn` is told what is wrong with a file that can be
+    read nevertheless. Raises AudioError naming what was wrong.
     """
     if spec == "mic":
         return MicrophoneSource(clock, device, rate, channels or 1)
@@ -41,7 +44,10 @@ def pick_source(
         return StdinSource(clock, rate or DEFAULT_RATE, channels or 1)
     if not Path(spec).is_file():
         raise AudioError(f"no source {spec!r}: give {SOURCE_FORMS}")
-    return PacedSource(clock, AudioFile(Path(spec), mono=mono))
+    file = AudioFile(Path(spec), mono=mono)
+    if file.warning is not None:
+        warn(file.warning)
+    return PacedSource(clock, file)
 
 
 def pick_sink(

@@ -17,8 +17,9 @@ from streamcodec.units import Pcm
 SAMPLE_BYTES = 2
 FULL_SCALE = 32_768
 RIFF_LIMIT = 0xFFFF_FFFF  # bytes that a RIFF header can count
-HEADER_BYTES = 80
-PCM, EXTENSIBLE = 1, 0xFFFE  # encodings of the chunk fmt
+HEADER_BYTES = 80  # of what we write
+HEADER_LIMIT = 1 << 20  # bytes in which the samples of what we read must begin
+PCM, IEEE_FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # encodings of the chunk fmt
 DS64_BYTES = 28
 
 
@@ -103,9 +104,9 @@ def is_wav(first: bytes) -> bool:
     return first[:4] in (b"RIFF", b"RF64") and first[8:12] == b"WAVE"
 
 
-def parse_header(first: bytes) -> WavHeader | None:
-    """The first bytes of a WAV -> its header; None where more of them are needed. Raises ValueError
-    for chunks that no WAV has.
+def parse_header(first: bytes) -> WavHeader | int:
+    """The first bytes of a WAV -> its header; where it is longer, how many bytes are needed before
+    one can ask again. Raises ValueError for chunks that no WAV has.
     """
     at, form, long_size = 12, None, None
     while len(first) >= at + 8:
@@ -117,16 +118,17 @@ def parse_header(first: bytes) -> WavHeader | None:
             known = long_size if size == RIFF_LIMIT else size
             return dataclasses.replace(form, data_offset=at, data_bytes=known or None)
         body = first[at : at + size]
-        if name == b"fmt ":
+        if name in (b"fmt ", b"ds64"):
             if size < 16:
-                raise ValueError(f"a chunk fmt of {size} bytes")
+                raise ValueError(f"a chunk {name.decode().strip()} of {size} bytes")
             if len(body) < size:
-                return None
+                return at + int(size)
+        if name == b"fmt ":
             encoding, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", body)
             if encoding == EXTENSIBLE and size >= 26:
                 (encoding,) = struct.unpack_from("<H", body, 24)  # the GUID begins with it
             form = WavHeader(rate, channels, encoding, bits, 0, None)
-        elif name == b"ds64" and len(body) >= 16:
+        elif name == b"ds64":
             (long_size,) = struct.unpack_from("<Q", body, 8)
-        at += size + size % 2
-    return None
+        at += int(size + size % 2)
+    return at + 8

@@ -5,6 +5,7 @@ decorator that adds the group to a command.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import getpass
 import math
 from pathlib import Path
@@ -161,6 +162,8 @@ class SourceOptions:
             device=device.device,
             rate=device.rate,
             channels=device.channels,
+            mono=self.mono,
+            warn=functools.partial(click.echo, err=True),
         )
 
     def sent_channels(self, opened: Source, device: DeviceOptions) -> int:
@@ -179,7 +182,9 @@ source_options = grouped(
     SourceOptions,
     click.option("--source", default="mic", show_default=True, help=f"{SOURCE_FORMS}."),
     click.option(
-        "--mono", is_flag=True, help="Mix a stereo source; otherwise both channels are sent."
+        "--mono",
+        is_flag=True,
+        help="Mix all channels of the source into one; otherwise both are sent.",
     ),
 )
 
