@@ -161,7 +161,7 @@ def test_a_file_that_holds_no_audio_is_named(
 def test_more_than_two_channels_are_refused(clock: ManualClock, tmp_path: Path) -> None:
     path = tmp_path / "surround.wav"
     soundfile.write(path, np.zeros((10, 6)), 48_000)
-    with pytest.raises(AudioError, match="6 channels; at most 2 can be sent: --mono mixes them"):
+    with pytest.raises(AudioError, match="6 channels; at most 2 can be coded: --mono mixes them"):
         pick_source(str(path), clock)
     source = pick_source(str(path), clock, mono=True)
     assert source.channels == 6  # the sender mixes them
@@ -199,7 +199,9 @@ def test_a_file_without_samples_is_refused(clock: ManualClock, tmp_path: Path) -
     path = tmp_path / "silent.wav"
     for content in (wav_with_sizes(36, 0)[:44], b""):
         path.write_bytes(content)
-        with pytest.raises(AudioError, match="cannot read .*silent.wav: it (holds no s|is empty)"):
+        with pytest.raises(
+            AudioError, match="cannot read .*silent.wav as audio: it (holds no s|is empty)"
+        ):
             pick_source(str(path), clock)
     soundfile.write(tmp_path / "silent.flac", np.zeros((0, 1)), 16_000)
     with pytest.raises(AudioError, match="cannot read .*silent.flac"):

@@ -66,7 +66,8 @@ def test_a_file_that_cannot_be_written_is_one_line_and_status_2(
     soundfile.write(tmp_path / "a.wav", voice(0.2), 16_000)
     target = tmp_path / "no-such-folder" / "a.sc"
     assert main(["encode", str(tmp_path / "a.wav"), str(target), "--model", str(model_folder)]) == 2
-    assert capsys.readouterr().err.startswith("streamcodec: [Errno 2]")
+    said = f"streamcodec: cannot write {target}: there is no folder {target.parent}\n"
+    assert capsys.readouterr().err == said
 
 
 def test_a_wrong_model_name_costs_no_recording(

@@ -148,7 +148,8 @@ def test_settings_come_from_flags_then_environment_then_file(
 
     def size(before: tuple[object, ...], after: tuple[object, ...]) -> int:
         target = tmp_path / "a.sc"
-        assert run(*before, "encode", recording, target, "--model", model_folder, *after) == 0
+        command = ("encode", recording, target, "--force", "--model", model_folder)
+        assert run(*before, *command, *after) == 0
         return target.stat().st_size
 
     low, high = size((), ("--quality", "0")), size((), ("--quality", "1"))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -277,7 +277,7 @@ def encode(pcm: NDArray[Any], encoder: StreamEncoder) -> list[bytes]:
 
 
 def decode(
-    payloads: Sequence[bytes | None],
+    payloads: Iterable[bytes | None],
     decoder: StreamDecoder,
     samples: int | None = None,
     on_damaged: Callable[[PayloadError], None] | None = None,
@@ -288,20 +288,43 @@ def decode(
     A damaged payload raises PayloadError or, where `on_damaged` is given, is told to it and
     concealed.
     """
+    pieces = [*decode_pieces(payloads, decoder, samples, on_damaged)]
+    return np.concatenate([np.zeros((0, decoder.config.channels), np.float32), *pieces])
+
+
+def decode_pieces(
+    payloads: Iterable[bytes | None],
+    decoder: StreamDecoder,
+    samples: int | None = None,
+    on_damaged: Callable[[PayloadError], None] | None = None,
+) -> Iterator[Pcm]:
+    """As `decode`, a piece for each payload and one for the end: a day of audio need not fit into
+    memory.
+    """
     decoder.reset()
-    parts = []
+    skipped = round(decoder.config.overlap * decoder.sample_rate / decoder.config.sample_rate)
+    left = samples
+    for pcm in _decoded(payloads, decoder, on_damaged):
+        piece = pcm[skipped:] if left is None else pcm[skipped : skipped + left]
+        skipped -= min(skipped, len(pcm))
+        left = None if left is None else left - len(piece)
+        yield piece
+
+
+def _decoded(
+    payloads: Iterable[bytes | None],
+    decoder: StreamDecoder,
+    on_damaged: Callable[[PayloadError], None] | None,
+) -> Iterator[Pcm]:
     for payload in payloads:
         try:
-            parts.append(decoder.decode(payload))
+            yield decoder.decode(payload)
         except PayloadError as error:
             if on_damaged is None:
                 raise
             on_damaged(error)
-            parts.append(decoder.decode(None))
-    parts.append(decoder.flush())
-    pcm: Pcm = np.concatenate(parts)
-    delay = round(decoder.config.overlap * decoder.sample_rate / decoder.config.sample_rate)
-    return pcm[delay : None if samples is None else delay + samples]
+            yield decoder.decode(None)
+    yield decoder.flush()
 
 
 def _rate_control(

@@ -38,32 +38,34 @@ class AudioFile:
     `warning`: what is wrong with the file although it can be read, in words; None where nothing is.
     """
 
-    def __init__(self, path: Path, *, mono: bool = False) -> None:
-        """Raises AudioError for a file that holds no audio or, unless they will be mixed to `mono`,
-        more than two channels.
+    def __init__(self, path: Path, *, mono: bool = False, name: str | None = None) -> None:
+        """`name`: what messages call it, where that is not its path. Raises AudioError for a file
+        that holds no audio or, unless they will be mixed to `mono`, more than two channels.
         """
-        self._path = path
+        self._path, self._name = path, name or str(path)
         self._below: io.FileIO | None = None
         self.warning: str | None = None
         try:
             if path.stat().st_size == 0:
-                raise AudioError(f"cannot read {path}: it is empty (0 bytes)")
+                raise AudioError(f"cannot read {self._name} as audio: it is empty (0 bytes)")
             self._file = soundfile.SoundFile(path)
             if self._file.frames == 0:
                 self._read_unfinished()
         except (soundfile.LibsndfileError, OSError) as error:
             raise AudioError(
-                f"cannot read {path} as audio: {_reason(error)}; give a WAV, FLAC or Ogg file"
+                f"cannot read {self._name} as audio: {_reason(error)}; give a WAV, FLAC or Ogg file"
             ) from error
         self._ended = False
         if self._file.channels > MAX_CHANNELS and not mono:
             self.close()
             raise AudioError(
-                f"{path} has {self._file.channels} channels; at most {MAX_CHANNELS} can be sent: "
-                "--mono mixes them"
+                f"{self._name} has {self._file.channels} channels; at most {MAX_CHANNELS} "
+                "can be coded: --mono mixes them"
             )
         self.sample_rate: int = self._file.samplerate
         self.channels: int = self._file.channels
+        # samples in each channel; 0 where the file does not say
+        self.frames: int = 0 if self._file.frames == UNKNOWN_FRAMES else self._file.frames
 
     def read(self, samples: int) -> Pcm:
         position = self._file.tell()
@@ -78,7 +80,7 @@ class AudioFile:
                 read = pcm[: np.isfinite(pcm[:, 0]).sum()]
             else:
                 raise AudioError(
-                    f"cannot read {self._path} beyond sample {position}: {_reason(error)}"
+                    f"cannot read {self._name} beyond sample {position}: {_reason(error)}"
                 ) from error
         return read
 
@@ -106,11 +108,11 @@ class AudioFile:
             or header.data_bytes is not None
             or len(first) == header.data_offset
         ):
-            raise AudioError(f"cannot read {self._path}: it holds no sound (0 samples)")
+            raise AudioError(f"cannot read {self._name} as audio: it holds no sound (0 samples)")
         self._below = _Unfinished(self._path, header.data_offset - 4)
         self._file = soundfile.SoundFile(self._below)
         self.warning = (
-            f"{self._path}: its header says 0 samples, as killed recorders leave it; "
+            f"{self._name}: its header says 0 samples, as killed recorders leave it; "
             f"read to the end: {self._file.frames / self._file.samplerate:.2f} s"
         )
 
