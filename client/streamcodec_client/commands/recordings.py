@@ -11,12 +11,7 @@ from typing import Protocol
 import numpy as np
 
 import streamcodec
-from streamcodec.coding.container import (
-    Recording,
-    StreamHeader,
-    read_container,
-    write_container,
-)
+from streamcodec.coding.container import Recording, read_container, write_container
 from streamcodec.coding.model import CodecModel
 from streamcodec.coding.stream import decode_pieces
 from streamcodec.errors import ContainerError, ModelError, PayloadError
@@ -93,18 +88,7 @@ class Encode:
                 payloads += encoder.encode(pcm)
                 progress(samples / max(samples, audio.frames), samples / audio.sample_rate)
             payloads += encoder.flush()
-        config = encoder.config
-        header = StreamHeader(
-            model=model.hash,
-            sample_rate=config.sample_rate,
-            packet_samples=config.packet_samples,
-            source_rate=audio.sample_rate,
-            channels=config.channels,
-            latents_per_payload=config.latents_per_payload,
-            base_level=config.base_level,
-            samples=samples,
-            payloads=len(payloads),
-        )
+        header = encoder.header(samples, len(payloads))
         with writing(target), target.open("wb") as file:
             write_container(file, header, payloads)
         warnings = () if audio.warning is None else (audio.warning,)
@@ -127,13 +111,10 @@ class Decode:
 
         recording = _read(source, name)
         header, count = recording.header, len(recording.payloads)
-        if header.model != model.hash:
-            raise ModelError(
-                f"{name} was made with model {header.model}; this is {model.hash}: "
-                "give the right one with --model"
-            )
-        config = model.stream_config(header.channels, header.latents_per_payload, header.base_level)
-        decoder = streamcodec.StreamDecoder(model, config, sample_rate=header.source_rate)
+        try:
+            decoder = streamcodec.StreamDecoder.from_header(model, header)
+        except ModelError as error:
+            raise ModelError(f"{name}: {error}: give the right one with --model") from error
         damaged: list[PayloadError] = []
         pieces = decode_pieces(recording.payloads, decoder, header.samples, damaged.append)
         samples = 0
