@@ -37,6 +37,15 @@ def check_paths(inputs: Iterable[NamedPath], outputs: Iterable[NamedPath]) -> No
             seen.setdefault(file, (name, is_output))
 
 
+def check_folders(outputs: Iterable[NamedPath]) -> None:
+    """Raises OutputError for the first whose folder is not there: one that is opened before it
+    would have been emptied for nothing.
+    """
+    for _, path in outputs:
+        if path not in (None, "-") and not Path(path).parent.is_dir():
+            raise OutputError(f"cannot write {path}: there is no folder {Path(path).parent}")
+
+
 def _identity(path: str | Path, is_output: bool) -> object:
     """Equal for equal files, whether they exist or not; None for what is no file."""
     try:

@@ -266,7 +266,7 @@ def _fake_codec(monkeypatch: pytest.MonkeyPatch) -> None:
         ("listen --sink - --json", "streamcodec: --sink - and --json both want standard output"),
         (
             "listen --sink null --trace /nowhere/trace.jsonl",
-            "streamcodec: cannot write /nowhere/trace.jsonl: No such file or directory",
+            "streamcodec: cannot write /nowhere/trace.jsonl: there is no folder /nowhere",
         ),
         ("listen --sink null --playout-ms 900", "900.0 is not in the range 0<=x<=280"),
         ("listen --sink null --playout-ms 20..x", "'20..x' is no range: write 20..400"),

@@ -55,6 +55,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     monkeypatch.setattr(live, "run_live", run_live)
     monkeypatch.setattr(live_options, "pick_source", pick_source)
     monkeypatch.setattr(live_options, "pick_sink", pick_sink)
+    monkeypatch.setattr(live_options, "check_sink", lambda spec, **device: None)
     return asked
 
 

@@ -136,17 +136,21 @@ class _Unfinished(io.FileIO):
 
 def file_writer(path: Path, sample_rate: int, channels: int) -> SampleWriter:
     """The SampleWriter for the file's ending, one of WRITTEN_ENDINGS. Raises AudioError."""
-    check_ending(path)
+    check_format(path, sample_rate)
     kind = WavFile if path.suffix.lower() == ".wav" else CompressedFile
     return kind(path, sample_rate, channels)
 
 
-def check_ending(path: Path) -> None:
-    """Raises AudioError where the name does not say a format that we write."""
-    if path.suffix.lower() not in WRITTEN_ENDINGS:
+def check_format(path: Path, sample_rate: int) -> None:
+    """Raises AudioError where a file of this name and rate (Hz) cannot be written."""
+    ending = path.suffix.lower()
+    if ending not in WRITTEN_ENDINGS:
         raise AudioError(
             f"cannot write {path}: its name must end in one of {', '.join(WRITTEN_ENDINGS)}"
         )
+    if ending == ".opus" and sample_rate not in OPUS_RATES:
+        allowed = ", ".join(map(str, OPUS_RATES))
+        raise AudioError(f"cannot write {path}: Opus has {allowed} Hz, not {sample_rate}")
 
 
 class WavFile:
@@ -186,9 +190,6 @@ class CompressedFile:
         self.sample_rate, self.channels = sample_rate, channels
         self._path = path
         container, coding = COMPRESSED[path.suffix.lower()]
-        if coding == "OPUS" and sample_rate not in OPUS_RATES:
-            allowed = ", ".join(map(str, OPUS_RATES))
-            raise AudioError(f"cannot write {path}: Opus has {allowed} Hz, not {sample_rate}")
         self._below = _Told(path)
         try:
             self._file = soundfile.SoundFile(

@@ -9,8 +9,8 @@ from streamcodec.errors import AudioError
 
 from ..clock import Clock
 from .blocks import AHEAD_MS, Sink, Source
-from .devices import MicrophoneSource, SpeakerSink
-from .files import WRITTEN_ENDINGS, AudioFile, file_writer
+from .devices import MicrophoneSource, SpeakerSink, check_device
+from .files import WRITTEN_ENDINGS, AudioFile, check_format, file_writer
 from .paced import Discard, PacedSink, PacedSource, Tone
 from .pipes import PipeWriter, StdinSource
 
@@ -50,6 +50,16 @@ def pick_source(
     return PacedSource(clock, file)
 
 
+def check_sink(spec: str, *, device: str | None = None, rate: int | None = None) -> None:
+    """Raises AudioError where pick_sink would, as far as that shows before a file is opened."""
+    if spec == "speaker":
+        check_device(device, "output")
+    elif spec not in ("null", "-"):
+        if Path(spec).suffix.lower() not in WRITTEN_ENDINGS:
+            raise AudioError(f"no sink {spec!r}: give {SINK_FORMS}")
+        check_format(Path(spec), rate or DEFAULT_RATE)
+
+
 def pick_sink(
     spec: str,
     clock: Clock,
@@ -62,6 +72,7 @@ def pick_sink(
     """`spec` is one of SINK_FORMS. `rate` (Hz) and `channels` None: the device's own, DEFAULT_RATE
     and mono elsewhere. Raises AudioError naming what was wrong.
     """
+    check_sink(spec, device=device, rate=rate)
     if spec == "speaker":
         return SpeakerSink(clock, device, rate, channels, ahead_ms)
     if spec == "null":
@@ -69,6 +80,4 @@ def pick_sink(
     if spec == "-":
         return PacedSink(clock, PipeWriter(rate or DEFAULT_RATE, channels or 1), ahead_ms)
     path = Path(spec)
-    if path.suffix.lower() not in WRITTEN_ENDINGS:
-        raise AudioError(f"no sink {spec!r}: give {SINK_FORMS}")
     return PacedSink(clock, file_writer(path, rate or DEFAULT_RATE, channels or 1), ahead_ms)

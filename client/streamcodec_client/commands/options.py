@@ -16,11 +16,12 @@ from .grouping import grouped
 
 SETTINGS_FILE = "streamcodec.settings_file"  # in click's context: where --config was read from
 DEFAULT_BITRATE_BPS = 6_000.0
+LEAST_BITRATE_BPS, MOST_BITRATE_BPS = 100, 1_000_000  # beyond them k was forgotten, or too much
 LATENT_MS = 20  # audio that one latent stands for
 
 
 def check_files(inputs: Iterable[NamedPath], outputs: Iterable[NamedPath]) -> None:
-    """As check_paths, with the settings file as one more input. Raises ConfigError."""
+    """As check_paths, with the settings file as one more input. Raises ConfigError, OutputError."""
     context = click.get_current_context(silent=True)
     settings = None if context is None else context.meta.get(SETTINGS_FILE)
     check_paths([("--config", settings), *inputs], outputs)
@@ -42,6 +43,13 @@ class BitrateType(click.ParamType[float]):
             rate = math.nan
         if not math.isfinite(rate):
             self.fail(f"{value!r} is no bit rate: write 6000, 6k or 1.5k", param, ctx)
+        if rate <= 0:
+            self.fail(f"{value!r} is no bit rate: it must be above 0", param, ctx)
+        if rate < LEAST_BITRATE_BPS:
+            self.fail(f"{rate:g} bit/s is too little: did you mean {rate:g}k?", param, ctx)
+        if rate > MOST_BITRATE_BPS:
+            meant = f": did you mean {rate / 1000:g}?" if factor > 1 else ""
+            self.fail(f"{rate:.0f} bit/s is too much{meant}", param, ctx)
         return rate
 
 

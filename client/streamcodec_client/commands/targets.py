@@ -8,7 +8,8 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from streamcodec.errors import ConfigError, OutputError
+from streamcodec.errors import ConfigError
+from streamcodec.files import check_folders
 
 from .options import CodecOptions, check_files
 from .whole_files import STANDARD, input_name, is_stream
@@ -128,8 +129,8 @@ def _of_file(
         target = _default_target(source, out_dir, endings)
     if target.is_dir():
         raise ConfigError(f"{target} is a folder, and {input_name(source)} a file")
-    if out_dir is None and not target.parent.is_dir():
-        raise OutputError(f"cannot write {target}: there is no folder {target.parent}")
+    if out_dir is None:
+        check_folders([("TARGET", target)])
     check_files([*codec.reads, ("SOURCE", str(source))], [("TARGET", str(target))])
     if target.is_file() and not force:
         raise ConfigError(f"{target} is there already: --force writes it anew")
