@@ -178,7 +178,7 @@ def wav_with_sizes(riff: int, data: int) -> bytes:
 SECOND = np.arange(1, 16_001, dtype="<i2")
 
 
-@pytest.mark.parametrize("riff", [0, 36, 32_036])
+@pytest.mark.parametrize("riff", [0, 36, 32_036, 2**32 - 1])
 def test_what_a_killed_recorder_left_is_read_to_the_end(
     riff: int, clock: ManualClock, tmp_path: Path
 ) -> None:
@@ -197,7 +197,9 @@ def test_what_a_killed_recorder_left_is_read_to_the_end(
 
 def test_a_file_without_samples_is_refused(clock: ManualClock, tmp_path: Path) -> None:
     path = tmp_path / "silent.wav"
-    for content in (wav_with_sizes(36, 0)[:44], b""):
+    note = b"LIST" + (1_000).to_bytes(4, "little") + bytes(1_000)
+    finished = wav_with_sizes(36 + len(note), 0)[:44] + note
+    for content in (wav_with_sizes(36, 0)[:44], finished, b""):
         path.write_bytes(content)
         with pytest.raises(
             AudioError, match="cannot read .*silent.wav as audio: it (holds no s|is empty)"
@@ -222,7 +224,7 @@ def test_a_sink_writes_what_a_source_reads(ending: str, clock: ManualClock, tmp_
     assert pcm[4_000:-4_000] == pytest.approx(Tone(16_000, 1).read(16_000)[4_000:-4_000], abs=0.03)
 
 
-def test_flac_of_unknown_length_is_read_to_the_end(clock: ManualClock, tmp_path: Path) -> None:
+def flac_of_unknown_length(tmp_path: Path) -> Path:
     """What a killed recorder leaves: FLAC's header counts samples when the file is closed."""
     path = tmp_path / "killed.flac"
     soundfile.write(path, ramp(16_000), 16_000, "PCM_16")
@@ -230,12 +232,26 @@ def test_flac_of_unknown_length_is_read_to_the_end(clock: ManualClock, tmp_path:
     content[21] &= 0xF0
     content[22:26] = bytes(4)
     path.write_bytes(content)
-    source = pick_source(str(path), clock)
+    return path
+
+
+def test_flac_of_unknown_length_is_read_to_the_end(clock: ManualClock, tmp_path: Path) -> None:
+    source = pick_source(str(flac_of_unknown_length(tmp_path)), clock)
     source.start()
     blocks = [source.read(1) for _ in range(101)]
     assert source.ended
     heard = np.concatenate([block.pcm for block in blocks if block is not None])
     assert np.array_equal(heard, ramp(16_000))
+    source.close()
+
+
+def test_a_slow_reader_of_such_a_file_comes_to_its_end(clock: ManualClock, tmp_path: Path) -> None:
+    source = pick_source(str(flac_of_unknown_length(tmp_path)), clock)
+    source.start()
+    assert source.read(1) is not None
+    clock.advance(5_000)
+    assert source.read(1) is None
+    assert source.ended
     source.close()
 
 

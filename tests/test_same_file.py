@@ -61,6 +61,18 @@ def test_a_file_is_not_used_twice(
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 
+def test_standard_streams_may_be_files_too(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Path("t.wav").read_bytes()
+    with Path("t.wav").open() as file:
+        monkeypatch.setattr("sys.stdin", file)
+        assert main([*SEND.split(), "--source", "-", "--trace", "t.wav"]) == 2
+        assert "--source and --trace are the same file" in capsys.readouterr().err
+        assert main(["encode", "-", "t.wav", "--force"]) == 2
+    assert Path("t.wav").read_bytes() == before
+
+
 def test_files_of_a_model_are_inputs(
     folder: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

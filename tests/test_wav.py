@@ -12,11 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fakes import ManualClock
 from streamcodec.units import Pcm
 from streamcodec_client.audio.files import WavFile
 from streamcodec_client.audio.pick import pick_sink
+from streamcodec_client.audio.wav import parse_header
 
 RATE = 16_000
 
@@ -89,3 +92,16 @@ def test_a_killed_recorder_leaves_what_it_recorded(tmp_path: Path) -> None:
     with wave.open(str(path)) as read:
         assert read.getnframes() == 2 * RATE
     assert (written(path) == 0.25).all()
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_any_bytes_are_a_header_the_start_of_one_or_an_error(rest: bytes, is_form: bool) -> None:
+    first = b"RIFF" + bytes(4) + b"WAVE" + (b"fmt " if is_form else b"") + rest
+    try:
+        header = parse_header(first)
+    except ValueError:
+        return
+    if isinstance(header, int):
+        assert header > len(first)  # so a reader that reads so far comes to an end
+    else:
+        assert header.data_offset <= len(first)

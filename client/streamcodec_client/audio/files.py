@@ -15,7 +15,7 @@ from streamcodec.files import writing
 from streamcodec.units import Pcm
 
 from .paced import SampleWriter
-from .wav import HEADER_LIMIT, RIFF_LIMIT, WavHeader, WavWriter, is_wav, parse_header
+from .wav import HEADER_LIMIT, RIFF_LIMIT, WavHeader, WavWriter, are_chunks, is_wav, parse_header
 
 MAX_CHANNELS = 2
 # Ending of a file -> what libsndfile calls its container and its coding.
@@ -68,8 +68,10 @@ class AudioFile:
         self.frames: int = 0 if self._file.frames == UNKNOWN_FRAMES else self._file.frames
 
     def read(self, samples: int) -> Pcm:
+        if self._ended:
+            return np.zeros((0, self.channels), np.float32)
         position = self._file.tell()
-        pcm = np.full((0 if self._ended else samples, self.channels), np.nan, np.float32)
+        pcm = np.full((samples, self.channels), np.nan, np.float32)
         try:
             read: Pcm = self._file.read(out=pcm)
         except soundfile.LibsndfileError as error:
@@ -85,7 +87,10 @@ class AudioFile:
         return read
 
     def skip(self, samples: int) -> None:
-        self._file.seek(min(self._file.tell() + samples, self._file.frames))
+        try:
+            self._file.seek(min(self._file.tell() + samples, self._file.frames))
+        except soundfile.LibsndfileError:  # beyond the end, where the file does not say where it is
+            self._ended = True
 
     def close(self) -> None:
         self._file.close()
@@ -94,7 +99,7 @@ class AudioFile:
 
     def _read_unfinished(self) -> None:
         """A recorder that is killed leaves a WAV whose header says that nothing follows. Raises
-        AudioError where that is so.
+        AudioError where no sound does follow.
         """
         with self._path.open("rb") as file:
             first = file.read(HEADER_LIMIT)
@@ -106,7 +111,7 @@ class AudioFile:
         if (
             not isinstance(header, WavHeader)
             or header.data_bytes is not None
-            or len(first) == header.data_offset
+            or are_chunks(first, header.data_offset, self._path.stat().st_size)
         ):
             raise AudioError(f"cannot read {self._name} as audio: it holds no sound (0 samples)")
         self._below = _Unfinished(self._path, header.data_offset - 4)

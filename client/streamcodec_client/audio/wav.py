@@ -132,3 +132,15 @@ def parse_header(first: bytes) -> WavHeader | int:
             (long_size,) = struct.unpack_from("<Q", body, 8)
         at += int(size + size % 2)
     return at + 8
+
+
+def are_chunks(first: bytes, at: int, size: int) -> bool:
+    """Whether a WAV of `size` bytes has whole chunks, or nothing, from byte `at` to its end, as far
+    as its first bytes show. Sound does not look like that.
+    """
+    while at < size:
+        if len(first) < at + 8 or not first[at : at + 4].isascii() or not any(first[at : at + 4]):
+            return False
+        (length,) = struct.unpack_from("<I", first, at + 4)
+        at += 8 + length + length % 2
+    return at in (size, size + 1)  # some leave the last byte out, which makes the length even

@@ -123,7 +123,7 @@ class Decode:
                 writer.write(pcm)
                 samples += len(pcm)
                 if number % SHOWN_PAYLOADS == 0:
-                    progress(number / count, samples / header.source_rate)
+                    progress(number / max(count, 1), samples / header.source_rate)
         warnings = [f"{name}: {recording.damage}"] if recording.damage else []
         if damaged:
             warnings.append(
