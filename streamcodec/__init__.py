@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .coding.container import Recording, StreamHeader, read_container, write_container
     from .coding.model import CodecModel, load_model
     from .coding.stream import (
         StreamDecoder,
@@ -29,25 +30,33 @@ __version__ = "0.1.0"
 __all__ = [
     "CodecConfig",
     "CodecModel",
+    "Recording",
     "StreamDecoder",
     "StreamEncoder",
+    "StreamHeader",
     "decode",
     "decode_together",
     "encode",
     "encode_together",
     "load_model",
+    "read_container",
+    "write_container",
 ]
 
 _HOMES = {
     "CodecConfig": "config",
     "CodecModel": "coding.model",
+    "Recording": "coding.container",
     "StreamDecoder": "coding.stream",
     "StreamEncoder": "coding.stream",
+    "StreamHeader": "coding.container",
     "decode": "coding.stream",
     "decode_together": "coding.stream",
     "encode": "coding.stream",
     "encode_together": "coding.stream",
     "load_model": "coding.model",
+    "read_container": "coding.container",
+    "write_container": "coding.container",
 }
 
 

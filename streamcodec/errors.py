@@ -47,6 +47,10 @@ class ConfigError(StreamcodecError):
     """A setting outside its range."""
 
 
+class OutputError(StreamcodecError):
+    """A file that cannot be written: no such folder, no permission, a full disk."""
+
+
 class ConnectionRefused(StreamcodecError):
     """The relay refused the connection, and another attempt would be refused as well."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.abc
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -160,8 +161,103 @@ def test_a_file_that_holds_no_audio_is_named(
 def test_more_than_two_channels_are_refused(clock: ManualClock, tmp_path: Path) -> None:
     path = tmp_path / "surround.wav"
     soundfile.write(path, np.zeros((10, 6)), 48_000)
-    with pytest.raises(AudioError, match="6 channels; at most 2"):
+    with pytest.raises(AudioError, match="6 channels; at most 2 can be coded: --mono mixes them"):
         pick_source(str(path), clock)
+    source = pick_source(str(path), clock, mono=True)
+    assert source.channels == 6  # the sender mixes them
+    source.close()
+
+
+def wav_with_sizes(riff: int, data: int) -> bytes:
+    """A second of sound whose header says something else."""
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 16_000, 32_000, 2, 16)
+    head = struct.pack("<4sI4s", b"RIFF", riff, b"WAVE") + form
+    return head + struct.pack("<4sI", b"data", data) + SECOND.tobytes()
+
+
+SECOND = np.arange(1, 16_001, dtype="<i2")
+
+
+@pytest.mark.parametrize("riff", [0, 36, 32_036, 2**32 - 1])
+def test_what_a_killed_recorder_left_is_read_to_the_end(
+    riff: int, clock: ManualClock, tmp_path: Path
+) -> None:
+    path, said = tmp_path / "killed.wav", list[str]()
+    path.write_bytes(wav_with_sizes(riff, 0))
+    source = pick_source(str(path), clock, warn=said.append)
+    source.start()
+    blocks = [source.read(1) for _ in range(101)]
+    source.close()
+    heard = np.concatenate([block.pcm for block in blocks if block is not None])
+    assert np.array_equal(heard[:, 0] * 32_768, SECOND)
+    assert said == [
+        f"{path}: its header says 0 samples, as killed recorders leave it; read to the end: 1.00 s"
+    ]
+
+
+def test_a_file_without_samples_is_refused(clock: ManualClock, tmp_path: Path) -> None:
+    path = tmp_path / "silent.wav"
+    note = b"LIST" + (1_000).to_bytes(4, "little") + bytes(1_000)
+    finished = wav_with_sizes(36 + len(note), 0)[:44] + note
+    for content in (wav_with_sizes(36, 0)[:44], finished, b""):
+        path.write_bytes(content)
+        with pytest.raises(
+            AudioError, match="cannot read .*silent.wav as audio: it (holds no s|is empty)"
+        ):
+            pick_source(str(path), clock)
+    soundfile.write(tmp_path / "silent.flac", np.zeros((0, 1)), 16_000)
+    with pytest.raises(AudioError, match="cannot read .*silent.flac"):
+        pick_source(str(tmp_path / "silent.flac"), clock)
+
+
+@pytest.mark.parametrize("ending", ["flac", "ogg", "opus"])
+def test_a_sink_writes_what_a_source_reads(ending: str, clock: ManualClock, tmp_path: Path) -> None:
+    path = tmp_path / f"heard.{ending}"
+    sink = pick_sink(str(path), clock)
+    tone = Tone(16_000, 1)
+    for _ in range(100):
+        assert sink.wants_block(1)
+        sink.write(tone.read(160))
+    sink.close()
+    pcm, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    assert (len(pcm), rate) == (16_000, 16_000)
+    assert pcm[4_000:-4_000] == pytest.approx(Tone(16_000, 1).read(16_000)[4_000:-4_000], abs=0.03)
+
+
+def flac_of_unknown_length(tmp_path: Path) -> Path:
+    """What a killed recorder leaves: FLAC's header counts samples when the file is closed."""
+    path = tmp_path / "killed.flac"
+    soundfile.write(path, ramp(16_000), 16_000, "PCM_16")
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    return path
+
+
+def test_flac_of_unknown_length_is_read_to_the_end(clock: ManualClock, tmp_path: Path) -> None:
+    source = pick_source(str(flac_of_unknown_length(tmp_path)), clock)
+    source.start()
+    blocks = [source.read(1) for _ in range(101)]
+    assert source.ended
+    heard = np.concatenate([block.pcm for block in blocks if block is not None])
+    assert np.array_equal(heard, ramp(16_000))
+    source.close()
+
+
+def test_a_slow_reader_of_such_a_file_comes_to_its_end(clock: ManualClock, tmp_path: Path) -> None:
+    source = pick_source(str(flac_of_unknown_length(tmp_path)), clock)
+    source.start()
+    assert source.read(1) is not None
+    clock.advance(5_000)
+    assert source.read(1) is None
+    assert source.ended
+    source.close()
+
+
+def test_opus_has_its_own_sample_rates(clock: ManualClock, tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match="x.opus: Opus has 8000, .* Hz, not 44100"):
+        pick_sink(str(tmp_path / "x.opus"), clock, rate=44_100)
 
 
 @pytest.mark.parametrize("spec", ["nothing.wav", "microphone", ""])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import soundfile
 
 from fakes import ManualClock
 from streamcodec.errors import AudioError
@@ -17,6 +19,7 @@ from streamcodec_client.audio.paced import PacedSink
 from streamcodec_client.audio.pipes import PIPE_BYTES, PipeWriter, StdinSource
 
 MS = 1_000_000
+UNKNOWN = b"data" + b"\xff" * 4
 
 
 @pytest.fixture
@@ -51,6 +54,65 @@ def test_raw_pcm_from_a_pipe(clock: ManualClock, pipe: tuple[int, int]) -> None:
             blocks.append(block)
     assert np.array_equal(np.concatenate([b.pcm for b in blocks]) * 32_768, frames[:199])
     assert [b.position for b in blocks] == [0, 160]
+
+
+def wav(data: bytes, rate: int, channels: int, subtype: str = "PCM_16") -> bytes:
+    file = io.BytesIO()
+    dtype = {"PCM_16": "<i2", "FLOAT": "<f4"}[subtype]
+    soundfile.write(
+        file, np.frombuffer(data, dtype).reshape(-1, channels), rate, subtype, format="WAV"
+    )
+    return file.getvalue()
+
+
+def heard(source: StdinSource) -> Pcm:
+    source.start()
+    blocks = []
+    while not source.ended:
+        block = source.read(0.1)
+        if block is not None:
+            blocks.append(block.pcm)
+    return np.concatenate(blocks) * 32_768
+
+
+FRAMES = np.arange(1, 801, dtype="<i2").reshape(400, 2)
+NOTE = b"LIST" + (300).to_bytes(4, "little") + bytes(300)
+
+
+@pytest.mark.parametrize("sizes", ["known", "unknown", "with a note before and after the samples"])
+def test_a_wav_from_a_pipe_is_played_without_its_header(
+    sizes: str, clock: ManualClock, pipe: tuple[int, int]
+) -> None:
+    readable, writable = pipe
+    content = wav(FRAMES.tobytes(), 16_000, 2)
+    if sizes == "unknown":  # what ffmpeg writes into a pipe
+        content = content.replace(b"data" + len(FRAMES.tobytes()).to_bytes(4, "little"), UNKNOWN)
+    elif sizes != "known":
+        content = content[:12] + NOTE + content[12:] + NOTE
+    os.write(writable, content)
+    os.close(writable)
+    assert np.array_equal(heard(StdinSource(clock, 16_000, 2, readable)), FRAMES)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (wav(FRAMES.tobytes(), 44_100, 2), "44100 Hz and 2 channel.*--rate 44100 --channels 2"),
+        (wav(FRAMES.tobytes(), 16_000, 1), "16000 Hz and 1 channel.*--rate 16000 --channels 1"),
+        (wav(bytes(800), 16_000, 2, "FLOAT"), "32-bit float: 16-bit PCM can be piped"),
+        (b"RIFF" + bytes(4) + b"WAVEjunk", "no whole WAV: it holds no samples"),
+        (b"RIFF" + bytes(4) + b"WAVEdata" + bytes(400), "no chunk fmt"),
+        (b"fLaC" + bytes(400), "FLAC: give raw PCM or WAV"),
+    ],
+)
+def test_other_files_from_a_pipe_are_no_noise(
+    content: bytes, said: str, clock: ManualClock, pipe: tuple[int, int]
+) -> None:
+    readable, writable = pipe
+    os.write(writable, content)
+    os.close(writable)
+    with pytest.raises(AudioError, match=f"standard input is .*{said}"):
+        heard(StdinSource(clock, 16_000, 2, readable))
 
 
 def test_a_pipe_is_read_no_faster_than_real_time(clock: ManualClock, pipe: tuple[int, int]) -> None:

@@ -1,11 +1,15 @@
 import io
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import streamcodec
+from conftest import voice
 from streamcodec.coding.container import StreamHeader, read_container, write_container
-from streamcodec.errors import ContainerError
+from streamcodec.coding.model import CodecModel
+from streamcodec.errors import ContainerError, ModelError
 
 HEADER = StreamHeader("0123456789abcdef", 16_000, 320, 48_000, 1, 1, 5, samples=4_800, payloads=3)
 PAYLOADS = [b"abc", None, b"x" * 300]
@@ -100,3 +104,26 @@ def test_what_follows_the_last_payload_is_not_called_whole_and_not_read() -> Non
 def test_a_file_of_an_older_format_is_named() -> None:
     with pytest.raises(ContainerError, match="format 1; this program reads 2"):
         read_container(io.BytesIO(b"SCV1" + bytes(40)))
+
+
+def test_a_program_writes_and_reads_files_through_the_public_api(model: CodecModel) -> None:
+    pcm = voice(1.0, 44_100)
+    encoder = streamcodec.StreamEncoder(model, quality=1.0, sample_rate=44_100)
+    payloads = streamcodec.encode(pcm, encoder)
+    file = io.BytesIO()
+    streamcodec.write_container(file, encoder.header(len(pcm), len(payloads)), payloads)
+    file.seek(0)
+    recording = streamcodec.read_container(file)
+    assert isinstance(recording, streamcodec.Recording)
+    assert isinstance(recording.header, streamcodec.StreamHeader)
+    assert recording.damage is None
+    decoder = streamcodec.StreamDecoder.from_header(model, recording.header)
+    assert decoder.sample_rate == 44_100
+    sound = streamcodec.decode(recording.payloads, decoder, recording.header.samples)
+    expected = streamcodec.StreamDecoder(model, encoder.config, sample_rate=44_100)
+    assert np.array_equal(sound, streamcodec.decode(payloads, expected, len(pcm)))
+
+
+def test_a_file_of_another_model_is_not_decoded(model: CodecModel) -> None:
+    with pytest.raises(ModelError, match=f"made with model {HEADER.model}, and this is"):
+        streamcodec.StreamDecoder.from_header(model, HEADER)

@@ -11,6 +11,7 @@ import soundfile
 from scipy.signal import correlate
 
 from conftest import voice
+from streamcodec import CodecModel, StreamEncoder
 from streamcodec.coding.container import read_container, write_container
 from streamcodec_client.cli import main
 
@@ -70,6 +71,16 @@ def test_of_a_cut_file_the_whole_payloads_are_decoded(
     assert run("decode", tmp_path / "cut.sc", tmp_path / "back.wav", "--model", model_folder) == 0
     assert "payloads are whole" in capsys.readouterr().err
     assert 0.1 < soundfile.info(tmp_path / "back.wav").duration < 0.9
+
+
+def test_a_file_without_payloads_becomes_one_without_sound(
+    model: CodecModel, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (tmp_path / "a.sc").open("wb") as file:
+        write_container(file, StreamEncoder(model, quality=1).header(0, 0), [])
+    assert run("decode", tmp_path / "a.sc", tmp_path / "back.wav", "--model", model_folder) == 0
+    assert soundfile.info(tmp_path / "back.wav").frames == 0
+    assert "back.wav: 0.00 s of sound" in capsys.readouterr().err
 
 
 def test_a_damaged_payload_is_concealed_and_counted(
@@ -148,7 +159,8 @@ def test_settings_come_from_flags_then_environment_then_file(
 
     def size(before: tuple[object, ...], after: tuple[object, ...]) -> int:
         target = tmp_path / "a.sc"
-        assert run(*before, "encode", recording, target, "--model", model_folder, *after) == 0
+        command = ("encode", recording, target, "--force", "--model", model_folder)
+        assert run(*before, *command, *after) == 0
         return target.stat().st_size
 
     low, high = size((), ("--quality", "0")), size((), ("--quality", "1"))

@@ -82,7 +82,7 @@ def test_an_input_is_never_overwritten(
     path, model = recordings / "a.wav", ("--model", model_folder)
     before = path.read_bytes()
     assert run("encode", path, path, *model) == 2
-    assert "is the file that is read" in capsys.readouterr().err
+    assert "one would overwrite the other" in capsys.readouterr().err
     assert path.read_bytes() == before
     coded = tmp_path / "sc"
     coded.mkdir()
@@ -121,7 +121,7 @@ def test_the_format_of_a_single_file_is_its_ending(
 ) -> None:
     (tmp_path / "a.sc").write_text("")
     assert run("decode", tmp_path / "a.sc", tmp_path / "a.wav", "--format", "flac") == 2
-    assert "--format is for folders" in capsys.readouterr().err
+    assert "--format is for files without a TARGET" in capsys.readouterr().err
 
 
 def test_without_a_model_nothing_is_started(

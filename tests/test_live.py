@@ -40,7 +40,8 @@ CLOCK = MonotonicClock()
 @pytest.fixture(autouse=True)
 def _signals_as_before() -> Iterator[None]:
     """Two sessions of one process, which only a test has, put back each other's signal handlers."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -175,16 +176,33 @@ async def test_copies_go_to_those_who_take_them_and_are_made_for_nobody_else() -
             await asyncio.gather(*sessions)
 
 
-async def test_ctrl_c_says_goodbye(capsys: pytest.CaptureFixture[str]) -> None:
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_ctrl_c_or_a_closed_terminal_says_goodbye(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
+    before = signal.getsignal(number)
     async with relay() as port:
         sender = sending(pick_source("tone", CLOCK))
         talker = session(port, sender)
         await until(lambda: sender.statistics().packets > 2)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
         await talker
     assert "sent: " in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
+
+
+async def test_under_nohup_a_closed_terminal_ends_nothing() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    async with relay() as port:
+        sender = sending(pick_source("tone", CLOCK))
+        talker = session(port, sender)
+        await until(lambda: sender.statistics().packets > 2)
+        os.kill(os.getpid(), signal.SIGHUP)
+        sent = sender.statistics().packets
+        await until(lambda: sender.statistics().packets > sent + 2)
+        sender.stop()
+        await talker
 
 
 async def test_a_listener_leaves_when_its_duration_is_over() -> None:
@@ -246,7 +264,7 @@ def _fake_codec(monkeypatch: pytest.MonkeyPatch) -> None:
         ("listen --sink - --json", "streamcodec: --sink - and --json both want standard output"),
         (
             "listen --sink null --trace /nowhere/trace.jsonl",
-            "streamcodec: cannot write the trace /nowhere/trace.jsonl",
+            "streamcodec: cannot write /nowhere/trace.jsonl: there is no folder /nowhere",
         ),
         ("listen --sink null --playout-ms 900", "900.0 is not in the range 0<=x<=280"),
         ("listen --sink null --playout-ms 20..x", "'20..x' is no range: write 20..400"),

@@ -41,7 +41,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
         asked.model = model, device, engine
         return RecordingModel()
 
-    def pick_source(spec: str, clock: object, **device: object) -> ScriptedSource:
+    def pick_source(spec: str, clock: object, *, warn: object, **device: object) -> ScriptedSource:
         asked.source = device | {"spec": spec}
         return ScriptedSource(channels=2)
 
@@ -56,6 +56,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     monkeypatch.setattr(live, "run_live", run_live)
     monkeypatch.setattr(live_options, "pick_source", pick_source)
     monkeypatch.setattr(live_options, "pick_sink", pick_sink)
+    monkeypatch.setattr(live_options, "check_sink", lambda spec, **device: None)
     return asked
 
 
@@ -73,7 +74,8 @@ def test_every_flag_of_talk_reaches_its_part(asked: Asked) -> None:
     assert asked.settings == LiveSettings(
         Seat("ws://relay:1", "stage", "Ann", 1), 3.0, exit_when_done=True, impairment=None
     )
-    assert asked.source == {"spec": "tone", "device": "in", "rate": 48_000, "channels": 2}
+    source = {"spec": "tone", "device": "in", "rate": 48_000, "channels": 2, "mono": True}
+    assert asked.source == source
     sink = {"spec": "null", "device": "out", "rate": 48_000, "channels": 2}
     assert asked.sink == sink | {"ahead_ms": LATE_THREAD_MS + FakeModel.slowest_step_ms}
     assert asked.model == ("mine", "cpu", "torch")
@@ -85,7 +87,8 @@ def test_without_flags_talk_sends_the_microphone_at_6_kbps(asked: Asked) -> None
     assert asked.settings == LiveSettings(
         Seat("ws://127.0.0.1:8765", "lobby", "Ann", 4), None, exit_when_done=False
     )
-    assert asked.source == {"spec": "mic", "device": None, "rate": None, "channels": None}
+    source = {"spec": "mic", "device": None, "rate": None, "channels": None, "mono": False}
+    assert asked.source == source
     sink = {"spec": "speaker", "device": None, "rate": None, "channels": None}
     assert asked.sink == sink | {"ahead_ms": LATE_THREAD_MS + FakeModel.slowest_step_ms}
 

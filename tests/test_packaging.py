@@ -41,6 +41,12 @@ def test_every_top_level_name_is_ours(wheel: zipfile.ZipFile) -> None:
     }
 
 
+def test_type_checkers_read_our_types(wheel: zipfile.ZipFile) -> None:
+    names = set(wheel.namelist())
+    packages = {name.split("/")[0] for name in names if ".dist-info/" not in name}
+    assert {f"{package}/py.typed" for package in packages} <= names
+
+
 def test_the_wheel_carries_the_model_the_speech_and_the_licence(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
     model = "streamcodec_models/weights/voice-16k"

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from streamcodec.errors import StreamcodecError
+from streamcodec.files import check_paths
 from streamcodec.wire.overhead import OVERHEAD_NOTE
 
 from .latency import LatencyReport, latency_report, read_mono, read_trace, reading
@@ -165,6 +166,9 @@ def draw_session(plan: SessionPlan, report: SessionReport, sizes: list[int]) -> 
 @session_options
 def demo(out: Path, session: SessionOptions) -> None:
     """Send bundled speech through a relay to a listener, and measure it."""
+    # original.wav may be the source itself: of a demo before this one
+    names = ("decoded.wav", "sender.jsonl", "listener.jsonl", "session.png", "report.json")
+    check_paths([("--source", session.source)], [("--out", out / name) for name in names])
     out.mkdir(parents=True, exist_ok=True)
     plan = _plan(session, out)
     click.echo(

@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.exceptions import NoSuchCommand
 
 import streamcodec
 from streamcodec.errors import StreamcodecError
+
+from .commands.options import SETTINGS_FILE
 
 # name -> module and attribute, the extra that it needs, one line of help. The list of commands is
 # printed without importing any of these modules.
@@ -63,7 +66,9 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            return None
+            if cmd_name.startswith("-"):
+                return None
+            raise NoSuchCommand(cmd_name, possibilities=COMMANDS, ctx=ctx)
         path, extra, _ = COMMANDS[cmd_name]
         module_name, attribute = path.split(":")
         try:
@@ -139,6 +144,7 @@ def _read_settings(ctx: click.Context, _: click.Parameter, path: Path | None) ->
             f"tables are named after commands: {', '.join(COMMANDS)}"
         )
     ctx.default_map = tables
+    ctx.meta[SETTINGS_FILE] = path
 
 
 @click.group(

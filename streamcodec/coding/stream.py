@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from ..config import MAX_PAYLOAD_BYTES, CodecConfig
 from ..engines.api import DecodeRequest, EncodeRequest, Latents, Means, State
-from ..errors import ConfigError, PayloadError
+from ..errors import ConfigError, ModelError, PayloadError
 from ..tables import GAIN_MIN
 from ..units import Pcm
+from .container import StreamHeader
 from .model import CodecModel
 from .pcm import Resampler, as_float_pcm
 from .rate import CappedBitrate, FixedQuality, RateControl, TargetBitrate, checked_bitrate
@@ -57,6 +58,7 @@ class StreamEncoder:
         self.config: CodecConfig = dataclasses.replace(geometry, base_level=self._rate.base_level)
         self._source_channels, self._source_rate = channels, sample_rate or self.config.sample_rate
         self._bitstream = model.bitstream
+        self._model_hash = model.hash
         self.engine = model.engine
         self._resampler = Resampler(
             self._source_rate, self.config.sample_rate, self.config.channels
@@ -111,6 +113,23 @@ class StreamEncoder:
             )
         self.reset()
         return payloads
+
+    def header(self, samples: int | None = None, payloads: int | None = None) -> StreamHeader:
+        """Of a file with this stream, for `write_container`. samples: of the recording, at its own
+        rate; payloads: how many there are. With None a reader cannot tell a cut file from a whole
+        one.
+        """
+        return StreamHeader(
+            model=self._model_hash,
+            sample_rate=self.config.sample_rate,
+            packet_samples=self.config.packet_samples,
+            source_rate=self._source_rate,
+            channels=self.config.channels,
+            latents_per_payload=self.config.latents_per_payload,
+            base_level=self.config.base_level,
+            samples=samples,
+            payloads=payloads,
+        )
 
     def _encode_whole_packets(self, pcm: Pcm) -> list[bytes]:
         self._wait(pcm)
@@ -179,8 +198,8 @@ class StreamEncoder:
 class StreamDecoder:
     """One talker's decoder: a payload in, its PCM out; None in, concealment out.
 
-    `config` is that of the stream's encoder; from a header or from a stream's info
-    `CodecModel.stream_config` makes one. `sample_rate` (Hz) is that of the PCM wanted; None takes
+    `config` is that of the stream's encoder; from a stream's info `CodecModel.stream_config` makes
+    one. For a file take `from_header`. `sample_rate` (Hz) is that of the PCM wanted; None takes
     the model's.
     """
 
@@ -193,6 +212,16 @@ class StreamDecoder:
         self.sample_rate = sample_rate or self.config.sample_rate
         self._resampler = Resampler(config.sample_rate, self.sample_rate, config.channels)
         self.reset()
+
+    @classmethod
+    def from_header(cls, model: CodecModel, header: StreamHeader) -> StreamDecoder:
+        """For a file's payloads, at the rate of the recording. Raises ModelError where they were
+        made with another model.
+        """
+        if header.model != model.hash:
+            raise ModelError(f"made with model {header.model}, and this is {model.hash}")
+        config = model.stream_config(header.channels, header.latents_per_payload, header.base_level)
+        return cls(model, config, sample_rate=header.source_rate)
 
     def reset(self) -> None:
         """Forget all that was decoded: what a stream's first payload expects. A joiner in
@@ -277,7 +306,7 @@ def encode(pcm: NDArray[Any], encoder: StreamEncoder) -> list[bytes]:
 
 
 def decode(
-    payloads: Sequence[bytes | None],
+    payloads: Iterable[bytes | None],
     decoder: StreamDecoder,
     samples: int | None = None,
     on_damaged: Callable[[PayloadError], None] | None = None,
@@ -288,20 +317,43 @@ def decode(
     A damaged payload raises PayloadError or, where `on_damaged` is given, is told to it and
     concealed.
     """
+    pieces = [*decode_pieces(payloads, decoder, samples, on_damaged)]
+    return np.concatenate([np.zeros((0, decoder.config.channels), np.float32), *pieces])
+
+
+def decode_pieces(
+    payloads: Iterable[bytes | None],
+    decoder: StreamDecoder,
+    samples: int | None = None,
+    on_damaged: Callable[[PayloadError], None] | None = None,
+) -> Iterator[Pcm]:
+    """As `decode`, a piece for each payload and one for the end: a day of audio need not fit into
+    memory.
+    """
     decoder.reset()
-    parts = []
+    skipped = round(decoder.config.overlap * decoder.sample_rate / decoder.config.sample_rate)
+    left = samples
+    for pcm in _decoded(payloads, decoder, on_damaged):
+        piece = pcm[skipped:] if left is None else pcm[skipped : skipped + left]
+        skipped -= min(skipped, len(pcm))
+        left = None if left is None else left - len(piece)
+        yield piece
+
+
+def _decoded(
+    payloads: Iterable[bytes | None],
+    decoder: StreamDecoder,
+    on_damaged: Callable[[PayloadError], None] | None,
+) -> Iterator[Pcm]:
     for payload in payloads:
         try:
-            parts.append(decoder.decode(payload))
+            yield decoder.decode(payload)
         except PayloadError as error:
             if on_damaged is None:
                 raise
             on_damaged(error)
-            parts.append(decoder.decode(None))
-    parts.append(decoder.flush())
-    pcm: Pcm = np.concatenate(parts)
-    delay = round(decoder.config.overlap * decoder.sample_rate / decoder.config.sample_rate)
-    return pcm[delay : None if samples is None else delay + samples]
+            yield decoder.decode(None)
+    yield decoder.flush()
 
 
 def _rate_control(

@@ -5,8 +5,9 @@ logging, no inference.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -68,6 +69,11 @@ def list_devices() -> list[SoundDevice]:
         )
         for index, device in enumerate(portaudio.query_devices())
     ]
+
+
+def check_device(device: str | None, kind: Literal["input", "output"]) -> None:
+    """Raises AudioError where there is no such device; `device` as of MicrophoneSource."""
+    _find(_portaudio(), device, kind)
 
 
 class MicrophoneSource:
@@ -243,7 +249,10 @@ def _find(portaudio: Any, device: str | None, kind: str) -> tuple[int, Any]:
     except (portaudio.PortAudioError, ValueError) as error:
         # PortAudio's own message where there is no default is "Error querying device -1".
         reason = f"no {kind} device" if device is None else f"no {kind} device {device!r}"
-        raise AudioError(f"{reason}; `streamcodec devices` lists what is there") from error
+        names = [found["name"] for found in portaudio.query_devices()]
+        close = difflib.get_close_matches(device or "", names, 1)
+        meant = f", did you mean {close[0]!r}?" if close else ";"
+        raise AudioError(f"{reason}{meant} `streamcodec devices` lists what is there") from error
     return info["index"], info
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from streamcodec.errors import AudioError
 
 from ..clock import Clock
 from .blocks import AHEAD_MS, Sink, Source
-from .devices import MicrophoneSource, SpeakerSink
-from .files import AudioFile, WavFile
+from .devices import MicrophoneSource, SpeakerSink, check_device
+from .files import WRITTEN_ENDINGS, AudioFile, check_format, file_writer
 from .paced import Discard, PacedSink, PacedSource, Tone
 from .pipes import PipeWriter, StdinSource
 
 DEFAULT_RATE = 16_000  # of raw PCM and of files written, where --rate says nothing
-SOURCE_FORMS = "mic, tone, - (raw PCM, s16le, from standard input) or an audio file"
-SINK_FORMS = "speaker, null, - (raw PCM, s16le, to standard output) or a .wav file"
+SOURCE_FORMS = "mic, tone, - (raw PCM, s16le, or WAV from standard input) or an audio file"
+SINK_FORMS = (
+    "speaker, null, - (raw PCM, s16le, to standard output) or a .wav, .flac, .ogg or .opus file"
+)
 
 
 def pick_source(
@@ -25,9 +28,13 @@ def pick_source(
     device: str | None = None,
     rate: int | None = None,
     channels: int | None = None,
+    mono: bool = False,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Source:
     """`spec` is one of SOURCE_FORMS. `rate` (Hz) and `channels` None: those of the file or the
-    device, DEFAULT_RATE and mono for raw PCM and tones. Raises AudioError naming what was wrong.
+    device, DEFAULT_RATE and mono for raw PCM and tones. `mono`: the file may have any number of
+    channels, because they will be mixed. `warn` is told what is wrong with a file that can be
+    read nevertheless. Raises AudioError naming what was wrong.
     """
     if spec == "mic":
         return MicrophoneSource(clock, device, rate, channels or 1)
@@ -37,7 +44,20 @@ def pick_source(
         return StdinSource(clock, rate or DEFAULT_RATE, channels or 1)
     if not Path(spec).is_file():
         raise AudioError(f"no source {spec!r}: give {SOURCE_FORMS}")
-    return PacedSource(clock, AudioFile(Path(spec)))
+    file = AudioFile(Path(spec), mono=mono)
+    if file.warning is not None:
+        warn(file.warning)
+    return PacedSource(clock, file)
+
+
+def check_sink(spec: str, *, device: str | None = None, rate: int | None = None) -> None:
+    """Raises AudioError where pick_sink would, as far as that shows before a file is opened."""
+    if spec == "speaker":
+        check_device(device, "output")
+    elif spec not in ("null", "-"):
+        if Path(spec).suffix.lower() not in WRITTEN_ENDINGS:
+            raise AudioError(f"no sink {spec!r}: give {SINK_FORMS}")
+        check_format(Path(spec), rate or DEFAULT_RATE)
 
 
 def pick_sink(
@@ -52,6 +72,7 @@ def pick_sink(
     """`spec` is one of SINK_FORMS. `rate` (Hz) and `channels` None: the device's own, DEFAULT_RATE
     and mono elsewhere. Raises AudioError naming what was wrong.
     """
+    check_sink(spec, device=device, rate=rate)
     if spec == "speaker":
         return SpeakerSink(clock, device, rate, channels, ahead_ms)
     if spec == "null":
@@ -59,6 +80,4 @@ def pick_sink(
     if spec == "-":
         return PacedSink(clock, PipeWriter(rate or DEFAULT_RATE, channels or 1), ahead_ms)
     path = Path(spec)
-    if path.suffix.lower() != ".wav":
-        raise AudioError(f"no sink {spec!r}: give {SINK_FORMS}")
-    return PacedSink(clock, WavFile(path, rate or DEFAULT_RATE, channels or 1), ahead_ms)
+    return PacedSink(clock, file_writer(path, rate or DEFAULT_RATE, channels or 1), ahead_ms)

@@ -8,97 +8,112 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streamcodec.errors import ConfigError
-
 from .grouping import grouped
 from .options import CodecOptions, RateOptions, codec_options, rate_options
 
 if TYPE_CHECKING:
     from .recordings import Conversion
+    from .targets import Endings
 
-EXISTING = click.Path(exists=True, path_type=Path)
-OUTPUT = click.Path(path_type=Path)
+FILES = click.argument(
+    "files",
+    metavar="SOURCE... [TARGET]",
+    nargs=-1,
+    required=True,
+    type=click.Path(allow_dash=True, path_type=Path),
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class FolderOptions:
-    """How a folder is converted. jobs: processes; None: one for each core."""
+class BatchOptions:
+    """How many files are converted. jobs: processes; None: one for each core."""
 
+    out_dir: Path | None
     jobs: int | None
     force: bool
 
 
-folder_options = grouped(
-    "folder",
-    FolderOptions,
+batch_options = grouped(
+    "batch",
+    BatchOptions,
+    click.option(
+        "--out-dir",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Write into this folder, under the names of the sources.  [default: beside them]",
+    ),
     click.option(
         "--jobs",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Processes for a folder.  [default: all cores]",
+        help="Processes for several files.  [default: all cores]",
     ),
     click.option(
         "--force",
         is_flag=True,
-        help="In a folder, write files anew that are there; without it they are skipped, so that "
-        "the same command goes on after an end. A single TARGET is always written anew.",
+        help="Write files anew that are there. Without it one is refused; of several they are "
+        "skipped, so that the same command goes on after an end.",
     ),
 )
 
 
 @click.command()
-@click.argument("source", type=EXISTING)
-@click.argument("target", type=OUTPUT)
+@FILES
 @rate_options
-@click.option("--mono", is_flag=True, help="Average two channels into one.")
-@folder_options
+@click.option("--mono", is_flag=True, help="Average all channels into one.")
+@batch_options
 @codec_options
 def encode(
-    source: Path,
-    target: Path,
+    files: tuple[Path, ...],
     rate: RateOptions,
     mono: bool,
-    folder: FolderOptions,
+    batch: BatchOptions,
     codec: CodecOptions,
 ) -> None:
-    """Encode SOURCE (WAV, FLAC, Ogg, ...) into TARGET (.sc). Of a folder, all audio files in it and
-    in the folders below, with the same names in folder TARGET.
+    """Encode SOURCE (WAV, FLAC, Ogg, ...) into TARGET, which ends in .sc; without one x.wav becomes
+    x.sc. Several files, as of `encode *.wav`, become one .sc file each; of a folder all audio files
+    in it and below are encoded, into folder TARGET under the same names. - is standard input or
+    output.
 
-    An input is never overwritten. One file that fails does not stop the others: it is named, and
-    the exit status is 1.
+    An input is never overwritten. One file of several that fails does not stop the others: it is
+    named, and the exit status is 1.
     """
-    from .folders import AUDIO_ENDINGS
     from .recordings import Encode
+    from .targets import AUDIO_ENDINGS, Endings
 
-    _convert(source, target, Encode(rate, mono), AUDIO_ENDINGS, ".sc", folder, codec)
+    _convert(files, Encode(rate, mono), Endings(AUDIO_ENDINGS, (".sc",), ".sc"), batch, codec)
 
 
 @click.command()
-@click.argument("source", type=EXISTING)
-@click.argument("target", type=OUTPUT)
+@FILES
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(["wav", "flac"]),
-    help="Of files in a folder; that of a single file is told by its ending.  [default: wav]",
+    type=click.Choice(["wav", "flac", "ogg", "opus"]),
+    help="Of files without a TARGET: its ending says it for a single one.  [default: wav]",
 )
-@folder_options
+@batch_options
 @codec_options
 def decode(
-    source: Path, target: Path, file_format: str | None, folder: FolderOptions, codec: CodecOptions
+    files: tuple[Path, ...], file_format: str | None, batch: BatchOptions, codec: CodecOptions
 ) -> None:
-    """Decode SOURCE (.sc) into TARGET (WAV, FLAC, Ogg, by its ending). Of a folder, all .sc files
-    in it and in the folders below, with the same names in folder TARGET. Of a damaged file, what
-    can be read is decoded.
+    """Decode SOURCE (.sc) into TARGET (WAV, FLAC, Ogg or Opus, by its ending); without one x.sc
+    becomes x.wav. Several files become one each; of a folder all .sc files in it and below are
+    decoded, into folder TARGET under the same names. - is standard input or output. Of a damaged
+    file, what can be read is decoded.
 
-    An input is never overwritten. One file that fails does not stop the others: it is named, and
-    the exit status is 1.
+    An input is never overwritten. One file of several that fails does not stop the others: it is
+    named, and the exit status is 1.
     """
+    from ..audio.files import WRITTEN_ENDINGS
     from .recordings import Decode
+    from .targets import Endings
 
-    if file_format is not None and not source.is_dir():
-        raise click.UsageError("--format is for folders: the ending of TARGET says it for a file")
-    _convert(source, target, Decode(), [".sc"], f".{file_format or 'wav'}", folder, codec)
+    if file_format is not None and len(files) == 2 and files[1].suffix.lower() in WRITTEN_ENDINGS:
+        raise click.UsageError("--format is for files without a TARGET: its ending says it")
+    ending = f".{file_format or 'wav'}"
+    endings = Endings(frozenset({".sc"}), WRITTEN_ENDINGS, ending)
+    _convert(files, Decode(ending), endings, batch, codec)
 
 
 @click.command()
@@ -115,42 +130,32 @@ def info(source: str) -> None:
 
 
 def _convert(
-    source: Path,
-    target: Path,
+    files: tuple[Path, ...],
     conversion: Conversion,
-    endings: frozenset[str] | list[str],
-    new_ending: str,
-    options: FolderOptions,
+    endings: Endings,
+    options: BatchOptions,
     codec: CodecOptions,
 ) -> None:
-    """A file or a folder. Raises StreamcodecError; click.exceptions.Exit where a file of a folder
-    failed.
-    """
-    import streamcodec
+    """Raises StreamcodecError, OSError; click.exceptions.Exit where one of several files failed."""
+    from .folders import convert_all, convert_one, cores
+    from .targets import planned
+    from .whole_files import STANDARD
 
-    from .folders import Outcome, convert_all, cores, find_jobs
-
-    if not source.is_dir():
-        if target.is_dir():
-            raise ConfigError(f"{target} is a folder, and {source} a file: name a file to write")
-        if target.exists() and target.samefile(source):
-            raise ConfigError(f"{target} is the file that is read: name another one to write")
-        model = streamcodec.load_model(codec.model, codec.codec_device, codec.engine)
-        done = conversion(model, source, target)
-        for line in (*done.warnings, done.summary):
+    plan = planned(files, options.out_dir, endings, codec, force=options.force)
+    if plan.alone:
+        (job,) = plan.jobs
+        outcome = convert_one(job, conversion, codec)
+        target = "standard output" if job.target == STANDARD else job.target
+        for line in (*outcome.warnings, f"{target}: {outcome.figures}"):
             click.echo(line, err=True)
         return
-    if target.exists() and not target.is_dir():
-        raise ConfigError(f"{source} is a folder, and {target} a file: name a folder to write into")
-    outcome = Outcome()
-    jobs = find_jobs(source, target, endings, new_ending, outcome, options.force)
-    if jobs:
-        convert_all(jobs, conversion, codec, options.jobs or cores(), outcome)
+    outcome = convert_all(plan, conversion, codec, options.jobs or cores())
     for line in (*outcome.warnings, *outcome.failures):
         click.echo(line, err=True)
-    skipped = f", {outcome.skipped} were there already (--force)" if outcome.skipped else ""
+    skipped = f", {plan.skipped} were there already (--force)" if plan.skipped else ""
     failed = f", {len(outcome.failures)} failed" if outcome.failures else ""
-    click.echo(f"{target}: {outcome.converted} written{skipped}{failed}", err=True)
+    figures = f": {outcome.figures}" if outcome.converted else ""
+    click.echo(f"{outcome.converted} written{skipped}{failed}{figures}", err=True)
     if outcome.failures:
         raise click.exceptions.Exit(1)
 

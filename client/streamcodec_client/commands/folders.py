@@ -1,59 +1,60 @@
-"""All recordings of a folder through the codec, by processes on all cores."""
+"""Recordings through the codec: one in this process, many by processes on all cores."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
+from typing import Any
 
 import click
 
 from streamcodec.coding.model import CodecModel, load_model
-from streamcodec.errors import ConfigError, StreamcodecError
+from streamcodec.errors import StreamcodecError
 
 from .options import CodecOptions
-from .recordings import Conversion, Done
+from .recordings import Conversion, Done, Progress
+from .targets import Job, Plan
+from .whole_files import input_name, reading_whole, writing_whole
 
-AUDIO_ENDINGS = frozenset(
-    {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav"}
-)
-PARTIAL = ".partial-"  # how the name of a file begins while it is written
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """A file to convert. size: of the source, in bytes."""
-
-    source: Path
-    target: Path
-    size: int
-
-    def run(self, model: CodecModel, convert: Conversion) -> Done:
-        """An end in the middle leaves no target that looks like a whole one."""
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.target.with_name(PARTIAL + self.target.name)
-        try:
-            done = convert(model, self.source, partial)
-            partial.replace(self.target)
-        finally:
-            partial.unlink(missing_ok=True)
-        return done
+BAR_STEPS = 1000
 
 
 @dataclasses.dataclass
 class Outcome:
-    """Of a folder. failures: a line each. skipped: targets that were there."""
+    """What became of a plan. seconds: of sound. payload_bytes: of what was coded. elapsed_s: how
+    long it took. failures, warnings: a line each.
+    """
 
     converted: int = 0
-    skipped: int = 0
+    seconds: float = 0.0
+    payload_bytes: int = 0
+    elapsed_s: float = 0.0
     failures: list[str] = dataclasses.field(default_factory=list)
     warnings: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, done: Done) -> None:
+        self.converted += 1
+        self.seconds += done.seconds
+        self.payload_bytes += done.payload_bytes
+        self.warnings += done.warnings
+
+    @property
+    def figures(self) -> str:
+        """How much sound, at which rate, how fast."""
+        if not self.seconds:
+            return "0.00 s of sound"
+        return (
+            f"{self.seconds:.2f} s of sound, {self.payload_bytes * 8 / self.seconds / 1e3:.2f} "
+            f"kbit/s payload, {self.seconds / self.elapsed_s:.0f} x real time"
+        )
 
 
 def cores() -> int:
@@ -62,53 +63,43 @@ def cores() -> int:
     return (os.cpu_count() or 1) if affinity is None else len(affinity(0))
 
 
-def find_jobs(
-    folder: Path, out: Path, endings: Iterable[str], new_ending: str, outcome: Outcome, force: bool
-) -> list[Job]:
-    """The files of `folder` and the folders in it that end in one of `endings`, largest first, so
-    that cores become idle at the same time. Names that begin with a dot are left out. What cannot
-    be converted is told to `outcome`.
+def convert_one(job: Job, convert: Conversion, codec: CodecOptions) -> Outcome:
+    """Shows progress. Raises StreamcodecError, OSError."""
+    outcome = Outcome()
+    model = _load(codec)
+    with _bar(BAR_STEPS, outcome) as bar:
+        shown = 0
 
-    Raises ConfigError where there is none.
+        def progress(share: float, seconds: float) -> None:
+            nonlocal shown
+            outcome.seconds = seconds
+            step = round(share * BAR_STEPS)
+            bar.update(step - shown)
+            shown = step
+
+        done = _run(job, model, convert, progress)
+        outcome.seconds = 0.0
+        outcome.add(done)
+    return outcome
+
+
+def convert_all(plan: Plan, convert: Conversion, codec: CodecOptions, processes: int) -> Outcome:
+    """Shows progress by bytes read. What fails is told, and the others go on. Raises ModelError and
+    ConfigError where no model can be loaded.
     """
-    wanted = set(endings)
-    sources = sorted(_files(folder, wanted))
-    if not sources:
-        raise ConfigError(f"{folder} holds no files that end in {', '.join(sorted(wanted))}")
-    inputs = {source.resolve() for source in sources}
-    taken: dict[Path, Path] = {}
-    jobs = []
-    for source in sources:
-        target = (out / source.relative_to(folder)).with_suffix(new_ending)
-        if target in taken:
-            outcome.failures.append(f"{source}: {taken[target]} is written to {target}, too")
-        elif target.resolve() in inputs:
-            outcome.failures.append(f"{source}: {target} is one of the files that are read")
-        elif target.exists() and not force:
-            outcome.skipped += 1
-        else:
-            jobs.append(Job(source, target, source.stat().st_size))
-        taken.setdefault(target, source)
-    return sorted(jobs, key=lambda job: -job.size)
-
-
-def convert_all(
-    jobs: list[Job], convert: Conversion, codec: CodecOptions, processes: int, outcome: Outcome
-) -> None:
-    """Shows progress by bytes read. What fails is told to `outcome`, and the others go on. Raises
-    ModelError and ConfigError where no model can be loaded.
-    """
+    outcome = Outcome(failures=list(plan.failures))
+    if not plan.jobs:
+        return outcome
     _load(codec)  # what is wrong with it is said here, once
     pool = ProcessPoolExecutor(
-        min(processes, len(jobs)),
+        min(processes, len(plan.jobs)),
         multiprocessing.get_context("spawn"),  # a fork may copy a lock that a thread holds
         _begin,
         (convert, codec),
     )
-    total = sum(job.size for job in jobs)
     try:
-        futures = {pool.submit(_run, job): job for job in jobs}
-        with click.progressbar(length=total, file=sys.stderr) as bar:
+        futures = {pool.submit(_run_in_pool, job): job for job in plan.jobs}
+        with _bar(sum(job.size for job in plan.jobs), outcome) as bar:
             for future in as_completed(futures):
                 job, error = futures[future], future.exception()
                 if isinstance(error, BrokenProcessPool):
@@ -119,22 +110,41 @@ def convert_all(
                 if error is not None:
                     outcome.failures.append(f"{job.source}: {error}")
                 else:
-                    outcome.converted += 1
-                    outcome.warnings += future.result().warnings
+                    outcome.add(future.result())
                 bar.update(job.size)
     finally:
         pool.shutdown(cancel_futures=True)
+    return outcome
 
 
-def _files(folder: Path, endings: set[str]) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in endings and not hidden and path.is_file():
-            yield path
+@contextlib.contextmanager
+def _bar(length: int, outcome: Outcome) -> Iterator[Any]:
+    """A progress bar on a terminal, with how many times faster than real time it goes."""
+    began_s = time.monotonic()
+
+    def speed(_: object) -> str:
+        outcome.elapsed_s = time.monotonic() - began_s
+        return f"{outcome.seconds / max(outcome.elapsed_s, 1e-9):.0f} x real time"
+
+    with click.progressbar(
+        length=length, file=sys.stderr, item_show_func=speed, hidden=not sys.stderr.isatty()
+    ) as bar:
+        yield bar
+    outcome.elapsed_s = max(time.monotonic() - began_s, 1e-9)
 
 
 def _load(codec: CodecOptions) -> CodecModel:
     return load_model(codec.model, codec.codec_device, codec.engine)
+
+
+def _run(job: Job, model: CodecModel, convert: Conversion, progress: Progress) -> Done:
+    """An end in the middle leaves no target that looks like a whole one."""
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        reading_whole(job.source) as source,
+        writing_whole(job.target, convert.ending) as target,
+    ):
+        return convert(model, source, target, input_name(job.source), progress)
 
 
 # What a process of the pool keeps from its beginning.
@@ -148,6 +158,6 @@ def _begin(convert: Conversion, codec: CodecOptions) -> None:
     _kept.append((model, convert))
 
 
-def _run(job: Job) -> Done:
+def _run_in_pool(job: Job) -> Done:
     model, convert = _kept[0]
-    return job.run(model, convert)
+    return _run(job, model, convert, lambda share, seconds: None)

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import click
 
+from streamcodec.files import NamedPath, check_folders
 from streamcodec.live.adaptive import DelayBounds
 from streamcodec.wire.overhead import OVERHEAD_NOTE
 
@@ -43,7 +44,7 @@ from .live_options import (
     take_copies_option,
     transmission_options,
 )
-from .options import CodecOptions, RateOptions, codec_options, rate_options
+from .options import CodecOptions, RateOptions, check_files, codec_options, rate_options
 
 Closable = TypeVar("Closable", Source, Sink, FileTrace, ArrivalRecorder)
 
@@ -66,12 +67,16 @@ def send(
     """Send a microphone, a file, raw PCM or a tone into a room."""
     clock = MonotonicClock()
     settings = _settings(session, exit_when_done=True)
+    _check_files([*codec.reads, *source.reads], session.writes)
     with ExitStack() as opened:
+        # What is written is opened last: a wrong setting must not cost what it would replace.
         origin = _open(opened, source.open(clock, device))
         encoding = _encoding(rate, transmission, source.sent_channels(origin, device))
+        loaded = load_codec(codec.model, codec.codec_device, codec.engine)
+        loaded.encoder(encoding)  # raises what is wrong with its rate
         trace = _open_trace(opened, session.trace)
         sender = Sender(
-            load_codec(codec.model, codec.codec_device, codec.engine),
+            loaded,
             origin,
             encoding,
             clock,
@@ -114,6 +119,8 @@ def listen(
         impairment=from_options(simulation.sim_loss, simulation.sim_jitter, simulation.sim_drift),
     )
     sink.check_stdout(session)
+    _check_files(codec.reads, [*sink.writes, *session.writes, ("--record-trace", record_trace)])
+    sink.check(device)
     with ExitStack() as opened:
         # First: a wrong model name must not cost the recording that the sink overwrites.
         loaded = load_codec(codec.model, codec.codec_device, codec.engine)
@@ -150,14 +157,16 @@ def talk(
     clock = MonotonicClock()
     settings = _settings(session, exit_when_done=sink.exit_when_done, take_copies=take_copies)
     sink.check_stdout(session)
-    sink.check_not_same(source)
+    _check_files([*codec.reads, *source.reads], [*sink.writes, *session.writes, *duplex.writes])
     output = dataclasses.replace(device, device=duplex.output_device or device.device)
+    sink.check(output)
     with ExitStack() as opened:
-        # First: a wrong model name must not cost the recording that the sink overwrites.
-        loaded = load_codec(codec.model, codec.codec_device, codec.engine)
+        # What is written is opened last: a wrong setting must not cost what it would replace.
         origin = _open(opened, source.open(clock, device))
-        target = _open(opened, sink.open(clock, output, loaded.slowest_step_ms))
         encoding = _encoding(rate, transmission, source.sent_channels(origin, device))
+        loaded = load_codec(codec.model, codec.codec_device, codec.engine)
+        loaded.encoder(encoding)  # raises what is wrong with its rate
+        target = _open(opened, sink.open(clock, output, loaded.slowest_step_ms))
         traces = [_open_trace(opened, path) for path in (session.trace, duplex.listen_trace)]
         reporter = _reporter(session, clock)
         sender = Sender(
@@ -188,6 +197,11 @@ def _settings(
         exit_when_done=exit_when_done,
         impairment=impairment,
     )
+
+
+def _check_files(inputs: list[NamedPath], outputs: list[NamedPath]) -> None:
+    check_files(inputs, outputs)
+    check_folders(outputs)
 
 
 def _reporter(session: SessionOptions, clock: Clock) -> Reporter:

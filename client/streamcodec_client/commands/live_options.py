@@ -5,24 +5,33 @@ decorator that adds the group to a command.
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import functools
 import getpass
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import click
 
 from streamcodec.errors import ConfigError
+from streamcodec.files import NamedPath
 from streamcodec.live.adaptive import DEFAULT_BOUNDS, DelayBounds
 from streamcodec.wire.redundancy import MAX_COPIES
 
 from ..audio.blocks import Sink, Source
-from ..audio.pick import SINK_FORMS, SOURCE_FORMS, pick_sink, pick_source
+from ..audio.pick import SINK_FORMS, SOURCE_FORMS, check_sink, pick_sink, pick_source
 from ..clock import Clock
 from .grouping import grouped
 
 LATE_THREAD_MS = 5.0  # by which a thread wakes late at times while the machine is busy
 MAX_PLAYOUT_MS = 280  # FixedPlayout's limit: 400 ms less two packets of 60 ms
+LEAST_RATE, MOST_RATE = 8_000, 192_000  # Hz
+USUAL_RATES = (
+    *(8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000),
+    *(88_200, 96_000, 176_400, 192_000),
+)
 OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -38,8 +47,13 @@ class PlayoutType(click.ParamType[float | DelayBounds]):
             return value
         if value == "adaptive":
             return DEFAULT_BOUNDS
-        low, dots, high = str(value).partition("..")
+        text = str(value)
+        low, dots, high = text.partition("..")
         if not dots:
+            try:
+                float(text)
+            except ValueError:
+                self.fail(f"{value!r} is no delay: {self._meant(text)}", param, ctx)
             return click.FloatRange(0, MAX_PLAYOUT_MS).convert(value, param, ctx)
         try:
             bounds = float(low), float(high)
@@ -49,6 +63,36 @@ class PlayoutType(click.ParamType[float | DelayBounds]):
             return DelayBounds(*bounds)
         except ConfigError as error:
             self.fail(str(error), param, ctx)
+
+    @staticmethod
+    def _meant(text: str) -> str:
+        """20-400 -> did you mean 20..400?"""
+        if bounds := re.fullmatch(r"(\d+(?:\.\d+)?)\s*[^\d.\s]+\s*(\d+(?:\.\d+)?)", text):
+            return f"did you mean {bounds[1]}..{bounds[2]}?"
+        if number := re.fullmatch(r"(\d+(?:\.\d+)?)\s*ms", text):
+            return f"did you mean {number[1]}?"
+        if difflib.get_close_matches(text, ["adaptive"]):
+            return "did you mean adaptive?"
+        return "write 60, 20..400 or adaptive"
+
+
+class SampleRateType(click.ParamType[int]):
+    """Hz, within what sound devices do."""
+
+    name = "hz"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(k?)(?:hz)?", str(value).strip().lower())
+        allowed = f"write {LEAST_RATE} to {MOST_RATE} (Hz)"
+        if number is not None:
+            hz = float(number[1])
+            if not number[2] and hz.is_integer() and LEAST_RATE <= hz <= MOST_RATE:
+                return int(hz)
+            hz *= 1000 if hz < 1000 else 1
+            nearest = min(USUAL_RATES, key=lambda rate: abs(rate - hz))
+            if abs(nearest - hz) < nearest / 100:  # 44 is 44100, and 11 is 11025
+                allowed = f"did you mean {nearest}?"
+        raise click.BadParameter(f"{value!r} is no sample rate: {allowed}", ctx, param)
 
 
 def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
@@ -68,6 +112,10 @@ class SessionOptions:
     trace: Path | None
     as_json: bool
     quiet: bool
+
+    @property
+    def writes(self) -> list[NamedPath]:
+        return [("--trace", self.trace), ("--json", "-" if self.as_json else None)]
 
     @property
     def shown_name(self) -> str:
@@ -125,7 +173,7 @@ device_options = grouped(
     ),
     click.option(
         "--rate",
-        type=click.IntRange(8_000, 192_000),
+        type=SampleRateType(),
         metavar="HZ",
         help="Of raw PCM and files written (16000), or of a device (its own).",
     ),
@@ -144,6 +192,10 @@ class SourceOptions:
     source: str
     mono: bool
 
+    @property
+    def reads(self) -> list[NamedPath]:
+        return [("--source", None if self.source in ("mic", "tone") else self.source)]
+
     def open(self, clock: Clock, device: DeviceOptions) -> Source:
         """Raises AudioError."""
         return pick_source(
@@ -152,6 +204,8 @@ class SourceOptions:
             device=device.device,
             rate=device.rate,
             channels=device.channels,
+            mono=self.mono,
+            warn=functools.partial(click.echo, err=True),
         )
 
     def sent_channels(self, opened: Source, device: DeviceOptions) -> int:
@@ -170,7 +224,9 @@ source_options = grouped(
     SourceOptions,
     click.option("--source", default="mic", show_default=True, help=f"{SOURCE_FORMS}."),
     click.option(
-        "--mono", is_flag=True, help="Mix a stereo source; otherwise both channels are sent."
+        "--mono",
+        is_flag=True,
+        help="Mix all channels of the source into one; otherwise both are sent.",
     ),
 )
 
@@ -190,11 +246,13 @@ class SinkOptions:
         if self.sink == "-" and session.as_json:
             raise ConfigError("--sink - and --json both want standard output; give one of them")
 
-    def check_not_same(self, source: SourceOptions) -> None:
-        """Raises ConfigError where the recording that is sent would be overwritten."""
-        path = Path(source.source)
-        if path.exists() and Path(self.sink).exists() and path.samefile(self.sink):
-            raise ConfigError(f"--source and --sink are both {path}: the recording would be lost")
+    @property
+    def writes(self) -> list[NamedPath]:
+        return [("--sink", None if self.sink in ("speaker", "null") else self.sink)]
+
+    def check(self, device: DeviceOptions) -> None:
+        """Before a model is loaded. Raises AudioError for a sink that cannot be opened."""
+        check_sink(self.sink, device=device.device, rate=device.rate)
 
     def open(self, clock: Clock, device: DeviceOptions, slowest_step_ms: float) -> Sink:
         """`slowest_step_ms`: how long decoding a packet may take. Raises AudioError."""
@@ -307,6 +365,10 @@ class DuplexOptions:
 
     output_device: str | None
     listen_trace: Path | None
+
+    @property
+    def writes(self) -> list[NamedPath]:
+        return [("--listen-trace", self.listen_trace)]
 
 
 duplex_options = grouped(

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from streamcodec.config import LATENT_MS
+from streamcodec.files import NamedPath, check_paths
 
 from .grouping import grouped
 
+SETTINGS_FILE = "streamcodec.settings_file"  # in click's context: where --config was read from
 DEFAULT_BITRATE_BPS = 6_000.0
+LEAST_BITRATE_BPS, MOST_BITRATE_BPS = 100, 1_000_000  # beyond them k was forgotten, or too much
+
+
+def check_files(inputs: Iterable[NamedPath], outputs: Iterable[NamedPath]) -> None:
+    """As check_paths, with the settings file as one more input. Raises ConfigError, OutputError."""
+    context = click.get_current_context(silent=True)
+    settings = None if context is None else context.meta.get(SETTINGS_FILE)
+    check_paths([("--config", settings), *inputs], outputs)
 
 
 class BitrateType(click.ParamType[float]):
@@ -31,6 +43,13 @@ class BitrateType(click.ParamType[float]):
             rate = math.nan
         if not math.isfinite(rate):
             self.fail(f"{value!r} is no bit rate: write 6000, 6k or 1.5k", param, ctx)
+        if rate <= 0:
+            self.fail(f"{value!r} is no bit rate: it must be above 0", param, ctx)
+        if rate < LEAST_BITRATE_BPS:
+            self.fail(f"{rate:g} bit/s is too little: did you mean {rate:g}k?", param, ctx)
+        if rate > MOST_BITRATE_BPS:
+            meant = f": did you mean {rate / 1000:g}?" if factor > 1 else ""
+            self.fail(f"{rate:.0f} bit/s is too much{meant}", param, ctx)
         return rate
 
 
@@ -41,6 +60,13 @@ class CodecOptions:
     model: str | None
     codec_device: str
     engine: str
+
+    @property
+    def reads(self) -> list[NamedPath]:
+        """The files of a model that has a folder of its own."""
+        folder = Path(self.model or "")
+        files = sorted(folder.iterdir()) if self.model and folder.is_dir() else []
+        return [("--model", path) for path in files]
 
 
 codec_options = grouped(

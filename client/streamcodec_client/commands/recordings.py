@@ -2,146 +2,159 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 import streamcodec
-from streamcodec.coding.container import StreamHeader, read_container, write_container
+from streamcodec.coding.container import Recording, read_container, write_container
 from streamcodec.coding.model import CodecModel
-from streamcodec.errors import AudioError, ModelError
+from streamcodec.coding.stream import decode_pieces
+from streamcodec.errors import ContainerError, ModelError, PayloadError
+from streamcodec.files import writing
 
 from .options import RateOptions
 
 READ_SAMPLES = 1 << 16  # read and encoded at once: an hour of audio need not fit into memory
+SHOWN_PAYLOADS = 50  # decoded between two steps of a progress bar
+
+
+# Is told which share of a source is done, 0 to 1, and how many seconds of sound that is.
+Progress = Callable[[float, float], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Done:
-    """What was written, in one line; and what was wrong with the source, a line each."""
+    """How much was converted; and what was wrong with the source, a line each. seconds: of
+    sound.
+    """
 
-    summary: str
+    seconds: float
+    payload_bytes: int
     warnings: tuple[str, ...] = ()
 
 
 class Conversion(Protocol):
     """From a file to a file. Can be pickled: other processes run it, too."""
 
-    def __call__(self, model: CodecModel, source: Path, target: Path) -> Done:
-        """Raises StreamcodecError, OSError."""
+    @property
+    def ending(self) -> str:
+        """Of what is written where the target's name has none."""
+        ...
+
+    def __call__(
+        self, model: CodecModel, source: Path, target: Path, name: str, progress: Progress
+    ) -> Done:
+        """`name`: what messages call the source. Raises StreamcodecError, OSError."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Encode:
-    """Audio that libsndfile reads -> .sc. mono: average two channels into one."""
+    """Audio that libsndfile reads -> .sc. mono: average all channels into one."""
 
     rate: RateOptions
     mono: bool
+    ending: str = ".sc"
 
-    def __call__(self, model: CodecModel, source: Path, target: Path) -> Done:
+    def __call__(
+        self, model: CodecModel, source: Path, target: Path, name: str, progress: Progress
+    ) -> Done:
         """Raises AudioError for a source that is no audio, ConfigError for a rate that the model
-        does not have, OSError.
+        does not have, OutputError.
         """
-        import soundfile
+        from ..audio.files import AudioFile
 
-        try:
-            audio = soundfile.SoundFile(source)
-        except (soundfile.LibsndfileError, OSError) as error:
-            raise AudioError(f"cannot read {source} as audio: {error}") from error
-        with audio:
+        audio = AudioFile(source, mono=self.mono, name=name)
+        with contextlib.closing(audio):
             encoder = streamcodec.StreamEncoder(
                 model,
                 bitrate_bps=self.rate.bitrate_bps,
                 quality=self.rate.quality,
                 capped=self.rate.capped,
-                sample_rate=audio.samplerate,
+                sample_rate=audio.sample_rate,
                 channels=audio.channels,
                 downmix=self.mono and audio.channels > 1,
                 latents_per_payload=self.rate.latents_per_payload,
             )
             payloads: list[bytes] = []
             samples = 0
-            try:
-                while len(pcm := audio.read(READ_SAMPLES, dtype="float32", always_2d=True)):
-                    samples += len(pcm)
-                    payloads += encoder.encode(pcm)
-            except soundfile.LibsndfileError as error:
-                raise AudioError(f"cannot read {source} as audio: {error}") from error
+            while len(pcm := audio.read(READ_SAMPLES)):
+                samples += len(pcm)
+                payloads += encoder.encode(pcm)
+                progress(samples / max(samples, audio.frames), samples / audio.sample_rate)
             payloads += encoder.flush()
-        config = encoder.config
-        header = StreamHeader(
-            model=model.hash,
-            sample_rate=config.sample_rate,
-            packet_samples=config.packet_samples,
-            source_rate=audio.samplerate,
-            channels=config.channels,
-            latents_per_payload=config.latents_per_payload,
-            base_level=config.base_level,
-            samples=samples,
-            payloads=len(payloads),
-        )
-        with target.open("wb") as file:
-            size = write_container(file, header, payloads)
-        seconds = samples / audio.samplerate
-        spent = (
-            f"{sum(map(len, payloads)) * 8 / seconds / 1e3:.2f} kbit/s payload, " if seconds else ""
-        )
-        return Done(f"{target}: {seconds:.2f} s, {config.channels} channel(s), {spent}{size} bytes")
+        header = encoder.header(samples, len(payloads))
+        with writing(target), target.open("wb") as file:
+            write_container(file, header, payloads)
+        warnings = () if audio.warning is None else (audio.warning,)
+        return Done(samples / audio.sample_rate, sum(map(len, payloads)), warnings)
 
 
 @dataclasses.dataclass(frozen=True)
 class Decode:
     """.sc -> WAV, FLAC, Ogg, by the target's ending. Of a damaged file, what can be read."""
 
-    def __call__(self, model: CodecModel, source: Path, target: Path) -> Done:
-        """Raises ContainerError for a source that is no .sc file, ModelError for one of another
-        model, AudioError for a target that cannot be written, OSError.
-        """
-        import soundfile
+    ending: str
 
-        with source.open("rb") as file:
-            recording = read_container(file)
-        header = recording.header
-        if header.model != model.hash:
-            raise ModelError(
-                f"{source} was made with model {header.model}; this is {model.hash}: "
-                "give the right one with --model"
-            )
-        config = model.stream_config(header.channels, header.latents_per_payload, header.base_level)
-        decoder = streamcodec.StreamDecoder(model, config, sample_rate=header.source_rate)
-        damaged: list[str] = []
-        pcm = streamcodec.decode(
-            recording.payloads,
-            decoder,
-            header.samples,
-            on_damaged=lambda error: damaged.append(str(error)),
-        )
+    def __call__(
+        self, model: CodecModel, source: Path, target: Path, name: str, progress: Progress
+    ) -> Done:
+        """Raises ContainerError for a source that is no .sc file, ModelError for one of another
+        model, AudioError for a target that cannot be written.
+        """
+        from ..audio.files import file_writer
+
+        recording = _read(source, name)
+        header, count = recording.header, len(recording.payloads)
         try:
-            soundfile.write(target, pcm, header.source_rate)
-        except (soundfile.LibsndfileError, TypeError, ValueError, OSError) as error:
-            raise AudioError(f"cannot write {target}: {error}") from error
-        warnings = [f"{source}: {recording.damage}"] if recording.damage else []
+            decoder = streamcodec.StreamDecoder.from_header(model, header)
+        except ModelError as error:
+            raise ModelError(f"{name}: {error}: give the right one with --model") from error
+        damaged: list[PayloadError] = []
+        pieces = decode_pieces(recording.payloads, decoder, header.samples, damaged.append)
+        samples = 0
+        with contextlib.closing(file_writer(target, header.source_rate, header.channels)) as writer:
+            for number, pcm in enumerate(pieces):
+                writer.write(pcm)
+                samples += len(pcm)
+                if number % SHOWN_PAYLOADS == 0:
+                    progress(number / max(count, 1), samples / header.source_rate)
+        warnings = [f"{name}: {recording.damage}"] if recording.damage else []
         if damaged:
             warnings.append(
-                f"{source}: {len(damaged)} of {len(recording.payloads)} payloads are damaged "
-                "and were concealed"
+                f"{name}: {len(damaged)} of {count} payloads are damaged and were concealed"
             )
-        return Done(f"{target}: {len(pcm) / header.source_rate:.2f} s", tuple(warnings))
+        payload_bytes = sum(len(payload or b"") for payload in recording.payloads)
+        return Done(samples / header.source_rate, payload_bytes, tuple(warnings))
+
+
+def _read(source: Path, name: str) -> Recording:
+    """Raises ContainerError, OSError."""
+    with source.open("rb") as file:
+        try:
+            return read_container(file)
+        except ContainerError as error:
+            raise ContainerError(f"{name}: {error}") from error
 
 
 def described(path: Path) -> list[str]:
     """What an .sc file holds, in lines. Raises ContainerError, OSError."""
-    with path.open("rb") as file:
-        recording = read_container(file)
+    recording = _read(path, str(path))
     header = recording.header
+    samples = header.samples
+    seconds = (
+        header.seconds(len(recording.payloads)) if samples is None else samples / header.source_rate
+    )
     sizes = np.array([len(p or b"") for p in recording.payloads] or [0])
     packet_s = header.seconds(1)
     return [
         f"model {header.model}, {header.sample_rate} Hz, {header.channels} channel(s), "
-        f"source {header.source_rate} Hz",
+        f"source {header.source_rate} Hz, {seconds:.2f} s",
         f"{len(recording.payloads)} payloads of {1000 * packet_s:g} ms, {sizes.sum()} bytes, "
         f"largest {sizes.max()}",
         f"{sizes.mean() * 8 / packet_s / 1e3:.2f} kbit/s payload",

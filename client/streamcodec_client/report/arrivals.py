@@ -9,7 +9,8 @@ import io
 from collections import deque
 from pathlib import Path
 
-from streamcodec.errors import ConfigError, MalformedPacket
+from streamcodec.errors import MalformedPacket
+from streamcodec.files import writing
 from streamcodec.wire.packet import AUDIO_TYPES, parse
 from streamcodec.wire.session import Message, StreamStart, Welcome
 
@@ -28,11 +29,10 @@ class ArrivalRecorder:
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises ConfigError where the file cannot be written."""
-        try:
+        """Raises OutputError where the file cannot be written."""
+        self._path = path
+        with writing(path):
             self._file = path.open("w", encoding="ascii", newline="")
-        except OSError as error:
-            raise ConfigError(f"cannot write the trace {path}: {error.strerror}") from error
         self._file.write(",".join(COLUMNS) + "\n")
         self._rates: dict[int, tuple[int, int]] = {}  # sample rate in Hz, samples a packet
         self._rows: deque[tuple[int, int, float, float, float, int]] = deque(
@@ -74,9 +74,10 @@ class ArrivalRecorder:
         rows, self._rows = self._rows, deque(maxlen=MAX_WAITING_LINES)
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
-        self._file.write(text.getvalue())
-        self._file.flush()
+        with writing(self._path):
+            self._file.write(text.getvalue())
+            self._file.flush()
 
     def close(self) -> None:
-        self.flush()
-        self._file.close()
+        with writing(self._path), self._file:
+            self.flush()

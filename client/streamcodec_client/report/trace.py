@@ -8,7 +8,7 @@ from collections import deque
 from pathlib import Path
 from typing import Protocol, TextIO
 
-from streamcodec.errors import ConfigError
+from streamcodec.files import writing
 from streamcodec.units import NS
 
 # ten minutes at 100 packets/s, should a disk hang: then the oldest are lost
@@ -25,7 +25,9 @@ class Trace(Protocol):
         ...
 
     def flush(self) -> None:
-        """Writes what was added; belongs in a thread that may wait for a disk."""
+        """Writes what was added; belongs in a thread that may wait for a disk. Raises
+        OutputError.
+        """
         ...
 
     def close(self) -> None: ...
@@ -51,11 +53,10 @@ class FileTrace:
     """A trace as JSON lines in a file."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ConfigError where the file cannot be written."""
-        try:
+        """Raises OutputError where the file cannot be written."""
+        self._path = path
+        with writing(path):
             self._file: TextIO = path.open("w", encoding="ascii")
-        except OSError as error:
-            raise ConfigError(f"cannot write the trace {path}: {error.strerror}") from error
         self._lock = threading.Lock()
         self._lines: deque[Line] = deque(maxlen=MAX_WAITING_LINES)
 
@@ -67,12 +68,13 @@ class FileTrace:
         with self._lock:
             lines = list(self._lines)
             self._lines.clear()
-        self._file.writelines(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
-        self._file.flush()
+        with writing(self._path):
+            self._file.writelines(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+            self._file.flush()
 
     def close(self) -> None:
-        self.flush()
-        self._file.close()
+        with writing(self._path), self._file:
+            self.flush()
 
 
 class PlayedPackets:

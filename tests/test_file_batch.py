@@ -1,0 +1,232 @@
+"""`streamcodec encode` and `decode`: which file is written where, pipes, and what is kept."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from conftest import voice
+from streamcodec_client.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current one, with recordings of 0.3 s: a.wav and B.WAV."""
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.wav", voice(0.3), 16_000)
+    soundfile.write("B.WAV", voice(0.3, seed=1), 16_000)
+    return tmp_path
+
+
+def names() -> list[str]:
+    return sorted(str(path) for path in Path().rglob("*") if path.is_file())
+
+
+def content() -> dict[str, bytes]:
+    return {name: Path(name).read_bytes() for name in names()}
+
+
+def run(command: str, *, standard_input: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    """A process of its own, with real pipes."""
+    return subprocess.run(
+        [sys.executable, "-m", "streamcodec_client", *command.split()],
+        input=standard_input,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def test_what_a_shell_makes_of_an_asterisk_becomes_a_file_each(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = content()
+    assert main(["encode", "a.wav", "B.WAV", "--jobs", "1"]) == 0
+    error = capsys.readouterr().err
+    assert re.search(r"2 written: 0\.60 s of sound, \d+\.\d\d kbit/s payload, \d+ x real", error)
+    assert names() == ["B.WAV", "B.sc", "a.sc", "a.wav"]
+    assert {name: content()[name] for name in before} == before
+    # the same again keeps what is there
+    Path("a.sc").write_text("mine")
+    assert main(["encode", "a.wav", "B.WAV"]) == 0
+    assert "0 written, 2 were there already (--force)" in capsys.readouterr().err
+    assert Path("a.sc").read_text() == "mine"
+
+
+def test_several_files_go_into_a_folder_under_their_names(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["encode", "a.wav", "B.WAV", "missing.wav", "--out-dir", "new/sc", "--jobs", "1"]
+    assert main(command) == 2
+    assert "no file missing.wav" in capsys.readouterr().err
+    assert names() == ["B.WAV", "a.wav"]
+    Path("bad.wav").write_text("no audio")
+    command[3] = "bad.wav"
+    assert main(command) == 1
+    assert names() == ["B.WAV", "a.wav", "bad.wav", "new/sc/B.sc", "new/sc/a.sc"]
+    assert main(["decode", "new/sc", "--format", "flac", "--jobs", "1"]) == 0
+    assert names()[-4:] == ["new/sc/B.flac", "new/sc/B.sc", "new/sc/a.flac", "new/sc/a.sc"]
+
+
+def test_a_single_file_has_a_name_by_default_and_is_not_overwritten(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["encode", "a.wav"]) == 0
+    error = capsys.readouterr().err
+    assert re.fullmatch(r"a\.sc: 0\.30 s of sound, .* kbit/s payload, \d+ x real time\n", error)
+    kept = Path("a.sc").read_bytes()
+    assert main(["encode", "a.wav", "a.sc", "--quality", "1"]) == 2
+    assert "a.sc is there already: --force writes it anew" in capsys.readouterr().err
+    assert Path("a.sc").read_bytes() == kept
+    assert main(["encode", "a.wav", "--quality", "1", "--force"]) == 0
+    assert Path("a.sc").read_bytes() != kept
+    assert main(["decode", "a.sc", "--out-dir", "back"]) == 0
+    assert soundfile.info("back/a.wav").frames == 4_800
+    assert main(["info", "a.sc"]) == 0
+    assert "source 16000 Hz, 0.30 s" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("encode a.wav a.wav", "a.sc: one would overwrite the other"),
+        ("encode B.WAV B.WAV", "B.sc: one would overwrite the other"),
+        ("encode a.wav ./a.wav", "a.sc: one would overwrite the other"),
+        ("encode a.wav a.flac", "the target of a.flac are the same file, a.sc"),
+        ("encode a.wav link.sc --force", "SOURCE and TARGET are the same file, link.sc"),
+        ("encode a.wav hard.sc --force", "SOURCE and TARGET are the same file, hard.sc"),
+        ("encode a.wav B.WAV b.sc", "b.sc is among several files to read"),
+        ("encode a.wav b.txt", "no file b.txt; what is written must end in .sc"),
+        ("encode a.wav kept.sc", "kept.sc is there already: --force"),
+        ("encode a.wav below", "below is a folder, and a.wav a file: give --out-dir below"),
+        ("encode a.wav B.WAV below", "below is a folder: convert it alone"),
+        ("encode a.wav b.sc --out-dir below", "give a target, b.sc, or --out-dir below, not both"),
+        ("encode a.wav B.WAV --out-dir kept.sc", "kept.sc is a file: name a folder"),
+        ("encode a.wav no/folder/a.sc", "cannot write no/folder/a.sc: there is no folder"),
+        ("encode - --out-dir below", "standard input has no name to take in --out-dir below"),
+        ("decode kept.sc kept.mp3", "must end in .wav or .flac or .ogg or .oga or .opus"),
+        ("decode kept.sc a.wav", "a.wav is there already: --force writes it anew"),
+    ],
+)
+def test_what_would_lose_something_is_refused_before_anything_is_written(
+    command: str, said: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write("a.flac", voice(0.1), 16_000)
+    Path("link.sc").symlink_to("a.wav")
+    os.link("a.wav", "hard.sc")
+    Path("kept.sc").write_text("mine")
+    Path("below").mkdir()
+    before = content()
+    assert main(command.split()) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert content() == before
+
+
+def test_a_failure_keeps_what_was_there(folder: Path) -> None:
+    assert main(["encode", "a.wav"]) == 0
+    Path("bad.wav").write_text("no audio")
+    before = content()
+    assert main(["encode", "bad.wav", "a.sc", "--force"]) == 2
+    assert main(["decode", "bad.wav", "a.wav", "--force"]) == 2
+    assert content() == before
+
+
+def test_a_link_as_a_target_stays_a_link(folder: Path) -> None:
+    Path("link.sc").symlink_to("real.sc")
+    assert main(["encode", "a.wav", "link.sc"]) == 0
+    assert Path("link.sc").is_symlink()
+    assert main(["info", "real.sc"]) == 0
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "opus"])
+def test_decode_writes_what_encode_reads(ending: str, folder: Path) -> None:
+    assert main(["encode", "a.wav", "--quality", "1"]) == 0
+    assert main(["decode", "a.sc", f"back.{ending}"]) == 0
+    assert soundfile.info(f"back.{ending}").duration == pytest.approx(0.3)
+    assert main(["encode", f"back.{ending}"]) == 0
+
+
+def test_pipes_carry_what_files_hold(folder: Path) -> None:
+    recording = Path("a.wav").read_bytes()
+    assert main(["encode", "a.wav"]) == 0
+    assert main(["decode", "a.sc", "back.wav"]) == 0
+    coded, back = Path("a.sc").read_bytes(), Path("back.wav").read_bytes()
+    for command in ("encode - piped.sc", "encode /dev/stdin piped.sc --force"):
+        done = run(command, standard_input=recording)
+        assert (done.returncode, done.stdout) == (0, b"")
+        assert Path("piped.sc").read_bytes() == coded
+    for command in ("encode a.wav -", "encode -", "encode a.wav /dev/stdout"):
+        done = run(command, standard_input=recording)
+        assert (done.returncode, done.stdout) == (0, coded)
+        assert done.stderr.startswith((b"standard output: 0.30 s", b"/dev/stdout: 0.30 s"))
+    assert run("decode -", standard_input=coded).stdout == back
+    flac = run("decode - --format flac", standard_input=coded).stdout
+    assert soundfile.read(io.BytesIO(flac), dtype="int16")[0] == pytest.approx(
+        soundfile.read("back.wav", dtype="int16")[0]
+    )
+    nothing = run("encode -", standard_input=b"")
+    assert (nothing.returncode, nothing.stdout) == (2, b"")
+    assert nothing.stderr == (
+        b"streamcodec: cannot read standard input as audio: it is empty (0 bytes)\n"
+    )
+
+
+def test_a_named_pipe_is_a_source_and_a_target(folder: Path) -> None:
+    os.mkfifo("pipe")
+    recording, got = Path("a.wav").read_bytes(), list[bytes]()
+    writer = threading.Thread(target=lambda: Path("pipe").write_bytes(recording))
+    writer.start()
+    assert main(["encode", "pipe", "a.sc"]) == 0
+    writer.join()
+    reader = threading.Thread(target=lambda: got.append(Path("pipe").read_bytes()))
+    reader.start()
+    assert main(["encode", "a.wav", "pipe"]) == 0
+    reader.join()
+    assert got == [Path("a.sc").read_bytes()]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full")
+def test_a_full_disk_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["encode", "a.wav", "/dev/full"]) == 2
+    said = "streamcodec: cannot write /dev/full: no space left on the disk that holds /dev"
+    assert said in capsys.readouterr().err
+
+
+def test_files_of_killed_recorders_are_encoded_with_a_word(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound = bytearray(Path("a.wav").read_bytes())
+    at = sound.index(b"data") + 4
+    sound[at : at + 4] = bytes(4)
+    Path("killed.wav").write_bytes(sound)
+    assert main(["encode", "killed.wav"]) == 0
+    error = capsys.readouterr().err
+    assert "killed.wav: its header says 0 samples" in error
+    assert "killed.sc: 0.30 s of sound" in error
+    soundfile.write("nothing.wav", np.zeros((0, 1)), 16_000)
+    assert main(["encode", "nothing.wav"]) == 2
+    assert "cannot read nothing.wav as audio: it holds no sound (0 samples)" in (
+        capsys.readouterr().err
+    )
+    assert not Path("nothing.sc").exists()
+
+
+def test_encode_and_send_take_the_same_channels(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write("six.wav", np.repeat(voice(0.2)[:, None], 6, 1), 16_000)
+    assert main(["encode", "six.wav"]) == 2
+    assert "six.wav has 6 channels; at most 2 can be coded: --mono mixes them" in (
+        capsys.readouterr().err
+    )
+    assert main(["encode", "six.wav", "--mono"]) == 0
