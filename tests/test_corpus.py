@@ -170,6 +170,12 @@ def test_too_little_audio_says_how_much_is_needed() -> None:
         )
 
 
+def test_sound_of_one_and_the_same_power_starts_a_transform() -> None:
+    speech = np.tile(np.array([20, -20], np.int16), 1_000)
+    basis, _ = transform_start(speech, 64, np.random.default_rng(0), 50)
+    assert np.isfinite(basis).all()
+
+
 def test_the_transform_start_is_orthonormal_and_sorted(corpus: Path, tmp_path: Path) -> None:
     basis, variance = transform_start(
         load_corpus(corpus, 16_000, tmp_path, progress=False), 64, np.random.default_rng(0), 2000

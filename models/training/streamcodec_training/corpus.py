@@ -159,7 +159,7 @@ def transform_start(
         FULL_SCALE + 1
     )
     power = np.sqrt(np.square(packets).mean(1))
-    loud = power > min(3e-3, float(np.median(power)))
+    loud = (power > 0) & (power >= min(3e-3, float(np.median(power))))
     if not loud.any():
         raise AudioError(
             f"next to nothing but silence: of {count} places drawn from the audio none has sound"

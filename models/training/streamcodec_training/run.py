@@ -170,7 +170,8 @@ class Run:
 
 def train(config: TrainingConfig, shape: VaeConfig) -> Path:
     """Runs to the end of the budget, or goes on from the checkpoint in `config.out`. Ctrl-C ends a
-    run early. Returns the checkpoint's path. Raises AudioError, ConfigError and ModelError.
+    run early. Returns the checkpoint's path. Raises AudioError, CannotWrite, ConfigError and
+    ModelError (Diverged, too).
     """
     run = Run(config, shape)
     try:
