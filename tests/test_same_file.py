@@ -12,6 +12,7 @@ from conftest import voice
 from streamcodec.errors import ConfigError
 from streamcodec.files import check_paths
 from streamcodec_bench.demo import demo
+from streamcodec_bench.samples import samples
 from streamcodec_client.cli import main
 
 SEND = "send --url ws://127.0.0.1:1 --duration 1 --name Ann"
@@ -59,6 +60,13 @@ def test_a_file_is_not_used_twice(
     assert names in error
     assert error.count("\n") == 1
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_samples_are_not_written_among_the_clips(folder: Path) -> None:
+    for out in (".", "below", "below/../new"):
+        with pytest.raises(ConfigError, match="lies in --data .: clips could be overwritten"):
+            samples.main(["--data", ".", "--out", out], standalone_mode=False)
+    assert not Path("new").exists()
 
 
 def test_standard_streams_may_be_files_too(

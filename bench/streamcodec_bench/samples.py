@@ -12,7 +12,7 @@ import click
 import numpy as np
 import soundfile
 
-from streamcodec.errors import StreamcodecError
+from streamcodec.errors import ConfigError, StreamcodecError
 from streamcodec.units import Pcm
 
 from .codecs import SAMPLE_RATE, all_codecs, opus_version
@@ -95,6 +95,8 @@ def draw_spectrogram(target: Path, pcm: Pcm) -> None:
 @click.option("--model", help="Name of a shipped model, or a folder with one.")
 def samples(data: Path, out: Path, clips: int, licence: str, model: str | None) -> None:
     """Write a static page with players and spectrograms."""
+    if out.resolve().is_relative_to(data.resolve()):
+        raise ConfigError(f"--out {out} lies in --data {data}: clips could be overwritten")
     out.mkdir(parents=True, exist_ok=True)
     sections = []
     for number, clip in enumerate(read_clips(data, clips), 1):
