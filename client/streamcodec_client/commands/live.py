@@ -23,7 +23,7 @@ from ..live.session import LiveSettings, run_live
 from ..report.arrivals import ArrivalRecorder
 from ..report.reporter import Reporter
 from ..report.trace import NO_TRACE, FileTrace, Trace
-from ..transport.url import check_url
+from ..transport.opening import route_to
 from .live_options import (
     OUTPUT_FILE,
     DeviceOptions,
@@ -181,8 +181,10 @@ def _settings(
     take_copies: int = 0,
     impairment: Impairment | None = None,
 ) -> LiveSettings:
+    route_to(session.url, session.ca)  # before anything is opened, or overwritten
     return LiveSettings(
-        url=check_url(session.url),
+        url=session.url,
+        ca=session.ca,
         room=session.room,
         name=session.shown_name,
         duration_s=session.duration_s,

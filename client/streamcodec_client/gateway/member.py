@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+from pathlib import Path
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -31,12 +32,13 @@ MAX_REASON_BYTES = 120  # a close frame has room for 123
 
 @dataclasses.dataclass(frozen=True)
 class MemberSettings:
-    """What all clients of a gateway share. relay: its URL."""
+    """What all clients of a gateway share. relay: its URL. ca: see transport.opening.route_to."""
 
     relay: str
     codec: Codec
     encoding: EncodingSettings
     clock: Clock
+    ca: Path | None = None
 
 
 class _Ended(Exception):
@@ -87,7 +89,14 @@ class _Member:
             None if self._sender is None else self._sender.info,
         )
         listeners = [part for part in parts if part is not None]
-        self._transport = RelayTransport(settings.relay, hello, listeners, clock)
+        self._transport = RelayTransport(
+            settings.relay,
+            hello,
+            listeners,
+            clock,
+            ca=settings.ca,
+            retrying=lambda reason: self._outbox.warn(f"no relay: {reason}; trying again"),
+        )
 
     async def run(self) -> None:
         """Raises _Ended."""

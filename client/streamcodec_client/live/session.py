@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from streamcodec.wire.session import Hello, Message, Report, Role, Welcome
@@ -42,6 +43,7 @@ class LiveSettings:
     exit_when_done: bool
     impairment: Impairment | None = None
     take_copies: int = 0  # of how many packets before one, where talkers offer them
+    ca: Path | None = None  # see transport.opening.route_to
 
 
 class _Announcer:
@@ -59,6 +61,10 @@ class _Announcer:
     def disconnected(self, reason: str) -> None:
         if not self.leaving:
             self._reporter.warning(f"disconnected: {reason}")
+
+    def retrying(self, reason: str) -> None:
+        if not self.leaving:
+            self._reporter.warning(f"no connection: {reason}; trying again")
 
     def media(self, datagram: bytes, received_ns: int) -> None:
         """Nothing to announce."""
@@ -141,7 +147,14 @@ async def run_live(
     if settings.impairment is not None:
         hearing = [ImpairedListener(part, settings.impairment, clock) for part in hearing]
     listeners = [part for part in (sender, *hearing, sync, announcer) if part is not None]
-    transport = RelayTransport(settings.url, _hello(settings, sender, receiver), listeners, clock)
+    transport = RelayTransport(
+        settings.url,
+        _hello(settings, sender, receiver),
+        listeners,
+        clock,
+        ca=settings.ca,
+        retrying=announcer.retrying,
+    )
     parts = _Parts(sender, receiver, transport, sync, reporter, kept)
     stop = asyncio.Event()
     with stop_on_signals(stop), short_thread_turns():
