@@ -46,6 +46,7 @@ from .rooms import Refused, RoomLimits, Rooms
 # and asyncio's default of 32 KiB another 30 s at 8 kbit/s.
 SEND_BUFFER_BYTES = 8_192
 WRITE_LIMIT_BYTES = 512
+TLS_HANDSHAKE = b"\x16\x03"  # how a TLS client begins (RFC 8446, section 5.1)
 MAX_REASON_BYTES = 120  # a close frame has room for 123
 MAX_ERROR_CHARACTERS = 500  # an error that lists all rooms could be longer than a message may be
 
@@ -110,6 +111,25 @@ class _Link:
     closing: asyncio.Task[None] | None = None
 
 
+class _Connection(ServerConnection):
+    """Answers TLS at once, in plain HTTP: otherwise it would wait for the end of a request line,
+    and the client, which wrote wss:// for ws://, for an answer.
+    """
+
+    _begun = False
+
+    def data_received(self, data: bytes) -> None:
+        begun, self._begun = self._begun, True
+        if not begun and data.startswith(TLS_HANDSHAKE):
+            self.transport.write(
+                b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
+                b"this relay speaks plain ws://, not TLS\n"
+            )
+            self.transport.close()
+        else:
+            super().data_received(data)
+
+
 class Relay:
     """Connects websockets to Rooms. `async with Relay(config).running() as server` accepts
     connections until the block ends.
@@ -160,6 +180,7 @@ class Relay:
                 process_request=self._answer_http,
                 # Payloads are incompressible, and compression takes 50 KiB for each connection.
                 compression=None,
+                create_connection=_Connection,
                 max_size=max(MAX_MESSAGE_BYTES, HEADER_BYTES + MAX_PAYLOAD_BYTES),
                 write_limit=WRITE_LIMIT_BYTES,
                 close_timeout=self.config.close_timeout_s,

@@ -129,10 +129,20 @@ def drop(connection: ClientConnection) -> None:
     close TCP would go on retransmitting it, and seconds later the relay would receive an old hello,
     and listeners old audio.
     """
-    with contextlib.suppress(OSError):  # it may have broken by itself
-        raw = connection.transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    _set_option(connection, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.transport.abort()
+
+
+def limit_send_buffer(connection: ClientConnection, most_bytes: int) -> None:
+    """How much the kernel takes before `send` waits."""
+    _set_option(connection, socket.SO_SNDBUF, most_bytes)
+
+
+def _set_option(connection: ClientConnection, option: int, value: int | bytes) -> None:
+    raw = connection.transport.get_extra_info("socket")  # None where TLS has ended
+    if raw is not None:
+        with contextlib.suppress(OSError):  # it may have broken by itself
+            raw.setsockopt(socket.SOL_SOCKET, option, value)
 
 
 def abandon(attempt: asyncio.Task[ClientConnection | Failed]) -> None:

@@ -8,7 +8,6 @@ import asyncio
 import dataclasses
 import math
 import secrets
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,7 +46,14 @@ from streamcodec.wire.session import Error, Hello, Message, Welcome
 from ..clock import Clock
 from .api import TransportListener
 from .heartbeat import beat, pong_arrives
-from .opening import Opener, abandon, drop, route_to, websocket_opener
+from .opening import (
+    Opener,
+    abandon,
+    drop,
+    limit_send_buffer,
+    route_to,
+    websocket_opener,
+)
 
 # On a stalled link the kernel's default buffer accepts minutes of audio before `send` waits (79,025
 # packets of 50 B, measured).
@@ -234,8 +240,7 @@ class RelayTransport:
 
     async def _converse(self, connection: ClientConnection) -> Event:
         """Says hello and listens until the connection ends."""
-        raw = connection.transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        limit_send_buffer(connection, SEND_BUFFER_BYTES)
         complaint = ""  # what the relay said before it closed
         heartbeat: asyncio.Future[None] | None = None
         try:
