@@ -21,7 +21,10 @@ def check_url(url: str) -> str:
     except (ValueError, InvalidURI):
         valid = False
     if not valid:
-        raise ConfigError(f"relay URL must be ws://HOST:PORT or wss://HOST:PORT, got {url!r}")
+        raise ConfigError(
+            "relay URL must be ws://HOST:PORT or wss://HOST:PORT, IPv6 as ws://[::1]:PORT, "
+            f"got {url!r}"
+        )
     return url
 
 
