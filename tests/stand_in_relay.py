@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from fakes import WAIT_S, fake_info
+from streamcodec.live.reconnect_events import Failed
 from streamcodec.live.reconnect_timing import Timing
 from streamcodec.wire.message_json import parse_message, serialize_message
 from streamcodec.wire.session import (
@@ -27,7 +28,7 @@ from streamcodec.wire.session import (
     Welcome,
 )
 from streamcodec_client.clock import MonotonicClock
-from streamcodec_client.transport.opening import Opener, websocket_opener
+from streamcodec_client.transport.opening import Opener, route_to, websocket_opener
 from streamcodec_client.transport.relay import RelayTransport
 
 HELLO = Hello(Role.TALK, "lobby", "anna", fake_info())
@@ -179,14 +180,14 @@ class StoppableOpener:
     """Opens connections as the real opener does, until `stop`: attempts begun after that hang."""
 
     def __init__(self, url: str) -> None:
-        self._open = websocket_opener(url, Timing())
+        self._open = websocket_opener(url, Timing(), route_to(url))
         self._stopped = False
         self.hanging = asyncio.Event()  # an attempt has begun in vain
 
     def stop(self) -> None:
         self._stopped = True
 
-    async def __call__(self, reached: Callable[[], None]) -> ClientConnection:
+    async def __call__(self, reached: Callable[[], None]) -> ClientConnection | Failed:
         if self._stopped:
             self.hanging.set()
             await asyncio.Event().wait()

@@ -24,6 +24,7 @@ from test_live import relay, until
 RATE = 16_000
 SETTINGS = RoomSettings(
     url="ws://127.0.0.1:1",
+    ca=None,
     room="lobby",
     name="Ada",
     talk=True,
@@ -282,6 +283,7 @@ async def test_what_a_room_was_not_joined_for_is_refused(url: str) -> None:
     ("settings", "complaint"),
     [
         ({"url": "http://relay"}, "relay URL must be ws://HOST:PORT"),
+        ({"ca": "/nowhere.pem", "url": "wss://relay"}, "/nowhere.pem"),
         ({"room": ""}, "room must be 1 to 64 printable characters, got ''"),
         ({"name": 65 * "a"}, "name must be 1 to 64"),
         ({"talk": False, "listen": False}, "talk and listen are both False"),

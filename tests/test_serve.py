@@ -1,5 +1,8 @@
 """Settings of the relay, and `streamcodec serve` as a process."""
 
+import datetime
+import json
+import logging
 import os
 import signal
 import socket
@@ -8,8 +11,10 @@ import sys
 
 import pytest
 
+from stand_in_relay import Client
 from streamcodec.errors import ConfigError
-from streamcodec_server.relay import Relay, RelayConfig
+from streamcodec_server.log import Log
+from streamcodec_server.relay import Relay, RelayConfig, shown_url
 from streamcodec_server.rooms import RoomLimits
 from streamcodec_server.serve import serve
 
@@ -87,6 +92,105 @@ def test_a_signal_shuts_the_process_down_without_errors(number: signal.Signals) 
     process.send_signal(number)
     _, errors = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, errors) == (0, "")
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here, or not beside IPv4")
+@pytest.mark.parametrize("host", ["::", "0::0"])
+async def test_all_addresses_of_ipv6_are_those_of_ipv4_too(host: str) -> None:
+    async with Relay(RelayConfig(host, 0)).running() as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        for url in (shown_url(host, port)[0], f"ws://127.0.0.1:{port}", f"ws://localhost:{port}"):
+            client = Client(url)
+            assert await client.diary.next() == ("connected", 1)
+            await client.leaves()
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here, or not beside IPv4")
+async def test_a_port_in_use_is_reported_for_all_addresses_of_ipv6() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = rf"cannot listen on \[::\]:{port}: address already in use$"
+        with pytest.raises(ConfigError, match=said):
+            async with Relay(RelayConfig("::", port)).running():
+                pass
+
+
+@pytest.mark.parametrize(
+    ("host", "url", "note"),
+    [
+        ("127.0.0.1", "ws://127.0.0.1:1", ""),
+        ("relay.example", "ws://relay.example:1", ""),
+        ("::1", "ws://[::1]:1", ""),
+        ("fd00::2", "ws://[fd00::2]:1", ""),
+        ("0.0.0.0", "ws://127.0.0.1:1", " and on all addresses of this machine (IPv4)"),
+        ("::", "ws://[::1]:1", " and on all addresses of this machine (IPv"),
+    ],
+)
+def test_the_url_shown_is_one_for_clients(host: str, url: str, note: str) -> None:
+    shown, besides = shown_url(host, 1)
+    assert shown == url
+    assert besides.startswith(note)
+
+
+def test_json_lines_have_a_time_and_a_type() -> None:
+    with subprocess.Popen(
+        serve_command("--port", "0", "--json"),
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    ) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(2)]
+        process.terminate()
+        lines += process.stdout.readlines()
+    said = [json.loads(line) for line in lines]
+    assert [line["type"] for line in said[:2]] == ["listening", "health"]
+    assert said[0]["url"].startswith("ws://127.0.0.1:")
+    for line in said:
+        check_time(line["time"])
+
+
+def test_lines_of_text_have_a_time() -> None:
+    with subprocess.Popen(
+        serve_command("--port", "0"), stdout=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        assert process.stdout is not None
+        time, said = process.stdout.readline().split(maxsplit=1)
+        process.terminate()
+    check_time(time)
+    assert said.startswith("relay listening on ws://127.0.0.1:")
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_libraries_log_is_in_the_same_form(
+    as_json: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = Log(as_json=as_json)
+    try:
+        try:
+            raise OSError("no more files")
+        except OSError:
+            logging.getLogger("asyncio").exception("cannot accept")
+        logging.getLogger("asyncio").info("left out")
+    finally:
+        logging.getLogger().removeHandler(log)
+    printed = capsys.readouterr()
+    if as_json:
+        line = json.loads(printed.out)
+        check_time(line["time"])
+        assert (line["type"], line["level"], line["logger"]) == ("log", "error", "asyncio")
+        assert line["text"].startswith("cannot accept\nTraceback")
+    else:
+        time, said = printed.err.split(maxsplit=1)
+        check_time(time)
+        assert said.startswith("error: cannot accept\nTraceback")
+        assert printed.out == ""
+
+
+def check_time(text: str) -> None:
+    """RFC 3339, in UTC."""
+    assert text.endswith("Z")
+    assert datetime.datetime.fromisoformat(text).tzinfo is datetime.UTC
 
 
 def serve_command(*arguments: str) -> list[str]:

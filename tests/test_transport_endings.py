@@ -13,6 +13,7 @@ from websockets.http11 import Request, Response
 
 from stand_in_relay import Client, StandInRelay, standing_in
 from streamcodec.errors import ConnectionRefused
+from streamcodec.live.reconnect_events import Failed
 from streamcodec.wire.message_json import serialize_message
 from streamcodec.wire.session import CloseCode, Error
 
@@ -88,8 +89,8 @@ async def test_no_relay_at_all_is_named(relay: StandInRelay) -> None:
 
 
 async def test_a_host_that_never_answers_is_named() -> None:
-    async def silent(reached: Callable[[], None]) -> ClientConnection:
-        raise TimeoutError
+    async def silent(reached: Callable[[], None]) -> ClientConnection | Failed:
+        return Failed("no answer")
 
     client = Client("ws://nowhere:1", first_connection_s=0.0, opener=silent)
     with pytest.raises(ConnectionRefused, match="no relay at ws://nowhere:1: no answer"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Callable, Sequence
+from ssl import SSLError
 from typing import Any
 
 FIRST_RTO_S = 0.2, 0.15  # towards the server and back; doubled with every repetition
@@ -43,7 +44,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._virtual = _Selector()
         super().__init__(self._virtual)
         self.delay_s, self.outages = delay_s, outages
-        self.connections_tried = 0
+        self.tried_s: list[float] = []  # when connections were tried
         self._servers: dict[int, Callable[[], asyncio.Protocol]] = {}
 
     def time(self) -> float:
@@ -59,11 +60,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return _Server(lambda: self._servers.pop(port, None))
 
     async def create_connection(
-        self, factory: Any, host: Any = None, port: Any = None, **_: Any
+        self, factory: Any, host: Any = None, port: Any = None, ssl: Any = None, **_: Any
     ) -> Any:
-        """As TCP does: a lost SYN is repeated after 1, 3, 7 s; a refusal takes a round trip."""
-        self.connections_tried += 1
+        """As TCP does: a lost SYN is repeated after 1, 3, 7 s; a refusal takes a round trip. Nobody
+        speaks TLS.
+        """
         began = self.time()
+        self.tried_s.append(began)
         for after_s in SYN_REPEATS_S:
             await asyncio.sleep(began + after_s - self.time())
             if not self.up(self.time()):
@@ -71,6 +74,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             await asyncio.sleep(2 * self.delay_s)
             if (accept := self._servers.get(port)) is None:
                 raise ConnectionRefusedError(111, "connection refused")
+            if ssl is not None:
+                await asyncio.sleep(2 * self.delay_s)
+                raise SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")
             near, far = factory(), accept()
             here, there = (
                 _Transport(self, end, rto_s)

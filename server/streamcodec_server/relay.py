@@ -8,11 +8,13 @@ import asyncio
 import contextlib
 import dataclasses
 import http
+import ipaddress
 import json
 import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -46,6 +48,7 @@ from .rooms import Refused, RoomLimits, Rooms
 # and asyncio's default of 32 KiB another 30 s at 8 kbit/s.
 SEND_BUFFER_BYTES = 8_192
 WRITE_LIMIT_BYTES = 512
+TLS_HANDSHAKE = b"\x16\x03"  # how a TLS client begins (RFC 8446, section 5.1)
 MAX_REASON_BYTES = 120  # a close frame has room for 123
 MAX_ERROR_CHARACTERS = 500  # an error that lists all rooms could be longer than a message may be
 
@@ -110,6 +113,25 @@ class _Link:
     closing: asyncio.Task[None] | None = None
 
 
+class _Connection(ServerConnection):
+    """Answers TLS at once, in plain HTTP: otherwise it would wait for the end of a request line,
+    and the client, which wrote wss:// for ws://, for an answer.
+    """
+
+    _begun = False
+
+    def data_received(self, data: bytes) -> None:
+        begun, self._begun = self._begun, True
+        if not begun and data.startswith(TLS_HANDSHAKE):
+            self.transport.write(
+                b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
+                b"this relay speaks plain ws://, not TLS\n"
+            )
+            self.transport.close()
+        else:
+            super().data_received(data)
+
+
 class Relay:
     """Connects websockets to Rooms. `async with Relay(config).running() as server` accepts
     connections until the block ends.
@@ -150,16 +172,24 @@ class Relay:
         }
 
     async def _listen(self) -> Server:
-        address = f"{self.config.host}:{self.config.port}"
+        address = f"{_bracketed(self.config.host)}:{self.config.port}"
+        where: dict[str, Any] = {"host": self.config.host, "port": self.config.port}
         try:
+            if _is_any_ipv6(self.config.host) and socket.has_dualstack_ipv6():
+                # asyncio would listen on IPv6 alone.
+                where = {
+                    "sock": socket.create_server(
+                        ("::", self.config.port), family=socket.AF_INET6, dualstack_ipv6=True
+                    )
+                }
             return await serve(
                 self._serve_connection,
-                self.config.host,
-                self.config.port,
+                **where,
                 subprotocols=[Subprotocol(SUBPROTOCOL)],
                 process_request=self._answer_http,
                 # Payloads are incompressible, and compression takes 50 KiB for each connection.
                 compression=None,
+                create_connection=_Connection,
                 max_size=max(MAX_MESSAGE_BYTES, HEADER_BYTES + MAX_PAYLOAD_BYTES),
                 write_limit=WRITE_LIMIT_BYTES,
                 close_timeout=self.config.close_timeout_s,
@@ -288,6 +318,29 @@ async def _refuse(connection: ServerConnection, refused: Refused) -> None:
         await connection.send(serialize_message(error))
         reason = message.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
         await connection.close(refused.code, reason)
+
+
+def shown_url(host: str, port: int) -> tuple[str, str]:
+    """-> a URL for clients of a relay that listens there, and what is to be said besides: all
+    addresses are none that could be connected to.
+    """
+    if _is_any_ipv6(host):
+        both = "IPv4 and IPv6" if socket.has_dualstack_ipv6() else "IPv6"
+        return f"ws://[::1]:{port}", f" and on all addresses of this machine ({both})"
+    if host == "0.0.0.0":  # noqa: S104
+        return f"ws://127.0.0.1:{port}", " and on all addresses of this machine (IPv4)"
+    return f"ws://{_bracketed(host)}:{port}", ""
+
+
+def _is_any_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host) == ipaddress.IPv6Address("::")
+    except ValueError:
+        return False
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _shrink_buffers(connection: ServerConnection) -> None:

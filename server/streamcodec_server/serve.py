@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import signal
 from collections.abc import Callable
 
 import click
 
-from .relay import Relay, RelayConfig
+from .log import Log
+from .relay import Relay, RelayConfig, shown_url
 from .rooms import RoomLimits
 
 DEFAULTS = RoomLimits()
@@ -18,7 +18,10 @@ DEFAULTS = RoomLimits()
 
 @click.command()
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; 0.0.0.0 for all of IPv4, :: for all of IPv4 and IPv6.",
 )
 @click.option("--port", default=8765, show_default=True, help="0 takes a free one and prints it.")
 @click.option(
@@ -34,7 +37,12 @@ DEFAULTS = RoomLimits()
     "--rooms",
     help="The only rooms, comma-separated.  [default: the first member of a room creates it]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print what /healthz says once a second.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print JSON lines: where it listens, and what /healthz says once a second.",
+)
 def serve(
     host: str, port: int, max_queue_ms: float, max_talkers: int, rooms: str | None, as_json: bool
 ) -> None:
@@ -51,21 +59,21 @@ def serve(
 
 
 async def _serve(config: RelayConfig, as_json: bool) -> None:
+    log = Log(as_json=as_json)
     relay = Relay(config)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
     async with relay.running() as server:
-        port = next(iter(server.sockets)).getsockname()[1]
-        host = f"[{config.host}]" if ":" in config.host else config.host
-        click.echo(f"relay listening on ws://{host}:{port}")
+        url, note = shown_url(config.host, next(iter(server.sockets)).getsockname()[1])
+        log.tell("listening", f"relay listening on {url}{note}", url=url, host=config.host)
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await stop.wait()
             if as_json:
-                click.echo(json.dumps(relay.health()))
+                log.tell("health", "", **relay.health())
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

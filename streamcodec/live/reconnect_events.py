@@ -21,10 +21,13 @@ class Opened:
 
 @dataclass(frozen=True)
 class Failed:
-    """An attempt came to nothing. `refusal`: where another try would end the same."""
+    """An attempt came to nothing. `refusal`: where another try would end the same. `silent`:
+    nothing at all came back, so the network may be down.
+    """
 
     reason: str
     refusal: ConnectionRefused | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,13 @@ class NotifyDisconnected:
 
 
 @dataclass(frozen=True)
+class NotifyRetrying:
+    """Tell the user why there is no connection, and that attempts go on."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class SayGoodbye:
     """Close the connection in use in an orderly way."""
 
@@ -127,4 +137,14 @@ class End:
     refusal: ConnectionRefused | None = None
 
 
-Decision = Attempt | Abandon | SayHello | Probe | Drop | NotifyDisconnected | SayGoodbye | End
+Decision = (
+    Attempt
+    | Abandon
+    | SayHello
+    | Probe
+    | Drop
+    | NotifyDisconnected
+    | NotifyRetrying
+    | SayGoodbye
+    | End
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 from streamcodec.coding.model import CodecModel
 from streamcodec.wire.redundancy import MAX_COPIES
@@ -19,6 +20,7 @@ from .settings import RoomSettings
 async def connect(
     url: str,
     *,
+    ca: str | Path | None = None,
     room: str = "lobby",
     name: str = "python",
     talk: bool = True,
@@ -40,10 +42,11 @@ async def connect(
     """In a room until the end of the block; what was sent is still sent then. When a connection
     breaks, the relay is looked for again.
 
-    url: ws://HOST:PORT or wss://HOST:PORT. name: as others see it. talk, listen: what for.
-    sample_rate (Hz), channels: of the PCM that is sent and of the frames that are heard.
-    bitrate_bps: mean payload rate (6000 where no quality, 0..1, is given instead); capped: a limit
-    that no payload exceeds. packet_ms: 20, 40 or 60. dtx: send next to nothing while nobody speaks.
+    url: ws://HOST:PORT or wss://HOST:PORT. ca: a file of certificate authorities, where the system
+    does not know the relay's. name: as others see it. talk, listen: what for. sample_rate (Hz),
+    channels: of the PCM that is sent and of the frames that are heard. bitrate_bps: mean payload
+    rate (6000 where no quality, 0..1, is given instead); capped: a limit that no payload exceeds.
+    packet_ms: 20, 40 or 60. dtx: send next to nothing while nobody speaks.
     redundancy: how many earlier packets each packet carries copies of, for listeners that take
     them; take_copies: of how many we take. playout_ms: a fixed delay, or the (least, longest)
     between which it adapts to the network. model: a shipped model's name, a folder, or one that is
@@ -55,6 +58,7 @@ async def connect(
     """
     settings = RoomSettings(
         url=url,
+        ca=None if ca is None else Path(ca),
         room=room,
         name=name,
         talk=talk,

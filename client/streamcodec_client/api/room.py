@@ -88,10 +88,15 @@ class Room:
             )
         self._roster = Roster(self._on_connected)
         seat = Seat(
-            settings.url, settings.room, settings.name, settings.take_copies, settings.timeout_s
+            settings.url,
+            settings.room,
+            settings.name,
+            settings.take_copies,
+            settings.ca,
+            settings.timeout_s,
         )
         listeners = [part for part in (receiver, self._roster) if part is not None]
-        self._member = Member(seat, clock, sender, receiver, listeners)
+        self._member = Member(seat, clock, sender, receiver, listeners, retrying=_log_retrying)
         self._over: asyncio.Future[None] | None = None
         self._saying: set[asyncio.Future[bool]] = set()
 
@@ -268,3 +273,7 @@ class Room:
             frame = self._maker.frame(block)
             for queue in queues:
                 queue.put(frame)
+
+
+def _log_retrying(reason: str) -> None:
+    _LOG.warning("no connection: %s; trying again", reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 from streamcodec.config import LATENT_MS, LATENTS_PER_PAYLOAD, check_sample_rate
 from streamcodec.errors import ConfigError
@@ -11,7 +12,7 @@ from streamcodec.wire.redundancy import MAX_COPIES
 from streamcodec.wire.session import MAX_NAME_CHARACTERS
 
 from ..live.codec import EncodingSettings
-from ..transport.url import check_url
+from ..transport.opening import route_to
 
 DEFAULT_BITRATE_BPS = 6_000.0
 
@@ -23,6 +24,7 @@ class RoomSettings:
     """
 
     url: str
+    ca: Path | None
     room: str
     name: str
     talk: bool
@@ -40,7 +42,7 @@ class RoomSettings:
     timeout_s: float
 
     def __post_init__(self) -> None:
-        check_url(self.url)
+        route_to(self.url, self.ca)
         check_sample_rate(self.sample_rate)
         for what, text in (("room", self.room), ("name", self.name)):
             if not 0 < len(text) <= MAX_NAME_CHARACTERS or not text.isprintable():

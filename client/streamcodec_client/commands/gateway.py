@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from multiprocessing.connection import wait
 from multiprocessing.synchronize import Semaphore
+from pathlib import Path
 
 import click
 
@@ -22,8 +23,9 @@ from ..gateway.member import MemberSettings
 from ..gateway.server import Gateway, GatewayConfig
 from ..live.codec import EncodingSettings, load_codec
 from ..live.process import short_thread_turns, stop_on_signals
-from ..transport.url import check_url
+from ..transport.opening import route_to
 from .folders import cores
+from .live_options import ca_option
 from .options import CodecOptions, RateOptions, codec_options, rate_options
 
 DEFAULTS = GatewayConfig()
@@ -36,6 +38,7 @@ class _Plan:
     """What each process needs to know. Can be pickled."""
 
     relay: str
+    ca: Path | None
     config: GatewayConfig
     rate: RateOptions
     codec: CodecOptions
@@ -43,6 +46,7 @@ class _Plan:
 
 @click.command()
 @click.option("--relay", default="ws://127.0.0.1:8765", show_default=True, help="Whose rooms.")
+@ca_option
 @click.option(
     "--host",
     default=DEFAULTS.host,
@@ -73,6 +77,7 @@ class _Plan:
 @codec_options
 def gateway(
     relay: str,
+    ca: Path | None,
     host: str,
     port: int,
     jobs: int | None,
@@ -83,7 +88,7 @@ def gateway(
     """Carry raw PCM over websockets to and from coded rooms of a relay, for clients without the
     codec: ws://HOST:PORT/ROOM?name=NAME&rate=16000&role=talk|listen|both. See docs/gateway.md.
     """
-    check_url(relay)
+    route_to(relay, ca)
     load_codec(codec.model, codec.codec_device, codec.engine).encoder(_encoding(rate))
     processes = jobs or (cores() if CAN_SHARE_PORT else 1)
     if processes > 1 and not CAN_SHARE_PORT:
@@ -94,7 +99,7 @@ def gateway(
             held = opened.enter_context(_bound(host, port))
             port = held.getsockname()[1]
         config = GatewayConfig(host, port, max_clients, shared_port=processes > 1)
-        plan = _Plan(relay, config, rate, codec)
+        plan = _Plan(relay, ca, config, rate, codec)
         if processes == 1:
             asyncio.run(_serve(plan, lambda port: click.echo(_listening(host, port))))
         else:
@@ -117,7 +122,7 @@ def _listening(host: str, port: int) -> str:
 async def _serve(plan: _Plan, listening: Callable[[int], None]) -> None:
     """Until a signal. `listening` is told the port."""
     codec = load_codec(plan.codec.model, plan.codec.codec_device, plan.codec.engine)
-    settings = MemberSettings(plan.relay, codec, _encoding(plan.rate), MonotonicClock())
+    settings = MemberSettings(plan.relay, codec, _encoding(plan.rate), MonotonicClock(), plan.ca)
     stop = asyncio.Event()
     with stop_on_signals(stop), short_thread_turns():
         async with Gateway(plan.config, settings).running() as server:

@@ -25,7 +25,7 @@ from ..live.session import LiveSettings, run_live
 from ..report.arrivals import ArrivalRecorder
 from ..report.reporter import Reporter
 from ..report.trace import NO_TRACE, FileTrace, Trace
-from ..transport.url import check_url
+from ..transport.opening import route_to
 from .live_options import (
     OUTPUT_FILE,
     DeviceOptions,
@@ -191,8 +191,9 @@ def _settings(
     take_copies: int = 0,
     impairment: Impairment | None = None,
 ) -> LiveSettings:
+    route_to(session.url, session.ca)  # before anything is opened, or overwritten
     return LiveSettings(
-        Seat(check_url(session.url), session.room, session.shown_name, take_copies),
+        Seat(session.url, session.room, session.shown_name, take_copies, session.ca),
         duration_s=session.duration_s,
         exit_when_done=exit_when_done,
         impairment=impairment,

@@ -106,6 +106,7 @@ class SessionOptions:
     """Which room of which relay, for how long (None: without a limit), and what is shown of it."""
 
     url: str
+    ca: Path | None
     room: str
     name: str | None
     duration_s: float | None
@@ -128,10 +129,18 @@ class SessionOptions:
             return "somebody"
 
 
+ca_option = click.option(
+    "--ca",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Certificate authorities to trust for wss:// instead of the system's (PEM).",
+)
+
 session_options = grouped(
     "session",
     SessionOptions,
     click.option("--url", default="ws://127.0.0.1:8765", show_default=True, help="The relay."),
+    ca_option,
     click.option("--room", default="lobby", show_default=True),
     click.option("--name", help="How others see you.  [default: the user's name]"),
     click.option(

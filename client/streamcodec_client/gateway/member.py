@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+from pathlib import Path
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -29,12 +30,13 @@ MAX_REASON_BYTES = 120  # a close frame has room for 123
 
 @dataclasses.dataclass(frozen=True)
 class MemberSettings:
-    """What all clients of a gateway share. relay: its URL."""
+    """What all clients of a gateway share. relay: its URL. ca: see transport.opening.route_to."""
 
     relay: str
     codec: Codec
     encoding: EncodingSettings
     clock: Clock
+    ca: Path | None = None
 
 
 class _Ended(Exception):
@@ -75,9 +77,16 @@ class _Member:
             sink = FrameSink(clock, FrameWriter(request.rate, self._outbox.put), SINK_AHEAD_MS)
             tls = settings.relay.startswith("wss:")
             receiver = Receiver(codec, sink, clock, tls=tls, notify=self._outbox.warn)
-        seat = Seat(settings.relay, request.room, request.name)
+        seat = Seat(settings.relay, request.room, request.name, ca=settings.ca)
         listeners = [part for part in (receiver, self._outbox) if part is not None]
-        self._member = Member(seat, clock, sender, receiver, listeners)
+        self._member = Member(
+            seat,
+            clock,
+            sender,
+            receiver,
+            listeners,
+            retrying=lambda reason: self._outbox.warn(f"no relay: {reason}; trying again"),
+        )
 
     async def run(self) -> None:
         """Raises _Ended."""

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
 from streamcodec.wire.session import Hello, Report, Role
@@ -25,13 +26,15 @@ REPORT_INTERVAL_S = 1.0  # between reports to talkers, and capture marks for lis
 @dataclasses.dataclass(frozen=True)
 class Seat:
     """Which room of which relay, and as whom. take_copies: of how many packets before one, where
-    talkers offer them. first_connection_s: how long to look for a relay that never let us in.
+    talkers offer them. ca: see transport.opening.route_to. first_connection_s: how long to look for
+    a relay that never let us in.
     """
 
     url: str
     room: str
     name: str
     take_copies: int = 0
+    ca: Path | None = None
     first_connection_s: float = 10.0
 
 
@@ -45,10 +48,13 @@ class Member:
         sender: Sender | None,
         receiver: Receiver | None,
         listeners: Sequence[TransportListener] = (),
+        *,
+        retrying: Callable[[str], None] = lambda reason: None,
     ) -> None:
         """`listeners`: who is told what comes from the relay besides `sender`; a receiver is not
-        among them of itself, so that a network may be simulated before it. Raises ConfigError for a
-        URL that names no relay.
+        among them of itself, so that a network may be simulated before it. `retrying`: see
+        RelayTransport. Raises ConfigError for a URL that names no relay, and for certificates that
+        cannot be read.
         """
         self.sender, self.receiver = sender, receiver
         self.sync = ClockSync(clock)
@@ -60,6 +66,8 @@ class Member:
             _hello(seat, sender, receiver),
             told,
             clock,
+            ca=seat.ca,
+            retrying=retrying,
             first_connection_s=seat.first_connection_s,
         )
         self.leaving = False  # what comes now is our own goodbye

@@ -54,6 +54,10 @@ class _Announcer:
         if self.member is None or not self.member.leaving:
             self._reporter.warning(f"disconnected: {reason}")
 
+    def retrying(self, reason: str) -> None:
+        if self.member is None or not self.member.leaving:
+            self._reporter.warning(f"no connection: {reason}; trying again")
+
     def media(self, datagram: bytes, received_ns: int) -> None:
         """Nothing to announce."""
 
@@ -80,7 +84,14 @@ async def run_live(
     hearing: list[TransportListener] = [part for part in (receiver, *recorders) if part is not None]
     if settings.impairment is not None:
         hearing = [ImpairedListener(part, settings.impairment, clock) for part in hearing]
-    member = Member(settings.seat, clock, sender, receiver, [*hearing, announcer])
+    member = Member(
+        settings.seat,
+        clock,
+        sender,
+        receiver,
+        [*hearing, announcer],
+        retrying=announcer.retrying,
+    )
     announcer.member = member
     stop = asyncio.Event()
     with stop_on_signals(stop), short_thread_turns():

@@ -1,4 +1,4 @@
-"""Opens a websocket to a relay, says why that failed, and resets one."""
+"""Opens a websocket to a relay, and resets one."""
 
 from __future__ import annotations
 
@@ -8,99 +8,120 @@ import socket
 import ssl
 import struct
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import (
-    InvalidHandshake,
-    InvalidProxy,
-    InvalidStatus,
-    InvalidURI,
-    NegotiationError,
-)
+from websockets.exceptions import InvalidMessage, NegotiationError, WebSocketException
 from websockets.typing import Subprotocol
 
-from streamcodec.errors import ConfigError, ConnectionRefused
+from streamcodec.errors import ConnectionRefused
 from streamcodec.live.reconnect_events import Failed
 from streamcodec.live.reconnect_timing import Timing
 from streamcodec.wire.session import SUBPROTOCOL
 
-from .url import is_loopback
+from .failures import Progress, failure
+from .proxy import Proxy, proxy_for
+from .tls import speaks_tls, tls_context
+from .url import check_url
 
 # Media and most messages are far smaller; a welcome lists all talkers of a room.
 MAX_MESSAGE_BYTES = 1 << 20
 WRITE_LIMIT_BYTES = 256
-FATAL_HTTP_STATUS = frozenset({400, 401, 403, 404, 405, 410, 426})
-
-# What opening may raise for reasons that lie outside this program.
-OpeningError = OSError | TimeoutError | InvalidHandshake | InvalidProxy
-# Opens one connection; calls what it is given once TCP is through.
-Opener = Callable[[Callable[[], None]], Awaitable[ClientConnection]]
 
 
-def websocket_opener(url: str, timing: Timing) -> Opener:
-    """Opens connections to the relay at `url`. The opener raises OpeningError, and ConfigError for
-    a URL that `websockets` cannot read.
+@dataclass(frozen=True)
+class Route:
+    """How to get to a relay. tls: None for ws://."""
+
+    proxy: Proxy | None
+    tls: ssl.SSLContext | None
+
+
+def route_to(url: str, ca: Path | None = None) -> Route:
+    """`ca`: PEM file of the certificate authorities to trust instead of the system's. Raises
+    ConfigError for a URL that names no relay, and where the environment's proxy or the certificates
+    cannot be used.
     """
-    loopback = is_loopback(urlsplit(url).hostname or "")
-    proxy: Literal[True] | None = None if loopback else True  # True: the environment's proxy
+    check_url(url)
+    return Route(proxy_for(url), tls_context(url, ca))
 
-    async def open_(reached: Callable[[], None]) -> ClientConnection:
-        def connection(*args: Any, **settings: Any) -> ClientConnection:
+
+# Opens one connection; calls what it is given once TCP is through.
+Opener = Callable[[Callable[[], None]], Awaitable[ClientConnection | Failed]]
+
+
+def websocket_opener(url: str, timing: Timing, route: Route) -> Opener:
+    """Opens connections to the relay at `url`."""
+    proxy = route.proxy
+    settings: dict[str, Any] = {} if route.tls is None else {"ssl": route.tls}
+    asked_for_tls = route.tls is not None or proxy is not None  # or cannot be asked
+
+    async def open_(reached: Callable[[], None]) -> ClientConnection | Failed:
+        nonlocal asked_for_tls
+        progress = Progress()
+
+        def connection(*args: Any, **kwargs: Any) -> ClientConnection:
+            progress.reached = True
             reached()  # TLS and HTTP follow
-            return ClientConnection(*args, **settings)
+            return _Connection(progress, *args, **kwargs)
 
         try:
             opened = await connect(
                 url,
                 subprotocols=[Subprotocol(SUBPROTOCOL)],
                 compression=None,  # payloads are entropy-coded already
-                proxy=proxy,
+                proxy=None if proxy is None else proxy.url,
                 max_size=MAX_MESSAGE_BYTES,
                 write_limit=WRITE_LIMIT_BYTES,
                 open_timeout=timing.open_s,
                 close_timeout=timing.close_s,
                 ping_interval=None,  # see heartbeat.py
                 create_connection=connection,  # type: ignore[arg-type]
+                **settings,
             )
-        except InvalidURI as error:
-            raise ConfigError(str(error)) from error
-        if opened.subprotocol != SUBPROTOCOL:
-            await opened.close()
-            raise NegotiationError("the server chose no subprotocol")
+            if opened.subprotocol != SUBPROTOCOL:
+                opened.transport.abort()
+                raise NegotiationError("the server chose no subprotocol")
+        except (OSError, TimeoutError, WebSocketException) as error:
+            unanswered = isinstance(error, InvalidMessage) and not progress.first_bytes
+            if unanswered and not asked_for_tls:
+                asked_for_tls = True  # once: it costs a connection
+                relay = urlsplit(url)
+                if await speaks_tls(relay.hostname or "", relay.port or 80):
+                    said = "the server speaks TLS: give a wss:// URL"
+                    return Failed(said, ConnectionRefused(f"{url}: {said}"))
+            return failure(error, url, progress, proxy)
         return opened
 
     return open_
 
 
-def failure(error: OpeningError, url: str) -> Failed:
-    """One line about a connection that did not come about."""
-    match error:
-        case ssl.SSLCertVerificationError():
-            said = f"{url}: the certificate is not trusted: {error.verify_message}"
-            return _final(error, said)
-        case NegotiationError():
-            return _final(error, f"{url} does not speak {SUBPROTOCOL}", 1002)
-        case InvalidStatus():
-            status = error.response.status_code
-            if status in FATAL_HTTP_STATUS:
-                said = f"{url} answers with HTTP {status}: is it a streamcodec relay?"
-                return _final(error, said)
-            return Failed(f"HTTP {status}")
-        case InvalidProxy():
-            return _final(error, str(error))
-        case TimeoutError():
-            return Failed("no answer")
-        case ConnectionRefusedError():
-            return Failed("connection refused")
-    return Failed(str(error) or type(error).__name__)
+class _Connection(ClientConnection):
+    """Notes how far the handshake comes."""
 
+    def __init__(self, progress: Progress, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._progress = progress
 
-def _final(error: Exception, said: str, close_code: int | None = None) -> Failed:
-    refusal = ConnectionRefused(said, close_code)
-    refusal.__cause__ = error
-    return Failed(said, refusal)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._progress.encrypted = True
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._progress.first_bytes = self._progress.first_bytes or data
+        super().data_received(data)
+        if self.protocol.handshake_exc is not None:
+            # `websockets` would wait until a server closes that has not answered in HTTP.
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        # Where TLS failed within a proxy's tunnel, the connection was never made, and `websockets`
+        # (17) would raise AttributeError.
+        if self._progress.encrypted:
+            super().connection_lost(exc)
 
 
 def drop(connection: ClientConnection) -> None:
@@ -108,10 +129,20 @@ def drop(connection: ClientConnection) -> None:
     close TCP would go on retransmitting it, and seconds later the relay would receive an old hello,
     and listeners old audio.
     """
-    with contextlib.suppress(OSError):  # it may have broken by itself
-        raw = connection.transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    _set_option(connection, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.transport.abort()
+
+
+def limit_send_buffer(connection: ClientConnection, most_bytes: int) -> None:
+    """How much the kernel takes before `send` waits."""
+    _set_option(connection, socket.SO_SNDBUF, most_bytes)
+
+
+def _set_option(connection: ClientConnection, option: int, value: int | bytes) -> None:
+    raw = connection.transport.get_extra_info("socket")  # None where TLS has ended
+    if raw is not None:
+        with contextlib.suppress(OSError):  # it may have broken by itself
+            raw.setsockopt(socket.SOL_SOCKET, option, value)
 
 
 def abandon(attempt: asyncio.Task[ClientConnection | Failed]) -> None:

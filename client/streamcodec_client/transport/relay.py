@@ -8,13 +8,12 @@ import asyncio
 import dataclasses
 import math
 import secrets
-import socket
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidProxy
+from websockets.exceptions import ConnectionClosed
 
 from streamcodec.errors import MalformedMessage
 from streamcodec.live.reconnect import Reconnect
@@ -30,6 +29,7 @@ from streamcodec.live.reconnect_events import (
     Heard,
     HelloSent,
     NotifyDisconnected,
+    NotifyRetrying,
     Opened,
     Probe,
     ProbeAnswered,
@@ -46,8 +46,14 @@ from streamcodec.wire.session import Error, Hello, Message, Welcome
 from ..clock import Clock
 from .api import TransportListener
 from .heartbeat import beat, pong_arrives
-from .opening import Opener, abandon, drop, failure, websocket_opener
-from .url import check_url
+from .opening import (
+    Opener,
+    abandon,
+    drop,
+    limit_send_buffer,
+    route_to,
+    websocket_opener,
+)
 
 # On a stalled link the kernel's default buffer accepts minutes of audio before `send` waits (79,025
 # packets of 50 B, measured).
@@ -67,19 +73,27 @@ class RelayTransport:
         listeners: Sequence[TransportListener],
         clock: Clock,
         *,
+        ca: Path | None = None,
+        retrying: Callable[[str], None] = lambda reason: None,
         first_connection_s: float = 10.0,
         jitter: Callable[[], float] = _SYSTEM_RANDOM.random,
         timing: Timing | None = None,
         opener: Opener | None = None,
     ) -> None:
-        """`first_connection_s`: how long to look for a relay that never let us in. `jitter` (0..1)
-        spreads back-offs. Raises ConfigError for a URL that names no relay.
+        """`ca`: see `route_to`, whose ConfigError is raised. `retrying`: is told, once and at each
+        change, why there is no connection while others are tried. `first_connection_s`: how long to
+        look for a relay that never let us in. `jitter` (0..1) spreads back-offs.
         """
-        self.tls = urlsplit(check_url(url)).scheme == "wss"
+        route = route_to(url, ca)
+        self.tls = route.tls is not None
         timing = timing or Timing()
-        self._url, self._hello, self._listeners, self._clock = url, hello, listeners, clock
+        if route.proxy is not None:
+            # Whether an attempt has reached the proxy cannot be told: none beside each other.
+            timing = dataclasses.replace(timing, silent_attempt_s=timing.attempt_s)
+        self._retrying = retrying
+        self._hello, self._listeners, self._clock = hello, listeners, clock
         self._ping_s = timing.ping_s
-        self._open = opener or websocket_opener(url, timing)
+        self._open = opener or websocket_opener(url, timing, route)
         self._reconnect = Reconnect(
             self._now_s(),
             relay=url,
@@ -188,6 +202,8 @@ class RelayTransport:
                 case NotifyDisconnected(reason):
                     for listener in self._listeners:
                         listener.disconnected(reason)
+                case NotifyRetrying(reason):
+                    self._retrying(reason)
                 case End():
                     self._end = decision
                     self._woken.set()
@@ -210,10 +226,7 @@ class RelayTransport:
     # --- tasks whose results are events ---------------------------------------------------------
 
     async def _attempt(self) -> ClientConnection | Failed:
-        try:
-            return await self._open(lambda: self._apply(Reached()))
-        except (OSError, TimeoutError, InvalidHandshake, InvalidProxy) as error:
-            return failure(error, self._url)
+        return await self._open(lambda: self._apply(Reached()))
 
     async def _probe(self) -> Event:
         assert self._socket is not None
@@ -227,8 +240,7 @@ class RelayTransport:
 
     async def _converse(self, connection: ClientConnection) -> Event:
         """Says hello and listens until the connection ends."""
-        raw = connection.transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        limit_send_buffer(connection, SEND_BUFFER_BYTES)
         complaint = ""  # what the relay said before it closed
         heartbeat: asyncio.Future[None] | None = None
         try:
@@ -275,9 +287,13 @@ class RelayTransport:
 
 def _results(tasks: set[asyncio.Task[Result]], done: set[asyncio.Future[Any]]) -> Iterator[Result]:
     """Removes those that are done from `tasks`, one by one, because what follows from the first may
-    remove others. Raises what a task raised.
+    remove others. What opened comes before what failed. Raises what a task raised.
     """
-    for task in tasks & done:
+
+    def failed(task: asyncio.Task[Result]) -> bool:
+        return task.exception() is None and isinstance(task.result(), Failed)
+
+    for task in sorted(tasks & done, key=failed):
         if task in tasks:
             tasks.remove(task)
             yield task.result()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
+from websockets.exceptions import InvalidURI
+from websockets.uri import parse_uri
+
 from streamcodec.errors import ConfigError
 
 
@@ -14,10 +17,14 @@ def check_url(url: str) -> str:
         parts = urlsplit(url)
         valid = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
         (parts.hostname or "").encode("idna")  # what connecting would do with it
-    except ValueError:
+        parse_uri(url)
+    except (ValueError, InvalidURI):
         valid = False
     if not valid:
-        raise ConfigError(f"relay URL must be ws://HOST:PORT or wss://HOST:PORT, got {url!r}")
+        raise ConfigError(
+            "relay URL must be ws://HOST:PORT or wss://HOST:PORT, IPv6 as ws://[::1]:PORT, "
+            f"got {url!r}"
+        )
     return url
 
 
