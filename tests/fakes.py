@@ -121,7 +121,7 @@ class FakeModel:
         return LATENT_SAMPLES * latents_per_payload
 
     def encoder(self, settings: EncodingSettings) -> FakeEncoder:
-        self.encoders.append(FakeEncoder(settings.channels, settings.latents_per_payload))
+        self.encoders.append(FakeEncoder(settings.channels, settings.packet_ms // 20))
         return self.encoders[-1]
 
     def decoder(self, info: StreamInfo) -> FakeDecoder:

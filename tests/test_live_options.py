@@ -69,7 +69,7 @@ def test_every_flag_of_talk_reaches_its_part(asked: Asked) -> None:
     )
     assert main(command.split()) == 0
     assert asked.encoding == EncodingSettings(
-        9_000.0, None, capped=True, channels=1, latents_per_payload=2, redundancy=2
+        9_000.0, None, capped=True, channels=1, packet_ms=40, redundancy=2
     )
     assert asked.settings == LiveSettings(
         Seat("ws://relay:1", "stage", "Ann", 1), 3.0, exit_when_done=True, impairment=None

@@ -205,7 +205,7 @@ def test_streams_that_are_coded_together_are_those_that_are_coded_alone(
     def encoders() -> list[StreamEncoder]:
         rates = (3_000, 6_000, 12_000)
         made = [StreamEncoder(model, bitrate_bps=rate) for rate in rates]
-        return [*made, StreamEncoder(model, quality=0.4, latents_per_payload=3, copies=True)]
+        return [*made, StreamEncoder(model, quality=0.4, packet_ms=60, copies=True)]
 
     chunks = [speech[20_000 * n : 20_000 * n + 8_000] for n in range(4)]
     together, alone = encoders(), encoders()

@@ -63,18 +63,16 @@ def test_position_is_monotonic_and_clamped() -> None:
 
 
 @pytest.mark.parametrize("bitrate", [1_200, 3_000, 6_000])
-@pytest.mark.parametrize("latents_per_payload", [1, 3])
+@pytest.mark.parametrize("packet_ms", [20, 60])
 def test_no_capped_payload_exceeds_its_share(
-    shipped: CodecModel, bitrate: int, latents_per_payload: int
+    shipped: CodecModel, bitrate: int, packet_ms: int
 ) -> None:
     pcm = (
         voice(2.0, seed=3)
         + np.random.default_rng(0).standard_normal(32_000).astype(np.float32) * 0.1
     )
-    encoder = StreamEncoder(
-        shipped, bitrate_bps=bitrate, capped=True, latents_per_payload=latents_per_payload
-    )
-    limit = int(bitrate * 0.02 * latents_per_payload / 8)
+    encoder = StreamEncoder(shipped, bitrate_bps=bitrate, capped=True, packet_ms=packet_ms)
+    limit = int(bitrate * packet_ms / 1000 / 8)
     sizes = [len(p) for p in streamcodec.encode(pcm, encoder)]
     assert max(sizes) <= limit
     assert np.mean(sizes) > 0.5 * limit

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from streamcodec_models import catalogue
 
-from ..config import CodecConfig
+from ..config import LATENTS_PER_PAYLOAD, CodecConfig
 from ..engines import native
 from ..engines.api import Engine, LoadedModel
 from ..errors import ConfigError, ModelError
@@ -38,6 +38,15 @@ class CodecModel:
     def config(self) -> CodecConfig:
         """Of a mono stream with one latent a payload."""
         return self.stream_config()
+
+    def latents_per_payload(self, packet_ms: float) -> int:
+        """How many steps of the network a payload of `packet_ms` holds. Raises ConfigError."""
+        step_ms = self.config.packet_ms
+        allowed = [step_ms * latents for latents in LATENTS_PER_PAYLOAD]
+        if packet_ms not in allowed:
+            durations = ", ".join(f"{duration:g}" for duration in allowed)
+            raise ConfigError(f"packet_ms must be one of {durations}, got {packet_ms:g}")
+        return round(packet_ms / step_ms)
 
     def stream_config(
         self, channels: int = 1, latents_per_payload: int = 1, base_level: int = 0

@@ -45,7 +45,7 @@ class StreamEncoder:
         sample_rate: int | None = None,
         channels: int = 1,
         downmix: bool = False,
-        latents_per_payload: int = 1,
+        packet_ms: float = 20,
         copies: bool = False,
     ) -> None:
         if capped and copies:
@@ -53,7 +53,8 @@ class StreamEncoder:
                 "a capped stream has no room for copies of earlier packets: "
                 "they come on top of its rate"
             )
-        geometry = model.stream_config(1 if downmix else channels, latents_per_payload)
+        latents = model.latents_per_payload(packet_ms)
+        geometry = model.stream_config(1 if downmix else channels, latents)
         self._rate = _rate_control(model, geometry, bitrate_bps, quality, capped)
         self.config: CodecConfig = dataclasses.replace(geometry, base_level=self._rate.base_level)
         self._source_channels, self._source_rate = channels, sample_rate or self.config.sample_rate

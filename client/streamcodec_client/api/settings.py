@@ -77,6 +77,6 @@ class RoomSettings:
             quality=self.quality,
             capped=self.capped,
             channels=self.channels,
-            latents_per_payload=self.packet_ms // LATENT_MS,
+            packet_ms=self.packet_ms,
             redundancy=self.redundancy,
         )

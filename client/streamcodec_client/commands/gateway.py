@@ -111,7 +111,7 @@ def _encoding(rate: RateOptions) -> EncodingSettings:
         bitrate_bps=rate.bitrate_bps,
         quality=rate.quality,
         capped=rate.capped,
-        latents_per_payload=rate.latents_per_payload,
+        packet_ms=rate.packet_ms,
     )
 
 

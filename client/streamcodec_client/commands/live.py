@@ -226,7 +226,7 @@ def _encoding(
         quality=rate.quality,
         capped=rate.capped,
         channels=channels,
-        latents_per_payload=rate.latents_per_payload,
+        packet_ms=rate.packet_ms,
         redundancy=transmission.redundancy,
     )
 

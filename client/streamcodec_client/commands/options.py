@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from streamcodec.config import LATENT_MS
 from streamcodec.files import NamedPath, check_paths
 
 from .grouping import grouped
@@ -99,10 +98,6 @@ class RateOptions:
     quality: float | None
     capped: bool
     packet_ms: int
-
-    @property
-    def latents_per_payload(self) -> int:
-        return self.packet_ms // LATENT_MS
 
 
 def _rates(

@@ -79,7 +79,7 @@ class Encode:
                 sample_rate=audio.sample_rate,
                 channels=audio.channels,
                 downmix=self.mono and audio.channels > 1,
-                latents_per_payload=self.rate.latents_per_payload,
+                packet_ms=self.rate.packet_ms,
             )
             payloads: list[bytes] = []
             samples = 0

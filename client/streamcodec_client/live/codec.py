@@ -24,7 +24,7 @@ class EncodingSettings:
     quality: float | None = None  # 0 to 1
     capped: bool = False  # bitrate_bps is a limit that no payload exceeds
     channels: int = 1
-    latents_per_payload: int = 1
+    packet_ms: int = 20
     # number of earlier packets of which each packet carries a coarser copy, where listeners ask
     redundancy: int = 0
 
@@ -152,7 +152,7 @@ class ModelCodec:
             quality=settings.quality,
             capped=settings.capped,
             channels=settings.channels,
-            latents_per_payload=settings.latents_per_payload,
+            packet_ms=settings.packet_ms,
             copies=settings.redundancy > 0,
         )
 
