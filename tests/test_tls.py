@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -123,6 +124,29 @@ async def test_a_certificate_for_another_name_is_refused(relay: StandInRelay, fo
 async def test_ws_to_a_port_that_wants_tls(relay: StandInRelay) -> None:
     with pytest.raises(ConnectionRefused, match="the server speaks TLS: give a wss:// URL$"):
         await connects(f"ws://localhost:{relay.port}")
+
+
+@pytest.mark.parametrize("complaint", [b"HTTP/1.1 400 Bad\r\n\r\n", b"HTTP/1.0 400 Bad\r\n\r\n"])
+async def test_ws_to_a_web_server_that_wants_tls(folder: Path, complaint: bytes) -> None:
+    """They answer in plain HTTP, and mean something else."""
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+
+    def meet() -> None:
+        for _ in range(2):
+            raw, _ = listening.accept()
+            with raw, contextlib.suppress(OSError):
+                if raw.recv(1, socket.MSG_PEEK) == b"\x16":
+                    server.wrap_socket(raw, server_side=True).close()
+                else:
+                    raw.recv(4096)
+                    raw.sendall(complaint)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        meeting = asyncio.ensure_future(asyncio.to_thread(meet))
+        with pytest.raises(ConnectionRefused, match="the server speaks TLS: give a wss:// URL$"):
+            await connects(f"ws://127.0.0.1:{listening.getsockname()[1]}")
+        await meeting
 
 
 async def test_wss_to_a_relay_without_tls() -> None:

@@ -84,6 +84,16 @@ async def test_a_final_close_in_mid_session_says_why(relay: StandInRelay) -> Non
         await client.ends()
 
 
+async def test_a_name_with_several_addresses_is_refused_in_the_same_words(
+    relay: StandInRelay,
+) -> None:
+    await relay.die()
+    url = f"ws://localhost:{relay.port}"  # of IPv4 and, mostly, of IPv6
+    with pytest.raises(ConnectionRefused, match=f"no relay at {url}: connection refused"):
+        await Client(url, first_connection_s=0.0).ends()
+    await relay.start()
+
+
 async def test_no_relay_at_all_is_named(relay: StandInRelay) -> None:
     await relay.die()
     client = Client(relay.url, first_connection_s=0.0)
@@ -135,16 +145,20 @@ async def test_a_mail_server_is_refused_at_once() -> None:
         await left.wait()
 
 
-async def test_a_server_that_leads_to_a_web_page_is_refused() -> None:
-    """As the portal of a hotel does."""
-
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [  # the portal of a hotel, and a relay behind TLS
+        ("http://portal.example/", "the server leads elsewhere, to http://portal.example/: is it"),
+        ("https://relay.example/", "the server leads to https://relay.example/: give a wss:// URL"),
+    ],
+)
+async def test_a_server_that_leads_to_a_web_page_is_refused(location: str, said: str) -> None:
     def portal(connection: ServerConnection, request: Request) -> Response:
-        response = connection.respond(HTTPStatus.FOUND, "log in first\n")
-        response.headers["Location"] = "http://portal.example/login"
+        response = connection.respond(HTTPStatus.FOUND, "not here\n")
+        response.headers["Location"] = location
         return response
 
     async with standing_in(StandInRelay(), process_request=portal) as web:
-        said = "the server leads elsewhere, to http://portal.example/login: is it a"
         with pytest.raises(ConnectionRefused, match=said):
             await Client(web.url).ends()
 
