@@ -205,6 +205,8 @@ async def test_a_client_can_leave_while_there_is_no_relay() -> None:
     async with gateway(relay="ws://127.0.0.1:1") as url, connect(f"{url}/lobby") as client:
         await client.send(level(0.1))
         await frame_with(client, lambda _: True)
+        said = {"type": "warning", "text": "no relay: connection refused; trying again"}
+        assert await event(client, "warning") == said
     # the gateway has ended: it waited for its client
 
 

@@ -15,6 +15,7 @@ from stand_in_relay import HELLO, Client, StandInRelay, standing_in
 from streamcodec.errors import ConfigError, ConnectionRefused
 from streamcodec_client.transport.opening import route_to
 from streamcodec_client.transport.relay import RelayTransport
+from streamcodec_server.relay import Relay, RelayConfig
 from virtual_network import LoopClock, VirtualLoop
 
 RELAY, RELAY_TLS = "ws://relay.example:8765", "wss://relay.example:8765"
@@ -201,6 +202,59 @@ def test_http_proxy_is_not_for_tls(monkeypatch: pytest.MonkeyPatch) -> None:
     assert route_to(RELAY_TLS).proxy is None
     monkeypatch.setenv("https_proxy", "http://secure:1")
     assert str(route_to(RELAY_TLS).proxy) == "proxy secure:1 (https_proxy)"
+
+
+class Tunnel(asyncio.Protocol):
+    """A proxy on the simulated network; 502 while there is no relay."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if (accept := self._loop.servers.get(8765)) is None:
+            self._transport.write(b"HTTP/1.1 502 Bad\r\n\r\n")
+        else:
+            self._transport.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+            relay = accept()
+            self._transport.set_protocol(relay)
+            relay.connection_made(self._transport)
+
+
+@pytest.mark.parametrize("round_trip_s", [0.001, 0.06, 0.2, 0.9])
+def test_a_session_that_is_lost_behind_a_proxy_does_not_storm_it(
+    round_trip_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    loop, told = VirtualLoop(round_trip_s / 2, outages=[(10.0, 25.0)]), list[str]()
+
+    def relay() -> Any:
+        return Relay(RelayConfig(port=8765), clock=lambda: loop.time() * 1e3).running()
+
+    async def session() -> None:
+        await loop.create_server(lambda: Tunnel(loop), port=3128)
+        client = RelayTransport(
+            RELAY, HELLO, [], LoopClock(), retrying=told.append, jitter=lambda: 0.5
+        )
+        running = asyncio.ensure_future(client.run())
+        async with relay():
+            await asyncio.sleep(9)
+            assert client.connection == 1
+            await asyncio.sleep(30)  # the network goes and comes back
+            assert (client.connection or 0) > 1
+        await asyncio.sleep(20)  # the relay goes
+        assert client.connection is None
+        client.close()
+        await running
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(session())
+    proxy = "the proxy proxy.example:3128 (http_proxy)"
+    assert told[-1] == f"{proxy} cannot reach the relay (HTTP 502)"
+    for at_s in loop.tried_s:
+        assert len([other for other in loop.tried_s if at_s <= other < at_s + 1]) <= 5
 
 
 @pytest.mark.parametrize("round_trip_s", [0.001, 0.06, 0.2, 0.9])

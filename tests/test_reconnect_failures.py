@@ -79,12 +79,16 @@ def test_a_minute_after_the_loss_attempts_are_made_one_by_one_on_a_silent_networ
     line = Timeline()
     line.connect()
     line.ticks_until(T.dead_s)
-    most = 0
+    rounds = list[tuple[float, int]]()
     while line.now_s < 100 + 2 * T.eager_s:
-        began = len(times(line.ticks_until(T.open_s), Attempt()))
-        most = began if line.now_s > 100 + T.eager_s + 2 * T.open_s else 0
+        assert line.wait()[1] == [Attempt()]
+        began_s = line.now_s
+        began = 1 + len(times(line.ticks_until(T.open_s), Attempt()))
+        rounds.append((began_s - 100, began))
         line.on(TIMED_OUT)
-    assert 1 <= most <= T.open_s
+    assert max(began for at_s, began in rounds if at_s < T.eager_s) == T.most_attempts
+    late = T.eager_s + 2 * T.open_s
+    assert max(began for at_s, began in rounds if at_s > late) <= T.open_s / T.attempt_s + 1
 
 
 def test_a_refusal_stops_the_attempts_beside_it_and_backs_off() -> None:

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import os
 import shutil
+import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from websockets.asyncio.client import connect
 
-from fakes import WAIT_S
+from fakes import WAIT_S, FakeModel
 from stand_in_relay import HELLO, Diary, StandInRelay, standing_in
 from streamcodec.errors import ConfigError, ConnectionRefused
 from streamcodec_client.cli import main
 from streamcodec_client.clock import MonotonicClock
+from streamcodec_client.gateway.member import MemberSettings
+from streamcodec_client.gateway.server import Gateway, GatewayConfig
+from streamcodec_client.live.codec import EncodingSettings
 from streamcodec_client.transport.opening import route_to
 from streamcodec_client.transport.relay import RelayTransport
 from streamcodec_server.relay import Relay, RelayConfig
@@ -118,6 +126,29 @@ async def test_ws_to_a_port_that_wants_tls(relay: StandInRelay) -> None:
         await connects(f"ws://localhost:{relay.port}")
 
 
+@pytest.mark.parametrize("complaint", [b"HTTP/1.1 400 Bad\r\n\r\n", b"HTTP/1.0 400 Bad\r\n\r\n"])
+async def test_ws_to_a_web_server_that_wants_tls(folder: Path, complaint: bytes) -> None:
+    """They answer in plain HTTP, and mean something else."""
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+
+    def meet() -> None:
+        for _ in range(2):
+            raw, _ = listening.accept()
+            with raw, contextlib.suppress(OSError):
+                if raw.recv(1, socket.MSG_PEEK) == b"\x16":
+                    server.wrap_socket(raw, server_side=True).close()
+                else:
+                    raw.recv(4096)
+                    raw.sendall(complaint)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        meeting = asyncio.ensure_future(asyncio.to_thread(meet))
+        with pytest.raises(ConnectionRefused, match="the server speaks TLS: give a wss:// URL$"):
+            await connects(f"ws://127.0.0.1:{listening.getsockname()[1]}")
+        await meeting
+
+
 async def test_wss_to_a_relay_without_tls() -> None:
     async with Relay(RelayConfig(port=0)).running() as server:
         port = next(iter(server.sockets)).getsockname()[1]
@@ -133,6 +164,55 @@ async def test_wss_to_a_server_that_closes_in_the_midst_of_tls() -> None:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(ConnectionRefused, match="before TLS was there: is it ws://?"):
             await connects(f"wss://localhost:{port}")
+
+
+async def test_commands_trust_the_authority(relay: StandInRelay, folder: Path) -> None:
+    process = await command(
+        *("listen", "--sink", "null", "--duration", "0.1", "--quiet"),
+        *("--url", f"wss://localhost:{relay.port}", "--ca", str(folder / "cert.pem")),
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 0
+    # A talker of another model is in the room; nothing else is worth a line.
+    assert errors.startswith(b"bert (stream 2) cannot be heard")
+    assert errors.count(b"\n") == 1
+
+
+async def test_commands_tell_at_once_why_there_is_no_relay(relay: StandInRelay) -> None:
+    await relay.die()
+    url = f"ws://127.0.0.1:{relay.port}"
+    process = await command("listen", "--sink", "null", "--quiet", "--url", url)
+    assert process.stderr is not None
+    line = await process.stderr.readline()
+    assert line == b"no connection: connection refused; trying again\n"
+    process.terminate()
+    assert await process.communicate() == (b"", b"")
+    await relay.start()
+
+
+async def command(*arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "streamcodec_client", *arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+async def test_members_of_a_gateway_trust_the_authority(relay: StandInRelay, folder: Path) -> None:
+    settings = MemberSettings(
+        f"wss://localhost:{relay.port}",
+        FakeModel(),
+        EncodingSettings(6_000),
+        MonotonicClock(),
+        folder / "cert.pem",
+    )
+    async with Gateway(GatewayConfig(port=0), settings).running() as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        async with connect(f"ws://127.0.0.1:{port}/lobby") as client, asyncio.timeout(WAIT_S):
+            while isinstance(event := await client.recv(), bytes):
+                pass
+    assert json.loads(event)["type"] == "connected"
 
 
 @contextlib.contextmanager

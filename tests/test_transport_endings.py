@@ -11,11 +11,15 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
-from stand_in_relay import Client, StandInRelay, standing_in
+from stand_in_relay import HELLO, Client, Diary, StandInRelay, standing_in
 from streamcodec.errors import ConnectionRefused
 from streamcodec.live.reconnect_events import Failed
+from streamcodec.live.reconnect_timing import Timing
 from streamcodec.wire.message_json import serialize_message
 from streamcodec.wire.session import CloseCode, Error
+from streamcodec_client.clock import MonotonicClock
+from streamcodec_client.transport.opening import route_to, websocket_opener
+from streamcodec_client.transport.relay import RelayTransport
 
 
 @pytest.fixture
@@ -80,6 +84,16 @@ async def test_a_final_close_in_mid_session_says_why(relay: StandInRelay) -> Non
         await client.ends()
 
 
+async def test_a_name_with_several_addresses_is_refused_in_the_same_words(
+    relay: StandInRelay,
+) -> None:
+    await relay.die()
+    url = f"ws://localhost:{relay.port}"  # of IPv4 and, mostly, of IPv6
+    with pytest.raises(ConnectionRefused, match=f"no relay at {url}: connection refused"):
+        await Client(url, first_connection_s=0.0).ends()
+    await relay.start()
+
+
 async def test_no_relay_at_all_is_named(relay: StandInRelay) -> None:
     await relay.die()
     client = Client(relay.url, first_connection_s=0.0)
@@ -113,6 +127,73 @@ async def test_a_server_of_another_protocol_is_refused(spoken: str | None, said:
     async with standing_in(StandInRelay(spoken)) as other:
         with pytest.raises(ConnectionRefused, match=said):
             await Client(other.url).ends()
+
+
+async def test_a_mail_server_is_refused_at_once() -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail ready\r\n")
+        await leaving.wait()  # it would go on listening
+        writer.close()
+        left.set()
+
+    leaving, left = asyncio.Event(), asyncio.Event()
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ConnectionRefused, match="the server does not speak HTTP: is it a"):
+            await Client(f"ws://127.0.0.1:{port}").ends()
+        leaving.set()
+        await left.wait()
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [  # the portal of a hotel, and a relay behind TLS
+        ("http://portal.example/", "the server leads elsewhere, to http://portal.example/: is it"),
+        ("https://relay.example/", "the server leads to https://relay.example/: give a wss:// URL"),
+    ],
+)
+async def test_a_server_that_leads_to_a_web_page_is_refused(location: str, said: str) -> None:
+    def portal(connection: ServerConnection, request: Request) -> Response:
+        response = connection.respond(HTTPStatus.FOUND, "not here\n")
+        response.headers["Location"] = location
+        return response
+
+    async with standing_in(StandInRelay(), process_request=portal) as web:
+        with pytest.raises(ConnectionRefused, match=said):
+            await Client(web.url).ends()
+
+
+async def test_an_attempt_that_opens_counts_more_than_those_that_fail_beside_it(
+    relay: StandInRelay,
+) -> None:
+    opened, begun, told = asyncio.Event(), 0, list[str]()
+    opener = websocket_opener(relay.url, Timing(), route_to(relay.url))
+
+    async def open_tenth(reached: Callable[[], None]) -> ClientConnection | Failed:
+        nonlocal begun
+        begun += 1
+        if begun < 10:
+            await opened.wait()
+            return Failed("too late")
+        connection = await opener(lambda: None)
+        opened.set()
+        return connection
+
+    diary = Diary()
+    client = RelayTransport(
+        relay.url,
+        HELLO,
+        [diary],
+        MonotonicClock(),
+        timing=Timing(attempt_s=0.001),
+        opener=open_tenth,
+        retrying=told.append,
+    )
+    running = asyncio.ensure_future(client.run())
+    assert await diary.next() == ("connected", 1)
+    assert told == []
+    client.close()
+    await running
 
 
 async def test_a_web_server_is_refused() -> None:

@@ -45,7 +45,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(self._virtual)
         self.delay_s, self.outages = delay_s, outages
         self.tried_s: list[float] = []  # when connections were tried
-        self._servers: dict[int, Callable[[], asyncio.Protocol]] = {}
+        self.servers: dict[int, Callable[[], asyncio.Protocol]] = {}
 
     def time(self) -> float:
         return self._virtual.now_s
@@ -56,8 +56,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     async def create_server(
         self, factory: Any, host: Any = None, port: Any = None, **_: Any
     ) -> Any:
-        self._servers[port] = factory
-        return _Server(lambda: self._servers.pop(port, None))
+        self.servers[port] = factory
+        return _Server(lambda: self.servers.pop(port, None))
 
     async def create_connection(
         self, factory: Any, host: Any = None, port: Any = None, ssl: Any = None, **_: Any
@@ -72,7 +72,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             if not self.up(self.time()):
                 continue
             await asyncio.sleep(2 * self.delay_s)
-            if (accept := self._servers.get(port)) is None:
+            if (accept := self.servers.get(port)) is None:
                 raise ConnectionRefusedError(111, "connection refused")
             if ssl is not None:
                 await asyncio.sleep(2 * self.delay_s)
@@ -187,6 +187,10 @@ class _Transport(asyncio.Transport):
         if not self._lost:
             self._lost = self._closing = True
             self._protocol.connection_lost(None)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert isinstance(protocol, asyncio.Protocol)
+        self._protocol = protocol
 
     def is_closing(self) -> bool:
         return self._closing

@@ -92,7 +92,9 @@ def _said(
             if status in FINAL_HTTP_STATUS:
                 return f"the server answers with HTTP {status}: {IS_IT_A_RELAY}", True
             return f"the server answers with HTTP {status}", False
-        case InvalidURI():  # of a redirect
+        case InvalidURI() if error.uri.startswith("https:"):  # of a redirect
+            return f"the server leads to {error.uri}: give a wss:// URL", True
+        case InvalidURI():
             return f"the server leads elsewhere, to {error.uri}: {IS_IT_A_RELAY}", True
         case InvalidMessage() if progress.first_bytes:
             return f"the server does not speak HTTP: {IS_IT_A_RELAY}", True

@@ -14,7 +14,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidMessage, NegotiationError, WebSocketException
+from websockets.exceptions import (
+    InvalidMessage,
+    InvalidStatus,
+    NegotiationError,
+    WebSocketException,
+)
 from websockets.typing import Subprotocol
 
 from streamcodec.errors import ConnectionRefused
@@ -86,8 +91,11 @@ def websocket_opener(url: str, timing: Timing, route: Route) -> Opener:
                 opened.transport.abort()
                 raise NegotiationError("the server chose no subprotocol")
         except (OSError, TimeoutError, WebSocketException) as error:
-            unanswered = isinstance(error, InvalidMessage) and not progress.first_bytes
-            if unanswered and not asked_for_tls:
+            # What wants TLS closes, says so in HTTP/1.0, or answers 400 (nginx).
+            odd = isinstance(error, InvalidMessage) or (
+                isinstance(error, InvalidStatus) and error.response.status_code == 400
+            )
+            if odd and not asked_for_tls:
                 asked_for_tls = True  # once: it costs a connection
                 relay = urlsplit(url)
                 if await speaks_tls(relay.hostname or "", relay.port or 80):

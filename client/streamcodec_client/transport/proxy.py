@@ -21,7 +21,7 @@ from .url import is_loopback
 # has it (RFC 6455, section 4.1), and all_proxy last, as curl has it.
 SCHEMES = {"ws": ("ws", "socks", "https", "http", "all"), "wss": ("wss", "socks", "https", "all")}
 FORMS = "http://, https:// or socks5://[USER:PASSWORD@]HOST:PORT"
-PORTS = {"http": 80, "https": 443}
+PORTS = {"ws": 80, "wss": 443}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Proxy:
     variable: str
 
     def __str__(self) -> str:
-        return f"proxy {self.host}:{self.port} ({self.variable})"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"proxy {host}:{self.port} ({self.variable})"
 
 
 def proxy_for(url: str) -> Proxy | None:
@@ -45,10 +46,7 @@ def proxy_for(url: str) -> Proxy | None:
     proxy that cannot be used.
     """
     relay = urlsplit(url)
-    host, port = (
-        relay.hostname or "",
-        relay.port or PORTS["https" if relay.scheme == "wss" else "http"],
-    )
+    host, port = relay.hostname or "", relay.port or PORTS[relay.scheme]
     if is_loopback(host) or urllib.request.proxy_bypass(f"{host}:{port}"):
         return None
     proxies = urllib.request.getproxies()
