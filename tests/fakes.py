@@ -68,9 +68,12 @@ class FakeEncoder:
         self.reset()
         return payloads
 
+    def drop_waiting(self) -> None:
+        self._waiting = self._waiting[:0]
+
     def reset(self) -> None:
         self.resets += 1
-        self._waiting = self._waiting[:0]
+        self.drop_waiting()
 
 
 class FakeDecoder:

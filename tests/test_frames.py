@@ -11,6 +11,7 @@ from streamcodec.wire.session import Mute, StreamEnd, StreamStart, Welcome
 from streamcodec_client.api.frames import Frame, FrameMaker, FrameQueue, Talker
 from streamcodec_client.api.roster import Roster
 from streamcodec_client.live.receiver import HeardBlock
+from streamcodec_client.live.talkers import MAX_TALKERS
 
 LOUD, QUIET = Talker(1, "loud"), Talker(2, "quiet")
 
@@ -33,6 +34,20 @@ async def test_a_slow_reader_loses_the_oldest_of_who_speaks_too_much_and_is_told
     assert taken[1] == ("loud", 60, 60 * 160)
     assert taken[2:] == [("loud", number, 0) for number in range(61, 100)]
     assert dropped == 60 * [160]
+
+
+async def test_what_nobody_reads_is_bounded_however_many_talkers_come_and_go() -> None:
+    dropped: list[int] = []
+    queue = FrameQueue(dropped.append)
+    for stream in range(200):
+        for number in range(10):
+            queue.put(frame(Talker(stream, "guest"), number))
+    queue.close()
+    kept = 0
+    while await queue.take() is not None:
+        kept += 1
+    assert kept == MAX_TALKERS * 40
+    assert sum(dropped) == (2_000 - kept) * 160
 
 
 async def test_frames_are_taken_in_the_order_in_which_they_came() -> None:

@@ -132,6 +132,10 @@ class StreamEncoder:
             payloads=payloads,
         )
 
+    def drop_waiting(self) -> None:
+        """Forgets what waits for its packet to be full."""
+        self._waiting = self._waiting[:0]
+
     def _encode_whole_packets(self, pcm: Pcm) -> list[bytes]:
         self._wait(pcm)
         return _encode_waiting([self])[0]

@@ -7,38 +7,43 @@ import contextlib
 import dataclasses
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from streamcodec.units import NS, Pcm
 
-from ..audio.blocks import BLOCK_MS, with_channels
+from ..audio.blocks import BLOCK_MS, block_samples, with_channels
 from ..audio.resample import LiveResampler
+from ..live.mix import mix
 from ..live.receiver import HeardBlock
 from ..live.talkers import MAX_TALKERS
 
-LIMIT_MS = 400  # of each talker; a reader that is further behind loses its oldest
+LIMIT_FRAMES = 400 // BLOCK_MS  # of each talker; a reader further behind loses its oldest
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Talker:
     """Somebody who may speak. stream: the relay's number for it, which tells talkers of the same
-    name apart. muted: it has announced that it sends nothing for now.
+    name apart; a relay that was started anew deals new ones. muted: it has announced that it sends
+    nothing for now, which makes no other talker of it.
     """
 
     stream: int
     name: str
-    muted: bool = False
+    muted: bool = dataclasses.field(default=False, compare=False)
+
+
+EVERYBODY = Talker(-1, "everybody")  # of mixed frames
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Frame:
-    """10 ms of one talker.
+    """10 ms of one talker, or of EVERYBODY.
 
     pcm: float32 [T, channels], full scale 1. captured_at: when its first sample was captured, in
-    seconds of this process's `time.monotonic()`; None for the first second or so, until the clocks
-    of talker, relay and listener have been compared. concealed: some of it did not come, or not in
+    seconds of this process's `time.monotonic()`; None until the clocks of talker, relay and
+    listener have been compared, and of EVERYBODY. concealed: some of it did not come, or not in
     time, and is the codec's substitute. missed: samples of this talker that were dropped before it
     because frames were not read in time.
     """
@@ -70,13 +75,11 @@ class FrameQueue:
         """From any thread."""
         stream = frame.talker.stream
         with self._lock:
-            waiting = self._waiting.setdefault(stream, deque())
-            if len(waiting) >= LIMIT_MS // BLOCK_MS:
-                lost = len(waiting.popleft().pcm)
-                self._order.remove(stream)
-                self._missed[stream] = self._missed.get(stream, 0) + lost
-                self._dropped(lost)
-            waiting.append(frame)
+            if len(self._waiting.get(stream, ())) >= LIMIT_FRAMES:
+                self._drop(stream)
+            elif len(self._order) >= MAX_TALKERS * LIMIT_FRAMES:  # most of them have left
+                self._drop(self._order[0])
+            self._waiting.setdefault(stream, deque()).append(frame)
             self._order.append(stream)
         with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody reads any more
             self._loop.call_soon_threadsafe(self._some.set)
@@ -91,15 +94,46 @@ class FrameQueue:
         while True:
             with self._lock:
                 if self._order:
-                    stream = self._order.popleft()
-                    frame = self._waiting[stream].popleft()
-                    if not self._waiting[stream]:
-                        del self._waiting[stream]
-                    return dataclasses.replace(frame, missed=self._missed.pop(stream, 0))
+                    frame = self._oldest(self._order[0])
+                    missed = self._missed.pop(frame.talker.stream, 0)
+                    return dataclasses.replace(frame, missed=missed)
                 if self._closed:
                     return None
                 self._some.clear()
             await self._some.wait()
+
+    def _oldest(self, stream: int) -> Frame:
+        """Taken out."""
+        self._order.remove(stream)
+        frame = self._waiting[stream].popleft()
+        if not self._waiting[stream]:
+            del self._waiting[stream]
+        return frame
+
+    def _drop(self, stream: int) -> None:
+        lost = len(self._oldest(stream).pcm)
+        if stream in self._waiting:  # else nothing may follow that could tell of it
+            self._missed[stream] = self._missed.get(stream, 0) + lost
+        self._dropped(lost)
+
+
+class Frames:
+    """An asynchronous iterator over what a FrameQueue gives."""
+
+    def __init__(self, queue: FrameQueue, ended: Callable[[], None]) -> None:
+        """`ended` is called at the end, and raises what ended it."""
+        self._queue, self._ended = queue, ended
+
+    def __aiter__(self) -> Frames:
+        return self
+
+    async def __anext__(self) -> Frame:
+        """Waiting for it may be cancelled, and begun again."""
+        frame = await self._queue.take()
+        if frame is None:
+            self._ended()
+            raise StopAsyncIteration
+        return frame
 
 
 class FrameMaker:
@@ -110,6 +144,7 @@ class FrameMaker:
     def __init__(self, codec_rate: int, sample_rate: int, channels: int) -> None:
         """Rates in Hz."""
         self._codec_rate, self._sample_rate, self._channels = codec_rate, sample_rate, channels
+        self._mixed = LiveResampler(codec_rate, sample_rate, channels)
         self._resamplers: dict[int, LiveResampler] = {}  # by stream, the one used last at the end
 
     def frame(self, block: HeardBlock) -> Frame:
@@ -130,3 +165,11 @@ class FrameMaker:
             captured_at,
             block.concealed,
         )
+
+    def mixed(self, blocks: Sequence[HeardBlock]) -> Frame:
+        """All talkers as one."""
+        heard = [with_channels(block.pcm, self._channels) for block in blocks]
+        silence = np.zeros((block_samples(self._codec_rate), self._channels), np.float32)
+        pcm = self._mixed.convert(mix(heard) if heard else silence)
+        concealed = any(block.concealed for block in blocks)
+        return Frame(EVERYBODY, np.ascontiguousarray(pcm, np.float32), None, concealed)

@@ -7,9 +7,10 @@ import contextlib
 import dataclasses
 import logging
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from streamcodec.coding.pcm import as_float_pcm
@@ -24,13 +25,14 @@ from ..live.member import Member, Seat
 from ..live.receiver import HeardBlock, Receiver
 from ..live.sender import Sender
 from ..report.statistics import ReceiverStatistics, SenderStatistics
-from .frames import Frame, FrameMaker, FrameQueue, Talker
+from .frames import Frame, FrameMaker, FrameQueue, Frames, Talker
 from .roster import Roster
 from .settings import RoomSettings
 
 SEND_AHEAD_MS = 20.0  # of real time, so that a program that wakes late is not heard late
 SEND_WAITS_MS = 100.0  # what `send` takes before it waits
 SEND_STEP_MS = 20  # what it takes at once
+PAUSE_S = 0.06  # a program that sends nothing for so long has paused
 DRAIN_LIMIT_S = 2.0
 _LOG = logging.getLogger("streamcodec_client")
 
@@ -58,10 +60,12 @@ class Room:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._taken = asyncio.Event()  # some of what was sent is on its way, or all is over
-        self._queues: tuple[weakref.ref[FrameQueue], ...] = ()
+        # whether mixed, and where frames go
+        self._queues: tuple[tuple[bool, weakref.ref[FrameQueue]], ...] = ()
         self._dropped = 0  # samples; counted by the decoder's thread
         self._sending = asyncio.Lock()  # tasks that send wait for each other
         self._muted = False
+        self._leaving = False
         self._told = False  # somebody was told why this session ended
         self._source: PushedSource | None = None
         sender = receiver = None
@@ -72,9 +76,12 @@ class Room:
                 settings.channels,
                 ahead_ms=SEND_AHEAD_MS,
                 limit_ms=SEND_WAITS_MS,
+                pause_ms=1000 * PAUSE_S,
                 taken=self._on_taken,
             )
-            sender = Sender(codec, self._source, settings.encoding, clock, dtx=settings.dtx)
+            sender = Sender(
+                codec, self._source, settings.encoding, clock, dtx=settings.dtx, pause_s=PAUSE_S
+            )
         if settings.listen:
             self._maker = FrameMaker(codec.sample_rate, settings.sample_rate, settings.channels)
             receiver = Receiver(
@@ -84,7 +91,7 @@ class Room:
                 playout=settings.playout,
                 tls=settings.url.startswith("wss:"),
                 notify=_LOG.warning,
-                tap=self._on_block,
+                tap=self._on_blocks,
             )
         self._roster = Roster(self._on_connected)
         seat = Seat(
@@ -110,9 +117,10 @@ class Room:
         """Whether nothing is sent for now."""
         return self._muted
 
-    def listen(self) -> AsyncIterator[Frame]:
-        """What is heard from this call on, each talker's frames by themselves, in real time. Ends
-        when the session ends; raises what ended it, if that was a failure.
+    def listen(self, *, mixed: bool = False) -> Frames:
+        """What is heard from this call on, in real time: each talker's frames by themselves, or
+        `mixed`, all as one, without a gap, silence where nobody is heard. Ends when the session
+        ends; raises what ended it, if that was a failure.
 
         Who reads too slowly loses the oldest frames of each talker: `Frame.missed` tells. Raises
         ConfigError where the room was joined with listen=False.
@@ -123,34 +131,31 @@ class Room:
         if self._ended:
             queue.close()
         # A queue lives as long as what reads it. The decoder's thread reads this tuple.
-        alive = [reference for reference in self._queues if reference() is not None]
-        self._queues = (*alive, weakref.ref(queue))
-        return self._frames(queue)
-
-    async def _frames(self, queue: FrameQueue) -> AsyncIterator[Frame]:
-        while (frame := await queue.take()) is not None:
-            yield frame
-        self._raise_failure()
+        alive = [(kind, known) for kind, known in self._queues if known() is not None]
+        self._queues = (*alive, (mixed, weakref.ref(queue)))
+        return Frames(queue, self._raise_failure)
 
     async def send(self, pcm: NDArray[Any]) -> None:
         """int16 or float32 [T] or [T, channels], any T, at the rate that `connect` was told. Waits
         while SEND_WAITS_MS are not on their way yet, so that a file is sent in real time.
 
-        While muted, time passes and nothing is sent. Raises AudioError for samples that are not
-        finite or of the wrong shape, and RoomClosed, or what ended the session, after its end.
+        While muted, or without a connection, time passes and nothing is sent. Raises AudioError for
+        a wrong type or shape, and for samples that are not finite, when their turn comes; and
+        RoomClosed, or what ended the session, after its end.
         """
-        source = self._talking()
-        samples = as_float_pcm(pcm, self._settings.channels)
+        source, channels = self._talking(), self._settings.channels
+        pcm = np.asarray(pcm)
+        as_float_pcm(pcm[:0], channels)  # refuses a wrong type or shape before anything is sent
         step = SEND_STEP_MS * self._settings.sample_rate // 1000
         async with self._sending:
-            for start in range(0, len(samples), step):
-                while source.full and not self._ended:
+            for start in range(0, len(pcm), step):
+                piece = as_float_pcm(pcm[start : start + step], channels)
+                while not (source.has_room(len(piece)) or self._ended or self._leaving):
                     self._taken.clear()
                     await self._taken.wait()
-                if self._ended:
+                if self._ended or self._leaving:
                     self._raise_failure()
                     raise RoomClosed("the session has ended: nothing more can be sent")
-                piece = samples[start : start + step]
                 if self._muted:
                     await asyncio.sleep(len(piece) / self._settings.sample_rate)
                 else:
@@ -184,11 +189,11 @@ class Room:
         try:
             await self._join()
             yield self
+            await self._drain()
         except BaseException:
             with contextlib.suppress(StreamcodecError):  # why all this ends is on its way already
                 await self._leave()
             raise
-        await self._drain()
         await self._leave()
 
     # --- beginning and end ------------------------------------------------------------------------
@@ -212,11 +217,13 @@ class Room:
             await self._member.ends()
         finally:
             self._taken.set()
-            for queue in self._readers():
+            for queue in (*self._readers(mixed=False), *self._readers(mixed=True)):
                 queue.close()
 
     async def _drain(self) -> None:
         """What was given to `send` is sent, if a relay takes it."""
+        self._leaving = True
+        self._taken.set()
         if self._source is not None and self._member.sending is not None:
             self._source.finish()
             await asyncio.wait({self._member.sending}, timeout=DRAIN_LIMIT_S)
@@ -241,8 +248,9 @@ class Room:
             self._told = True
             raise failure
 
-    def _readers(self) -> list[FrameQueue]:
-        return [queue for reference in self._queues if (queue := reference()) is not None]
+    def _readers(self, mixed: bool) -> list[FrameQueue]:
+        queues = [known() for kind, known in self._queues if kind is mixed]
+        return [queue for queue in queues if queue is not None]
 
     def _talking(self) -> PushedSource:
         if self._source is None:
@@ -267,12 +275,20 @@ class Room:
         """In the decoder's thread."""
         self._dropped += samples
 
-    def _on_block(self, block: HeardBlock) -> None:
+    def _on_blocks(self, blocks: Sequence[HeardBlock]) -> None:
         """In the decoder's thread."""
-        if queues := self._readers():
-            frame = self._maker.frame(block)
-            for queue in queues:
-                queue.put(frame)
+        if queues := self._readers(mixed=False):
+            for block in blocks:
+                _give(self._maker.frame(block), queues)
+        if queues := self._readers(mixed=True):
+            _give(self._maker.mixed(blocks), queues)
+
+
+def _give(frame: Frame, queues: Sequence[FrameQueue]) -> None:
+    """Each reader may change what it gets."""
+    queues[0].put(frame)
+    for queue in queues[1:]:
+        queue.put(dataclasses.replace(frame, pcm=frame.pcm.copy()))
 
 
 def _log_retrying(reason: str) -> None:

@@ -14,10 +14,9 @@ from ..clock import Clock
 from .blocks import Block
 
 READ_MS = 20  # what is read at once: a packet
-PAUSE_MS = 200  # who is later than this has paused, which the encoder announces
-# Read so much faster than real time: a clock of the other side that runs faster than ours (crystals
-# differ by less than 200 ppm) would fall behind for ever.
-SPEED = 1.001
+# Lateness that is forgotten, per time: clocks of others may be slower than ours, and slow is no
+# pause. Crystals differ by less than 200 ppm.
+DRIFT = 0.001
 
 
 class PushedSource:
@@ -32,14 +31,20 @@ class PushedSource:
         sample_rate: int,
         channels: int = 1,
         *,
-        ahead_ms: float = 200.0,
-        limit_ms: float = 200.0,
+        ahead_ms: float,
+        limit_ms: float,
+        pause_ms: float,
+        speed: float = 1.0,
         taken: Callable[[], None] = lambda: None,
     ) -> None:
-        """`taken` is called in the encoder's thread whenever some of what waited was read."""
+        """`pause_ms`: who is later than this has paused: time went on meanwhile. `speed`: how much
+        faster than real time is read, for those whose clock may run faster than ours. `taken` is
+        called whenever some of what waited is gone, in the encoder's thread or in that of `drop`.
+        """
         self.sample_rate, self.channels = sample_rate, channels
         self._clock, self._taken = clock, taken
-        self._ahead_ns = round(ahead_ms * NS / 1000)
+        self._ahead_ns, self._pause_ns = round(ahead_ms * NS / 1000), round(pause_ms * NS / 1000)
+        self._speed = speed
         self._limit = round(limit_ms * sample_rate / 1000)
         self._changed = threading.Condition()
         self._pieces: deque[Pcm] = deque()
@@ -52,16 +57,16 @@ class PushedSource:
         self._start_ns: int | None = None  # when the first sample was captured
         self._paid_ns = 0  # until when real time is used up, less what may be ahead
         self._captured_ns = 0
+        self._late_ns = 0.0  # by how much samples came later than in real time, since a pause
 
     @property
     def ended(self) -> bool:
         """`finish` was called, and all was read."""
         return self._finished and not self._waiting
 
-    @property
-    def full(self) -> bool:
-        """So much waits that the oldest would be lost if more came."""
-        return self._waiting >= self._limit
+    def has_room(self, samples: int) -> bool:
+        """Whether so many more can wait, and none is lost."""
+        return self._waiting + samples <= self._limit
 
     def start(self) -> None:
         """Time begins with the first samples."""
@@ -83,6 +88,7 @@ class PushedSource:
         with self._changed:
             self._dropped = self._dropped or self._waiting > 0
             self._take(self._waiting)
+        self._taken()
 
     def finish(self) -> None:
         """Nothing follows: the source ends when what waits was read."""
@@ -130,13 +136,16 @@ class PushedSource:
         now_ns, length_ns = self._clock.now_ns(), len(pcm) * NS // self.sample_rate
         if self._start_ns is None:
             self._start_ns = self._captured_ns = now_ns - length_ns
-        paused = now_ns - self._captured_ns - length_ns > PAUSE_MS * NS // 1000
+        since_ns = now_ns - self._captured_ns
+        self._late_ns = max(0.0, self._late_ns + since_ns * (1 - DRIFT) - length_ns)
+        paused = self._late_ns > self._pause_ns
         if paused or dropped:
+            self._late_ns = 0.0
             # Positions follow the clock: of somebody who sends twice as fast as they should, half
             # of the samples have no place in time.
             elapsed_ns = now_ns - length_ns - self._start_ns
             self._position = max(self._position, elapsed_ns * self.sample_rate // NS)
         first, self._position = self._position, self._position + len(pcm)
         self._captured_ns = now_ns
-        self._paid_ns = max(self._paid_ns, now_ns - self._ahead_ns) + round(length_ns / SPEED)
+        self._paid_ns = max(self._paid_ns, now_ns - self._ahead_ns) + round(length_ns / self._speed)
         return Block(pcm, first, now_ns, after_pause=paused)

@@ -16,13 +16,23 @@ FULL_SCALE = 32_768
 SAMPLE_BYTES = 2
 FRAME_MS = 20  # what a client receives at once
 AHEAD_LIMIT_MS = 200  # by which a client may be ahead of real time, and how much waits then
+PAUSE_MS = 200
+# A client whose clock runs faster than ours would fall behind for ever.
+SPEED = 1.001
 
 
 class SocketSource(PushedSource):
     """A PushedSource of what a client sends, which may be AHEAD_LIMIT_MS ahead of real time."""
 
     def __init__(self, clock: Clock, sample_rate: int) -> None:
-        super().__init__(clock, sample_rate, ahead_ms=AHEAD_LIMIT_MS, limit_ms=AHEAD_LIMIT_MS)
+        super().__init__(
+            clock,
+            sample_rate,
+            ahead_ms=AHEAD_LIMIT_MS,
+            limit_ms=AHEAD_LIMIT_MS,
+            pause_ms=PAUSE_MS,
+            speed=SPEED,
+        )
         self._cut = b""  # of a sample that is cut
 
     def push_bytes(self, data: bytes) -> None:

@@ -57,6 +57,10 @@ class Encoder(Protocol):
         """The payloads that carry what still waits, padded with silence; then resets."""
         ...
 
+    def drop_waiting(self) -> None:
+        """Forgets what waits for its packet to be full."""
+        ...
+
     def reset(self) -> None:
         """Forgets all that was heard. The decoder must be reset before the next payload."""
         ...

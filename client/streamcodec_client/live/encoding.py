@@ -18,7 +18,7 @@ from .outgoing import Outgoing
 from .packetizer import Packetizer
 
 READ_TIMEOUT_S = 0.1
-PAUSE_S = 0.2  # a source that gives nothing for so long is not late: it pauses
+PAUSE_S = 0.2
 WARM_UP_PACKETS = 3  # the first inference of a thread takes ten times as long as the rest
 
 
@@ -34,8 +34,12 @@ class EncodingWorker:
         clock: Clock,
         trace: Trace,
         duration_s: float | None,
+        pause_s: float = PAUSE_S,
     ) -> None:
-        """`duration_s`: how much of the source is encoded; None: all of it."""
+        """`duration_s`: how much of the source is encoded; None: all of it. `pause_s`: a source
+        that gives nothing for so long is not late: it pauses.
+        """
+        self._pause_ns, self._read_timeout_s = pause_s * NS, min(READ_TIMEOUT_S, pause_s / 2)
         self._codec, self._encoder, self._source = codec, encoder, source
         self._packetizer, self._clock, self._trace = packetizer, clock, trace
         self._limit = None if duration_s is None else round(duration_s * source.sample_rate)
@@ -72,11 +76,11 @@ class EncodingWorker:
             read_ns, paused = self._clock.now_ns(), False
             while not self._stopping.is_set() and not self._source.ended and self._wanted != 0:
                 packets: list[Outgoing] = []
-                block = self._source.read(READ_TIMEOUT_S)
+                block = self._source.read(self._read_timeout_s)
                 if block is not None:
                     packets = self._encode(block, connection())
                     read_ns, paused = self._clock.now_ns(), False
-                elif not paused and self._clock.now_ns() - read_ns > PAUSE_S * NS:
+                elif not paused and self._clock.now_ns() - read_ns > self._pause_ns:
                     packets, paused = self._packetizer.pause(), True
                 for packet in packets:
                     post(packet)

@@ -21,6 +21,7 @@ from .receiver import Receiver
 from .sender import Sender
 
 REPORT_INTERVAL_S = 1.0  # between reports to talkers, and capture marks for listeners
+FIRST_MARK_S = 0.1  # between looks whether a first mark can be given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,13 +161,14 @@ class Member:
                 await self.transport.send_message(Report(stream.stream, numbers))
 
     async def _tell_listeners(self, sender: Sender) -> None:
-        """Marks each second when something was captured by the relay's clock, so listeners know our
-        delay.
+        """Marks each second, from the first packets on, when something was captured by the relay's
+        clock, so listeners know our delay.
         """
         while True:
-            await asyncio.sleep(REPORT_INTERVAL_S)
-            if (mark := sender.capture_clock(self.sync.offset_ms)) is not None:
+            mark = sender.capture_clock(self.sync.offset_ms)
+            if mark is not None:
                 await self.transport.send_message(mark)
+            await asyncio.sleep(FIRST_MARK_S if mark is None else REPORT_INTERVAL_S)
 
 
 def _hello(seat: Seat, sender: Sender | None, receiver: Receiver | None) -> Hello:

@@ -92,18 +92,22 @@ class Packetizer:
         return self._chosen(self._packets(self._encoder.encode(pcm), start_ns))
 
     def pause(self) -> list[Outgoing]:
-        """The source has nothing to give for now -> the packet that was being filled, completed
-        with silence, and empty packets that announce the pause. Without them listeners would
-        conceal packets that are only late.
+        """The source has nothing to give for now -> a packet of silence, and empty packets that
+        announce the pause. Without them listeners would conceal packets that are only late.
+
+        What waits for its packet to be full, less than that, is dropped: it would be heard now,
+        long after the sound before it.
         """
         if self._connection is None:
             return []
         start_ns, size = self._clock.now_ns(), self._info.packet_samples
+        self._encoder.drop_waiting()
+        self._packet_start = self._timeline.end
         # These packets end now. With the capture time of the source's last block they would look
         # like a slow network, and raise every listener's playout delay.
         self._skip(self._timeline.fill_pause(size * (1 + ANNOUNCEMENTS), start_ns))
         if self._gate is not None:
-            self._gate.pause()
+            self._gate.reset()
         last = self._encoder.encode(np.zeros((size, self._info.channels), np.float32))
         packets = self._packets([*last, *[b""] * ANNOUNCEMENTS], start_ns)
         flags = [Flags(0), *[Flags.DTX] * ANNOUNCEMENTS]

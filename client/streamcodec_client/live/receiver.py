@@ -78,12 +78,12 @@ class Receiver:
         tls: bool = False,
         notify: Callable[[str], None] = lambda text: None,
         trace: Trace = NO_TRACE,
-        tap: Callable[[HeardBlock], None] = lambda block: None,
+        tap: Callable[[Sequence[HeardBlock]], None] = lambda blocks: None,
     ) -> None:
         """`playout`: a fixed delay in ms, or the bounds within which it adapts to the network.
         `tls`: packets come encrypted, which counts in `wire_bytes`. `notify` is told, in the worker
-        thread, what users should know, and `tap` what is heard of each talker before it is mixed.
-        Raises ConfigError for a playout delay outside its range.
+        thread, what users should know, and `tap`, each 10 ms, what is heard of each talker. Raises
+        ConfigError for a playout delay outside its range.
         """
         # the relay's clock less ours in ms, None while unknown
         self.relay_offset_ms: Callable[[], float | None] = lambda: None
@@ -168,9 +168,7 @@ class Receiver:
                 relay_offset_ms = self.relay_offset_ms()
                 for player in self._talkers.heard:
                     player.heard(heard_ns + delay_ns, relay_offset_ms)
-                for player, pcm in blocks:
-                    captured_ns = player.captured_ns(heard_ns + delay_ns)
-                    self._tap(HeardBlock(player.talker, pcm, captured_ns, player.concealed))
+                self._tap([_heard(*block, heard_ns + delay_ns) for block in blocks])
                 self._talkers.remove_finished()
                 self._publish(event_count)
         finally:
@@ -235,3 +233,7 @@ class Receiver:
         self._published = _Published(
             statistics, self._talkers.all_said, self._talkers.broke_off_ns, event_count
         )
+
+
+def _heard(player: StreamPlayer, pcm: Pcm, heard_ns: int) -> HeardBlock:
+    return HeardBlock(player.talker, pcm, player.captured_ns(heard_ns), player.concealed)

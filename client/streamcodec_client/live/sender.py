@@ -26,7 +26,7 @@ from ..report.statistics import SenderStatistics
 from ..report.trace import NO_TRACE, Trace
 from ..transport.api import Transport
 from .codec import Codec, EncodingSettings
-from .encoding import EncodingWorker
+from .encoding import PAUSE_S, EncodingWorker
 from .listener_reports import ListenerReports
 from .outgoing import Outgoing
 from .packetizer import Packetizer
@@ -67,9 +67,12 @@ class Sender:
         duration_s: float | None = None,
         dtx: bool = False,
         trace: Trace = NO_TRACE,
+        pause_s: float = PAUSE_S,
     ) -> None:
         """`duration_s`: how much of the source is sent; None: all of it. `dtx`: silence is
         described now and then instead of being sent. `trace`: where the times of packets go.
+        `pause_s`: a source that gives nothing for so long is not late: it pauses, and listeners are
+        told.
 
         Raises ConfigError for settings that the codec, or the voice activity detector, refuses;
         nothing has been started then.
@@ -83,7 +86,7 @@ class Sender:
         activity = VoiceActivity(self.info.sample_rate) if dtx else None
         self._packetizer = Packetizer(encoder, self.info, source.sample_rate, clock, activity)
         self._worker = EncodingWorker(
-            codec, encoder, source, self._packetizer, clock, trace, duration_s
+            codec, encoder, source, self._packetizer, clock, trace, duration_s, pause_s
         )
         self._reports = ListenerReports()
         self._queue = SendQueue()

@@ -36,14 +36,7 @@ class SpeechGate:
         self.left_out += 1 - len(sent)
         return sent
 
-    def pause(self) -> None:
-        """The source has paused, and a packet of silence goes into the encoder: as many samples as
-        before wait there, and all are silence.
-        """
-        self._pending = np.zeros_like(self._pending)
-        self._gate.reset()
-
     def reset(self) -> None:
-        """A new connection, with a fresh encoder."""
+        """The encoder has dropped what waited there."""
         self._pending = self._pending[:0]
         self._gate.reset()
