@@ -380,6 +380,10 @@ async def test_what_a_room_was_not_joined_for_is_refused(url: str) -> None:
         ({"bitrate_bps": 6}, "bit rate must be"),
         ({"playout_ms": -5.0}, "-5"),
         ({"playout_ms": (20.0, 50.0)}, "20..50"),
+        ({"playout_ms": (1, 2, 3)}, "one number or two, got (1, 2, 3)"),
+        ({"playout_ms": 300.0}, "0 to 280"),
+        ({"sample_rate": 44_100.5}, "a whole number of Hz"),
+        ({"name": 5}, "name must be 1 to 64 printable characters, got 5"),
     ],
 )
 async def test_a_wrong_setting_is_refused_before_anything_starts(

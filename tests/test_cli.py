@@ -131,10 +131,30 @@ def test_a_rate_that_the_model_lacks_costs_no_recording(
     trace.write_text("yesterday")
     before = recording.read_bytes()
     rest = f"--source tone --bitrate 900k --trace {trace}".split()
-    assert main(["talk", "--sink", str(recording), *rest]) == 2
+    assert main(["talk", "--sink", str(recording), "--force", *rest]) == 2
     assert main(["send", *rest]) == 2
     assert capsys.readouterr().err.count("bit rate must be") == 2
     assert (recording.read_bytes(), trace.read_text()) == (before, "yesterday")
+
+
+@pytest.mark.parametrize("command", ["listen", "talk --source tone"])
+def test_a_recording_that_is_there_is_written_anew_only_with_force(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording = tmp_path / "yesterday.wav"
+    recording.write_bytes(b"yesterday")
+    asked = [*command.split(), "--sink", str(recording), "--url", "ws://127.0.0.1:1"]
+    assert main(asked) == 2
+    assert f"--sink {recording} is there already: --force" in capsys.readouterr().err
+    assert recording.read_bytes() == b"yesterday"
+
+
+@pytest.mark.parametrize("flags", ["--room=", "--name=", "--room=" + 65 * "a"])
+def test_a_name_that_no_relay_takes_is_refused_at_once(
+    flags: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["listen", "--sink", "null", flags]) == 2
+    assert "must be 1 to 64 printable characters" in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_written_is_one_line_and_status_2(

@@ -97,9 +97,12 @@ def test_a_single_file_has_a_name_by_default_and_is_not_overwritten(
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("encode a.wav a.wav", "a.sc: one would overwrite the other"),
-        ("encode B.WAV B.WAV", "B.sc: one would overwrite the other"),
-        ("encode a.wav ./a.wav", "a.sc: one would overwrite the other"),
+        ("encode a.wav a.wav", "a.wav is given twice: TARGET must end in .sc"),
+        ("encode B.WAV B.WAV", "B.WAV is given twice: TARGET must end in .sc"),
+        ("encode a.wav ./a.wav", "a.wav is given twice: TARGET must end in .sc"),
+        ("decode a.wav", "a.wav is no file to read here: give one that ends in .sc"),
+        ("encode kept.sc", "kept.sc is no file to read here: give one that ends in .aif"),
+        ("info nope.sc", "no file nope.sc"),
         ("encode a.wav a.flac", "the target of a.flac are the same file, a.sc"),
         ("encode a.wav link.sc --force", "SOURCE and TARGET are the same file, link.sc"),
         ("encode a.wav hard.sc --force", "SOURCE and TARGET are the same file, hard.sc"),
@@ -230,3 +233,15 @@ def test_encode_and_send_take_the_same_channels(
         capsys.readouterr().err
     )
     assert main(["encode", "six.wav", "--mono"]) == 0
+
+
+def test_a_file_of_which_nothing_can_be_decoded_is_an_error(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["encode", "a.wav", "--quality", "0.5"]) == 0
+    whole = Path("a.sc").read_bytes()
+    header_end = whole.index(b"}", whole.index(b'"payloads"')) + 1 + 4  # a checksum follows it
+    Path("cut.sc").write_bytes(whole[:header_end])
+    assert main(["decode", "cut.sc"]) == 2
+    assert "cut.sc: none of its payloads can be decoded" in capsys.readouterr().err
+    assert not Path("cut.wav").exists()

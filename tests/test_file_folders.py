@@ -82,7 +82,7 @@ def test_an_input_is_never_overwritten(
     path, model = recordings / "a.wav", ("--model", model_folder)
     before = path.read_bytes()
     assert run("encode", path, path, *model) == 2
-    assert "one would overwrite the other" in capsys.readouterr().err
+    assert "is given twice: TARGET must end in .sc" in capsys.readouterr().err
     assert path.read_bytes() == before
     coded = tmp_path / "sc"
     coded.mkdir()

@@ -250,7 +250,9 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 
 
 def test_an_authority_without_tls_is_refused(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="--ca is for wss:// URLs, got ws://relay.example"):
+    with pytest.raises(
+        ConfigError, match="authorities .ca. are for wss:// URLs, got ws://relay.example"
+    ):
         route_to("ws://relay.example", folder / "cert.pem")
 
 

@@ -81,14 +81,9 @@ def run_session(
     ) as relay:
         url = line_with(relay, "listening on ").split("listening on ")[1].split()[0]
         room = ["--url", url, "--room", "bench", "--json", *model]
-        listen = ["listen", "--sink", str(plan.decoded), "--trace", str(plan.listener_trace)]
-        listen += [
-            "--playout-ms",
-            plan.playout_ms,
-            "--rate",
-            str(_sample_rate(plan.source)),
-            "--exit-when-done",
-        ]
+        listen = ["listen", "--sink", str(plan.decoded), "--force", "--exit-when-done"]
+        listen += ["--trace", str(plan.listener_trace), "--playout-ms", plan.playout_ms]
+        listen += ["--rate", str(_sample_rate(plan.source))]
         send = ["send", "--source", str(plan.source), "--trace", str(plan.sender_trace)]
         send += ["--bitrate", str(plan.bitrate_bps), "--packet-ms", str(plan.packet_ms)]
         with started([*client, *listen, *room]) as listener:

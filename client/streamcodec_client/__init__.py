@@ -2,7 +2,7 @@
 
 >>> from streamcodec_client import connect
 >>> async with connect("ws://127.0.0.1:8765", room="lobby", name="bot") as room:
-...     async for frame in room.listen():
+...     async for frame in room.listen(mixed=True):
 ...         await room.send(frame.pcm)
 """
 

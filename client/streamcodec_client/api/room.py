@@ -30,7 +30,7 @@ from .roster import Roster
 from .settings import RoomSettings
 
 SEND_AHEAD_MS = 20.0  # of real time, so that a program that wakes late is not heard late
-SEND_WAITS_MS = 100.0  # what `send` takes before it waits
+SEND_WAITS_MS = 100.0  # what waits to be encoded; `send` waits until its next piece fits
 SEND_STEP_MS = 20  # what it takes at once
 PAUSE_S = 0.06  # a program that sends nothing for so long has paused
 DRAIN_LIMIT_S = 2.0

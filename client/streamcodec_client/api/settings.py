@@ -9,9 +9,9 @@ from streamcodec.config import LATENT_MS, LATENTS_PER_PAYLOAD, check_sample_rate
 from streamcodec.errors import ConfigError
 from streamcodec.live.adaptive import DelayBounds
 from streamcodec.wire.redundancy import MAX_COPIES
-from streamcodec.wire.session import MAX_NAME_CHARACTERS
 
 from ..live.codec import EncodingSettings
+from ..live.member import check_label
 from ..transport.opening import route_to
 
 DEFAULT_BITRATE_BPS = 6_000.0
@@ -43,12 +43,11 @@ class RoomSettings:
 
     def __post_init__(self) -> None:
         route_to(self.url, self.ca)
+        if not isinstance(self.sample_rate, int):
+            raise ConfigError(f"sample_rate must be a whole number of Hz, got {self.sample_rate!r}")
         check_sample_rate(self.sample_rate)
-        for what, text in (("room", self.room), ("name", self.name)):
-            if not 0 < len(text) <= MAX_NAME_CHARACTERS or not text.isprintable():
-                raise ConfigError(
-                    f"{what} must be 1 to {MAX_NAME_CHARACTERS} printable characters, got {text!r}"
-                )
+        check_label("room", self.room)
+        check_label("name", self.name)
         if not (self.talk or self.listen):
             raise ConfigError("talk and listen are both False: who joins a room does one of them")
         if self.channels not in (1, 2):
@@ -65,9 +64,12 @@ class RoomSettings:
     @property
     def playout(self) -> float | DelayBounds:
         """As Receiver takes it. Raises ConfigError for bounds outside their range."""
-        return (
-            DelayBounds(*self.playout_ms) if isinstance(self.playout_ms, tuple) else self.playout_ms
-        )
+        match self.playout_ms:
+            case int() | float() as delay:
+                return float(delay)
+            case (int() | float() as least, int() | float() as longest):
+                return DelayBounds(least, longest)
+        raise ConfigError(f"playout_ms must be one number or two, got {self.playout_ms!r}")
 
     @property
     def encoding(self) -> EncodingSettings:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from streamcodec.errors import ConfigError
+
 from .grouping import grouped
 from .options import CodecOptions, RateOptions, codec_options, rate_options
 
@@ -125,6 +127,8 @@ def info(source: str) -> None:
     from .recordings import described
 
     path = Path(source)
+    if path.suffix == ".sc" and not path.exists():
+        raise ConfigError(f"no file {source}")
     for line in described(path) if path.is_file() else _model_lines(source or None):
         click.echo(line)
 

@@ -249,6 +249,7 @@ class SinkOptions:
     sink: str
     playout_ms: float | DelayBounds
     exit_when_done: bool
+    force: bool
 
     def check_stdout(self, session: SessionOptions) -> None:
         """Raises ConfigError where sound and JSON both want standard output."""
@@ -260,7 +261,11 @@ class SinkOptions:
         return [("--sink", None if self.sink in ("speaker", "null") else self.sink)]
 
     def check(self, device: DeviceOptions) -> None:
-        """Before a model is loaded. Raises AudioError for a sink that cannot be opened."""
+        """Before a model is loaded. Raises AudioError for a sink that cannot be opened, ConfigError
+        for a recording that is there already.
+        """
+        if not self.force and Path(self.sink).is_file():
+            raise ConfigError(f"--sink {self.sink} is there already: --force writes it anew")
         check_sink(self.sink, device=device.device, rate=device.rate)
 
     def open(self, clock: Clock, device: DeviceOptions, slowest_step_ms: float) -> Sink:
@@ -292,6 +297,7 @@ sink_options = grouped(
         is_flag=True,
         help="End when there were talkers and all have left (and the source, if any, has ended).",
     ),
+    click.option("--force", is_flag=True, help="Write the --sink anew where it is there already."),
 )
 
 

@@ -124,6 +124,9 @@ class Decode:
                 samples += len(pcm)
                 if number % SHOWN_PAYLOADS == 0:
                     progress(number / max(count, 1), samples / header.source_rate)
+            decoded = count - len(damaged) - recording.payloads.count(None)
+            if not decoded and (count or recording.damage):
+                raise ContainerError(f"{name}: none of its payloads can be decoded")
         warnings = [f"{name}: {recording.damage}"] if recording.damage else []
         if damaged:
             warnings.append(

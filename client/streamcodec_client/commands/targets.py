@@ -70,9 +70,8 @@ def planned(
         _check_several(sources, endings)
     missing = [s for s in sources if s != STANDARD and not s.exists()]
     if missing:
-        raise ConfigError(
-            f"no file {missing[0]}; what is written must end in {' or '.join(endings.written)}"
-        )
+        written = f"; what is written must end in {' or '.join(endings.written)}"
+        raise ConfigError(f"no file {missing[0]}{written * (len(sources) > 1)}")
     into = out_dir or target
     if sources[0].is_dir() and len(sources) == 1:
         _check_folder(into)
@@ -91,6 +90,10 @@ def _split(
     if len(arguments) != 2:
         return arguments, None
     source, last = arguments
+    if source == last != STANDARD:
+        raise ConfigError(
+            f"{source} is given twice: TARGET must end in {' or '.join(endings.written)}"
+        )
     if not (source.is_dir() or endings.is_target(last)):
         if last.is_dir():
             raise ConfigError(f"{last} is a folder, and {source} a file: give --out-dir {last}")
@@ -126,6 +129,9 @@ def _of_file(
     force: bool,
 ) -> Plan:
     if target is None:
+        if not is_stream(source) and endings.is_target(source):
+            read = ", ".join(sorted(endings.read))
+            raise ConfigError(f"{source} is no file to read here: give one that ends in {read}")
         target = _default_target(source, out_dir, endings)
     if target.is_dir():
         raise ConfigError(f"{target} is a folder, and {input_name(source)} a file")

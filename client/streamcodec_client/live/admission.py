@@ -31,7 +31,7 @@ class Admission:
 
     def check_delay(self) -> None:
         """Raises ConfigError for a playout delay outside its range, whatever the packet size."""
-        for latents in LATENTS_PER_PAYLOAD:
+        for latents in reversed(LATENTS_PER_PAYLOAD):  # the longest allow the least
             self._playout(self.codec.packet_samples(latents))
 
     def player(self, talker: StreamStart) -> StreamPlayer:

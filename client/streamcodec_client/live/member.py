@@ -10,7 +10,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from streamcodec.wire.session import Hello, Report, Role
+from streamcodec.errors import ConfigError
+from streamcodec.wire.session import MAX_NAME_CHARACTERS, Hello, Report, Role
 
 from ..clock import Clock
 from ..report.statistics import ReceiverStatistics, SenderStatistics
@@ -28,7 +29,7 @@ FIRST_MARK_S = 0.1  # between looks whether a first mark can be given
 class Seat:
     """Which room of which relay, and as whom. take_copies: of how many packets before one, where
     talkers offer them. ca: see transport.opening.route_to. first_connection_s: how long to look for
-    a relay that never let us in.
+    a relay that never let us in. Raises ConfigError for a name that no relay takes.
     """
 
     url: str
@@ -37,6 +38,19 @@ class Seat:
     take_copies: int = 0
     ca: Path | None = None
     first_connection_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_label("room", self.room)
+        check_label("name", self.name)
+
+
+def check_label(what: str, text: object) -> None:
+    """Raises ConfigError for what a relay would refuse as the name of a room or a member."""
+    fits = isinstance(text, str) and 0 < len(text) <= MAX_NAME_CHARACTERS and text.isprintable()
+    if not fits:
+        raise ConfigError(
+            f"{what} must be 1 to {MAX_NAME_CHARACTERS} printable characters, got {text!r}"
+        )
 
 
 class Member:

@@ -29,7 +29,7 @@ from .proxy import Proxy
 # What opening may raise for reasons that lie outside this program.
 OpeningError = OSError | TimeoutError | WebSocketException
 # Answers that another attempt would get, too.
-FINAL_HTTP_STATUS = frozenset({400, 401, 403, 404, 405, 410, 426})
+FINAL_HTTP_STATUS = frozenset({200, 400, 401, 403, 404, 405, 410, 426})
 FINAL_PROXY_STATUS = frozenset({400, 401, 403, 404, 405, 407, 501})
 # OpenSSL's names for an answer that is no TLS; which one depends on its first bytes.
 NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL"})

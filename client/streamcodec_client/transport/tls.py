@@ -21,7 +21,7 @@ def tls_context(url: str, ca: Path | None = None) -> ssl.SSLContext | None:
     """
     if urlsplit(url).scheme != "wss":
         if ca is not None:
-            raise ConfigError(f"--ca is for wss:// URLs, got {url}")
+            raise ConfigError(f"certificate authorities (ca) are for wss:// URLs, got {url}")
         return None
     named = os.environ.get("SSL_CERT_FILE")
     if ca is not None:
