@@ -262,7 +262,10 @@ async def test_a_relay_that_comes_back_is_told_that_we_are_muted() -> None:
             await ada.mute()
             await arrives(stand_in, '"mute"')
             drop(stand_in)
-            await arrives(stand_in, '"mute"')
+            await arrives(stand_in, '"muted":true')
+            drop(stand_in)
+            await ada.mute(False)  # while there is no connection, or just before it is known
+            await arrives(stand_in, '"muted":false')
 
 
 async def test_no_relay_is_an_error_of_connecting() -> None:

@@ -64,7 +64,7 @@ class Room:
         self._queues: tuple[tuple[bool, weakref.ref[FrameQueue]], ...] = ()
         self._dropped = 0  # samples; counted by the decoder's thread
         self._sending = asyncio.Lock()  # tasks that send wait for each other
-        self._muted = False
+        self._muted, self._mutes = False, False  # now; at any time
         self._leaving = False
         self._told = False  # somebody was told why this session ended
         self._source: PushedSource | None = None
@@ -144,7 +144,7 @@ class Room:
         RoomClosed, or what ended the session, after its end.
         """
         source, channels = self._talking(), self._settings.channels
-        pcm = np.asarray(pcm)
+        pcm = np.atleast_1d(pcm)
         as_float_pcm(pcm[:0], channels)  # refuses a wrong type or shape before anything is sent
         step = SEND_STEP_MS * self._settings.sample_rate // 1000
         async with self._sending:
@@ -166,7 +166,7 @@ class Room:
         room; with False it goes on.
         """
         source = self._talking()
-        self._muted = muted
+        self._muted, self._mutes = muted, True
         if muted:
             source.drop()
         await self._member.transport.send_message(Mute(muted=muted))
@@ -260,9 +260,10 @@ class Room:
     # --- what others call -------------------------------------------------------------------------
 
     def _on_connected(self) -> None:
-        """On the event loop. The relay of another connection does not know that we are muted."""
-        if self._muted:
-            said = asyncio.ensure_future(self._member.transport.send_message(Mute(muted=True)))
+        """On the event loop. A relay may remember, or not know, that we are muted."""
+        if self._mutes:
+            mute = Mute(muted=self._muted)
+            said = asyncio.ensure_future(self._member.transport.send_message(mute))
             self._saying.add(said)
             said.add_done_callback(self._saying.discard)
 
