@@ -82,8 +82,8 @@ def test_a_pause_of_the_source_moves_the_time_and_loses_nothing() -> None:
 @pytest.mark.parametrize("spoken", [4, 5])
 @pytest.mark.parametrize("dtx", [False, True])
 def test_a_pause_of_the_source_is_announced(spoken: int, dtx: bool) -> None:
-    """Less than a packet before it is dropped: it would be heard long after the rest. What follows
-    the pause has the time at which it was captured.
+    """Less than a packet before it is dropped, as is the silence that ends it: they would be heard
+    long after the rest. What follows the pause has the time at which it was captured.
     """
     activity = VoiceActivity(16_000) if dtx else None
     clock = ManualClock(10 * spoken)
@@ -91,10 +91,11 @@ def test_a_pause_of_the_source_is_announced(spoken: int, dtx: bool) -> None:
     said = [out for n in range(spoken) for out in target.push(block(n, level=0.5), 1)]
     clock.advance(300)
     announced = target.pause()
-    assert [o.packet.flags for o in announced] == [Flags.DISCONTINUITY, Flags.DTX, Flags.DTX]
-    assert [o.packet.payload for o in announced] == [fake_payload(0.0), b"", b""]
-    # As old as their sending: 60 ms of silence before now.
-    assert announced[0].packet.capture_time == (10 * spoken + 300) * 16 - 960
+    assert announced is not None
+    assert [o.packet.flags for o in announced] == [Flags.DTX | Flags.DISCONTINUITY, Flags.DTX]
+    assert [o.packet.payload for o in announced] == [b"", b""]
+    # As old as their sending: 40 ms of silence before now.
+    assert announced[0].packet.capture_time == (10 * spoken + 300) * 16 - 640
     back = target.push(
         dataclasses.replace(block(100, level=0.5, samples=2 * BLOCK), after_pause=True), 1
     )
@@ -166,6 +167,47 @@ class RecordingActivity(VoiceActivity):
     def active(self, pcm: Pcm) -> bool:
         self.heard.append(round(float(pcm.mean()), 3))
         return True
+
+
+def test_a_pause_too_short_for_its_announcement_is_none() -> None:
+    clock = ManualClock(20)
+    target = Packetizer(FakeEncoder(), fake_info(), 16_000, clock)
+    push(target, range(2))
+    clock.advance(39)
+    assert target.pause() is None
+    clock.advance(1)
+    assert target.pause() is not None
+
+
+@pytest.mark.parametrize("period_ms", [45, 60, 75, 80, 110])
+@pytest.mark.parametrize("latents", [1, 2, 3])
+def test_the_stream_keeps_time_through_pauses_that_its_source_does_not_see(
+    period_ms: int, latents: int
+) -> None:
+    """A program hands over 20 ms now and then. Whether that was a pause, source and sender may see
+    differently; what is sent has the time at which it was captured, but for the time that an
+    announcement has taken already.
+    """
+    clock = ManualClock(0)
+    target = Packetizer(
+        FakeEncoder(latents_per_payload=latents),
+        fake_info(latents_per_payload=latents),
+        16_000,
+        clock,
+    )
+    early_ms = []
+    for number in range(100):
+        clock.advance(20)
+        now_ns = clock.now_ns()
+        pcm = np.full((2 * BLOCK, 1), 0.5, np.float32)
+        for out in target.push(Block(pcm, 2 * BLOCK * number, now_ns), 1):
+            end_ms = (out.packet.capture_time + 320 * latents) / 16
+            early_ms.append(end_ms - now_ns / MS)
+        for _ in range(period_ms - 20):
+            clock.advance(1)
+            if clock.now_ns() - now_ns >= 30 * MS:
+                target.pause()
+    assert max(early_ms, default=0) <= 20
 
 
 def test_each_packet_is_judged_by_the_samples_that_it_was_made_of() -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from streamcodec.coding.model import CodecModel
+from streamcodec.errors import ConfigError
 from streamcodec.wire.redundancy import MAX_COPIES
 
 from ..clock import MonotonicClock
@@ -35,7 +36,7 @@ async def connect(
     redundancy: int = 0,
     take_copies: int = MAX_COPIES,
     playout_ms: float | tuple[float, float] = (20.0, 400.0),
-    model: str | CodecModel | None = None,
+    model: str | Path | CodecModel | None = None,
     engine: str = "auto",
     timeout_s: float = 10.0,
 ) -> AsyncGenerator[Room]:
@@ -58,7 +59,7 @@ async def connect(
     """
     settings = RoomSettings(
         url=url,
-        ca=None if ca is None else Path(ca),
+        ca=Path(ca) if isinstance(ca, str) else ca,
         room=room,
         name=name,
         talk=talk,
@@ -77,6 +78,8 @@ async def connect(
     )
     if isinstance(model, CodecModel):
         codec = ModelCodec(model)
+    elif not isinstance(model, str | Path | None):
+        raise ConfigError(f"model must be a name, a folder or a CodecModel, got {model!r}")
     else:
         codec = await asyncio.to_thread(load_codec, model, "auto", engine)
     async with Room(settings, codec, MonotonicClock()).joined() as member:

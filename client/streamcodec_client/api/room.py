@@ -65,6 +65,9 @@ class Room:
         self._dropped = 0  # samples; counted by the decoder's thread
         self._sending = asyncio.Lock()  # tasks that send wait for each other
         self._muted, self._mutes = False, False  # now; at any time
+        self._passed_s = (
+            0.0  # until when, by the loop's clock, `send` has let time pass while muted
+        )
         self._leaving = False
         self._told = False  # somebody was told why this session ended
         self._source: PushedSource | None = None
@@ -148,18 +151,23 @@ class Room:
         as_float_pcm(pcm[:0], channels)  # refuses a wrong type or shape before anything is sent
         step = SEND_STEP_MS * self._settings.sample_rate // 1000
         async with self._sending:
+            self._check_open()
             for start in range(0, len(pcm), step):
                 piece = as_float_pcm(pcm[start : start + step], channels)
                 while not (source.has_room(len(piece)) or self._ended or self._leaving):
                     self._taken.clear()
                     await self._taken.wait()
-                if self._ended or self._leaving:
-                    self._raise_failure()
-                    raise RoomClosed("the session has ended: nothing more can be sent")
+                self._check_open()
                 if self._muted:
-                    await asyncio.sleep(len(piece) / self._settings.sample_rate)
+                    await self._pass_time(len(piece) / self._settings.sample_rate)
                 else:
                     source.push(piece)
+
+    async def _pass_time(self, seconds: float) -> None:
+        """As long as it would take to send this, on average: sleeping takes longer than asked."""
+        now_s = self._loop.time()
+        self._passed_s = max(self._passed_s, now_s - seconds) + seconds
+        await asyncio.sleep(self._passed_s - now_s)
 
     async def mute(self, muted: bool = True) -> None:
         """Sends nothing from now on, not even what was given to `send` and waits, and tells the
@@ -247,6 +255,11 @@ class Room:
         if (failure := self._member.failure) is not None:
             self._told = True
             raise failure
+
+    def _check_open(self) -> None:
+        if self._ended or self._leaving:
+            self._raise_failure()
+            raise RoomClosed("the session has ended: nothing more can be sent")
 
     def _readers(self, mixed: bool) -> list[FrameQueue]:
         queues = [known() for kind, known in self._queues if kind is mixed]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
+from typing import Any
 
 from streamcodec.config import LATENT_MS, LATENTS_PER_PAYLOAD, check_sample_rate
 from streamcodec.errors import ConfigError
@@ -15,6 +17,17 @@ from ..live.member import check_label
 from ..transport.opening import route_to
 
 DEFAULT_BITRATE_BPS = 6_000.0
+
+TEXT, WHOLE, SWITCH = (str, "text"), (int, "a whole number"), (bool, "True or False")
+RATE = (int | float | None, "a number or None")
+KINDS: dict[str, tuple[Any, str]] = {
+    **dict.fromkeys(("url", "room", "name"), TEXT),
+    **dict.fromkeys(("talk", "listen", "capped", "dtx"), SWITCH),
+    **dict.fromkeys(("sample_rate", "channels", "packet_ms", "redundancy", "take_copies"), WHOLE),
+    **dict.fromkeys(("bitrate_bps", "quality"), RATE),
+    "ca": (Path | None, "a path or None"),
+    "timeout_s": (int | float, "a number of seconds"),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,9 +55,13 @@ class RoomSettings:
     timeout_s: float
 
     def __post_init__(self) -> None:
+        for name, (kinds, words) in KINDS.items():
+            value = getattr(self, name)
+            if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+                raise ConfigError(f"{name} must be {words}, got {value!r}")
+        if not 0 < self.timeout_s < math.inf:
+            raise ConfigError(f"timeout_s must be above 0, got {self.timeout_s:g}")
         route_to(self.url, self.ca)
-        if not isinstance(self.sample_rate, int):
-            raise ConfigError(f"sample_rate must be a whole number of Hz, got {self.sample_rate!r}")
         check_sample_rate(self.sample_rate)
         check_label("room", self.room)
         check_label("name", self.name)

@@ -15,7 +15,8 @@ from ..clock import Clock
 FULL_SCALE = 32_768
 SAMPLE_BYTES = 2
 FRAME_MS = 20  # what a client receives at once
-AHEAD_LIMIT_MS = 200  # by which a client may be ahead of real time, and how much waits then
+AHEAD_LIMIT_MS = 200  # by which a client may be ahead of real time
+WAIT_LIMIT_MS = 400  # of what it sent, until it is read: as much as a frame may hold
 PAUSE_MS = 200
 # A client whose clock runs faster than ours would fall behind for ever.
 SPEED = 1.001
@@ -29,7 +30,7 @@ class SocketSource(PushedSource):
             clock,
             sample_rate,
             ahead_ms=AHEAD_LIMIT_MS,
-            limit_ms=AHEAD_LIMIT_MS,
+            limit_ms=WAIT_LIMIT_MS,
             pause_ms=PAUSE_MS,
             speed=SPEED,
         )

@@ -19,7 +19,8 @@ class CaptureTimeline:
         self._source_rate, self._stream_rate = source_rate, stream_rate
         self._delay_ns = round(delay_s * NS)
         self._expected = 0  # source position of the next block, if nothing is missing before it
-        self._filled = 0  # samples of a pause that `fill_pause` has counted already
+        self._filled = False  # `fill_pause` has counted what comes before the next block
+        self._ahead = 0  # samples by which the stream is ahead of time, since a pause was filled
         self._captured_ns = 0  # when the newest sample was captured
         self.end = 0  # stream position behind the newest sample
         self.lost_samples = 0  # at the source's rate
@@ -31,12 +32,19 @@ class CaptureTimeline:
         """
         missing = block.position - self._expected
         self._expected = block.position + len(block.pcm)
-        filled, self._filled = self._filled, 0
-        if missing <= 0:
-            return None
-        if not block.after_pause:
+        if missing > 0 and not block.after_pause:
             self.lost_samples += missing
-        skipped = max(0, missing * self._stream_rate // self._source_rate - filled)
+        gap = missing * self._stream_rate // self._source_rate
+        if self._filled:
+            # The source may see no pause where one was announced: then its clock decides.
+            self._filled = False
+            length_ns = len(block.pcm) * NS // self._source_rate
+            begin_ns = block.captured_ns - length_ns
+            gap = (begin_ns - self._captured_ns) * self._stream_rate // NS
+        elif missing <= 0:
+            return None
+        skipped = max(0, gap - self._ahead)
+        self._ahead = max(0, self._ahead - gap)
         self.end += skipped
         return skipped
 
@@ -49,15 +57,18 @@ class CaptureTimeline:
         self._captured_ns = captured_ns
         return begin
 
+    def idle(self, now_ns: int) -> int:
+        """Samples between the end of the stream and now."""
+        since_ns = now_ns - self._captured_ns
+        return since_ns * self._stream_rate // NS - self._ahead
+
     def fill_pause(self, samples: int, now_ns: int) -> int:
-        """The source has paused, and `samples` of silence that end now are sent for it -> the
-        samples skipped between the last block and this silence.
+        """The source has paused, and `samples` of silence that end now are sent for it, no more
+        than `idle` -> the samples skipped between the last block and this silence.
         """
-        idle = (now_ns - self.captured_ns(self.end)) * self._stream_rate // NS
-        skipped = max(0, idle - samples)
-        self._filled = skipped + samples
-        self.end += self._filled
-        self._captured_ns = now_ns
+        skipped = self.idle(now_ns) - samples
+        self.end += skipped + samples
+        self._filled, self._ahead, self._captured_ns = True, 0, now_ns
         return skipped
 
     def captured_ns(self, position: int) -> int:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol, cast
 
 from streamcodec.coding.model import CodecModel, load_model
@@ -177,6 +178,6 @@ class ModelCodec:
         self._model.engine.enter_thread()
 
 
-def load_codec(model: str | None, device: str, engine: str = "auto") -> ModelCodec:
+def load_codec(model: str | Path | None, device: str, engine: str = "auto") -> ModelCodec:
     """As load_model, which takes seconds with PyTorch. Raises ModelError, ConfigError."""
     return ModelCodec(load_model(model, device, engine))

@@ -81,7 +81,8 @@ class EncodingWorker:
                     packets = self._encode(block, connection())
                     read_ns, paused = self._clock.now_ns(), False
                 elif not paused and self._clock.now_ns() - read_ns > self._pause_ns:
-                    packets, paused = self._packetizer.pause(), True
+                    announced = self._packetizer.pause()
+                    packets, paused = announced or [], announced is not None
                 for packet in packets:
                     post(packet)
             for packet in self._packetizer.flush():

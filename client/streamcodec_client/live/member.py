@@ -5,6 +5,7 @@ They begin together and end in the order in which sound flows.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from .receiver import Receiver
 from .sender import Sender
 
 REPORT_INTERVAL_S = 1.0  # between reports to talkers, and capture marks for listeners
-FIRST_MARK_S = 0.1  # between looks whether a first mark can be given
+LEAST_INTERVAL_S = 0.1  # between capture marks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,14 +176,18 @@ class Member:
                 await self.transport.send_message(Report(stream.stream, numbers))
 
     async def _tell_listeners(self, sender: Sender) -> None:
-        """Marks each second, from the first packets on, when something was captured by the relay's
-        clock, so listeners know our delay.
+        """Marks when something was captured by the relay's clock, so that listeners know our delay:
+        with the first packets, after each gap, and each second.
         """
         while True:
+            sender.begun.clear()
             mark = sender.capture_clock(self.sync.offset_ms)
             if mark is not None:
                 await self.transport.send_message(mark)
-            await asyncio.sleep(FIRST_MARK_S if mark is None else REPORT_INTERVAL_S)
+                await asyncio.sleep(LEAST_INTERVAL_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEAST_INTERVAL_S if mark is None else REPORT_INTERVAL_S):
+                    await sender.begun.wait()
 
 
 def _hello(seat: Seat, sender: Sender | None, receiver: Receiver | None) -> Hello:

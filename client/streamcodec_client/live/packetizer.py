@@ -91,27 +91,29 @@ class Packetizer:
             self._gate.hear(pcm)
         return self._chosen(self._packets(self._encoder.encode(pcm), start_ns))
 
-    def pause(self) -> list[Outgoing]:
-        """The source has nothing to give for now -> a packet of silence, and empty packets that
-        announce the pause. Without them listeners would conceal packets that are only late.
+    def pause(self) -> list[Outgoing] | None:
+        """The source has nothing to give for now -> empty packets that announce the pause. Without
+        them listeners would conceal packets that are only late. None while the pause is shorter
+        than these packets.
 
-        What waits for its packet to be full, less than that, is dropped: it would be heard now,
-        long after the sound before it.
+        What waits for its packet to be full is dropped: it would be heard now, long after the sound
+        before it. So would the end of that sound, which the codec holds back until the next packet.
         """
         if self._connection is None:
             return []
         start_ns, size = self._clock.now_ns(), self._info.packet_samples
+        if self._timeline.idle(start_ns) < size * ANNOUNCEMENTS:
+            return None
         self._encoder.drop_waiting()
+        self._encoder.encode(np.zeros((size, self._info.channels), np.float32))
         self._packet_start = self._timeline.end
         # These packets end now. With the capture time of the source's last block they would look
         # like a slow network, and raise every listener's playout delay.
-        self._skip(self._timeline.fill_pause(size * (1 + ANNOUNCEMENTS), start_ns))
+        self._skip(self._timeline.fill_pause(size * ANNOUNCEMENTS, start_ns))
         if self._gate is not None:
             self._gate.reset()
-        last = self._encoder.encode(np.zeros((size, self._info.channels), np.float32))
-        packets = self._packets([*last, *[b""] * ANNOUNCEMENTS], start_ns)
-        flags = [Flags(0), *[Flags.DTX] * ANNOUNCEMENTS]
-        return [self._sequence.finish(p, f) for p, f in zip(packets, flags, strict=True)]
+        packets = self._packets([b""] * ANNOUNCEMENTS, start_ns)
+        return [self._sequence.finish(packet, Flags.DTX) for packet in packets]
 
     def flush(self) -> list[Outgoing]:
         """The end of the source -> packets of what the resampler and the encoder still hold."""

@@ -68,6 +68,7 @@ class StreamPlayer:
         self._trace = PlayedPackets(trace, talker.stream, info.sample_rate)
         self._rest = np.zeros((0, info.channels), np.float32)
         self._substituted = False  # the packet that was pulled last
+        self.begun = False  # something of it was heard
         self.concealed = False  # any of the block that was pulled last
         self._muted = False
         self._received = _Received()
@@ -221,6 +222,7 @@ class StreamPlayer:
     def _decoded(self, event: Play) -> Generator[bytes | None, Pcm, tuple[Pcm, bool]]:
         """-> PCM [packet_samples, C], whether it is a substitute for a bad payload."""
         info = self.talker.info
+        self.begun = True
         restarts = Flags.RESET in event.flags or not event.follows
         if restarts:
             self.decoder.reset()

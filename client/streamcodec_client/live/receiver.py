@@ -82,8 +82,8 @@ class Receiver:
     ) -> None:
         """`playout`: a fixed delay in ms, or the bounds within which it adapts to the network.
         `tls`: packets come encrypted, which counts in `wire_bytes`. `notify` is told, in the worker
-        thread, what users should know, and `tap`, each 10 ms, what is heard of each talker. Raises
-        ConfigError for a playout delay outside its range.
+        thread, what users should know, and `tap`, each 10 ms, what is heard of each talker who has
+        said anything. Raises ConfigError for a playout delay outside its range.
         """
         # the relay's clock less ours in ms, None while unknown
         self.relay_offset_ms: Callable[[], float | None] = lambda: None
@@ -168,7 +168,8 @@ class Receiver:
                 relay_offset_ms = self.relay_offset_ms()
                 for player in self._talkers.heard:
                     player.heard(heard_ns + delay_ns, relay_offset_ms)
-                self._tap([_heard(*block, heard_ns + delay_ns) for block in blocks])
+                begun = [block for block in blocks if block[0].begun]
+                self._tap([_heard(*block, heard_ns + delay_ns) for block in begun])
                 self._talkers.remove_finished()
                 self._publish(event_count)
         finally:

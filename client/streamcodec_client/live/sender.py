@@ -8,7 +8,7 @@ import contextlib
 from streamcodec.config import CodecConfig
 from streamcodec.units import NS
 from streamcodec.wire.overhead import wire_bytes
-from streamcodec.wire.packet import SEQUENCE_MODULUS, serialize
+from streamcodec.wire.packet import SEQUENCE_MODULUS, Flags, serialize
 from streamcodec.wire.session import (
     Capture,
     CopiesWanted,
@@ -91,6 +91,7 @@ class Sender:
         self._reports = ListenerReports()
         self._queue = SendQueue()
         self._wake = asyncio.Event()
+        self.begun = asyncio.Event()  # a packet after which listeners need a new capture mark
         self._sending = False  # a packet was taken from the queue and waits for the socket
         self._packets = self._payload_bytes = self._wire_bytes = self._unsent = 0
         # capture time of the sample behind the last one sent, and when that was captured, ns
@@ -193,6 +194,8 @@ class Sender:
         if not await transport.send(serialize(packet)):
             self._unsent += 1
             return
+        if packet.flags & (Flags.RESET | Flags.DISCONTINUITY):
+            self.begun.set()
         on_wire = wire_bytes(len(packet.payload), to_relay=True, tls=transport.tls)
         self._packets += 1
         self._payload_bytes += len(packet.payload)
