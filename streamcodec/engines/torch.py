@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from .api import DecodeRequest, EncodeRequest, Latents, LoadedModel, Means, Mode
 
 @dataclasses.dataclass(frozen=True)
 class TorchEngine:
-    """Channels are the batch of one call: a stereo packet costs one step, not two."""
+    """Channels, and streams that share a step, are the batch of one call."""
 
     vae: VoiceVae
     slowest_step_ms: ClassVar[float] = 12.0
@@ -67,18 +68,59 @@ class TorchEngine:
             y, np.zeros((packets, channels), np.int32), level, lost=True, state=state
         )
 
+    @torch.inference_mode()
     def encode_many(self, requests: Sequence[EncodeRequest]) -> list[tuple[Means, EncoderState]]:
-        """One after the other."""
-        return [self.encode(*request) for request in requests]
-
-    def decode_many(self, requests: Sequence[DecodeRequest]) -> list[tuple[Pcm, DecoderState]]:
-        """One after the other."""
+        """In one step for all streams, where their numbers of packets are the same. A stream's
+        results may differ from those alone in their last bits.
+        """
+        if len(requests) == 1 or len({r.pcm.shape[1] for r in requests}) > 1:
+            return [self.encode(*request) for request in requests]
+        rows = [len(r.pcm) for r in requests]
+        x = torch.from_numpy(np.concatenate([r.pcm for r in requests])).to(self._device)
+        packets = x.shape[1] // self.vae.config.packet
+        quality = torch.cat([self._quality(r.level, len(r.pcm), packets) for r in requests])
+        state = _joined([r.state for r in requests])
+        mean, gain_index, after = self.vae.encode(x, quality, state)
+        means = mean.transpose(0, 1).cpu().numpy()
+        gains = gain_index.to(torch.int32).transpose(0, 1).cpu().numpy()
+        ends = list(accumulate(rows, initial=0))
         return [
-            self.conceal(packets, channels, level, state)
-            if latents is None
-            else self.decode(latents, state)
-            for latents, packets, channels, level, state in requests
+            (Means(r.level, gains[:, a:b], means[:, a:b]), state)
+            for r, (a, b), state in zip(requests, pairwise(ends), _split(after, rows), strict=True)
         ]
+
+    @torch.inference_mode()
+    def decode_many(self, requests: Sequence[DecodeRequest]) -> list[tuple[Pcm, DecoderState]]:
+        """In one step for all streams, where their numbers of packets are the same. A stream's
+        results may differ from those alone in their last bits.
+        """
+        if len(requests) == 1 or len({r.packets for r in requests}) > 1:
+            return [self._decode_one(request) for request in requests]
+        rows, packets = [r.channels for r in requests], requests[0].packets
+        ends = list(accumulate(rows, initial=0))
+        y = np.zeros((ends[-1], packets, self.vae.config.latent_dim), np.float32)
+        gains = np.zeros((ends[-1], packets), np.float32)
+        lost = np.zeros((ends[-1], packets), bool)
+        for r, (a, b) in zip(requests, pairwise(ends), strict=True):
+            lost[a:b] = r.latents is None
+            if r.latents is not None:
+                y[a:b] = r.latents.y.swapaxes(0, 1)
+                gains[a:b] = r.latents.gain_index.T
+        inputs = [torch.from_numpy(array).to(self._device) for array in (y, gains, lost)]
+        quality = torch.cat([self._quality(r.level, r.channels, packets) for r in requests])
+        state = _joined([r.state for r in requests])
+        out, after = self.vae.decode(inputs[0], inputs[1], quality, inputs[2], state)
+        pcm = out.float().cpu().numpy()
+        return [
+            (pcm[a:b], state)
+            for (a, b), state in zip(pairwise(ends), _split(after, rows), strict=True)
+        ]
+
+    def _decode_one(self, request: DecodeRequest) -> tuple[Pcm, DecoderState]:
+        latents, packets, channels, level, state = request
+        if latents is None:
+            return self.conceal(packets, channels, level, state)
+        return self.decode(latents, state)
 
     def _decode(
         self,
@@ -104,6 +146,34 @@ class TorchEngine:
     @property
     def _device(self) -> torch.device:
         return self.vae.noise.device
+
+
+def _joined(states: Sequence[Any]) -> Any:
+    """EncoderStates or DecoderStates, which are tuples of tensors [B, ...] and of such tuples ->
+    one, the streams' rows below each other.
+    """
+    joined = [
+        torch.cat(parts) if isinstance(parts[0], torch.Tensor) else _joined(parts)
+        for parts in zip(*states, strict=True)
+    ]
+    return _like(states[0], joined)
+
+
+def _split(state: Any, rows: Sequence[int]) -> list[Any]:
+    """The way back: so many rows for each stream, in memory of their own."""
+    parts = [
+        [piece.clone() for piece in torch.split(part, list(rows))]
+        if isinstance(part, torch.Tensor)
+        else _split(part, rows)
+        for part in state
+    ]
+    return [_like(state, [part[n] for part in parts]) for n in range(len(rows))]
+
+
+def _like(example: Any, parts: Sequence[Any]) -> Any:
+    """The same kind of tuple; those with names take their parts one by one."""
+    kind = type(example)
+    return kind(*parts) if hasattr(example, "_fields") else kind(parts)
 
 
 def load(folder: Path, device: str) -> LoadedModel:
