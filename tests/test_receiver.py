@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,8 @@ async def test_decoding_happens_in_a_thread_of_its_own(room: Room) -> None:
     assert room.model.threads.pop().startswith("decoder")
 
 
-async def test_several_talkers_are_mixed(room: Room) -> None:
+def two_talkers(room: Room) -> Callable[[], None]:
+    """They join -> what makes both say a packet."""
     room.joins(1)
     room.joins(2)
 
@@ -49,31 +51,24 @@ async def test_several_talkers_are_mixed(room: Room) -> None:
         room.says(1, 0.5)
         room.says(2, 0.25)
 
+    return both
+
+
+async def test_several_talkers_are_mixed(room: Room) -> None:
+    both = two_talkers(room)
     assert (await speak(room, 4, both))[-1] == 0.75
     assert len(room.receiver.statistics().streams) == 2
 
 
 async def test_packets_of_several_talkers_are_decoded_in_one_step(room: Room) -> None:
-    room.joins(1)
-    room.joins(2)
-
-    def both() -> None:
-        room.says(1, 0.5)
-        room.says(2, 0.25)
-
+    both = two_talkers(room)
     await speak(room, 4, both)
     # One each, while one of them has begun and the other has not, or two.
     assert room.model.steps[-1] == 2
 
 
 async def test_a_bad_payload_is_concealed_and_costs_others_nothing(room: Room) -> None:
-    room.joins(1)
-    room.joins(2)
-
-    def both() -> None:
-        room.says(1, 0.5)
-        room.says(2, 0.25)
-
+    both = two_talkers(room)
     await speak(room, 4, both)
     room.says(1, payload=b"X")
     room.says(2, 0.25)

@@ -26,7 +26,7 @@ from streamcodec.errors import AudioError
 from streamcodec.units import Pcm
 
 from .latency import Spread, end_to_end_latencies, read_mono, read_trace
-from .live_session import PROGRAM, line_with, started
+from .live_session import PROGRAM, cpu_seconds, line_with, started
 from .sound_server import SoundServer
 
 RATE = 48_000  # of the virtual devices, as of most real ones
@@ -136,10 +136,11 @@ def _call(plan: CallPlan, server: SoundServer, folder: Path, speech: Pcm) -> lis
         time.sleep(SETTLE_S)
         names = [f"{part}_{who}" for part in ("mic", "ear") for who in "ab"]
         recorders = {name: Recorder(server, name) for name in names}
-        cpu_s = {who: _cpu_s(process.pid) for who, process in talks.items()}
+        cpu_s = {who: cpu_seconds(process.pid) for who, process in talks.items()}
         time.sleep(plan.seconds)
         shares = {
-            who: (_cpu_s(process.pid) - cpu_s[who]) / plan.seconds for who, process in talks.items()
+            who: (cpu_seconds(process.pid) - cpu_s[who]) / plan.seconds
+            for who, process in talks.items()
         }
         recorded = {name: recorder.stop() for name, recorder in recorders.items()}
         for who, process in talks.items():
@@ -232,12 +233,6 @@ def _busy_process() -> Iterator[None]:
             yield
         finally:
             process.terminate()
-
-
-def _cpu_s(pid: int) -> float:
-    """User and system time that a process has taken."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 TABLE_HEAD = (

@@ -23,6 +23,8 @@ import numpy as np
 import soundfile
 from websockets.asyncio.client import connect
 
+from .live_session import cpu_seconds
+
 LATE_MS = 60.0
 SETTLE_S = 3.0  # connecting, and the playout delay's first adaptation
 FRAME_SAMPLES, FRAME_S = 320, 0.02
@@ -43,12 +45,6 @@ def _server(*arguments: str) -> Iterator[tuple[str, int]]:
             yield found[0], process.pid
         finally:
             process.terminate()
-
-
-def _cpu_s(pid: int) -> float:
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def _client(url: str, pcm: bytes, measured: asyncio.Event) -> list[float]:
@@ -91,9 +87,9 @@ async def _load(url: str, pid: int, clients: int, seconds: float, pcm: bytes) ->
         await asyncio.sleep(0.05)
     await asyncio.sleep(SETTLE_S)
     measured.set()
-    before, begin = _cpu_s(pid), time.monotonic()
+    before, begin = cpu_seconds(pid), time.monotonic()
     await asyncio.sleep(seconds)
-    used = (_cpu_s(pid) - before) / (time.monotonic() - begin)
+    used = (cpu_seconds(pid) - before) / (time.monotonic() - begin)
     measured.clear()
     late = np.concatenate(await asyncio.gather(*tasks))
     return (

@@ -155,6 +155,12 @@ def line_with(process: subprocess.Popen[str], wanted: str) -> str:
     raise SessionFailed(_last_words(process, f"{_role(process)} did not start"))
 
 
+def cpu_seconds(pid: int) -> float:
+    """User and system time that a process has taken. Linux only."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _role(process: subprocess.Popen[str]) -> str:
     """The subcommand of `streamcodec` that a process runs."""
     words = list(process.args) if isinstance(process.args, list) else []

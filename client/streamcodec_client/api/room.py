@@ -232,9 +232,9 @@ class Room:
         """What was given to `send` is sent, if a relay takes it."""
         self._leaving = True
         self._taken.set()
-        if self._source is not None and self._member.sending is not None:
+        if self._source is not None:
             self._source.finish()
-            await asyncio.wait({self._member.sending}, timeout=DRAIN_LIMIT_S)
+        await self._member.sent(DRAIN_LIMIT_S)
 
     async def _leave(self) -> None:
         try:

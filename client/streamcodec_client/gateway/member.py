@@ -97,9 +97,9 @@ class _Member:
             await member.ends(reading)
         finally:
             # What the client said is sent before the goodbye, unless no relay is there.
-            if self._source is not None and member.sending is not None:
+            if self._source is not None:
                 self._source.finish()
-                await asyncio.wait({member.sending}, timeout=DRAIN_LIMIT_S)
+            await member.sent(DRAIN_LIMIT_S)
             reading.cancel()
             (outcome,) = await asyncio.gather(reading, return_exceptions=True)
             client_left = outcome is None

@@ -10,10 +10,9 @@ from streamcodec.units import Pcm
 
 from ..audio.paced import PacedSink, SampleWriter
 from ..audio.pushed import PushedSource
+from ..audio.wav import FULL_SCALE, SAMPLE_BYTES, as_int16
 from ..clock import Clock
 
-FULL_SCALE = 32_768
-SAMPLE_BYTES = 2
 FRAME_MS = 20  # what a client receives at once
 AHEAD_LIMIT_MS = 200  # by which a client may be ahead of real time
 WAIT_LIMIT_MS = 400  # of what it sent, until it is read: as much as a frame may hold
@@ -76,8 +75,7 @@ class FrameWriter:
 
     def write(self, pcm: Pcm) -> bool:
         """Never refuses: what is too much for the client, its queue drops."""
-        scaled = np.clip(np.rint(pcm * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1)
-        self._partial += scaled.astype("<i2").tobytes()
+        self._partial += as_int16(pcm)
         while len(self._partial) >= self._size:
             self._deliver(self._partial[: self._size])
             self._partial = self._partial[self._size :]

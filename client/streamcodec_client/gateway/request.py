@@ -6,7 +6,9 @@ import dataclasses
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from streamcodec.errors import ConfigError
-from streamcodec.wire.session import MAX_NAME_CHARACTERS, Role
+from streamcodec.wire.session import Role
+
+from ..live.member import check_label
 
 MIN_RATE, MAX_RATE = 8_000, 48_000
 RATE_STEP = 50  # so that 20 ms are a whole number of samples
@@ -32,11 +34,10 @@ def parse_request(path: str) -> Request:
         raise ConfigError(f"unknown parameter {', '.join(unknown)}: give {FORM}")
     name = fields.get("name", Request.name)
     for what, text in (("room", room), ("name", name)):
-        if not 0 < len(text) <= MAX_NAME_CHARACTERS or not text.isprintable():
-            raise ConfigError(
-                f"{what} must be 1 to {MAX_NAME_CHARACTERS} printable characters, got {text!r}: "
-                f"give {FORM}"
-            )
+        try:
+            check_label(what, text)
+        except ConfigError as error:
+            raise ConfigError(f"{error}: give {FORM}") from error
     rate = fields.get("rate", str(Request.rate))
     valid = rate.isascii() and rate.isdecimal() and len(rate) <= len(str(MAX_RATE))
     if not valid or not MIN_RATE <= int(rate) <= MAX_RATE or int(rate) % RATE_STEP:

@@ -128,6 +128,11 @@ class Member:
                 return failure
         return None
 
+    async def sent(self, limit_s: float) -> None:
+        """Returns when all of a source that has ended was sent, or after `limit_s`."""
+        if self.sending is not None:
+            await asyncio.wait({self.sending}, timeout=limit_s)
+
     async def leave(self) -> None:
         """Ends the source, sends what was captured, and says goodbye. Raises what failed before;
         where that is several things, the connection's reason.
