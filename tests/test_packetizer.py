@@ -226,6 +226,18 @@ def test_each_packet_is_judged_by_the_samples_that_it_was_made_of() -> None:
     assert activity.heard == [0.1, 0.4, 0.6]
 
 
+def test_what_announces_a_pause_has_no_copy() -> None:
+    clock = ManualClock(40)
+    info = dataclasses.replace(fake_info(), redundancy=2)
+    target = Packetizer(FakeEncoder(), info, 16_000, clock)
+    target.want_copies(2)
+    assert all(out.copy for out in push(target, range(4)))
+    clock.advance(300)
+    announced = target.pause()
+    assert announced is not None
+    assert [out.copy for out in announced] == [b"", b""]
+
+
 def test_copies_are_made_while_a_listener_takes_them() -> None:
     encoder = FakeEncoder()
     target = Packetizer(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 
 from streamcodec.live.dtx import ANNOUNCEMENTS
@@ -89,7 +87,7 @@ class Packetizer:
         start_ns = self._clock.now_ns()
         if self._gate is not None:
             self._gate.hear(pcm)
-        return self._chosen(self._packets(self._encoder.encode(pcm), start_ns))
+        return self._chosen(self._encoded(self._encoder.encode(pcm), start_ns))
 
     def pause(self) -> list[Outgoing] | None:
         """The source has nothing to give for now -> empty packets that announce the pause. Without
@@ -112,7 +110,7 @@ class Packetizer:
         self._skip(self._timeline.fill_pause(size * ANNOUNCEMENTS, start_ns))
         if self._gate is not None:
             self._gate.reset()
-        packets = self._packets([b""] * ANNOUNCEMENTS, start_ns)
+        packets = [self._packet(b"", b"", start_ns) for _ in range(ANNOUNCEMENTS)]
         return [self._sequence.finish(packet, Flags.DTX) for packet in packets]
 
     def flush(self) -> list[Outgoing]:
@@ -120,33 +118,33 @@ class Packetizer:
         if self._connection is None:
             return []
         start_ns = self._clock.now_ns()
-        packets = self._packets(self._encoder.encode(self._resampler.convert(self._tail)), start_ns)
-        return self._chosen(packets + self._packets(self._encoder.flush(), start_ns))
+        packets = self._encoded(self._encoder.encode(self._resampler.convert(self._tail)), start_ns)
+        return self._chosen(packets + self._encoded(self._encoder.flush(), start_ns))
 
     def _skip(self, samples: int) -> None:
         """The packet that is being filled begins `samples` later; listeners are told of the gap."""
         self._packet_start += samples
         self._sequence.mark(Flags.DISCONTINUITY)
 
-    def _packets(self, payloads: list[bytes], start_ns: int) -> list[Outgoing]:
+    def _encoded(self, payloads: list[bytes], start_ns: int) -> list[Outgoing]:
         """What the encoder has just given, as packets without number and flags."""
+        pairs = zip(payloads, self._encoder.copies, strict=True)
+        return [self._packet(payload, copy, start_ns) for payload, copy in pairs]
+
+    def _packet(self, payload: bytes, copy: bytes, start_ns: int) -> Outgoing:
+        """The next packet of the stream, without number and flags."""
         assert self._connection is not None
         encoded_ns = self._clock.now_ns()
-        packets = []
-        for payload, copy in itertools.zip_longest(payloads, self._encoder.copies, fillvalue=b""):
-            packet = Packet(
-                flags=Flags(0),
-                stream=0,  # filled in by the relay
-                sequence=0,  # filled in when it is sent: a packet that is left out is no loss
-                capture_time=self._packet_start % SEQUENCE_MODULUS,
-                payload=payload,
-            )
-            self._packet_start += self._info.packet_samples
-            captured_ns = min(self._timeline.captured_ns(self._packet_start), start_ns)
-            packets.append(
-                Outgoing(packet, self._connection, captured_ns, start_ns, encoded_ns, copy)
-            )
-        return packets
+        packet = Packet(
+            flags=Flags(0),
+            stream=0,  # filled in by the relay
+            sequence=0,  # filled in when it is sent: a packet that is left out is no loss
+            capture_time=self._packet_start % SEQUENCE_MODULUS,
+            payload=payload,
+        )
+        self._packet_start += self._info.packet_samples
+        captured_ns = min(self._timeline.captured_ns(self._packet_start), start_ns)
+        return Outgoing(packet, self._connection, captured_ns, start_ns, encoded_ns, copy)
 
     def _chosen(self, packets: list[Outgoing]) -> list[Outgoing]:
         """The packets that are sent, finished; all of them without DTX."""
