@@ -13,8 +13,8 @@ MAX_CHANNELS = 2
 # Far above what any bit rate needs, and small enough for a single Ethernet frame.
 MAX_PAYLOAD_BYTES = 1_200
 MAX_LEVEL = 255  # of any model's quality levels
-LATENTS_PER_PAYLOAD = (1, 2, 3)
-LATENT_MS = 20  # audio that one latent stands for
+STEP_MS = 20  # audio that one step of the network takes
+STEPS_PER_PACKET = (1, 2, 3)
 
 
 def check_sample_rate(rate: int) -> None:
@@ -25,34 +25,40 @@ def check_sample_rate(rate: int) -> None:
         )
 
 
+def packet_sizes(step_samples: int) -> tuple[int, ...]:
+    """Samples of each channel that a payload may hold, ascending."""
+    return tuple(step_samples * steps for steps in STEPS_PER_PACKET)
+
+
 @dataclasses.dataclass(frozen=True)
 class CodecConfig:
-    """Frame sizes of a stream. `hop` and `overlap` are in samples at `sample_rate` (Hz), the rate
-    that the model works at. `base_level`: the quality level that payloads are parsed with; payloads
-    of levels near it are the smallest. Raises ConfigError.
+    """Frame sizes of a stream, in samples of each channel at `sample_rate` (Hz), the rate that the
+    model works at. `step_samples`: of one step of the network. `packet_samples`: of one payload,
+    which holds one step or several. `base_level`: the quality level that payloads are parsed with;
+    payloads of levels near it are the smallest. Raises ConfigError.
     """
 
     sample_rate: int
-    hop: int
+    step_samples: int
     overlap: int
-    frames_per_packet: int
+    packet_samples: int
     channels: int = 1
-    latents_per_payload: int = 1
     base_level: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.channels <= MAX_CHANNELS:
             raise ConfigError(f"channels must be 1 to {MAX_CHANNELS}, got {self.channels}")
-        if self.latents_per_payload not in LATENTS_PER_PAYLOAD:
+        allowed = packet_sizes(self.step_samples)
+        if self.packet_samples not in allowed:
             raise ConfigError(
-                f"latents per payload must be one of {LATENTS_PER_PAYLOAD}, "
-                f"got {self.latents_per_payload}"
+                f"packet_samples must be one of {', '.join(map(str, allowed))}, "
+                f"got {self.packet_samples}"
             )
 
     @property
-    def packet_samples(self) -> int:
-        """Samples of each channel that one payload carries."""
-        return self.hop * self.frames_per_packet * self.latents_per_payload
+    def steps(self) -> int:
+        """How many steps of the network one payload holds."""
+        return self.packet_samples // self.step_samples
 
     @property
     def packet_ms(self) -> float:

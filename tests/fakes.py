@@ -18,7 +18,8 @@ from streamcodec_client.audio.blocks import Block
 from streamcodec_client.live.codec import Decoder, EncodingSettings, decode_one
 
 SAMPLE_RATE = 16_000
-LATENT_SAMPLES = 320
+SAMPLES_PER_MS = 16
+STEP_SAMPLES = 320
 MODEL_HASH = "0123456789abcdef"
 PAYLOAD_MARK = b"F"
 WAIT_S = 10.0  # how long a test waits for another thread before it gives up
@@ -43,16 +44,12 @@ class ManualClock:
 class FakeEncoder:
     """A payload is the mean of each channel, in thousandths of full scale."""
 
-    def __init__(self, channels: int = 1, latents_per_payload: int = 1) -> None:
+    def __init__(self, channels: int = 1, packet_ms: int = 20) -> None:
         self.resets = 0
         self.copying, self.copies = False, list[bytes]()
-        self.config = CodecConfig(
-            SAMPLE_RATE, LATENT_SAMPLES // 2, 80, 2, channels, latents_per_payload
-        )
-        self._size, self._waiting = (
-            LATENT_SAMPLES * latents_per_payload,
-            np.zeros((0, channels), np.float32),
-        )
+        samples = packet_ms * SAMPLES_PER_MS
+        self.config = CodecConfig(SAMPLE_RATE, STEP_SAMPLES, 80, samples, channels)
+        self._size, self._waiting = samples, np.zeros((0, channels), np.float32)
 
     def encode(self, pcm: Pcm) -> list[bytes]:
         waiting = np.concatenate([self._waiting, pcm])
@@ -79,9 +76,9 @@ class FakeEncoder:
 class FakeDecoder:
     """Plays a payload as a constant, and conceals a lost one as half of the last constant."""
 
-    def __init__(self, channels: int = 1, latents_per_payload: int = 1) -> None:
+    def __init__(self, channels: int = 1, packet_samples: int = STEP_SAMPLES) -> None:
         self.resets = 0
-        self._samples = LATENT_SAMPLES * latents_per_payload
+        self._samples = packet_samples
         self._last: Pcm = np.zeros(channels, np.float32)
 
     def decode(self, payload: bytes | None) -> Pcm:
@@ -111,6 +108,7 @@ class FakeModel:
 
     hash = MODEL_HASH
     sample_rate = SAMPLE_RATE
+    packet_sizes = (STEP_SAMPLES, 2 * STEP_SAMPLES, 3 * STEP_SAMPLES)
     overlap_samples = 0
     slowest_step_ms = 2.0
 
@@ -120,15 +118,12 @@ class FakeModel:
         self.steps: list[int] = []  # how many decoders shared each
         self.threads: set[str] = set()
 
-    def packet_samples(self, latents_per_payload: int) -> int:
-        return LATENT_SAMPLES * latents_per_payload
-
     def encoder(self, settings: EncodingSettings) -> FakeEncoder:
-        self.encoders.append(FakeEncoder(settings.channels, settings.packet_ms // 20))
+        self.encoders.append(FakeEncoder(settings.channels, settings.packet_ms))
         return self.encoders[-1]
 
     def decoder(self, info: StreamInfo) -> FakeDecoder:
-        self.decoders.append(FakeDecoder(info.channels, info.latents_per_payload))
+        self.decoders.append(FakeDecoder(info.channels, info.packet_samples))
         return self.decoders[-1]
 
     def decode(
@@ -141,12 +136,8 @@ class FakeModel:
         self.threads.add(threading.current_thread().name)
 
 
-def fake_info(
-    channels: int = 1, latents_per_payload: int = 1, model: str = MODEL_HASH
-) -> StreamInfo:
-    return StreamInfo(
-        model, SAMPLE_RATE, channels, LATENT_SAMPLES * latents_per_payload, latents_per_payload, 0
-    )
+def fake_info(channels: int = 1, packet_ms: int = 20, model: str = MODEL_HASH) -> StreamInfo:
+    return StreamInfo(model, SAMPLE_RATE, channels, packet_ms * SAMPLES_PER_MS, 0)
 
 
 class MemoryTransport:

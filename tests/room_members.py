@@ -8,7 +8,7 @@ from streamcodec.wire.session import Hello, Role, StreamInfo
 from streamcodec_server.members import Member
 from streamcodec_server.rooms import Rooms
 
-INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 5, 6_000)
+INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 5, 6_000)
 
 
 def media(sequence: int, stream: int = 9) -> bytes:

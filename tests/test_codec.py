@@ -243,6 +243,11 @@ def test_a_base_level_that_the_model_has_not_is_refused(model: CodecModel) -> No
         model.stream_config(base_level=16)
 
 
+def test_packets_that_the_model_has_not_are_refused(model: CodecModel) -> None:
+    with pytest.raises(ConfigError, match="packet_samples must be one of 320, 640, 960, got 480"):
+        model.stream_config(packet_samples=480)
+
+
 def test_cuda_decodes_what_the_cpu_encoded_and_back(model_folder: str, model: CodecModel) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no GPU here: PyTorch finds no CUDA device")

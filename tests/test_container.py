@@ -11,7 +11,7 @@ from streamcodec.coding.container import StreamHeader, read_container, write_con
 from streamcodec.coding.model import CodecModel
 from streamcodec.errors import ContainerError, ModelError
 
-HEADER = StreamHeader("0123456789abcdef", 16_000, 320, 48_000, 1, 1, 5, samples=4_800, payloads=3)
+HEADER = StreamHeader("0123456789abcdef", 16_000, 320, 48_000, 1, 5, samples=4_800, payloads=3)
 PAYLOADS = [b"abc", None, b"x" * 300]
 
 
@@ -52,7 +52,7 @@ def test_a_cut_file_gives_what_is_whole_and_says_what_is_missing(length: int) ->
 
 
 def test_a_stream_of_unknown_length_cut_inside_a_payload_says_so() -> None:
-    header = StreamHeader("0123456789abcdef", 16_000, 320, 16_000, 1, 1, 5)
+    header = StreamHeader("0123456789abcdef", 16_000, 320, 16_000, 1, 5)
     recording = read_container(io.BytesIO(written(header)[:-5]))
     assert recording.payloads == PAYLOADS[:2]
     assert recording.damage == "the file ends, or is damaged, inside payload 2"
@@ -84,7 +84,7 @@ def test_a_changed_header_is_noticed(position: int, change: int) -> None:
         ("channels", 9),
         ("sample_rate", 0),
         ("samples", -1),
-        ("latents_per_payload", 1.5),
+        ("packet_samples", 319.5),
         ("model", 7),
     ],
 )
@@ -102,8 +102,8 @@ def test_what_follows_the_last_payload_is_not_called_whole_and_not_read() -> Non
 
 
 def test_a_file_of_an_older_format_is_named() -> None:
-    with pytest.raises(ContainerError, match="format 1; this program reads 2"):
-        read_container(io.BytesIO(b"SCV1" + bytes(40)))
+    with pytest.raises(ContainerError, match="format 2; this program reads 3"):
+        read_container(io.BytesIO(b"SCV2" + bytes(40)))
 
 
 def test_a_program_writes_and_reads_files_through_the_public_api(model: CodecModel) -> None:
@@ -127,3 +127,29 @@ def test_a_program_writes_and_reads_files_through_the_public_api(model: CodecMod
 def test_a_file_of_another_model_is_not_decoded(model: CodecModel) -> None:
     with pytest.raises(ModelError, match=f"made with model {HEADER.model}, and this is"):
         streamcodec.StreamDecoder.from_header(model, HEADER)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "complaint"),
+    [
+        ("packet_samples", 480, "packet_samples must be one of 320, 640, 960, got 480"),
+        ("sample_rate", 8_000, "sample_rate must be 16000, the model's, got 8000"),
+        ("base_level", 16, "base level must be 0 to 15, got 16"),
+    ],
+)
+def test_a_header_that_its_model_cannot_have_written_is_refused(
+    model: CodecModel, field: str, value: int, complaint: str
+) -> None:
+    """What a packet may hold depends on the model: a file alone does not know."""
+    header = StreamHeader(**{**HEADER.__dict__, "model": model.hash, field: value})
+    assert read_container(io.BytesIO(written(header))).header == header
+    with pytest.raises(ContainerError, match=f"stream header: {complaint}"):
+        streamcodec.StreamDecoder.from_header(model, header)
+
+
+@pytest.mark.parametrize("packet_ms", [20, 40, 60])
+def test_the_duration_of_packets_survives_a_file(model: CodecModel, packet_ms: int) -> None:
+    encoder = streamcodec.StreamEncoder(model, quality=0.5, packet_ms=packet_ms)
+    decoder = streamcodec.StreamDecoder.from_header(model, encoder.header())
+    assert decoder.config == encoder.config
+    assert decoder.config.packet_ms == packet_ms

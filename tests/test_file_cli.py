@@ -103,7 +103,7 @@ def test_a_damaged_payload_is_concealed_and_counted(
     )
 
 
-@pytest.mark.parametrize("content", [b"RIFF....", b"", b"SCV1\xff\xff"])
+@pytest.mark.parametrize("content", [b"RIFF....", b"", b"SCV3\xff\xff"])
 def test_a_malformed_file_is_one_line_and_status_2(
     content: bytes, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from conftest import voice
 from fakes import (
-    LATENT_SAMPLES,
+    STEP_SAMPLES,
     WAIT_S,
     FakeDecoder,
     FakeEncoder,
@@ -50,9 +50,9 @@ class PcmEncoder(FakeEncoder):
     def encode(self, pcm: Pcm) -> list[bytes]:
         self.coded += np.round(127 * pcm[:, 0]).astype(np.int8).tobytes()
         payloads = []
-        while len(self.coded) >= LATENT_SAMPLES:
-            payloads.append(self.coded[:LATENT_SAMPLES])
-            self.coded = self.coded[LATENT_SAMPLES:]
+        while len(self.coded) >= STEP_SAMPLES:
+            payloads.append(self.coded[:STEP_SAMPLES])
+            self.coded = self.coded[STEP_SAMPLES:]
         self.copies = [b""] * len(payloads)
         return payloads
 
@@ -65,10 +65,10 @@ class PcmDecoder(FakeDecoder):
         self.tail = np.zeros((OVERLAP, 1), np.float32)
 
     def decode(self, payload: bytes | None) -> Pcm:
-        pcm: Pcm = np.zeros((LATENT_SAMPLES, 1), np.float32)
+        pcm: Pcm = np.zeros((STEP_SAMPLES, 1), np.float32)
         if payload is not None:
             pcm = np.divide(np.frombuffer(payload, np.int8)[:, None], 127, dtype=np.float32)
-        pcm, self.tail = np.split(np.concatenate([self.tail, pcm]), [LATENT_SAMPLES])
+        pcm, self.tail = np.split(np.concatenate([self.tail, pcm]), [STEP_SAMPLES])
         return pcm
 
 

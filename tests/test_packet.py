@@ -52,14 +52,14 @@ def test_vectors_in_the_protocol_document() -> None:
 
 def valid(datagram: bytes) -> bool:
     """The rules of docs/protocol.md, written down a second time."""
-    if len(datagram) < 12 or datagram[0] >> 4 != 1:
+    if len(datagram) < 12 or datagram[0] >> 4 != 2:
         return False
     payload_bytes, kind, dtx = len(datagram) - 12, datagram[0] & 15, datagram[1] & 4
     return payload_bytes <= 1200 and bool(payload_bytes or kind or dtx)
 
 
 @given(
-    st.sampled_from([b"", b"\x10", b"\x11", b"\x20"]), st.binary(max_size=14), st.integers(0, 1300)
+    st.sampled_from([b"", b"\x20", b"\x21", b"\x10"]), st.binary(max_size=14), st.integers(0, 1300)
 )
 def test_exactly_the_valid_datagrams_are_accepted(first: bytes, rest: bytes, padding: int) -> None:
     for datagram in (first + rest, first + rest + bytes(padding)):
@@ -76,10 +76,10 @@ def test_exactly_the_valid_datagrams_are_accepted(first: bytes, rest: bytes, pad
     ("datagram", "error"),
     [
         (b"", "need 12 header bytes, got 0"),
-        (b"\x10\0\0", "need 12 header bytes, got 3"),
-        (b"\x10" + bytes(11), "empty payload"),
+        (b"\x20\0\0", "need 12 header bytes, got 3"),
+        (b"\x20" + bytes(11), "empty payload"),
         (
-            b"\x10" + bytes(11 + MAX_PAYLOAD_BYTES + 1),
+            b"\x20" + bytes(11 + MAX_PAYLOAD_BYTES + 1),
             f"payload of {MAX_PAYLOAD_BYTES + 1} bytes: at most {MAX_PAYLOAD_BYTES}",
         ),
     ],
@@ -91,16 +91,16 @@ def test_errors_state_the_sizes(datagram: bytes, error: str) -> None:
 
 
 def test_another_version_has_an_error_of_its_own() -> None:
-    with pytest.raises(UnsupportedVersion, match="version 2: this program speaks 1"):
-        parse(b"\x20" + bytes(20))
+    with pytest.raises(UnsupportedVersion, match="version 1: this program speaks 2"):
+        parse(b"\x10" + bytes(20))
 
 
 def test_a_dtx_packet_may_be_empty() -> None:
-    assert parse(b"\x10\x04" + bytes(10)) == Packet(Flags.DTX, 0, 0, 0, b"")
+    assert parse(b"\x20\x04" + bytes(10)) == Packet(Flags.DTX, 0, 0, 0, b"")
 
 
 def test_a_packet_of_an_unknown_type_may_be_empty() -> None:
-    assert parse(b"\x1f" + bytes(11)) == Packet(Flags(0), 0, 0, 0, b"", type=15)
+    assert parse(b"\x2f" + bytes(11)) == Packet(Flags(0), 0, 0, 0, b"", type=15)
 
 
 def test_a_payload_of_exactly_the_largest_size_is_accepted() -> None:
@@ -109,7 +109,7 @@ def test_a_payload_of_exactly_the_largest_size_is_accepted() -> None:
 
 
 def test_unknown_flags_are_neither_read_nor_written() -> None:
-    assert parse(b"\x10\xf2" + bytes(11)).flags == Flags.VOICE
+    assert parse(b"\x20\xf2" + bytes(11)).flags == Flags.VOICE
     packet = Packet(Flags(0xF2), 0, 0, 0, b"x")
     assert serialize(packet)[1] == Flags.VOICE
 

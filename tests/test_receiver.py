@@ -115,7 +115,7 @@ async def test_a_mono_talker_on_a_stereo_sink_is_on_both_sides() -> None:
 
 
 async def test_packets_of_60_ms_are_heard_whole(room: Room) -> None:
-    room.joins(1, fake_info(latents_per_payload=3))
+    room.joins(1, fake_info(packet_ms=60))
     room.says(1, 0.5)
     heard = await room.hears(4)
     room.says(1, 0.25)
@@ -124,7 +124,7 @@ async def test_packets_of_60_ms_are_heard_whole(room: Room) -> None:
 
 async def test_malformed_packets_are_counted_and_ignored(room: Room) -> None:
     room.joins(1)
-    for datagram in (b"", b"short", b"\x20" + bytes(20), bytes(2000)):
+    for datagram in (b"", b"short", b"\x10" + bytes(20), bytes(2000)):
         room.receiver.media(datagram, room.clock.now_ns())
     assert (await speak(room, 4, lambda: room.says(1, 0.5)))[-1] == 0.5
     assert room.receiver.statistics().malformed == 4

@@ -28,7 +28,7 @@ from streamcodec_server.members import Member
 from streamcodec_server.relay import Relay, RelayConfig
 from streamcodec_server.rooms import RoomLimits
 
-INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 5, 6_000)
+INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 5, 6_000)
 # Only so that a broken relay fails a test instead of hanging it; no test depends on its length.
 PATIENCE_S = 20
 
@@ -100,7 +100,7 @@ async def stuck_listener(running: Relay, url: str) -> AsyncIterator[None]:
             b"Connection: Upgrade",
             b"Sec-WebSocket-Version: 13",
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-            b"Sec-WebSocket-Protocol: streamcodec.v1",
+            b"Sec-WebSocket-Protocol: streamcodec.v2",
         )
         await loop.sock_sendall(tcp, b"\r\n".join((*request, b"", b"")))
         assert b"101" in await loop.sock_recv(tcp, 64)
@@ -259,12 +259,12 @@ async def test_the_relay_answers_with_the_time_of_its_clock() -> None:
 @pytest.mark.parametrize(
     ("role", "sent", "code", "reason"),
     [
-        (Role.TALK, b"\x10\0\0", CloseCode.MALFORMED, "need 12 header bytes, got 3"),
-        (Role.TALK, b"\x30" + bytes(20), CloseCode.VERSION, "version 3: this program speaks 1"),
+        (Role.TALK, b"\x20\0\0", CloseCode.MALFORMED, "need 12 header bytes, got 3"),
+        (Role.TALK, b"\x30" + bytes(20), CloseCode.VERSION, "version 3: this program speaks 2"),
         (Role.TALK, bytes(5000), CloseCode.TOO_BIG, ""),
         (
             Role.TALK,
-            b"\x10" + bytes(1300),
+            b"\x20" + bytes(1300),
             CloseCode.MALFORMED,
             "payload of 1289 bytes: at most 1200",
         ),
@@ -302,15 +302,15 @@ async def test_bad_input_ends_its_connection_with_a_reason_and_no_other(
         (
             '{"type": "hello", "version": 9, "role": "talk", "room": "a"}',
             CloseCode.VERSION,
-            "version 9: this program speaks 1",
+            "version 9: this program speaks 2",
         ),
         (
             '{"type": "hello", "version": 9, "place": "a"}',
             CloseCode.VERSION,
-            "version 9: this program speaks 1",
+            "version 9: this program speaks 2",
         ),
         (
-            '{"type": "hello", "version": 1, "role": "listen", "room": "cellar"}',
+            '{"type": "hello", "version": 2, "role": "listen", "room": "cellar"}',
             CloseCode.NO_SUCH_ROOM,
             "no room cellar",
         ),
@@ -336,7 +336,7 @@ async def test_a_client_that_says_no_hello_is_disconnected() -> None:
         )
 
 
-@pytest.mark.parametrize("other", ["streamcodec.v9", "streamcodec.v10", None])
+@pytest.mark.parametrize("other", ["streamcodec.v1", "streamcodec.v20", None])
 async def test_another_subprotocol_is_refused_with_the_right_one(other: str | None) -> None:
     async with relay() as (_, _, url):
         with pytest.raises(InvalidStatus) as refused:
@@ -345,7 +345,7 @@ async def test_another_subprotocol_is_refused_with_the_right_one(other: str | No
             ):
                 pass
     assert refused.value.response.status_code == 426
-    assert b"streamcodec.v1" in (refused.value.response.body or b"")
+    assert b"streamcodec.v2" in (refused.value.response.body or b"")
 
 
 async def test_health_counts_rooms_and_members() -> None:

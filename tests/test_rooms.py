@@ -145,7 +145,7 @@ def test_mute_and_new_info_reach_the_listeners() -> None:
     rooms = Rooms()
     ada, lis = join_talker(rooms), join_listener(rooms)
     drain(lis)
-    faster = StreamInfo("0123456789abcdef", 16_000, 1, 320, 1, 11, 12_000)
+    faster = StreamInfo("0123456789abcdef", 16_000, 1, 320, 11, 12_000)
     rooms.control(ada, Mute(True), 0)
     rooms.control(ada, StreamUpdate(faster), 0)
     assert drain(lis) == [Mute(True, number(ada)), StreamStart(number(ada), "Ada", faster)]

@@ -48,7 +48,8 @@ def measure(plan: SessionPlan, show: bool) -> tuple[SessionReport, list[int]]:
     """
     from streamcodec.coding.model import load_model
 
-    config = load_model(plan.model, "cpu").stream_config(1, plan.packet_ms // 20)
+    model = load_model(plan.model, "cpu")
+    config = model.stream_config(1, model.packet_samples(plan.packet_ms))
     pcm, rate = read_mono(plan.source)
     seconds = len(pcm) / rate
 

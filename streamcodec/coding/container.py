@@ -1,7 +1,7 @@
 """The .sc file: a stream header, then length-prefixed payloads (docs/bitstream.md). Bytes only;
 what is whole in a cut file can be read.
 
-    "SCV2" | length u16 | header: JSON | its CRC-32 u32 | { payload length LEB128 | payload } ...
+    "SCV3" | length u16 | header: JSON | its CRC-32 u32 | { payload length LEB128 | payload } ...
 
 Integers are big-endian. A length of 0 marks a payload that was lost before it was written.
 """
@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from typing import BinaryIO
 
 from ..config import (
-    LATENTS_PER_PAYLOAD,
     MAX_CHANNELS,
     MAX_LEVEL,
     MAX_PAYLOAD_BYTES,
@@ -24,7 +23,7 @@ from ..config import (
 )
 from ..errors import ContainerError
 
-MAGIC = b"SCV2"
+MAGIC = b"SCV3"
 MAX_HEADER_BYTES = 4_096
 
 
@@ -46,7 +45,6 @@ class StreamHeader:
     packet_samples: int
     source_rate: int
     channels: int
-    latents_per_payload: int
     base_level: int
     samples: int | None = None
     payloads: int | None = None
@@ -132,7 +130,6 @@ def _check(header: StreamHeader) -> None:
         "source_rate": (MIN_SAMPLE_RATE, MAX_SAMPLE_RATE),
         "packet_samples": (1, MAX_SAMPLE_RATE),
         "channels": (1, MAX_CHANNELS),
-        "latents_per_payload": (LATENTS_PER_PAYLOAD[0], LATENTS_PER_PAYLOAD[-1]),
         "base_level": (0, MAX_LEVEL),
     }
     for name, (low, high) in bounds.items():

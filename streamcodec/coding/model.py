@@ -7,7 +7,7 @@ from pathlib import Path
 
 from streamcodec_models import catalogue
 
-from ..config import LATENTS_PER_PAYLOAD, CodecConfig
+from ..config import CodecConfig, packet_sizes
 from ..engines import native
 from ..engines.api import Engine, LoadedModel
 from ..errors import ConfigError, ModelError
@@ -36,36 +36,38 @@ class CodecModel:
 
     @property
     def config(self) -> CodecConfig:
-        """Of a mono stream with one latent a payload."""
+        """Of a mono stream of the shortest packets."""
         return self.stream_config()
 
-    def latents_per_payload(self, packet_ms: float) -> int:
-        """How many steps of the network a payload of `packet_ms` holds. Raises ConfigError."""
-        step_ms = self.config.packet_ms
-        allowed = [step_ms * latents for latents in LATENTS_PER_PAYLOAD]
-        if packet_ms not in allowed:
-            durations = ", ".join(f"{duration:g}" for duration in allowed)
+    @property
+    def packet_sizes(self) -> tuple[int, ...]:
+        """Samples of each channel that a payload may hold, ascending."""
+        s = self.engine.shape
+        return packet_sizes(s.hop * s.frames_per_packet)
+
+    def packet_samples(self, packet_ms: float) -> int:
+        """Samples of each channel in a payload of `packet_ms`. Raises ConfigError."""
+        samples_per_ms = self.engine.shape.sample_rate / 1000
+        sizes = {samples / samples_per_ms: samples for samples in self.packet_sizes}
+        if packet_ms not in sizes:
+            durations = ", ".join(f"{duration:g}" for duration in sizes)
             raise ConfigError(f"packet_ms must be one of {durations}, got {packet_ms:g}")
-        return round(packet_ms / step_ms)
+        return sizes[packet_ms]
 
     def stream_config(
-        self, channels: int = 1, latents_per_payload: int = 1, base_level: int = 0
+        self, channels: int = 1, packet_samples: int | None = None, base_level: int = 0
     ) -> CodecConfig:
-        """Raises ConfigError for what this model cannot do."""
+        """packet_samples: None takes the shortest packets. Raises ConfigError for what this model
+        cannot do.
+        """
         if not 0 <= base_level < self.bitstream.levels:
             raise ConfigError(
                 f"base level must be 0 to {self.bitstream.levels - 1}, got {base_level}"
             )
         s = self.engine.shape
-        return CodecConfig(
-            s.sample_rate,
-            s.hop,
-            s.overlap,
-            s.frames_per_packet,
-            channels,
-            latents_per_payload,
-            base_level,
-        )
+        step = s.hop * s.frames_per_packet
+        samples = step if packet_samples is None else packet_samples
+        return CodecConfig(s.sample_rate, step, s.overlap, samples, channels, base_level)
 
 
 def load_model(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..config import MAX_PAYLOAD_BYTES, CodecConfig
 from ..engines.api import DecodeRequest, EncodeRequest, Latents, Means, State
-from ..errors import ConfigError, ModelError, PayloadError
+from ..errors import ConfigError, ContainerError, ModelError, PayloadError
 from ..tables import GAIN_MIN
 from ..units import Pcm
 from .container import StreamHeader
@@ -53,8 +53,8 @@ class StreamEncoder:
                 "a capped stream has no room for copies of earlier packets: "
                 "they come on top of its rate"
             )
-        latents = model.latents_per_payload(packet_ms)
-        geometry = model.stream_config(1 if downmix else channels, latents)
+        samples = model.packet_samples(packet_ms)
+        geometry = model.stream_config(1 if downmix else channels, samples)
         self._rate = _rate_control(model, geometry, bitrate_bps, quality, capped)
         self.config: CodecConfig = dataclasses.replace(geometry, base_level=self._rate.base_level)
         self._source_channels, self._source_rate = channels, sample_rate or self.config.sample_rate
@@ -126,7 +126,6 @@ class StreamEncoder:
             packet_samples=self.config.packet_samples,
             source_rate=self._source_rate,
             channels=self.config.channels,
-            latents_per_payload=self.config.latents_per_payload,
             base_level=self.config.base_level,
             samples=samples,
             payloads=payloads,
@@ -221,11 +220,19 @@ class StreamDecoder:
     @classmethod
     def from_header(cls, model: CodecModel, header: StreamHeader) -> StreamDecoder:
         """For a file's payloads, at the rate of the recording. Raises ModelError where they were
-        made with another model.
+        made with another model, ContainerError for a header that this model cannot have written.
         """
         if header.model != model.hash:
             raise ModelError(f"made with model {header.model}, and this is {model.hash}")
-        config = model.stream_config(header.channels, header.latents_per_payload, header.base_level)
+        try:
+            config = model.stream_config(header.channels, header.packet_samples, header.base_level)
+        except ConfigError as error:
+            raise ContainerError(f"stream header: {error}") from error
+        if header.sample_rate != config.sample_rate:
+            raise ContainerError(
+                f"stream header: sample_rate must be {config.sample_rate}, the model's, "
+                f"got {header.sample_rate}"
+            )
         return cls(model, config, sample_rate=header.source_rate)
 
     def reset(self) -> None:
@@ -247,7 +254,7 @@ class StreamDecoder:
 
     def _request(self, payload: bytes | None) -> DecodeRequest:
         """What the engine is to do. Raises PayloadError."""
-        packets, channels = self.config.latents_per_payload, self.config.channels
+        packets, channels = self.config.steps, self.config.channels
         if payload is None:
             return DecodeRequest(None, packets, channels, self._level, self._state)
         latents = self._bitstream.parse(payload, packets, channels, self.config.base_level)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ..config import (
-    LATENTS_PER_PAYLOAD,
     MAX_CHANNELS,
     MAX_LEVEL,
     MAX_SAMPLE_RATE,
@@ -183,7 +182,6 @@ def _parse_info(fields: _Fields) -> StreamInfo:
         fields.integer("sample_rate", MIN_SAMPLE_RATE, MAX_SAMPLE_RATE),
         fields.integer("channels", 1, MAX_CHANNELS),
         fields.integer("packet_samples", 1, MAX_SAMPLE_RATE),
-        fields.integer("latents_per_payload", LATENTS_PER_PAYLOAD[0], LATENTS_PER_PAYLOAD[-1]),
         fields.integer("base_level", 0, MAX_LEVEL),
         fields.integer("bitrate_bps", 0, MAX_BITRATE_BPS, 0),
         fields.integer("redundancy", 0, MAX_COPIES, 0),

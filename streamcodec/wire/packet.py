@@ -9,7 +9,7 @@ import struct
 from ..config import MAX_PAYLOAD_BYTES
 from ..errors import MalformedPacket, UnsupportedVersion
 
-VERSION = 1
+VERSION = 2  # of the protocol: packets, messages and subprotocol
 HEADER_BYTES = 12
 TYPES = 1 << 4
 STREAM_NUMBERS = 1 << 16

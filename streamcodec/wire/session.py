@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from .packet import VERSION
 
-SUBPROTOCOL = "streamcodec.v1"
+SUBPROTOCOL = f"streamcodec.v{VERSION}"
 MAX_MESSAGE_BYTES = 4096  # UTF-8
 MAX_NAME_CHARACTERS = 64
 
@@ -68,7 +68,6 @@ class StreamInfo:
     sample_rate: int
     channels: int
     packet_samples: int
-    latents_per_payload: int
     base_level: int
     bitrate_bps: int = 0
     redundancy: int = 0

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from streamcodec.config import LATENT_MS, LATENTS_PER_PAYLOAD, check_sample_rate
+from streamcodec.config import STEP_MS, STEPS_PER_PACKET, check_sample_rate
 from streamcodec.errors import ConfigError
 from streamcodec.live.adaptive import DelayBounds
 from streamcodec.wire.redundancy import MAX_COPIES
@@ -69,7 +69,7 @@ class RoomSettings:
             raise ConfigError("talk and listen are both False: who joins a room does one of them")
         if self.channels not in (1, 2):
             raise ConfigError(f"channels must be 1 or 2, got {self.channels}")
-        durations = [LATENT_MS * latents for latents in LATENTS_PER_PAYLOAD]
+        durations = [STEP_MS * steps for steps in STEPS_PER_PACKET]
         if self.packet_ms not in durations:
             allowed = ", ".join(map(str, durations))
             raise ConfigError(f"packet_ms must be one of {allowed}, got {self.packet_ms}")

@@ -170,7 +170,8 @@ def _model_lines(name: str | None) -> list[str]:
 
     model = describe(folder_of(name))
     shape = model.config
-    config = CodecConfig(shape.sample_rate, shape.hop, shape.overlap, shape.frames_per_packet)
+    step = shape.hop * shape.frames_per_packet
+    config = CodecConfig(shape.sample_rate, step, shape.overlap, step)
     rates = ", ".join(f"{b / 1e3:.1f}" for b in model.level_bitrates_bps)
     return [
         f"model {model.hash}: {config.sample_rate} Hz, {model.parameters / 1e6:.2f}M parameters",

@@ -115,6 +115,8 @@ class Decode:
             decoder = streamcodec.StreamDecoder.from_header(model, header)
         except ModelError as error:
             raise ModelError(f"{name}: {error}: give the right one with --model") from error
+        except ContainerError as error:
+            raise ContainerError(f"{name}: {error}") from error
         damaged: list[PayloadError] = []
         pieces = decode_pieces(recording.payloads, decoder, header.samples, damaged.append)
         samples = 0

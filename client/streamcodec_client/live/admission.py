@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from streamcodec.config import LATENTS_PER_PAYLOAD
 from streamcodec.errors import StreamcodecError
 from streamcodec.live.adaptive import AdaptivePlayout, DelayBounds
 from streamcodec.live.fixed import FixedPlayout
@@ -31,8 +30,8 @@ class Admission:
 
     def check_delay(self) -> None:
         """Raises ConfigError for a playout delay outside its range, whatever the packet size."""
-        for latents in reversed(LATENTS_PER_PAYLOAD):  # the longest allow the least
-            self._playout(self.codec.packet_samples(latents))
+        for samples in reversed(self.codec.packet_sizes):  # the longest allow the least
+            self._playout(samples)
 
     def player(self, talker: StreamStart) -> StreamPlayer:
         """Raises StreamcodecError for a stream that the loaded model cannot decode."""
@@ -55,12 +54,11 @@ class Admission:
             raise StreamcodecError(
                 f"it was made with model {info.model}, and {self.codec.hash} is loaded; see --model"
             )
-        rate = self.codec.sample_rate
-        samples = self.codec.packet_samples(info.latents_per_payload)
-        if (info.sample_rate, info.packet_samples) != (rate, samples):
+        rate, sizes = self.codec.sample_rate, self.codec.packet_sizes
+        if info.sample_rate != rate or info.packet_samples not in sizes:
             raise StreamcodecError(
                 f"its packets have {info.packet_samples} samples at {info.sample_rate} Hz, "
-                f"the model's {samples} at {rate}"
+                f"the model's {', '.join(map(str, sizes[:-1]))} or {sizes[-1]} at {rate}"
             )
 
     def _playout(self, packet_samples: int) -> PlayoutBuffer:

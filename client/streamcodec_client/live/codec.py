@@ -104,8 +104,9 @@ class Codec(Protocol):
         """How long a packet may take on a busy core."""
         ...
 
-    def packet_samples(self, latents_per_payload: int) -> int:
-        """Samples of each channel in a payload."""
+    @property
+    def packet_sizes(self) -> tuple[int, ...]:
+        """Samples of each channel that a payload may hold, ascending."""
         ...
 
     def encoder(self, settings: EncodingSettings) -> Encoder:
@@ -145,10 +146,8 @@ class ModelCodec:
         self.hash = model.hash
         self.sample_rate = model.config.sample_rate
         self.overlap_samples = model.config.overlap
+        self.packet_sizes = model.packet_sizes
         self.slowest_step_ms = model.engine.slowest_step_ms
-
-    def packet_samples(self, latents_per_payload: int) -> int:
-        return self._model.stream_config(1, latents_per_payload).packet_samples
 
     def encoder(self, settings: EncodingSettings) -> Encoder:
         return StreamEncoder(
@@ -162,7 +161,7 @@ class ModelCodec:
         )
 
     def decoder(self, info: StreamInfo) -> Decoder:
-        config = self._model.stream_config(info.channels, info.latents_per_payload, info.base_level)
+        config = self._model.stream_config(info.channels, info.packet_samples, info.base_level)
         return StreamDecoder(self._model, config)
 
     def decode(

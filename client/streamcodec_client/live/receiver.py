@@ -145,7 +145,7 @@ class Receiver:
         try:
             self._codec.enter_thread()
             any_stream = StreamInfo(
-                self._codec.hash, self._codec.sample_rate, 1, self._codec.packet_samples(1), 1, 0
+                self._codec.hash, self._codec.sample_rate, 1, self._codec.packet_sizes[0], 0
             )
             # the first inference of a thread takes ten times as long as the rest
             self._codec.decoder(any_stream).decode(None)

@@ -45,7 +45,6 @@ def stream_info(
         sample_rate=config.sample_rate,
         channels=config.channels,
         packet_samples=config.packet_samples,
-        latents_per_payload=config.latents_per_payload,
         base_level=config.base_level,
         bitrate_bps=round(bitrate_bps or 0),
         redundancy=redundancy,
