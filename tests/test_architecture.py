@@ -45,10 +45,12 @@ ALLOWED = {
         "streamcodec.native",
         "streamcodec_models.catalogue",
     },
+    "streamcodec.listening": VALUES,
     "streamcodec_models": VALUES,
     "streamcodec_server": {
         "streamcodec.config",
         "streamcodec.errors",
+        "streamcodec.listening",
         "streamcodec.wire",
     },
     "streamcodec_client": {"streamcodec", "streamcodec_models.catalogue"},

@@ -11,10 +11,9 @@ import sys
 
 import pytest
 
-from stand_in_relay import Client
 from streamcodec.errors import ConfigError
 from streamcodec_server.log import Log
-from streamcodec_server.relay import Relay, RelayConfig, shown_url
+from streamcodec_server.relay import RelayConfig
 from streamcodec_server.rooms import RoomLimits
 from streamcodec_server.serve import serve
 
@@ -49,20 +48,6 @@ def test_a_room_name_that_no_client_could_send_is_refused(room: str) -> None:
         RelayConfig(limits=RoomLimits(rooms=frozenset({"hall", room})))
 
 
-def test_an_empty_host_does_not_mean_all_addresses() -> None:
-    with pytest.raises(
-        ConfigError, match="host must not be empty: 0.0.0.0 listens on all addresses"
-    ):
-        RelayConfig(host="")
-
-
-@pytest.mark.parametrize("host", ["a..b", "x" * 70])
-async def test_a_malformed_host_name_is_one_error(host: str) -> None:
-    with pytest.raises(ConfigError, match=f"cannot listen on {host}:0: that is no host name"):
-        async with Relay(RelayConfig(host, 0)).running():
-            pass
-
-
 def test_a_port_in_use_is_reported_in_one_line_with_status_2() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -92,44 +77,6 @@ def test_a_signal_shuts_the_process_down_without_errors(number: signal.Signals) 
     process.send_signal(number)
     _, errors = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, errors) == (0, "")
-
-
-@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here, or not beside IPv4")
-@pytest.mark.parametrize("host", ["::", "0::0"])
-async def test_all_addresses_of_ipv6_are_those_of_ipv4_too(host: str) -> None:
-    async with Relay(RelayConfig(host, 0)).running() as server:
-        port = next(iter(server.sockets)).getsockname()[1]
-        for url in (shown_url(host, port)[0], f"ws://127.0.0.1:{port}", f"ws://localhost:{port}"):
-            client = Client(url)
-            assert await client.diary.next() == ("connected", 1)
-            await client.leaves()
-
-
-@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here, or not beside IPv4")
-async def test_a_port_in_use_is_reported_for_all_addresses_of_ipv6() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        said = rf"cannot listen on \[::\]:{port}: address already in use$"
-        with pytest.raises(ConfigError, match=said):
-            async with Relay(RelayConfig("::", port)).running():
-                pass
-
-
-@pytest.mark.parametrize(
-    ("host", "url", "note"),
-    [
-        ("127.0.0.1", "ws://127.0.0.1:1", ""),
-        ("relay.example", "ws://relay.example:1", ""),
-        ("::1", "ws://[::1]:1", ""),
-        ("fd00::2", "ws://[fd00::2]:1", ""),
-        ("0.0.0.0", "ws://127.0.0.1:1", " and on all addresses of this machine (IPv4)"),
-        ("::", "ws://[::1]:1", " and on all addresses of this machine (IPv"),
-    ],
-)
-def test_the_url_shown_is_one_for_clients(host: str, url: str, note: str) -> None:
-    shown, besides = shown_url(host, 1)
-    assert shown == url
-    assert besides.startswith(note)
 
 
 def test_json_lines_have_a_time_and_a_type() -> None:

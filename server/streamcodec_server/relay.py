@@ -8,13 +8,10 @@ import asyncio
 import contextlib
 import dataclasses
 import http
-import ipaddress
 import json
-import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -29,6 +26,7 @@ from streamcodec.errors import (
     UnsupportedHello,
     UnsupportedVersion,
 )
+from streamcodec.listening import check_address, listening_at
 from streamcodec.wire.message_json import parse_message, serialize_message
 from streamcodec.wire.packet import HEADER_BYTES, check
 from streamcodec.wire.session import (
@@ -74,10 +72,7 @@ class RelayConfig:
     ping_timeout_s: float = 20.0
 
     def __post_init__(self) -> None:
-        if not self.host:  # asyncio would listen on all addresses
-            raise ConfigError("host must not be empty: 0.0.0.0 listens on all addresses")
-        if not 0 <= self.port <= 65_535:
-            raise ConfigError(f"port must be 0 to 65535, got {self.port}")
+        check_address(self.host, self.port)
         for name in ("hello_timeout_s", "close_timeout_s", "ping_interval_s", "ping_timeout_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be above 0, got {getattr(self, name):g}")
@@ -172,16 +167,7 @@ class Relay:
         }
 
     async def _listen(self) -> Server:
-        address = f"{_bracketed(self.config.host)}:{self.config.port}"
-        where: dict[str, Any] = {"host": self.config.host, "port": self.config.port}
-        try:
-            if _is_any_ipv6(self.config.host) and socket.has_dualstack_ipv6():
-                # asyncio would listen on IPv6 alone.
-                where = {
-                    "sock": socket.create_server(
-                        ("::", self.config.port), family=socket.AF_INET6, dualstack_ipv6=True
-                    )
-                }
+        with listening_at(self.config.host, self.config.port) as where:
             return await serve(
                 self._serve_connection,
                 **where,
@@ -196,10 +182,6 @@ class Relay:
                 ping_interval=self.config.ping_interval_s,
                 ping_timeout=self.config.ping_timeout_s,
             )
-        except OSError as error:
-            raise ConfigError(f"cannot listen on {address}: {_reason(error).lower()}") from error
-        except UnicodeError as error:  # asyncio encodes a host name before it is looked up
-            raise ConfigError(f"cannot listen on {address}: that is no host name") from error
 
     def _abort_connections(self) -> None:
         for link in self._links.values():
@@ -320,39 +302,7 @@ async def _refuse(connection: ServerConnection, refused: Refused) -> None:
         await connection.close(refused.code, reason)
 
 
-def shown_url(host: str, port: int) -> tuple[str, str]:
-    """-> a URL for clients of a relay that listens there, and what is to be said besides: all
-    addresses are none that could be connected to.
-    """
-    if _is_any_ipv6(host):
-        both = "IPv4 and IPv6" if socket.has_dualstack_ipv6() else "IPv6"
-        return f"ws://[::1]:{port}", f" and on all addresses of this machine ({both})"
-    if host == "0.0.0.0":  # noqa: S104
-        return f"ws://127.0.0.1:{port}", " and on all addresses of this machine (IPv4)"
-    return f"ws://{_bracketed(host)}:{port}", ""
-
-
-def _is_any_ipv6(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host) == ipaddress.IPv6Address("::")
-    except ValueError:
-        return False
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
 def _shrink_buffers(connection: ServerConnection) -> None:
     tcp = connection.transport.get_extra_info("socket")
     tcp.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _reason(error: OSError) -> str:
-    """The operating system's words: asyncio puts a sentence of its own around them. Errors of name
-    resolution have negative numbers, which os.strerror does not know.
-    """
-    if error.errno and error.errno > 0:
-        return os.strerror(error.errno)
-    return error.strerror or str(error)

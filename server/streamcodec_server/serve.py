@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 import click
 
+from streamcodec.listening import shown_url
+
 from .log import Log
-from .relay import Relay, RelayConfig, shown_url
+from .relay import Relay, RelayConfig
 from .rooms import RoomLimits
 
 DEFAULTS = RoomLimits()

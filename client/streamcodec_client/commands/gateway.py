@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import multiprocessing
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import wait
@@ -17,6 +16,7 @@ from pathlib import Path
 import click
 
 from streamcodec.errors import ConfigError, StreamcodecError
+from streamcodec.listening import check_address, held_port, shown_url
 
 from ..clock import MonotonicClock
 from ..gateway.member import MemberSettings
@@ -51,7 +51,7 @@ class _Plan:
     "--host",
     default=DEFAULTS.host,
     show_default=True,
-    help="Address to listen on; 0.0.0.0 for all.",
+    help="Address to listen on; 0.0.0.0 for all of IPv4, :: for all of IPv4 and IPv6.",
 )
 @click.option(
     "--port",
@@ -88,6 +88,7 @@ def gateway(
     """Carry raw PCM over websockets to and from coded rooms of a relay, for clients without the
     codec: ws://HOST:PORT/ROOM?name=NAME&rate=16000&role=talk|listen|both. See docs/gateway.md.
     """
+    check_address(host, port)
     route_to(relay, ca)
     load_codec(codec.model, codec.codec_device, codec.engine).encoder(_encoding(rate))
     processes = jobs or (cores() if CAN_SHARE_PORT else 1)
@@ -95,8 +96,7 @@ def gateway(
         raise ConfigError("only Linux lets several processes share a port: give --jobs 1")
     with contextlib.ExitStack() as opened:
         if processes > 1:
-            # Holds the port, and does not listen: connections go to those that do.
-            held = opened.enter_context(_bound(host, port))
+            held = opened.enter_context(held_port(host, port))
             port = held.getsockname()[1]
         config = GatewayConfig(host, port, max_clients, shared_port=processes > 1)
         plan = _Plan(relay, ca, config, rate, codec)
@@ -116,7 +116,8 @@ def _encoding(rate: RateOptions) -> EncodingSettings:
 
 
 def _listening(host: str, port: int) -> str:
-    return f"gateway listening on ws://{f'[{host}]' if ':' in host else host}:{port}"
+    url, note = shown_url(host, port)
+    return f"gateway listening on {url}{note}"
 
 
 async def _serve(plan: _Plan, listening: Callable[[int], None]) -> None:
@@ -128,23 +129,6 @@ async def _serve(plan: _Plan, listening: Callable[[int], None]) -> None:
         async with Gateway(plan.config, settings).running() as server:
             listening(next(iter(server.sockets)).getsockname()[1])
             await stop.wait()
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """A socket whose port others of this user may share. Raises ConfigError."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with contextlib.ExitStack() as failing:
-            bound = failing.enter_context(socket.socket(family, kind, protocol))
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            bound.bind(address)
-            failing.pop_all()
-    except (OSError, UnicodeError) as error:
-        raise ConfigError(f"cannot listen on {host}:{port}: {error}") from error
-    return bound
 
 
 def _run_processes(plan: _Plan, count: int) -> None:

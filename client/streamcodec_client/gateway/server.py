@@ -14,6 +14,7 @@ from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
 
 from streamcodec.errors import ConfigError
+from streamcodec.listening import check_address, listening_at
 from streamcodec.wire.session import CloseCode
 
 from .member import MemberSettings, run_member
@@ -35,6 +36,10 @@ class GatewayConfig:
     max_clients: int = 12
     shared_port: bool = False
 
+    def __post_init__(self) -> None:
+        """Raises ConfigError."""
+        check_address(self.host, self.port)
+
 
 class Gateway:
     """Accepts clients on an event loop. `async with gateway.running() as server`."""
@@ -49,21 +54,17 @@ class Gateway:
         1012, and leave their rooms.
         """
         config = self._config
-        try:
+        with listening_at(config.host, config.port, shared_port=config.shared_port) as where:
             server = await serve(
                 self._meet,
-                config.host,
-                config.port,
+                **where,
                 process_request=self._answer_http,
                 compression=None,  # takes more time than it is worth for PCM
                 max_size=MAX_FRAME_BYTES,
                 max_queue=MAX_FRAMES,
                 write_limit=WRITE_LIMIT_BYTES,
                 close_timeout=2.0,
-                reuse_port=config.shared_port or None,
             )
-        except (OSError, UnicodeError) as error:
-            raise ConfigError(f"cannot listen on {config.host}:{config.port}: {error}") from error
         try:
             yield server
         finally:
