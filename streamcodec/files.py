@@ -74,13 +74,16 @@ def writing(path: str | Path, kind: type[StreamcodecError] = OutputError) -> Ite
     try:
         yield
     except OSError as error:
-        raise kind(f"cannot write {path}: {_reason(path, error)}") from error
+        raise kind(cannot_write(path, error)) from error
 
 
-def _reason(path: str | Path, error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return f"no space left on the disk that holds {_mount(path)}"
-    return error.strerror or str(error)
+def cannot_write(path: str | Path, error: Exception) -> str:
+    """One line of what was to be written and why it was not."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        reason = f"no space left on the disk that holds {_mount(path)}"
+    else:
+        reason = getattr(error, "strerror", None) or str(error)
+    return f"cannot write {path}: {reason}"
 
 
 def _mount(path: str | Path) -> Path:

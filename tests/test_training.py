@@ -10,13 +10,12 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from conftest import SMALL, small_vae, voice
-from streamcodec.errors import AudioError, ConfigError, ModelError
+from streamcodec.errors import AudioError, ConfigError, ModelError, OutputError
 from streamcodec_training import checkpoint, stream
 from streamcodec_training.adversary import AdversarialStage
 from streamcodec_training.board import SAMPLE_QUALITIES, SAMPLE_S, Board
 from streamcodec_training.config import TrainingConfig
 from streamcodec_training.corpus import read_mono
-from streamcodec_training.files import CannotWrite
 from streamcodec_training.learner import Moment
 from streamcodec_training.objective import Objective
 from streamcodec_training.optimisers import ENCODER_PARTS, learning_rate_share
@@ -90,7 +89,9 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_run(
             full_disk(file)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(CannotWrite, match=r"cannot write .*checkpoint\.pt: No space left"):
+    with pytest.raises(
+        OutputError, match=r"cannot write .*checkpoint\.pt: no space left on the disk that holds /"
+    ):
         run.train()
     assert run.progress.step == 3
     assert capsys.readouterr().err.count("warning: cannot write") == 3

@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from streamcodec.errors import OutputError
+from streamcodec.files import cannot_write
 from streamcodec.units import Pcm
 from streamcodec_models.vae import VoiceVae
 
 from . import stream
-from .files import cannot_write
 
 SAMPLE_QUALITIES = (0.1, 0.4, 0.8)
 SAMPLE_S = 6
@@ -34,7 +35,7 @@ class Board:
     def __init__(self, out: Path, sample: Pcm | None, done: float = 0.0) -> None:
         """Events go to out/events. `sample` [T], at the model's rate and of a packet at least, is
         decoded at each checkpoint. The bar begins at the share `done` of the run. Raises
-        CannotWrite.
+        OutputError.
         """
         self.sample = sample
         self.events = out / "events"
@@ -44,7 +45,7 @@ class Board:
             self.writer: SummaryWriter | None = SummaryWriter(str(self.events))
         except OSError as error:
             threading.excepthook = self._hook
-            raise cannot_write(self.events, error) from error
+            raise OutputError(cannot_write(self.events, error)) from error
         say(LEGEND)
         self.bar = tqdm(
             total=100, initial=100 * min(1.0, done), bar_format=BAR, mininterval=5, miniters=0

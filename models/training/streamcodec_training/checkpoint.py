@@ -51,7 +51,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     """Writes a file that takes the place of `path` once it is whole. Ctrl-C and SIGTERM wait for
     that: torchrun passes Ctrl-C on to processes that the terminal has already sent it to, and the
     second one used to hit the middle of this. Raises ModelError, and writes nothing, where a number
-    is not finite; CannotWrite. What was at `path` then stays.
+    is not finite; OutputError. What was at `path` then stays.
     """
     state = {
         field.name: value

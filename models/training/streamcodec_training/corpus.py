@@ -99,7 +99,7 @@ def load_corpus(
 
     The cache is keyed by the names, sizes and times of the files: a changed folder is read again.
     Files that cannot be read are named and left out, so that one bad recording does not stop a
-    long run. Raises AudioError where none can be read or nothing is to be heard, CannotWrite.
+    long run. Raises AudioError where none can be read or nothing is to be heard, OutputError.
     """
     files = audio_files(folder)
     stamps = [(str(f.relative_to(folder)), *_size_and_time(f)) for f in files]

@@ -18,14 +18,14 @@ from streamcodec.coding.model import bitstream_of
 from streamcodec.coding.native_bitstream import NativeBitstream
 from streamcodec.engines.api import Means
 from streamcodec.engines.torch import TorchEngine
-from streamcodec.errors import AudioError, ModelError
+from streamcodec.errors import AudioError, ModelError, OutputError
+from streamcodec.files import cannot_write
 from streamcodec_models import weights
 from streamcodec_models.catalogue import WEIGHTS_FILE
 from streamcodec_models.pack import pack
 from streamcodec_models.vae import VoiceVae
 
 from .corpus import audio_files, first_clips
-from .files import cannot_write
 from .sampler import AUGMENTATION, SegmentSampler
 from .tables import fit_tables
 
@@ -38,7 +38,7 @@ def export(vae: VoiceVae, folder: Path, calibration: Path, speech: NDArray[np.in
     """Writes model.safetensors, config.json and packed weights into `folder`; a model that was
     there stays until they are complete. Tables are fitted to `speech`, [T] as `load_corpus` reads
     it from the folder `calibration`, whose recordings say what each level costs. Raises AudioError,
-    ModelError where weights do not fit into float16, CannotWrite.
+    ModelError where weights do not fit into float16, OutputError.
     """
     if wrong := [n for n, t in vae.state_dict().items() if not bool(t.half().isfinite().all())]:
         raise ModelError(f"{', '.join(wrong)}: beyond float16, in which models are stored")
@@ -59,7 +59,7 @@ def export(vae: VoiceVae, folder: Path, calibration: Path, speech: NDArray[np.in
             for file in Path(new).iterdir():
                 file.replace(folder / file.name)
     except (OSError, safetensors.SafetensorError) as error:
-        raise cannot_write(folder / WEIGHTS_FILE, error) from error
+        raise OutputError(cannot_write(folder / WEIGHTS_FILE, error)) from error
 
 
 def level_bitrates(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from streamcodec.errors import AudioError, ModelError
+from streamcodec.errors import AudioError, ModelError, OutputError
 from streamcodec.units import Pcm
 from streamcodec_models.blocks import noise_spectra
 from streamcodec_models.config import VaeConfig
@@ -23,7 +23,6 @@ from . import checkpoint
 from .board import Board, say
 from .config import TrainingConfig
 from .corpus import load_corpus, read_mono, transform_start
-from .files import CannotWrite
 from .learner import Diverged, Learner, Moment
 from .processes import Processes
 from .sampler import AUGMENTATION, NO_AUGMENTATION, SegmentSampler
@@ -59,7 +58,7 @@ class Run:
 
     def __init__(self, config: TrainingConfig, shape: VaeConfig) -> None:
         """Reads the corpus, and resumes where the folder holds a checkpoint. Raises AudioError,
-        CannotWrite, ConfigError and ModelError.
+        OutputError, ConfigError and ModelError.
         """
         self.config = config
         self.processes = Processes.join(config.device)
@@ -82,7 +81,7 @@ class Run:
     def train(self) -> None:
         """Goes on until the budget is spent; writes the last checkpoint whatever ends it, but for
         Diverged, which is raised where weights or gradients are not finite: then the checkpoint
-        before stays. Raises CannotWrite where the last checkpoint cannot be written.
+        before stays. Raises OutputError where the last checkpoint cannot be written.
         """
         if not self.processes.first:
             self._learn(None)
@@ -100,7 +99,7 @@ class Run:
             self._keep(board)
 
     def save(self) -> None:
-        """Writes the checkpoint. Raises CannotWrite, and Diverged where it would not be finite."""
+        """Writes the checkpoint. Raises OutputError, and Diverged where it would not be finite."""
         state = dataclasses.replace(
             self.learner.checkpoint(), clock=dataclasses.asdict(self.progress)
         )
@@ -131,7 +130,7 @@ class Run:
                 kept = now
                 try:
                     self._keep(board)
-                except CannotWrite as error:
+                except OutputError as error:
                     minutes = self.config.checkpoint_minutes
                     say(f"warning: {error}; training goes on, the next try is in {minutes:g} min")
 
@@ -170,7 +169,7 @@ class Run:
 
 def train(config: TrainingConfig, shape: VaeConfig) -> Path:
     """Runs to the end of the budget, or goes on from the checkpoint in `config.out`. Ctrl-C ends a
-    run early. Returns the checkpoint's path. Raises AudioError, CannotWrite, ConfigError and
+    run early. Returns the checkpoint's path. Raises AudioError, OutputError, ConfigError and
     ModelError (Diverged, too).
     """
     run = Run(config, shape)
