@@ -81,6 +81,8 @@ def test_malformed_numbers_and_files_are_one_line_and_status_2(
         ("listen --rate 44", "did you mean 44100?"),
         ("listen --rate 5", "'5' is no sample rate: write 8000 to 192000 (Hz)"),
         ("listen --rate fast", "'fast' is no sample rate: write 8000 to 192000 (Hz)"),
+        ("send --source x.wav --rate 48000", "--rate 48000 is for --source mic, tone and -, not"),
+        ("send --source x.wav --channels 1", "a file has its own, which --mono mixes into one"),
         ("listen --sink x.opus --rate 44100", "cannot write x.opus: Opus has 8000"),
         ("listen --sink x.mp4", "no sink 'x.mp4'"),
         ("talk --sink no/x.wav --source tone", "cannot write no/x.wav: there is no folder no"),

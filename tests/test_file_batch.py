@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import pytest
 import soundfile
 
 from conftest import voice
+from streamcodec import StreamEncoder, encode, load_model, write_container
 from streamcodec_client.cli import main
 
 
@@ -245,3 +248,34 @@ def test_a_file_of_which_nothing_can_be_decoded_is_an_error(
     assert main(["decode", "cut.sc"]) == 2
     assert "cut.sc: none of its payloads can be decoded" in capsys.readouterr().err
     assert not Path("cut.wav").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="TerminateProcess asks nobody")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("several", [False, True])
+def test_a_signal_leaves_nothing_half_written(
+    folder: Path, number: signal.Signals, several: bool
+) -> None:
+    """Two recordings of half an hour: they are not decoded before the signal comes."""
+    encoder = StreamEncoder(load_model("voice-16k", "cpu"), quality=0.5)
+    payloads = [*encode(voice(1.0), encoder)] * 2_000
+    for name in ("long.sc", "longer.sc"):
+        with Path(name).open("wb") as file:
+            write_container(file, encoder.header(payloads=len(payloads)), payloads)
+    before = names()
+    arguments = ["long.sc", "longer.sc", "--jobs", "2"] if several else ["long.sc"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "streamcodec_client", "decode", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as process:
+        begun_s = time.monotonic()
+        while len([*Path().glob(".partial-*")]) < (2 if several else 1):
+            assert process.poll() is None
+            assert time.monotonic() < begun_s + 60
+            time.sleep(0.02)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (128 + number, "")
+    assert names() == before

@@ -1,7 +1,10 @@
 """`streamcodec train` and what stands below it."""
 
 import dataclasses
+import os
 import shutil
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 import soundfile
 import torch
 from click.testing import CliRunner, Result
+from torch import Tensor
 
 import streamcodec_training.run
 from conftest import SMALL, small_vae, voice
@@ -17,10 +21,12 @@ from streamcodec import StreamDecoder, StreamEncoder, load_model
 from streamcodec.errors import ConfigError, OutputError
 from streamcodec_client.cli import main
 from streamcodec_models.catalogue import folder_of
-from streamcodec_training import checkpoint, export, tables
+from streamcodec_training import __main__ as torchrun_module
+from streamcodec_training import checkpoint, cli, export, tables
 from streamcodec_training.checkpoint import Checkpoint
 from streamcodec_training.cli import train
 from streamcodec_training.config import TrainingConfig
+from streamcodec_training.learner import Learner, Moment
 from training_runs import full_disk, make_corpus
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard.*")
@@ -97,6 +103,53 @@ def test_a_run_whose_budget_is_spent_says_so_and_keeps_its_checkpoint(
     assert ended.exit_code == 0
     assert "nothing is left to do: more --steps" in ended.output
     assert (tmp_path / "checkpoint.pt").stat().st_ino == before
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "exported"),
+    [(signal.SIGINT, 0, True), (signal.SIGTERM, 143, False), (signal.SIGHUP, 129, False)],
+)
+def test_a_signal_ends_a_run_with_its_last_checkpoint(
+    corpus: Path,
+    tmp_path: Path,
+    shape: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    status: int,
+    exported: bool,
+) -> None:
+    """Who presses Ctrl-C still gets a model of what was learned; a system that shuts down does not
+    wait for one.
+    """
+    step, exports = Learner.step, list[Path]()
+
+    def interrupted(learner: Learner, x: Tensor, lost: Tensor, when: Moment) -> dict[str, Tensor]:
+        figures = step(learner, x, lost, when)
+        if when.step == 2:
+            os.kill(os.getpid(), number)
+        return figures
+
+    monkeypatch.setattr(Learner, "step", interrupted)
+    monkeypatch.setattr(cli, "_export", lambda path, *_: exports.append(path))
+    # In the background, the suite inherits that SIGINT is ignored; under nohup, SIGHUP.
+    before = {
+        each: signal.signal(each, handler)
+        for each, handler in [
+            (signal.SIGINT, signal.default_int_handler),
+            (signal.SIGHUP, signal.SIG_DFL),
+        ]
+    }
+    try:
+        ended = invoke(*run_of(corpus, tmp_path / "run", shape, 9), "--export", tmp_path / "model")
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert ended.exit_code == status
+    assert "stopped at step 2; the same command goes on from there" in ended.output
+    saved = checkpoint.load(tmp_path / "run" / "checkpoint.pt")
+    assert saved.clock is not None
+    assert saved.clock["step"] == 2
+    assert bool(exports) is exported
 
 
 def test_a_failed_export_leaves_the_model_before(
@@ -296,3 +349,43 @@ def test_curves_of_a_run_become_a_picture(corpus: Path, tmp_path: Path, shape: P
         invoke("curves", tmp_path / "run", tmp_path / "curves.txt")
     assert invoke("curves", tmp_path / "run", tmp_path / "curves.png").exit_code == 0
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("rank", "lines"), [("0", 1), ("1", 0)])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data", "nosuch"], "'--data': Directory 'nosuch' does not exist."),
+        (["--data", ".", "--out", "run", "--steps", "0"], "0"),
+    ],
+)
+def test_under_torchrun_a_mistake_is_one_line_of_one_process(
+    arguments: list[str],
+    said: str,
+    rank: str,
+    lines: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    monkeypatch.setattr(sys, "argv", ["streamcodec_training", *arguments])
+    assert torchrun_module.main() == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == lines
+    assert said in error or lines == 0
+
+
+def test_a_process_that_lost_the_others_leaves_the_reason_to_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def train(**_: object) -> None:
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [::1]:1234")
+
+    monkeypatch.setattr(torchrun_module, "train", train)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert torchrun_module.main() == 1
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        torchrun_module.main()

@@ -141,6 +141,8 @@ def _convert(
     codec: CodecOptions,
 ) -> None:
     """Raises StreamcodecError, OSError; click.exceptions.Exit where one of several files failed."""
+    from streamcodec.ending import signals_unwind
+
     from .folders import convert_all, convert_one, cores
     from .targets import planned
     from .whole_files import STANDARD
@@ -148,12 +150,14 @@ def _convert(
     plan = planned(files, options.out_dir, endings, codec, force=options.force)
     if plan.alone:
         (job,) = plan.jobs
-        outcome = convert_one(job, conversion, codec)
+        with signals_unwind():
+            outcome = convert_one(job, conversion, codec)
         target = "standard output" if job.target == STANDARD else job.target
         for line in (*outcome.warnings, f"{target}: {outcome.figures}"):
             click.echo(line, err=True)
         return
-    outcome = convert_all(plan, conversion, codec, options.jobs or cores())
+    with signals_unwind():
+        outcome = convert_all(plan, conversion, codec, options.jobs or cores())
     for line in (*outcome.warnings, *outcome.failures):
         click.echo(line, err=True)
     skipped = f", {plan.skipped} were there already (--force)" if plan.skipped else ""

@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from streamcodec.coding.model import CodecModel, load_model
+from streamcodec.ending import signals_unwind
 from streamcodec.errors import StreamcodecError
 
 from .options import CodecOptions
@@ -112,6 +113,10 @@ def convert_all(plan: Plan, convert: Conversion, codec: CodecOptions, processes:
                 else:
                     outcome.add(future.result())
                 bar.update(job.size)
+    except SystemExit:  # a signal: what is half written is of no use
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
     return outcome
@@ -160,4 +165,8 @@ def _begin(convert: Conversion, codec: CodecOptions) -> None:
 
 def _run_in_pool(job: Job) -> Done:
     model, convert = _kept[0]
-    return _run(job, model, convert, lambda share, seconds: None)
+    try:
+        with signals_unwind():
+            return _run(job, model, convert, lambda share, seconds: None)
+    except SystemExit as end:  # the pool would take it for a failed job, and go on with the next
+        os._exit(int(end.code or 0))

@@ -65,6 +65,7 @@ def send(
     codec: CodecOptions,
 ) -> None:
     """Send a microphone, a file, raw PCM or a tone into a room."""
+    source.check(device)
     clock = MonotonicClock()
     settings = _settings(session, exit_when_done=True)
     _check_files([*codec.reads, *source.reads], session.writes)

@@ -205,6 +205,22 @@ class SourceOptions:
     def reads(self) -> list[NamedPath]:
         return [("--source", None if self.source in ("mic", "tone") else self.source)]
 
+    def check(self, device: DeviceOptions) -> None:
+        """Where --rate and --channels are of the source alone. Raises click.UsageError for a file,
+        which has its own: they would be ignored.
+        """
+        if self.source in ("mic", "tone", "-"):
+            return
+        for name, value, instead in (
+            ("--rate", device.rate, "a file is sent at its own, whatever that is"),
+            ("--channels", device.channels, "a file has its own, which --mono mixes into one"),
+        ):
+            if value is not None:
+                raise click.UsageError(
+                    f"{name} {value} is for --source mic, tone and -, not for {self.source}: "
+                    f"{instead}"
+                )
+
     def open(self, clock: Clock, device: DeviceOptions) -> Source:
         """Raises AudioError."""
         return pick_source(

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from streamcodec.ending import ENDING
 from streamcodec.errors import ModelError
 from streamcodec_models import weights
 from streamcodec_models.config import VaeConfig
@@ -48,10 +49,10 @@ class Checkpoint:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes a file that takes the place of `path` once it is whole. Ctrl-C and SIGTERM wait for
-    that: torchrun passes Ctrl-C on to processes that the terminal has already sent it to, and the
-    second one used to hit the middle of this. Raises ModelError, and writes nothing, where a number
-    is not finite; OutputError. What was at `path` then stays.
+    """Writes a file that takes the place of `path` once it is whole. Ctrl-C, SIGTERM and SIGHUP
+    wait for that: torchrun passes Ctrl-C on to processes that the terminal has already sent it to,
+    and the second one used to hit the middle of this. Raises ModelError, and writes nothing, where
+    a number is not finite; OutputError. What was at `path` then stays.
     """
     state = {
         field.name: value
@@ -148,13 +149,13 @@ def _unreadable(path: Path, reason: str) -> ModelError:
 
 @contextlib.contextmanager
 def _signals_deferred() -> Iterator[None]:
-    """SIGINT and SIGTERM that arrive inside are raised at its end. Masking them would not do:
-    another thread would receive them.
+    """SIGINT, SIGTERM and SIGHUP that arrive inside are raised at its end. Masking them would not
+    do: another thread would receive them.
     """
     waiting: list[int] = []
     before = {
         number: signal.signal(number, lambda n, _: waiting.append(n))
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in (signal.SIGINT, *ENDING)
     }
     try:
         yield

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from streamcodec.ending import signals_unwind
 from streamcodec.errors import AudioError, ModelError, OutputError
 from streamcodec.units import Pcm
 from streamcodec_models.blocks import noise_spectra
@@ -169,15 +170,19 @@ class Run:
 
 def train(config: TrainingConfig, shape: VaeConfig) -> Path:
     """Runs to the end of the budget, or goes on from the checkpoint in `config.out`. Ctrl-C ends a
-    run early. Returns the checkpoint's path. Raises AudioError, OutputError, ConfigError and
-    ModelError (Diverged, too).
+    run early, and so do SIGTERM and SIGHUP, after which SystemExit is raised: whoever sends them
+    waits for no export. Returns the checkpoint's path. Raises AudioError, OutputError, ConfigError
+    and ModelError (Diverged, too).
     """
-    run = Run(config, shape)
-    try:
-        run.train()
-    except KeyboardInterrupt:  # the checkpoint was written on the way out
-        if run.processes.first:
-            say(f"stopped at step {run.progress.step}; the same command goes on from there")
+    with signals_unwind():
+        run = Run(config, shape)
+        try:
+            run.train()
+        except (KeyboardInterrupt, SystemExit) as end:  # the checkpoint was written on the way out
+            if run.processes.first:
+                say(f"stopped at step {run.progress.step}; the same command goes on from there")
+            if isinstance(end, SystemExit):
+                raise
     run.processes.leave()
     return run.checkpoint
 
