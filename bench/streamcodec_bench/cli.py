@@ -30,7 +30,7 @@ def bench() -> None:
     """Measure latency and quality: what is claimed is printed by a command."""
 
 
-@bench.command()
+@bench.command(short_help="One live session over loopback: losses and latency by stage.")
 @session_options
 def latency(session: SessionOptions) -> None:
     """One live session over loopback; prints JSON: rates, losses, latency by stage and end
@@ -39,7 +39,7 @@ def latency(session: SessionOptions) -> None:
     click.echo(measure_latency(session).to_json())
 
 
-@bench.command()
+@bench.command(short_help="Playout buffers through seeded networks on a simulated clock.")
 @seed_option
 @click.option("--only", default="", metavar="TEXT", help="Scenarios whose names hold this.")
 @click.option(
@@ -110,7 +110,7 @@ def network(
             click.echo(row if talker is None else f"{row} {talker.pesq(heard, scenario):.2f} |")
 
 
-@bench.command()
+@bench.command(short_help="Live sessions over a real, bad link.")
 @click.option("--delay-ms", default=20.0, show_default=True, help="Of the link, each way.")
 @click.option(
     "--loss",
@@ -145,7 +145,7 @@ def link(
             )
 
 
-@bench.command()
+@bench.command(short_help="Two `talk` with virtual sound devices: mouth to ear.")
 @click.option("--seconds", type=click.FloatRange(min=5), default=40, show_default=True)
 @click.option(
     "--busy",
@@ -169,7 +169,7 @@ def call(seconds: float, busy: int, source: Path, bitrate_bps: float, model: str
         click.echo(table_row(direction))
 
 
-@bench.command()
+@bench.command(short_help="What lost packets cost us and libopus.")
 @loss_options
 def loss(options: LossOptions) -> None:
     """What lost packets cost us and libopus on the same traces. Needs the extra `quality`."""
@@ -191,7 +191,7 @@ def loss(options: LossOptions) -> None:
     )
 
 
-@bench.command()
+@bench.command(short_help="Our codec beside its peers, at measured payload rates.")
 @quality_options
 def quality(options: QualityOptions) -> None:
     """Our codec through its real bitstream beside its peers, at payload rates measured in the same

@@ -12,7 +12,7 @@ from .options import SPEECH
 LEAST_RATIO = 20.0  # of torch's CPU time to native's, for --check
 
 
-@click.command()
+@click.command(short_help="What a packet costs on one core, beside libopus.")
 @click.option(
     "--source",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

@@ -112,16 +112,16 @@ def train(
 ) -> None:
     """Train a codec on any folder of audio.
 
-    Give --steps or --minutes, which say how long. Ctrl-C ends a run early, with a checkpoint; the
-    same command with the same --out goes on from there.
+    Give --steps or --minutes, which say how long. Ctrl-C or SIGTERM ends a run early, with a
+    checkpoint; the same command with the same --out goes on from there.
 
     The progress bar shows the share of the run that is done and, of the latest batch, the loss
     (distortion plus the price of the bits), the distortion (how far the decoded sound is from the
     original) and the mean bit rate. The curves are in RUN/events, for tensorboard --logdir RUN.
 
-    On several devices or processes run it under torchrun:
+    On several devices or processes run it under torchrun, with the same options:
 
-    torchrun --nproc-per-node 4 -m streamcodec_training --data DIR --out RUN --minutes 60
+    torchrun --nproc-per-node 4 -m streamcodec_training --data DIR ...
     """
     # `settings` are the fields of TrainingConfig by their names: written out, the flags above would
     # stand here twice more.
@@ -181,7 +181,7 @@ def finish(
     _export(checkpoint, data, folder, noise_share, fit_swell, seed)
 
 
-@train.command()
+@train.command(short_help="Mix the weights of two runs.")
 @click.argument("first", type=PATH)
 @click.argument("second", type=PATH)
 @click.argument("share", type=SHARE)
@@ -193,7 +193,7 @@ def average(first: Path, second: Path, share: float, out: Path) -> None:
     mix(first, second, share, out)
 
 
-@train.command()
+@train.command(short_help="Draw the learning curves of a run.")
 @click.argument("run", type=FOLDER)
 @click.argument("picture", type=NEW_FILE)
 def curves(run: Path, picture: Path) -> None:
