@@ -77,6 +77,7 @@ def test_malformed_numbers_and_files_are_one_line_and_status_2(
         ("talk --playout-ms 60ms", "did you mean 60?"),
         ("listen --playout-ms adaptiv", "did you mean adaptive?"),
         ("listen --playout-ms soon", "write 60, 20..400 or adaptive"),
+        ("send --rate 6", "write 8000 to 192000 (Hz); a bit rate is --bitrate, such as 6k"),
         ("send --rate 48k", "'48k' is no sample rate: did you mean 48000?"),
         ("listen --rate 44", "did you mean 44100?"),
         ("listen --rate 5", "'5' is no sample rate: write 8000 to 192000 (Hz)"),

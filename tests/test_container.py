@@ -29,6 +29,8 @@ def test_round_trip() -> None:
 
 
 def complaint_about_a_header_cut_at(length: int) -> str:
+    if length == 0:
+        return "not a streamcodec file: it is empty"
     if length < 3:
         return "not a streamcodec file: it begins with "
     if length < 4:

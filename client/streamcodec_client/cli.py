@@ -18,6 +18,7 @@ from click.exceptions import NoSuchCommand
 
 import streamcodec
 from streamcodec.errors import StreamcodecError
+from streamcodec.terminal import fitted
 
 from .commands.options import SETTINGS_FILE
 
@@ -47,7 +48,7 @@ COMMANDS = {
     "info": (
         "streamcodec_client.commands.files:info",
         "client",
-        "What a .sc file or a model holds.",
+        "What an .sc file or a model holds.",
     ),
     "train": ("streamcodec_training.cli:train", "train", "Train a codec on a folder of audio."),
     "bench": ("streamcodec_bench.cli:bench", "bench", "Measure latency and quality."),
@@ -164,12 +165,16 @@ def streamcodec_command() -> None:
     """Live voice over a neural codec."""
 
 
+def _complain(text: str) -> None:
+    click.echo(fitted(text, sys.stderr), err=True)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Exit status 2 for the user's mistakes, each said in one line."""
     try:
         result = streamcodec_command.main(argv, prog_name="streamcodec", standalone_mode=False)
     except StreamcodecError as error:
-        click.echo(f"streamcodec: {error}", err=True)
+        _complain(f"streamcodec: {error}")
         return 2
     except click.ClickException as error:
         command = (
@@ -177,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
             if isinstance(error, click.UsageError) and error.ctx
             else "streamcodec"
         )
-        click.echo(f"{command}: {error.format_message()}", err=True)
+        _complain(f"{command}: {error.format_message()}")
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return 130
@@ -185,13 +190,12 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except (OSError, UnicodeError) as error:
-        click.echo(f"streamcodec: {error}", err=True)
+        _complain(f"streamcodec: {error}")
         return 2
     except ModuleNotFoundError as error:
-        click.echo(
+        _complain(
             f"streamcodec: {error.name} is not installed; "
-            "the extras of this package are named in its README",
-            err=True,
+            "the extras of this package are named in its README"
         )
         return 2
     return result if isinstance(result, int) else 0

@@ -81,6 +81,8 @@ def read_container(file: BinaryIO) -> Recording:
             f"file of format {magic[3:].decode('ascii', 'replace')}; "
             f"this program reads {MAGIC[3:].decode()}"
         )
+    if not magic:
+        raise ContainerError("not a streamcodec file: it is empty (0 bytes)")
     if magic != MAGIC:
         raise ContainerError(f"not a streamcodec file: it begins with {magic!r}, not {MAGIC!r}")
     header = _read_header(file)

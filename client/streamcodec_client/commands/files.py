@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from streamcodec.errors import ConfigError
+from streamcodec.terminal import fitted
 
 from .grouping import grouped
 from .options import CodecOptions, RateOptions, codec_options, rate_options
@@ -153,19 +155,22 @@ def _convert(
         with signals_unwind():
             outcome = convert_one(job, conversion, codec)
         target = "standard output" if job.target == STANDARD else job.target
-        for line in (*outcome.warnings, f"{target}: {outcome.figures}"):
-            click.echo(line, err=True)
+        _tell(*outcome.warnings, f"{target}: {outcome.figures}")
         return
     with signals_unwind():
         outcome = convert_all(plan, conversion, codec, options.jobs or cores())
-    for line in (*outcome.warnings, *outcome.failures):
-        click.echo(line, err=True)
+    _tell(*outcome.warnings, *outcome.failures)
     skipped = f", {plan.skipped} were there already (--force)" if plan.skipped else ""
     failed = f", {len(outcome.failures)} failed" if outcome.failures else ""
     figures = f": {outcome.figures}" if outcome.converted else ""
-    click.echo(f"{outcome.converted} written{skipped}{failed}{figures}", err=True)
+    _tell(f"{outcome.converted} written{skipped}{failed}{figures}")
     if outcome.failures:
         raise click.exceptions.Exit(1)
+
+
+def _tell(*lines: str) -> None:
+    for line in lines:
+        click.echo(fitted(line, sys.stderr), err=True)
 
 
 def _model_lines(name: str | None) -> list[str]:

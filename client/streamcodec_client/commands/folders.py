@@ -109,7 +109,9 @@ def convert_all(plan: Plan, convert: Conversion, codec: CodecOptions, processes:
                         f"Take fewer than --jobs {processes}"
                     ) from error
                 if error is not None:
-                    outcome.failures.append(f"{job.source}: {error}")
+                    said = str(error)
+                    named = str(job.source) in said
+                    outcome.failures.append(said if named else f"{job.source}: {said}")
                 else:
                     outcome.add(future.result())
                 bar.update(job.size)

@@ -78,4 +78,7 @@ class SampleRateType(click.ParamType[int]):
             nearest = min(USUAL_RATES, key=lambda rate: abs(rate - hz))
             if abs(nearest - hz) < nearest / 100:  # 44 is 44100, and 11 is 11025
                 allowed = f"did you mean {nearest}?"
+        has_bitrate = ctx is not None and any("--bitrate" in p.opts for p in ctx.command.params)
+        if number is not None and hz < LEAST_RATE and has_bitrate:
+            allowed += "; a bit rate is --bitrate, such as 6k"
         raise click.BadParameter(f"{value!r} is no sample rate: {allowed}", ctx, param)

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from streamcodec.files import writing
+from streamcodec.errors import OutputError, StreamcodecError
+from streamcodec.files import cannot_write, writing
 
 STANDARD = Path("-")  # standard input or output
 PARTIAL = ".partial-"  # how the name of a file begins while it is written
@@ -58,8 +59,9 @@ def writing_whole(target: Path, ending: str) -> Iterator[Path]:
             yield spooled
             with spooled.open("rb") as file:
                 if target == STANDARD:
-                    shutil.copyfileobj(file, sys.stdout.buffer)
-                    sys.stdout.buffer.flush()
+                    with _writing_standard():
+                        shutil.copyfileobj(file, sys.stdout.buffer)
+                        sys.stdout.buffer.flush()
                 else:
                     with writing(target), target.open("wb") as stream:
                         shutil.copyfileobj(file, stream)
@@ -70,5 +72,22 @@ def writing_whole(target: Path, ending: str) -> Iterator[Path]:
         yield partial
         with writing(target):
             partial.replace(whole)
+    except StreamcodecError as error:
+        said = str(error)
+        if str(partial) not in said:
+            raise
+        # Users know the file by the name that they gave.
+        raise type(error)(said.replace(str(partial), str(target))) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _writing_standard() -> Iterator[None]:
+    """Raises OutputError, but for a reader that has gone: whoever it was has seen enough."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(cannot_write("/dev/stdout", error)) from error

@@ -111,6 +111,7 @@ async def run_live(
                 reason.cancel()
             outcomes = await asyncio.gather(*reasons, return_exceptions=True)
             await member.leave()
+            reporter.close_line()  # an error may follow
     for outcome in outcomes:
         if isinstance(outcome, Exception):
             raise outcome

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from streamcodec.terminal import fitted
 from streamcodec.wire.overhead import OVERHEAD_NOTE
 
 from ..clock import Clock
@@ -35,8 +36,8 @@ class Reporter:
 
     def warning(self, text: str) -> None:
         """What the user must know, also with --quiet."""
-        self._close_line()
-        click.echo(text, err=True)
+        self.close_line()
+        click.echo(fitted(text, sys.stderr), err=True)
 
     def second(
         self,
@@ -78,7 +79,7 @@ class Reporter:
         """The lines at the end of a session."""
         seconds = self._elapsed_s
         report: dict[str, Any] = {"type": "summary", "time_s": seconds}
-        self._close_line()
+        self.close_line()
         if sent is not None:
             rates = _rates(sent, (0, 0), sent.captured_ms / 1000)
             report["send"] = dataclasses.asdict(sent) | rates
@@ -103,14 +104,16 @@ class Reporter:
         else:
             click.echo(text, err=True)
 
-    def _close_line(self) -> None:
+    def close_line(self) -> None:
+        """What follows on stderr begins on a line of its own."""
         if self._line_open:
             click.echo("", err=True)
         self._line_open = False
 
     def _summary_line(self, label: str, text: str) -> None:
         if not self._as_json and not self._quiet:
-            click.echo(f"{label}: {text}" if label else text, err=True)
+            line = f"{label}: {text}" if label else text
+            click.echo(fitted(line, sys.stderr), err=True)
 
 
 def _rates(

@@ -89,6 +89,10 @@ def _said(
             return f"the server does not speak {SUBPROTOCOL}", True
         case InvalidStatus():
             status = error.response.status_code
+            spoken = re.search(rb"streamcodec\.v\d{1,3}\b", error.response.body or b"")
+            if status == 426 and spoken:
+                theirs = spoken[0].decode()
+                return f"the relay speaks {theirs}, and this program {SUBPROTOCOL}", True
             if status in FINAL_HTTP_STATUS:
                 return f"the server answers with HTTP {status}: {IS_IT_A_RELAY}", True
             return f"the server answers with HTTP {status}", False

@@ -10,6 +10,7 @@ import sys
 import click
 
 from streamcodec.errors import StreamcodecError
+from streamcodec.terminal import fitted
 
 from .cli import train
 
@@ -25,7 +26,7 @@ def main() -> int:
     except (StreamcodecError, click.ClickException) as error:
         said = error.format_message() if isinstance(error, click.ClickException) else error
         if first:
-            click.echo(f"streamcodec train: {said}", err=True)
+            click.echo(fitted(f"streamcodec train: {said}", sys.stderr), err=True)
         return 2
     except (KeyboardInterrupt, click.Abort):
         return 130

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from streamcodec.errors import OutputError
 from streamcodec.files import cannot_write
+from streamcodec.terminal import fitted
 from streamcodec.units import Pcm
 from streamcodec_models.vae import VoiceVae
 
@@ -112,4 +113,4 @@ class Board:
 
 def say(line: str) -> None:
     """Prints beside a progress bar that may be there."""
-    tqdm.write(line, file=sys.stderr)
+    tqdm.write(fitted(line, sys.stderr), file=sys.stderr)

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from streamcodec.errors import AudioError
 from streamcodec.tables import GAIN_MIN, GAIN_STEPS_PER_OCTAVE
+from streamcodec.terminal import fitted
 from streamcodec.units import Pcm
 
 from .files import written_whole
@@ -209,7 +210,7 @@ def _read_all(
         results = list(bar)
     bad = [result for result in results if isinstance(result, AudioError)]
     for error in bad:
-        tqdm.write(f"left out: {error}", file=sys.stderr)
+        tqdm.write(fitted(f"left out: {error}", sys.stderr), file=sys.stderr)
     if bad:
         count = f"left out {len(bad)} of {len(files)} files"
         tqdm.write(f"{count} below {printable(folder)}", file=sys.stderr)
