@@ -53,7 +53,7 @@ def test_one_file_that_fails_is_named_and_the_others_go_on(
     soundfile.write(recordings / "a.flac", voice(0.1), 16_000)
     assert run("encode", recordings, coded, "--quality", "1", "--model", model_folder) == 1
     error = capsys.readouterr().err
-    assert f"{recordings / 'bad.wav'}: cannot read" in error
+    assert f"cannot read {recordings / 'bad.wav'} as audio" in error
     # two files of one name would be one after the other in the same place
     assert f"{recordings / 'a.wav'}: {recordings / 'a.flac'} is written to" in error
     assert "3 written, 2 failed" in error
