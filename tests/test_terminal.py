@@ -17,9 +17,12 @@ from websockets.http11 import Response
 
 from conftest import voice
 from fakes import ManualClock
+from streamcodec.errors import StreamcodecError
 from streamcodec.terminal import fitted
 from streamcodec_client.cli import main
 from streamcodec_client.commands import recordings
+from streamcodec_client.live.member import Member, Seat
+from streamcodec_client.live.session import LiveSettings, run_live
 from streamcodec_client.report.reporter import Reporter
 from streamcodec_client.transport.failures import Progress, failure
 
@@ -60,12 +63,21 @@ def test_an_error_fits_the_terminal(
     assert max(map(len, said.splitlines())) <= 80
 
 
-def test_an_error_does_not_continue_the_status_line(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_error_does_not_continue_the_status_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def leave(_: Member) -> None:
+        raise StreamcodecError("the session failed")
+
+    monkeypatch.setattr(Member, "leave", leave)
+    monkeypatch.setattr(Member, "begin", lambda *parts: parts[1].close())
+    monkeypatch.setattr(Member, "ends", leave)
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    reporter = Reporter(ManualClock(), as_json=False)
+    clock = ManualClock()
+    reporter = Reporter(clock, as_json=False)
     reporter.second(False, None, None)
-    reporter.close_line()
-    reporter.close_line()
+    assert terminal.getvalue().endswith("no connection")
+    settings = LiveSettings(Seat("ws://127.0.0.1:1", "lobby", "Ada"), None, False)
+    with pytest.raises(StreamcodecError, match="the session failed"):
+        await run_live(settings, clock, reporter, None, None, [])
     assert terminal.getvalue().endswith("no connection\n")
 
 

@@ -110,8 +110,10 @@ async def run_live(
             for reason in reasons:
                 reason.cancel()
             outcomes = await asyncio.gather(*reasons, return_exceptions=True)
-            await member.leave()
-            reporter.close_line()  # an error may follow
+            try:
+                await member.leave()  # raises what made the session end
+            finally:
+                reporter.close_line()
     for outcome in outcomes:
         if isinstance(outcome, Exception):
             raise outcome
