@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from websockets.datastructures import Headers
@@ -122,6 +123,15 @@ def test_a_file_that_fails_among_several_is_named_once(
     Path("b.wav").write_text("no audio")
     assert main(["encode", "a.wav", "b.wav", "--jobs", "1"]) == 1
     assert capsys.readouterr().err.startswith("cannot read b.wav as audio: ")
+
+
+def test_a_recording_with_a_sample_that_is_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.wav", np.full(1_600, np.nan, np.float32), 16_000, subtype="FLOAT")
+    assert main(["encode", "a.wav"]) == 2
+    assert capsys.readouterr().err.startswith("streamcodec: a.wav: PCM holds ")
 
 
 @pytest.mark.parametrize(

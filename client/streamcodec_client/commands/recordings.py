@@ -14,7 +14,7 @@ import streamcodec
 from streamcodec.coding.container import Recording, read_container, write_container
 from streamcodec.coding.model import CodecModel
 from streamcodec.coding.stream import decode_pieces
-from streamcodec.errors import ContainerError, ModelError, PayloadError
+from streamcodec.errors import AudioError, ContainerError, ModelError, PayloadError
 from streamcodec.files import writing
 
 from .options import RateOptions
@@ -85,7 +85,10 @@ class Encode:
             samples = 0
             while len(pcm := audio.read(READ_SAMPLES)):
                 samples += len(pcm)
-                payloads += encoder.encode(pcm)
+                try:
+                    payloads += encoder.encode(pcm)
+                except AudioError as error:
+                    raise AudioError(f"{name}: {error}") from error
                 progress(samples / max(samples, audio.frames), samples / audio.sample_rate)
             payloads += encoder.flush()
         header = encoder.header(samples, len(payloads))
