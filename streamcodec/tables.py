@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,82 @@ LEVEL_STRAYS = 0.3
 # step^2 / 12 * 2^(-2 bits), which is 2 ln 2 / 12. Most of our latents are nearly always zero, and
 # half as much again is better for those (decision 0010).
 BIT_WORTH = 3 * math.log(2) / 12
+# The prior of the waveform layer: weights are multiples of 2^-8 of at most this many.
+PRIOR_WEIGHT_BITS = 8
+LARGEST_PRIOR_WEIGHT = 127
+LARGEST_PRIOR_BIAS = 1 << 28  # so that sums of 384 products and a bias fit into 32 bits
+PRIOR_ACTIVATION_BITS = 6  # hidden activations are multiples of 2^-6
+LARGEST_PRIOR_ACTIVATION = (1 << 15) - 1
+LARGEST_PRIOR_WIDTH = 384
+STEP_BAND = 4  # coefficients that share a quantiser step
+STEP_FALL = 13 / 64  # octaves that a step is smaller for each gain step above the talker's loudness
+LOUDNESS_STEP = 2  # gain steps between the loudnesses that a packet can name
+LOUDNESS_COUNT = GAIN_COUNT // LOUDNESS_STEP
+
+
+@dataclasses.dataclass(frozen=True)
+class WaveformTables:
+    """What prices the waveform layer (docs/bitstream.md), for frames F of a packet, bins K, latents
+    D and a hidden width H.
+
+    shape [2]: F and K. Weights first_weight [H, D + 2], second_weight [H, H] and last_weight
+    [F * K + bands, H] of the prior's three layers, in units of 2^-PRIOR_WEIGHT_BITS, within
+    +-LARGEST_PRIOR_WEIGHT, and their biases [outputs] in the units of the sums. level_base
+    [levels]: what the prior is told of the base below the layer. level_step [levels]: what the
+    level adds to a step, in rows (1 / SCALE_STEPS_PER_OCTAVE octaves). level_bins [levels]: how
+    many bins are coded; 0 for levels without the layer. frequencies: as those of latents, by a
+    coefficient's scale in steps. coded_frequencies [levels, 2]: of layers that are empty, and that
+    are not. loudness_frequencies [1, LOUDNESS_COUNT]: of the talker's loudness, in LOUDNESS_STEP
+    gain steps above GAIN_MIN.
+
+    Raises ValueError for tables that do not fit each other.
+    """
+
+    shape: NDArray[np.int32]
+    first_weight: NDArray[np.int32]
+    first_bias: NDArray[np.int32]
+    second_weight: NDArray[np.int32]
+    second_bias: NDArray[np.int32]
+    last_weight: NDArray[np.int32]
+    last_bias: NDArray[np.int32]
+    level_base: NDArray[np.int32]
+    level_step: NDArray[np.int32]
+    level_bins: NDArray[np.int32]
+    frequencies: NDArray[np.int32]
+    coded_frequencies: NDArray[np.int32]
+    loudness_frequencies: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        if self.first_weight.ndim != 2:
+            raise ValueError("waveform table first_weight must be of two dimensions")
+        width, levels, rows = len(self.first_weight), len(self.level_step), len(self.frequencies)
+        if self.shape.shape != (2,) or self.shape.min() < 1:
+            raise ValueError(f"waveform table shape must hold frames and bins, got {self.shape}")
+        frames, bins = self.shape.tolist()
+        shapes = {
+            "last_bias": (frames * bins + -(-bins // STEP_BAND),),
+            "first_bias": (width,),
+            "second_weight": (width, width),
+            "second_bias": (width,),
+            "last_weight": (len(self.last_bias), width),
+            "level_base": (levels,),
+            "level_bins": (levels,),
+            "frequencies": (rows, 2 * SYMBOL_LIMIT + 2),
+            "coded_frequencies": (levels, 2),
+            "loudness_frequencies": (1, LOUDNESS_COUNT),
+        }
+        _check_shapes(self, "waveform table", shapes)
+        for name in ("first_weight", "second_weight", "last_weight"):
+            if np.abs(getattr(self, name)).max() > LARGEST_PRIOR_WEIGHT:
+                raise ValueError(f"waveform table {name} must lie within +-{LARGEST_PRIOR_WEIGHT}")
+        for name in ("first_bias", "second_bias", "last_bias"):
+            if np.abs(getattr(self, name)).max() > LARGEST_PRIOR_BIAS:
+                raise ValueError(f"waveform table {name} must lie within +-{LARGEST_PRIOR_BIAS}")
+        if not 0 <= self.level_bins.min() <= self.level_bins.max() <= bins:
+            raise ValueError(f"waveform table level_bins must lie within 0 and {bins}")
+        _check_frequencies(
+            self, "waveform table", ("frequencies", "coded_frequencies", "loudness_frequencies")
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +125,7 @@ class EntropyTables:
     frequencies: NDArray[np.int32]
     class_frequencies: NDArray[np.int32]
     gain_frequencies: NDArray[np.int32]
+    waveform: WaveformTables
 
     def __post_init__(self) -> None:
         if self.level_scale.ndim != 2:
@@ -60,17 +138,22 @@ class EntropyTables:
             "class_frequencies": (levels, classes + 1),
             "gain_frequencies": (classes, GAIN_COUNT - 1),
         }
-        for name, shape in shapes.items():
-            got = getattr(self, name).shape
-            if got != shape:
-                raise ValueError(f"entropy table {name} must be of shape {shape}, got {got}")
-        for name in ("level_frequencies", "frequencies", "class_frequencies", "gain_frequencies"):
-            rows = getattr(self, name)
-            if rows.min() < 1 or np.any(rows.sum(1) != 1 << FREQUENCY_BITS):
-                raise ValueError(
-                    f"entropy table {name}: rows must hold positive counts "
-                    f"that add up to {1 << FREQUENCY_BITS}"
-                )
+        _check_shapes(self, "entropy table", shapes)
+        _check_frequencies(
+            self,
+            "entropy table",
+            ("level_frequencies", "frequencies", "class_frequencies", "gain_frequencies"),
+        )
+        if len(self.waveform.level_step) != levels:
+            raise ValueError(
+                f"waveform table level_step must be of shape {(levels,)}, "
+                f"got {self.waveform.level_step.shape}"
+            )
+        if self.waveform.first_weight.shape[1] != latents + 2:
+            raise ValueError(
+                f"waveform table first_weight must have {latents + 2} columns, "
+                f"got {self.waveform.first_weight.shape[1]}"
+            )
 
     def scale_rows(self, level: int, class_index: int) -> NDArray[np.int32]:
         """[D] rows of `frequencies` for one packet."""
@@ -78,6 +161,23 @@ class EntropyTables:
             self.level_scale[level] + self.class_scale[class_index], 0, len(self.frequencies) - 1
         )
         return rows
+
+
+def _check_shapes(tables: object, kind: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    for name, shape in shapes.items():
+        got = getattr(tables, name).shape
+        if got != shape:
+            raise ValueError(f"{kind} {name} must be of shape {shape}, got {got}")
+
+
+def _check_frequencies(tables: object, kind: str, names: tuple[str, ...]) -> None:
+    for name in names:
+        rows = getattr(tables, name)
+        if rows.min() < 1 or np.any(rows.sum(1) != 1 << FREQUENCY_BITS):
+            raise ValueError(
+                f"{kind} {name}: rows must hold positive counts "
+                f"that add up to {1 << FREQUENCY_BITS}"
+            )
 
 
 def integer_frequencies(mass: NDArray[np.float64]) -> NDArray[np.int32]:

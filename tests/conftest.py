@@ -33,6 +33,7 @@ SMALL = VaeConfig(
     quality_knots=3,
     encoder_blocks=(1, 1),
     decoder_blocks=(1, 1),
+    prior_dim=16,
 )
 
 

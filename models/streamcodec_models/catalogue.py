@@ -17,16 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcodec.errors import ModelError
-from streamcodec.tables import EntropyTables
+from streamcodec.tables import EntropyTables, WaveformTables
 
 from .config import VaeConfig
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT_NAME = "voice-16k"
-# 2: levels priced around a stream's base level, gains by class; 3: noise that swells with the voice
-FORMAT = 3
+# 2: levels priced around a stream's base level, gains by class; 3: noise that swells with the
+# voice; 4: waveform layer
+FORMAT = 4
 TABLE_PREFIX = "tables."  # of the tensors that are integer tables
+WAVEFORM_PREFIX = "waveform."  # of those, behind it, that price the waveform layer
+INTEGERS = {"I32": "<i4", "I8": "|i1"}  # types of tables
 HASH_DIGITS = 16
 PACKED_PRECISIONS = (
     "float32",
@@ -91,11 +94,18 @@ def describe(folder: Path) -> Description:
         digest = hashlib.sha256(config_text)
         with (folder / WEIGHTS_FILE).open("rb") as file:
             header, begin = _header(file)
-            tables = EntropyTables(**_tables(file, header, begin))
-            if tables.level_scale.shape != (config.quality_levels, config.latent_dim):
+            tables = _tables(file, header, begin)
+            shape = (*tables.level_scale.shape, *tables.waveform.shape.tolist())
+            wanted = (
+                config.quality_levels,
+                config.latent_dim,
+                config.frames_per_packet,
+                config.waveform_bins,
+            )
+            if shape != wanted:
                 raise ValueError(
-                    f"its tables are for levels and latents {tables.level_scale.shape}, "
-                    f"its network for {(config.quality_levels, config.latent_dim)}"
+                    f"its tables are for levels, latents, frames and coefficients {shape}, "
+                    f"its network for {wanted}"
                 )
             file.seek(0)
             # Piece by piece: weights that only PyTorch reads need not be in memory.
@@ -131,15 +141,31 @@ def _parameters(tensors: dict[str, Any]) -> int:
     return sum(math.prod(tensors[name]["shape"]) for name in weights)
 
 
-def _tables(file: BinaryIO, tensors: dict[str, Any], begin: int) -> dict[str, NDArray[np.int32]]:
-    """The integer tables by name. Raises ValueError, KeyError."""
-    tables = {}
+def _tables(file: BinaryIO, tensors: dict[str, Any], begin: int) -> EntropyTables:
+    """Raises ValueError, KeyError."""
+    plain: dict[str, Any] = {}
+    waveform: dict[str, NDArray[np.int32]] = {}
     for name, tensor in tensors.items():
         if name.startswith(TABLE_PREFIX):
-            if tensor["dtype"] != "I32":
-                raise ValueError(f"{name} must hold 32-bit integers, got {tensor['dtype']}")
+            if tensor["dtype"] not in INTEGERS:
+                allowed = " or ".join(INTEGERS)
+                raise ValueError(f"{name} must be of type {allowed}, got {tensor['dtype']}")
             first, last = tensor["data_offsets"]
             file.seek(begin + first)
-            values = np.frombuffer(file.read(last - first), "<i4")
-            tables[name.removeprefix(TABLE_PREFIX)] = values.reshape(tensor["shape"])
-    return tables
+            values = np.frombuffer(file.read(last - first), INTEGERS[tensor["dtype"]])
+            name = name.removeprefix(TABLE_PREFIX)
+            group = waveform if name.startswith(WAVEFORM_PREFIX) else plain
+            array = values.reshape(tensor["shape"]).astype(np.int32)
+            group[name.removeprefix(WAVEFORM_PREFIX)] = array
+    return EntropyTables(**plain, waveform=WaveformTables(**waveform))
+
+
+def named_tables(tables: EntropyTables) -> dict[str, NDArray[np.int32]]:
+    """By the names of their tensors; weights of the waveform layer's prior as 8-bit integers."""
+    named = {f.name: getattr(tables, f.name) for f in dataclasses.fields(tables)}
+    layer = named.pop("waveform")
+    for field in dataclasses.fields(layer):
+        values = getattr(layer, field.name)
+        small = field.name.endswith("_weight")
+        named[WAVEFORM_PREFIX + field.name] = values.astype(np.int8) if small else values
+    return {TABLE_PREFIX + name: values for name, values in named.items()}

@@ -95,8 +95,14 @@ class PitchComb(nn.Module):
             zeros(batch, TAPS),
         )
 
-    def step(self, y: Tensor, hidden: Tensor, state: CombState) -> tuple[Tensor, CombState]:
-        """y [B, T] and hidden [B, F, dim] with T = F * hop -> x [B, T], new state."""
+    def step(
+        self, y: Tensor, hidden: Tensor, state: CombState, ahead: Tensor
+    ) -> tuple[Tensor, Tensor, CombState]:
+        """y [B, T] and hidden [B, F, dim] with T = F * hop -> x [B, T], new state.
+
+        ahead [B, P, A]: samples that are expected behind each of P packets in T; they are returned
+        as the settings of the packet's last block would have them, and are not remembered.
+        """
         buffer = torch.cat([state.history, y], 1)
         period, coarse, fine = self._pitch(buffer.detach())
         bias, trust_coarse, trust_fine, taps = (
@@ -117,9 +123,39 @@ class PitchComb(nn.Module):
         blocks = y.view(len(y), -1, self.block)
         change = shares[..., None] * (self._period_before(buffer, periods, all_taps) - blocks)
         x = blocks + torch.lerp(change[0], change[1], self.fade)
-        return x.flatten(1), CombState(
-            buffer[:, -self.history :], period[:, -1], share[:, -1], taps[:, -1]
+        expected = self._ahead(ahead, buffer, period, share, taps)
+        return (
+            x.flatten(1),
+            expected,
+            CombState(buffer[:, -self.history :], period[:, -1], share[:, -1], taps[:, -1]),
         )
+
+    def _ahead(
+        self, ahead: Tensor, buffer: Tensor, period: Tensor, share: Tensor, taps: Tensor
+    ) -> Tensor:
+        """ahead [B, P, A], buffer [B, H + T], settings of all blocks [B, N, ...] -> [B, P, A]."""
+        batch, packets, length = ahead.shape
+        each = period.shape[1] // packets
+        period, share, taps = (values[:, each - 1 :: each] for values in (period, share, taps))
+        packet, kept = each * self.block, self.longest + TAPS // 2 + FRACTION_TAPS // 2
+        past = buffer[:, self.history + packet - kept :].unfold(1, kept, packet)
+        sound = torch.cat([past, ahead], -1).flatten(0, 1)
+        whole = period.round()
+        kernel = self._kernel(whole - period, taps).flatten(0, 1)
+        reach = kernel.shape[-1] // 2
+        around = torch.arange(length + 2 * reach, device=ahead.device) - reach + kept
+        index = around - whole.long().view(-1, 1)
+        before = torch.matmul(
+            sound.gather(1, index).unfold(-1, 2 * reach + 1, 1), kernel[..., None]
+        )[..., 0].view(batch, packets, length)
+        return ahead + share[..., None] * (before - ahead)
+
+    def _kernel(self, offset: Tensor, taps: Tensor) -> Tensor:
+        """offset [...] of a period from whole samples, taps [..., TAPS] -> their convolution with
+        the interpolation, [..., TAPS + FRACTION_TAPS - 1].
+        """
+        product = taps[..., None] * _between_samples(offset)[..., None, :]
+        return product.flatten(-2) @ self.convolution
 
     def _period_before(self, buffer: Tensor, period: Tensor, taps: Tensor) -> Tensor:
         """buffer [B, H + T], period [2, B, N], taps [2, B, N, TAPS] -> what was heard one period
@@ -127,9 +163,7 @@ class PitchComb(nn.Module):
         """
         whole = period.round()
         reach = TAPS // 2 + FRACTION_TAPS // 2
-        kernel = (taps[..., None] * _between_samples(whole - period)[..., None, :]).flatten(
-            -2
-        ) @ self.convolution
+        kernel = self._kernel(whole - period, taps)
         around = torch.arange(self.block + 2 * reach, device=buffer.device) - reach
         start = self.history + self.block * torch.arange(period.shape[-1], device=buffer.device)
         index = (start - whole.long())[..., None] + around

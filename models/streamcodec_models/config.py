@@ -25,7 +25,17 @@ class VaeConfig:
     encoder_blocks: tuple[int, int] = (2, 3)  # at the frame rate, at the packet rate
     decoder_blocks: tuple[int, int] = (3, 4)  # at the packet rate, at the frame rate
     quality_knots: int = 8  # trained points on the rate axis; between them tables are interpolated
-    quality_levels: int = 16  # what a payload can name
+    base_levels: int = 9  # quality levels, without the waveform layer, that a payload can name
+    highest_base: float = 8 / 15  # quality of the last of them
+    waveform_levels: int = 15  # and those with it
+    waveform_knots: int = 4
+    # quality of the base below the layer, at the lowest and the highest level
+    waveform_base: tuple[float, float] = (7 / 15, 11 / 15)
+    waveform_bins: int = 80  # coefficients of a frame that the layer can code
+    narrow_bins: int = 40  # those that its lowest level codes
+    coarsest_step: float = 5.5  # quantiser steps of the layer, of the lowest and the highest level
+    finest_step: float = 0.486
+    prior_dim: int = 384  # width of the network that prices the layer
     classes: int = 32
     noise_frames: int = 251  # prime, so that the noise table never falls in step with the packets
 
@@ -40,8 +50,28 @@ class VaeConfig:
                 f"latent_dim must be at most packet + overlap = {self.packet + self.overlap}, "
                 f"got {self.latent_dim}"
             )
-        if min(self.quality_knots, self.quality_levels) < 2:
-            raise ValueError("quality_knots and quality_levels must be at least 2")
+        for name in ("quality_knots", "base_levels", "waveform_knots", "waveform_levels"):
+            if getattr(self, name) < 2:
+                raise ValueError(f"{name} must be at least 2, got {getattr(self, name)}")
+        if not 0 < self.narrow_bins <= self.waveform_bins <= self.hop:
+            raise ValueError(
+                "need 0 < narrow_bins <= waveform_bins <= hop, "
+                f"got {self.narrow_bins}, {self.waveform_bins}, {self.hop}"
+            )
+
+    @property
+    def quality_levels(self) -> int:
+        """What a payload can name."""
+        return self.base_levels + self.waveform_levels
+
+    @property
+    def level_qualities(self) -> list[float]:
+        """Position of each level on the quality axis: 0..1 without the waveform layer, above 1 with
+        it. `quality - 1` of those is the position on the layer's own part, 0..1.
+        """
+        base = [self.highest_base * i / (self.base_levels - 1) for i in range(self.base_levels)]
+        layer = [1 + i / (self.waveform_levels - 1) for i in range(self.waveform_levels)]
+        return base + layer
 
     @property
     def packet(self) -> int:

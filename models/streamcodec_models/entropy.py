@@ -24,11 +24,13 @@ from streamcodec.tables import (
     SCALE_STEPS_PER_OCTAVE,
     SYMBOL_LIMIT,
     EntropyTables,
+    WaveformTables,
     integer_frequencies,
     level_frequencies,
 )
 
 from .config import VaeConfig
+from .quality_axis import QualityTable
 
 MASS_FLOOR = 1e-7
 
@@ -47,25 +49,16 @@ def latent_bits(y: Tensor, log_scale: Tensor) -> Tensor:
     return -torch.log2(logistic_mass(y, scale))
 
 
-def interpolate(table: Tensor, quality: Tensor) -> Tensor:
-    """table [K, ...] over evenly spaced knots, quality [B, P] in 0..1 -> [B, P, ...]."""
-    position = quality.clamp(0, 1) * (len(table) - 1)
-    lower = position.floor().clamp(max=len(table) - 2)
-    weight = (position - lower).reshape(*position.shape, *[1] * (table.ndim - 1))
-    index = lower.long()
-    return table[index] * (1 - weight) + table[index + 1] * weight
-
-
 class Prior(nn.Module):
     """Learned logistic prior. Shapes: B batch, P packets, D latent."""
 
     def __init__(self, config: VaeConfig) -> None:
         super().__init__()
         knots, latent, classes = config.quality_knots, config.latent_dim, config.classes
-        self.levels = config.quality_levels
-        self.log_scale = nn.Parameter(torch.zeros(knots, latent))
+        self.config = config
+        self.log_scale = QualityTable(config, torch.zeros(knots, latent))
         self.class_log_scale = nn.Parameter(0.3 * torch.randn(classes, latent))
-        self.class_logit = nn.Parameter(torch.zeros(knots, classes))
+        self.class_logit = QualityTable(config, torch.zeros(knots, classes))
         self.gain_logit = nn.Parameter(-0.5 * ((torch.arange(GAIN_COUNT) + GAIN_MIN + 20) / 8) ** 2)
 
     def choose(self, y: Tensor, quality: Tensor) -> Tensor:
@@ -74,7 +67,7 @@ class Prior(nn.Module):
         """
         # the choice has no gradient: only the chosen table is priced with one
         with torch.no_grad():
-            log_scale = interpolate(self.log_scale, quality)[..., None, :] + self.class_log_scale
+            log_scale = self.log_scale(quality)[..., None, :] + self.class_log_scale
             return (
                 latent_bits(y[..., None, :], log_scale).sum(-1) + self._class_bits(quality)
             ).argmin(-1)
@@ -83,9 +76,7 @@ class Prior(nn.Module):
         """y [B, P, D], gain_index, quality in 0..1 and class [B, P] -> bits [B, P] without the
         level's own.
         """
-        latents = latent_bits(
-            y, interpolate(self.log_scale, quality) + self.class_log_scale[chosen]
-        ).sum(-1)
+        latents = latent_bits(y, self.log_scale(quality) + self.class_log_scale[chosen]).sum(-1)
         class_bits = self._class_bits(quality).gather(-1, chosen[..., None])[..., 0]
         gain_bits = -torch.log_softmax(self.gain_logit, 0)[gain_index.long() - GAIN_MIN] / math.log(
             2
@@ -97,20 +88,23 @@ class Prior(nn.Module):
         gradients pass straight through.
         """
         with torch.no_grad():
-            log_scale = interpolate(self.log_scale, quality) + self.class_log_scale[chosen]
+            log_scale = self.log_scale(quality) + self.class_log_scale[chosen]
             choices = torch.stack([torch.round(mean), torch.trunc(mean), torch.zeros_like(mean)])
             loss = (choices - mean).square() + BIT_WORTH * latent_bits(choices, log_scale)
             integers = choices.gather(0, loss.argmin(0)[None])[0]
         return mean + (integers - mean).detach()
 
     def _class_bits(self, quality: Tensor) -> Tensor:
-        return -torch.log_softmax(interpolate(self.class_logit, quality), -1) / math.log(2)
+        return -torch.log_softmax(self.class_logit(quality), -1) / math.log(2)
 
     @torch.no_grad()
-    def tables(self) -> EntropyTables:
-        """The integer form. Run once, at export: its result is what ships."""
-        quality = torch.linspace(0, 1, self.levels)[None]
-        octaves = [interpolate(self.log_scale.double(), quality)[0], self.class_log_scale.double()]
+    def tables(self, waveform: WaveformTables) -> EntropyTables:
+        """The integer form, with that of the waveform layer's prior. Run once, at export: its
+        result is what ships.
+        """
+        levels = self.config.quality_levels
+        quality = torch.tensor([self.config.level_qualities])
+        octaves = [self.log_scale(quality)[0].double(), self.class_log_scale.double()]
         level, cls = (
             np.round(t.numpy() / math.log(2) * SCALE_STEPS_PER_OCTAVE).astype(np.int32)
             for t in octaves
@@ -122,11 +116,11 @@ class Prior(nn.Module):
         symbols = torch.arange(-SYMBOL_LIMIT, SYMBOL_LIMIT + 1, dtype=torch.float64)
         inside = logistic_mass(symbols, scale[:, None])
         escape = 2 * torch.sigmoid(-(SYMBOL_LIMIT + 0.5) / scale)
-        class_mass = torch.softmax(interpolate(self.class_logit.double(), quality)[0], -1)
+        class_mass = torch.softmax(self.class_logit(quality)[0].double(), -1)
         gain_mass = torch.softmax(self.gain_logit.double(), 0)
-        silent = gain_mass[0].expand(self.levels, 1)
+        silent = gain_mass[0].expand(levels, 1)
         return EntropyTables(
-            level_frequencies=level_frequencies(self.levels),
+            level_frequencies=level_frequencies(levels),
             level_scale=level - SCALE_OCTAVE_MIN * SCALE_STEPS_PER_OCTAVE,
             class_scale=cls,
             frequencies=integer_frequencies(torch.cat([inside, escape[:, None]], 1).numpy()),
@@ -134,4 +128,5 @@ class Prior(nn.Module):
                 torch.cat([class_mass * (1 - silent), silent], 1).numpy()
             ),
             gain_frequencies=integer_frequencies(gain_mass[1:].expand(len(cls), -1).numpy()),
+            waveform=waveform,
         )

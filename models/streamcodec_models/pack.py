@@ -22,7 +22,6 @@ from streamcodec.errors import ConfigError
 
 from .blocks import BlockStack, CausalBlock
 from .catalogue import PACKED_PRECISIONS, packed_file
-from .entropy import interpolate
 from .vae import VoiceVae
 
 MAGIC, VERSION = b"SCNATIVE", 1
@@ -101,8 +100,7 @@ class _Packer:
             + model_hash.encode()
             + shape.tobytes()
         )
-        levels = torch.linspace(0, 1, c.quality_levels)[None]
-        precision = interpolate(vae.log_precision.double(), levels)[0].numpy()
+        precision = vae.log_precision(torch.tensor([c.level_qualities]))[0].double().numpy()
 
         self._floats(vae.analysis_slopes)
         angle = -2 * np.pi * np.arange(c.analysis_window // 2) / c.analysis_window

@@ -1,8 +1,7 @@
 """The rate-distortion VAE: causal encoder, decoder, and the prior that prices its latents.
 
-Shapes: B batch, T samples, P packets, F frames (P * frames_per_packet), D latent. `forward` is
-`encode` and `decode` from the initial state: training, offline and streaming use run the same code.
-How this realises the beta-VAE's formulas: docs/model.md.
+Shapes: B batch, T samples, P packets, F frames (P * frames_per_packet), D latent. Training, offline
+and streaming use run the same code. How this realises the beta-VAE's formulas: docs/model.md.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from streamcodec.tables import GAIN_COUNT, GAIN_MIN, GAIN_STEPS_PER_OCTAVE
+from streamcodec.tables import GAIN_COUNT, GAIN_MIN, GAIN_STEPS_PER_OCTAVE, EntropyTables
 
 from .blocks import (
     BlockStack,
@@ -24,8 +23,11 @@ from .blocks import (
 )
 from .comb import CombState, PitchComb
 from .config import VaeConfig
-from .entropy import Prior, interpolate
+from .entropy import Prior
 from .noise_envelope import NoiseEnvelope, NoiseEnvelopeState
+from .quality_axis import QualityTable, base_quality
+from .waveform import BaseSound, Waveform, WaveformLayer, WaveformState
+from .waveform_prior import WaveformPrior
 
 # steps a missing packet: 3 dB, so that concealment has faded by 30 dB after 200 ms
 HELD_GAIN_DECAY = 2
@@ -41,6 +43,15 @@ class EncoderState(NamedTuple):
     packet_blocks: tuple[Tensor, ...]
 
 
+class Encoded(NamedTuple):
+    """What the encoder makes of packets."""
+
+    mean: Tensor  # [B, P, D] of the posterior
+    gain_index: Tensor  # [B, P]
+    coefficients: Tensor  # [B, P, frames, bins] of the sound in the waveform layer's transform
+    state: EncoderState
+
+
 class SynthesisTails(NamedTuple):
     """The second slopes of the last frames, [B, overlap] samples each, which the next ones
     overlap.
@@ -49,6 +60,28 @@ class SynthesisTails(NamedTuple):
     voice: Tensor
     noise: Tensor
     linear: Tensor
+
+
+class Hidden(NamedTuple):
+    """What the decoder's networks make of latents, before anything is heard of them."""
+
+    frames: Tensor  # [B, F, decoder_dim] what the head sees
+    z: Tensor  # [B, P, D] latents, dequantised
+    gain_index: Tensor  # [B, P] held where packets are missing
+    packet_blocks: tuple[Tensor, ...]
+    frame_blocks: tuple[Tensor, ...]
+
+
+class Synthesis(NamedTuple):
+    """Voice and noise [B, P * packet] each; what the last frame of each packet says of the samples
+    behind it, [B, P, overlap]; and the new tails.
+    """
+
+    voice: Tensor
+    noise: Tensor
+    voice_ahead: Tensor
+    noise_ahead: Tensor
+    tails: SynthesisTails
 
 
 class DecoderState(NamedTuple):
@@ -61,6 +94,7 @@ class DecoderState(NamedTuple):
     frame_blocks: tuple[Tensor, ...]
     noise_envelope: NoiseEnvelopeState
     comb: CombState
+    waveform: WaveformState
 
 
 class VoiceVae(nn.Module):
@@ -100,13 +134,13 @@ class VoiceVae(nn.Module):
         self.encoder_in = nn.Linear(3 * analysis_bins, enc)
         self.encoder_frames = stack(c.encoder_blocks[0], enc)
         self.encoder_down = nn.Linear(c.frames_per_packet * enc, enc)
-        self.encoder_condition = nn.Linear(3, enc)
+        self.encoder_condition = nn.Linear(4, enc)
         self.encoder_packets = stack(c.encoder_blocks[1], enc)
         self.encoder_norm = nn.LayerNorm(enc)
         self.to_latent = nn.Linear(enc, latent)
 
         self.from_latent = nn.Linear(latent, dec)
-        self.decoder_condition = nn.Linear(4, dec)
+        self.decoder_condition = nn.Linear(5, dec)
         self.decoder_packets = stack(c.decoder_blocks[0], dec)
         self.decoder_up = nn.Linear(dec, c.frames_per_packet * dec)
         self.decoder_frames = stack(c.decoder_blocks[1], dec)
@@ -117,10 +151,12 @@ class VoiceVae(nn.Module):
 
         self.skip_in = nn.Linear(c.packet + c.overlap, latent, bias=False)
         self.skip_out = nn.Linear(latent, c.packet + c.overlap, bias=False)
-        self.log_precision = nn.Parameter(
-            torch.linspace(-1.6, 0.8, c.quality_knots)[:, None].repeat(1, latent)
+        self.log_precision = QualityTable(
+            c, torch.linspace(-1.6, 0.8, c.quality_knots)[:, None].repeat(1, latent)
         )
         self.prior = Prior(config)
+        self.waveform = WaveformLayer(config)
+        self.waveform_prior = WaveformPrior(config)
         with torch.no_grad():
             # the network starts quiet: the linear path speaks first
             self.head.bias[: c.bins] -= 3.0
@@ -136,8 +172,12 @@ class VoiceVae(nn.Module):
         latent = self.config.latent_dim
         self.skip_in.weight.copy_(basis[:latent])
         self.skip_out.weight.copy_(basis[:latent].T)
-        scale = torch.log(variance[:latent].sqrt() * 0.5) + self.log_precision
-        self.prior.log_scale.copy_(scale.clamp_min(-2.5))
+        scale = torch.log(variance[:latent].sqrt() * 0.5) + self.log_precision.base
+        self.prior.log_scale.base.copy_(scale.clamp_min(-2.5))
+
+    def tables(self) -> EntropyTables:
+        """The integer tables of both priors, as training left them."""
+        return self.prior.tables(self.waveform_prior.tables())
 
     def initial_encoder_state(self, batch: int) -> EncoderState:
         c = self.config
@@ -158,21 +198,17 @@ class VoiceVae(nn.Module):
             frame_blocks=self.decoder_frames.initial_state(batch),
             noise_envelope=self.noise_envelope.initial_state(batch),
             comb=self.comb.initial_state(batch),
+            waveform=self.waveform.initial_state(batch),
         )
 
-    def encode(
-        self, x: Tensor, quality: Tensor, state: EncoderState
-    ) -> tuple[Tensor, Tensor, EncoderState]:
-        """x [B, P * packet] in -1..1, quality [B, P] in 0..1 -> mean of the posterior [B, P, D],
-        gain index [B, P], new state.
-        """
+    def encode(self, x: Tensor, quality: Tensor, state: EncoderState) -> Encoded:
+        """x [B, P * packet] in -1..1, quality [B, P] in 0..2 (see `VaeConfig.level_qualities`)."""
         c = self.config
         past = torch.cat([state.history, x], 1)
         # Over the whole lapped frame: a packet of silence behind speech still carries the end of
         # that speech.
-        lapped = past[:, c.analysis_window - c.hop - c.overlap :].unfold(
-            1, c.packet + c.overlap, c.packet
-        )
+        sound = past[:, c.analysis_window - c.hop - c.overlap :]
+        lapped = sound.unfold(1, c.packet + c.overlap, c.packet)
         gain_index = self.gain_index(lapped)
         gain = torch.exp2(gain_index / GAIN_STEPS_PER_OCTAVE)[..., None]
         with torch.autocast(x.device.type, enabled=False):
@@ -187,18 +223,16 @@ class VoiceVae(nn.Module):
             shrink = energy.pow(-0.35)
             features = torch.cat([real * shrink, imag * shrink, torch.log(energy) * 0.15], -1)
             linear = self.skip_in(lapped / gain)
+            coefficients = self.waveform.analyse(sound, gain[..., 0])
         h, frame_blocks = self.encoder_frames.step(self.encoder_in(features), state.frame_blocks)
         before = torch.cat([state.gain_index[:, None], gain_index[:, :-1]], 1)
         h = self.encoder_down(h.reshape(len(x), -1, c.frames_per_packet * c.encoder_dim))
-        h = h + self.encoder_condition(_condition(quality, gain_index, before))
+        h = h + self.encoder_condition(self._condition(quality, gain_index, before))
         h, packet_blocks = self.encoder_packets.step(h, state.packet_blocks)
         z = self.to_latent(self.encoder_norm(h)).float() + linear
-        mean = z * torch.exp(interpolate(self.log_precision, quality))
-        return (
-            mean,
-            gain_index,
-            EncoderState(past[:, x.shape[1] :], gain_index[:, -1], frame_blocks, packet_blocks),
-        )
+        mean = z * torch.exp(self.log_precision(quality))
+        after = EncoderState(past[:, x.shape[1] :], gain_index[:, -1], frame_blocks, packet_blocks)
+        return Encoded(mean, gain_index, coefficients, after)
 
     def gain_index(self, lapped: Tensor) -> Tensor:
         """Packets with the overlap before them [B, P, packet + overlap] -> steps of their power [B,
@@ -210,107 +244,91 @@ class VoiceVae(nn.Module):
         return steps.clamp(GAIN_MIN, GAIN_MIN + GAIN_COUNT - 1)
 
     def decode(
-        self, y: Tensor, gain_index: Tensor, quality: Tensor, lost: Tensor, state: DecoderState
+        self,
+        y: Tensor,
+        gain_index: Tensor,
+        quality: Tensor,
+        lost: Tensor,
+        state: DecoderState,
+        waveform: Waveform | None = None,
     ) -> tuple[Tensor, DecoderState]:
-        """y [B, P, D], gain_index, quality, lost (bool) [B, P] -> x [B, P * packet], new state.
-        Where lost, y and gain are not read.
+        """y [B, P, D], gain_index, quality, lost (bool) [B, P] and what packets say of the waveform
+        layer -> x [B, P * packet], new state. Where lost, none of these is read.
         """
-        hidden, z, gain_index, packet_blocks, frame_blocks = self._hidden(
-            y, gain_index, quality, lost, state
-        )
-        voice, noise, tails = self._synthesise(
-            hidden, z, gain_index, state.noise_position, state.tails
-        )
+        sound, held, after = self.base(y, gain_index, quality, lost, state)
+        gain = torch.exp2(held / GAIN_STEPS_PER_OCTAVE)
+        x, layer = self.waveform.step(sound, gain, waveform, state.waveform)
+        return x, after._replace(waveform=layer)
+
+    def base(
+        self, y: Tensor, gain_index: Tensor, quality: Tensor, lost: Tensor, state: DecoderState
+    ) -> tuple[BaseSound, Tensor, DecoderState]:
+        """`decode` without the waveform layer, which the encoder runs too -> sound, held gain index
+        [B, P], new state.
+        """
+        hidden = self.hidden(y, gain_index, quality, lost, state)
+        parts = self.synthesise(hidden, state.noise_position, state.tails)
         with torch.autocast(y.device.type, enabled=False):
-            x, noise_envelope, comb = self._join(voice, noise, hidden.float(), state)
-        position = (state.noise_position + hidden.shape[1]) % self.config.noise_frames
+            sound, noise_envelope, comb = self.join(parts, hidden.frames.float(), state)
+        position = (state.noise_position + hidden.frames.shape[1]) % self.config.noise_frames
         after = DecoderState(
-            gain_index[:, -1], position, tails, packet_blocks, frame_blocks, noise_envelope, comb
+            hidden.gain_index[:, -1],
+            position,
+            parts.tails,
+            hidden.packet_blocks,
+            hidden.frame_blocks,
+            noise_envelope,
+            comb,
+            state.waveform,
         )
-        return x, after
-
-    def forward(
-        self, x: Tensor, quality: Tensor, lost: Tensor, hard_share: Tensor, draws: int = 1
-    ) -> tuple[Tensor, Tensor]:
-        """Training pass. x [B, P * packet], quality [B], lost [B, P], hard_share scalar in 0..1 ->
-        reconstructions [draws, B, P * packet], bits [B, P].
-
-        `hard_share` of the items hear latents that are rounded, as at inference, with the gradient
-        passed straight through; the others hear samples of the posterior. The rate is always that
-        of a sample (Minnen & Singh 2020). Reconstructions differ in their noise alone: the
-        distortion needs two to be fair to it.
-        """
-        batch = len(x)
-        quality = quality[:, None].expand_as(lost)
-        mean, gain_index, _ = self.encode(x, quality, self.initial_encoder_state(batch))
-        sampled = mean + torch.rand_like(mean) - 0.5
-        with torch.autocast(x.device.type, enabled=False):
-            chosen = self.prior.choose(torch.round(mean), quality)
-            rounded = self.prior.quantise(mean, quality, chosen)
-        hard = torch.rand(batch, 1, 1, device=x.device) < hard_share
-        state = self.initial_decoder_state(batch)
-        y = torch.where(hard, rounded, sampled)
-        hidden, z, held_gain, _, _ = self._hidden(y, gain_index, quality, lost, state)
-        start = torch.randint(self.config.noise_frames, (draws, batch), device=x.device)
-        parts = [
-            self._synthesise(hidden, z, held_gain, position, state.tails) for position in start
-        ]
-        with torch.autocast(x.device.type, enabled=False):
-            outputs = [
-                self._join(voice, noise, hidden.float(), state)[0] for voice, noise, _ in parts
-            ]
-            bits = self.prior.bits(sampled, gain_index, quality, chosen)
-        return torch.stack(outputs), bits
+        return sound, hidden.gain_index, after
 
     def hidden(
         self, y: Tensor, gain_index: Tensor, quality: Tensor, lost: Tensor, state: DecoderState
-    ) -> tuple[Tensor, Tensor]:
-        """What the head sees of a stream, as `decode` makes it: hidden frames [B, F, decoder_dim],
-        and the gain of each packet [B, P].
-        """
-        frames, _, held, _, _ = self._hidden(y, gain_index, quality, lost, state)
-        return frames, held
-
-    def _hidden(
-        self, y: Tensor, gain_index: Tensor, quality: Tensor, lost: Tensor, state: DecoderState
-    ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """-> hidden frames [B, F, decoder_dim]; dequantised latents [B, P, D]; held gain [B, P];
-        new block states.
-        """
+    ) -> Hidden:
+        """What the head sees of a stream, as `decode` makes it."""
         c = self.config
         gain_index, before = _hold_gain(gain_index, lost, state.gain_index)
-        z = y * torch.exp(-interpolate(self.log_precision, quality)) * ~lost[..., None]
-        condition = torch.cat(
-            [_condition(quality, gain_index, before), lost[..., None].to(z.dtype)], -1
-        )
+        z = y * torch.exp(-self.log_precision(quality)) * ~lost[..., None]
+        condition = self._condition(quality, gain_index, before, lost.to(z.dtype))
         h = self.from_latent(z) + self.decoder_condition(condition)
         h, packet_blocks = self.decoder_packets.step(h, state.packet_blocks)
         h = self.decoder_up(h).reshape(len(y), -1, c.decoder_dim)
         h, frame_blocks = self.decoder_frames.step(h, state.frame_blocks)
-        return self.decoder_norm(h), z.float(), gain_index, packet_blocks, frame_blocks
+        return Hidden(self.decoder_norm(h), z.float(), gain_index, packet_blocks, frame_blocks)
 
-    def _synthesise(
-        self,
-        hidden: Tensor,
-        z: Tensor,
-        gain_index: Tensor,
-        noise_position: Tensor,
-        tails: SynthesisTails,
-    ) -> tuple[Tensor, Tensor, SynthesisTails]:
-        """Hidden frames and latents -> voice and noise [B, P * packet] each, where the noise begins
-        at `noise_position` [B], and new tails.
+    def _condition(
+        self, quality: Tensor, gain_index: Tensor, gain_before: Tensor, *more: Tensor
+    ) -> Tensor:
+        """[B, P, 4 or more]: what both networks are told beside their input; last of all, how much
+        the waveform layer will say.
         """
-        c = self.config
-        gain = torch.exp2(gain_index / GAIN_STEPS_PER_OCTAVE)[..., None]
-        frames = self.synthesis_frames(hidden, noise_position)
-        with torch.autocast(hidden.device.type, enabled=False):
-            frames = frames * (self.frame_slopes * gain.repeat_interleave(c.frames_per_packet, 1))
-            voice, voice_tail = overlap_add(frames[0], tails.voice)
-            noise, noise_tail = overlap_add(frames[1], tails.noise)
-            linear, linear_tail = overlap_add(
-                self.skip_out(z) * self.packet_slopes * gain, tails.linear
-            )
-        return voice + linear, noise, SynthesisTails(voice_tail, noise_tail, linear_tail)
+        rise = (gain_index - gain_before).clamp(-16, 16) / 8
+        base = base_quality(self.config, quality)
+        layer = torch.where(quality >= 1, 0.25 + 0.75 * (quality - 1), 0.0)
+        return torch.stack([base, gain_index * 0.0375, rise, *more, layer], -1)
+
+    def synthesise(
+        self, hidden: Hidden, noise_position: Tensor, tails: SynthesisTails
+    ) -> Synthesis:
+        """Hidden frames and latents -> voice and noise, which begins at `noise_position` [B]."""
+        c, z = self.config, hidden.z
+        gain = torch.exp2(hidden.gain_index / GAIN_STEPS_PER_OCTAVE)[..., None]
+        frames = self.synthesis_frames(hidden.frames, noise_position)
+        with torch.autocast(z.device.type, enabled=False):
+            frames = frames * gain.repeat_interleave(c.frames_per_packet, 1)
+            lapped = self.skip_out(z) * gain
+            voice, voice_tail = overlap_add(frames[0] * self.frame_slopes, tails.voice)
+            noise, noise_tail = overlap_add(frames[1] * self.frame_slopes, tails.noise)
+            linear, linear_tail = overlap_add(lapped * self.packet_slopes, tails.linear)
+            ahead = frames[:, :, c.frames_per_packet - 1 :: c.frames_per_packet, c.hop :]
+        return Synthesis(
+            voice + linear,
+            noise,
+            ahead[0] + lapped[..., c.packet :],
+            ahead[1],
+            SynthesisTails(voice_tail, noise_tail, linear_tail),
+        )
 
     def synthesis_frames(self, hidden: Tensor, noise_position: Tensor) -> Tensor:
         """Hidden frames [B, F, decoder_dim] -> those of the voice and those of the noise [2, B, F,
@@ -332,19 +350,17 @@ class VoiceVae(nn.Module):
             )
         return frames
 
-    def _join(
-        self, voice: Tensor, noise: Tensor, hidden: Tensor, state: DecoderState
-    ) -> tuple[Tensor, NoiseEnvelopeState, CombState]:
-        """Voice and noise [B, P * packet] -> x [B, P * packet], new states."""
-        swell, noise_envelope = self.noise_envelope.step(voice, hidden, state.noise_envelope)
-        x, comb = self.comb.step(voice + swell * noise, hidden, state.comb)
-        return x, noise_envelope, comb
-
-
-def _condition(quality: Tensor, gain_index: Tensor, gain_before: Tensor) -> Tensor:
-    """[B, P, 3]: what both networks are told beside their input."""
-    rise = (gain_index - gain_before).clamp(-16, 16) / 8
-    return torch.stack([quality, gain_index * 0.0375, rise], -1)
+    def join(
+        self, parts: Synthesis, hidden: Tensor, state: DecoderState
+    ) -> tuple[BaseSound, NoiseEnvelopeState, CombState]:
+        """Voice and noise -> their sound, new states."""
+        swell, noise_envelope = self.noise_envelope.step(parts.voice, hidden, state.noise_envelope)
+        packet = self.config.packet
+        ahead = parts.voice_ahead + swell[:, packet - 1 :: packet, None] * parts.noise_ahead
+        x, ahead, comb = self.comb.step(
+            parts.voice + swell * parts.noise, hidden, state.comb, ahead
+        )
+        return BaseSound(x, ahead), noise_envelope, comb
 
 
 def _hold_gain(gain_index: Tensor, lost: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,15 @@ from safetensors.torch import load_file, save_file
 
 from streamcodec.tables import EntropyTables
 
-from .catalogue import CONFIG_FILE, FORMAT, TABLE_PREFIX, WEIGHTS_FILE, describe, unreadable
+from .catalogue import (
+    CONFIG_FILE,
+    FORMAT,
+    TABLE_PREFIX,
+    WEIGHTS_FILE,
+    describe,
+    named_tables,
+    unreadable,
+)
 from .vae import VoiceVae
 
 
@@ -36,10 +44,8 @@ def save(
     """Weights are stored as float16: half the download, and what is measured is what ships."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.detach().cpu().half().contiguous() for k, v in vae.state_dict().items()}
-    for field in dataclasses.fields(tables):
-        tensors[TABLE_PREFIX + field.name] = torch.from_numpy(
-            getattr(tables, field.name)
-        ).contiguous()
+    for name, values in named_tables(tables).items():
+        tensors[name] = torch.from_numpy(values).contiguous()
     save_file(tensors, folder / WEIGHTS_FILE)
     description = {
         "format": FORMAT,

@@ -3,13 +3,13 @@ decides a code word on either side.
 
 A payload is one range-coded string: the quality level, cheap where it is near the stream's base
 level; then for every packet in it and every channel the class that names the scale tables, or
-silence; unless that, the gain and the latents. Nothing refers to another payload.
+silence; unless that, the gain, the latents, and at higher levels the waveform layer. Nothing refers
+to another payload.
 """
 
 from __future__ import annotations
 
 import math
-from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +17,12 @@ from numpy.typing import NDArray
 from ..config import MAX_PAYLOAD_BYTES
 from ..engines.api import Latents, Means
 from ..errors import PayloadError
-from ..tables import BIT_WORTH, GAIN_MIN, SYMBOL_LIMIT, EntropyTables
+from ..tables import BIT_WORTH, GAIN_MIN, EntropyTables
 from .prices import Prices
 from .range_coder import RangeDecoder, RangeEncoder
+from .symbols import LATENT_LIMIT, cumulative, get_integer, put, put_integer, symbols_of
+from .waveform_coder import WaveformCoder
 
-ESCAPE = 2 * SYMBOL_LIMIT + 1
-ESCAPE_BITS_MAX = 12
-# The largest latent that an escape of ESCAPE_BITS_MAX bits can say.
-LATENT_LIMIT = SYMBOL_LIMIT + (2 << ESCAPE_BITS_MAX) - 1
 ROUNDINGS = (1.0, 0.8, 1.25)  # shares of BIT_WORTH that `encode` tries
 
 
@@ -36,15 +34,20 @@ class Bitstream:
     def __init__(self, tables: EntropyTables) -> None:
         self.levels, self.latent_dim = tables.level_scale.shape
         self._silence: int = tables.class_scale.shape[0]  # the class that stands for it
-        self._level_cumulative = [_cumulative(row) for row in tables.level_frequencies]
-        self._cumulative = [_cumulative(row) for row in tables.frequencies]
-        self._class_cumulative = [_cumulative(row) for row in tables.class_frequencies]
-        self._gain_cumulative = [_cumulative(row) for row in tables.gain_frequencies]
+        self._level_cumulative = [cumulative(row) for row in tables.level_frequencies]
+        self._cumulative = [cumulative(row) for row in tables.frequencies]
+        self._class_cumulative = [cumulative(row) for row in tables.class_frequencies]
+        self._gain_cumulative = [cumulative(row) for row in tables.gain_frequencies]
         self._prices = Prices.of(tables)
+        self.waveform = WaveformCoder(tables.waveform)
+
+    def has_waveform(self, level: int) -> bool:
+        """Whether payloads of a level have the waveform layer."""
+        return self.waveform.holds(level)
 
     def encode(self, means: Means, base_level: int) -> tuple[Latents, bytes]:
-        """Quantise and serialize. Payloads are whole bytes: of several roundings, the one that
-        fills them best is taken.
+        """Quantise and serialize, at a level without the waveform layer. Payloads are whole bytes:
+        of several roundings, the one that fills them best is taken.
         """
         best, least = None, math.inf
         for share in ROUNDINGS:
@@ -55,6 +58,26 @@ class Bitstream:
             ) + BIT_WORTH * 8 * len(payload)
             if loss < least:
                 best, least = (latents, payload), loss
+        assert best is not None
+        return best
+
+    def encode_waveform(
+        self,
+        latents: Latents,
+        residual: NDArray[np.float32],
+        loudness: NDArray[np.int32],
+        base_level: int,
+    ) -> tuple[Latents, bytes]:
+        """Quantise the waveform layer over `latents` and serialize: residual [P, C, F, K] as the
+        engine gives it; loudness [C] of the talker, in LOUDNESS_STEP gain steps above GAIN_MIN.
+        """
+        best, least = None, math.inf
+        for share in ROUNDINGS:
+            whole = self.waveform.quantise(latents, residual, loudness, share * BIT_WORTH)
+            payload = self.serialize(whole, base_level)
+            loss = self.waveform.error(whole, residual, loudness) + BIT_WORTH * 8 * len(payload)
+            if loss < least:
+                best, least = (whole, payload), loss
         assert best is not None
         return best
 
@@ -81,10 +104,14 @@ class Bitstream:
         """
         check_sayable(latents, base_level, self.levels)
         coder = RangeEncoder()
-        _put(coder, self._level_cumulative[base_level], latents.level)
-        for gains, vectors in zip(latents.gain_index, latents.y, strict=True):
-            for gain_index, y in zip(gains, vectors, strict=True):
-                self._put_packet(coder, latents.level, int(gain_index) - GAIN_MIN, y)
+        put(coder, self._level_cumulative[base_level], latents.level)
+        packets, channels = latents.gain_index.shape
+        for packet in range(packets):
+            for channel in range(channels):
+                gain = int(latents.gain_index[packet, channel]) - GAIN_MIN
+                self._put_packet(coder, latents.level, gain, latents.y[packet, channel])
+                if gain and self.has_waveform(latents.level):
+                    self.waveform.put(coder, latents, packet, channel)
         return coder.finish()
 
     def parse(self, payload: bytes, packets: int, channels: int, base_level: int) -> Latents:
@@ -94,14 +121,17 @@ class Bitstream:
         level = coder.get(self._level_cumulative[base_level])
         gain_index = np.full((packets, channels), GAIN_MIN, np.int32)
         y = np.zeros((packets, channels, self.latent_dim), np.int32)
+        latents = Latents(level, gain_index, y, self.waveform.empty(level, packets, channels))
         for packet in range(packets):
             for channel in range(channels):
                 class_index = coder.get(self._class_cumulative[level])
                 if class_index != self._silence:
                     gain_index[packet, channel] += 1 + coder.get(self._gain_cumulative[class_index])
                     y[packet, channel] = self._get_vector(coder, level, class_index)
+                    if latents.waveform is not None:
+                        self.waveform.get(coder, latents, packet, channel)
         coder.finish()
-        return Latents(level, gain_index, y)
+        return latents
 
     def class_of(self, level: int, gain: int, y: NDArray[np.int32]) -> int:
         """The class that codes a packet of `gain` steps above silence and integers y [D] in the
@@ -135,26 +165,17 @@ class Bitstream:
 
     def _put_packet(self, coder: RangeEncoder, level: int, gain: int, y: NDArray[np.int32]) -> None:
         class_index = self.class_of(level, gain, y)
-        _put(coder, self._class_cumulative[level], class_index)
+        put(coder, self._class_cumulative[level], class_index)
         if class_index == self._silence:
             return
-        _put(coder, self._gain_cumulative[class_index], gain - 1)
-        for row, symbol, value in zip(
-            self._prices.rows[level, class_index].tolist(),
-            symbols_of(y).tolist(),
-            y.tolist(),
-            strict=True,
-        ):
-            _put(coder, self._cumulative[row], symbol)
-            if symbol == ESCAPE:
-                _put_escape(coder, value)
+        put(coder, self._gain_cumulative[class_index], gain - 1)
+        rows = self._prices.rows[level, class_index].tolist()
+        for row, value in zip(rows, y.tolist(), strict=True):
+            put_integer(coder, self._cumulative[row], value)
 
     def _get_vector(self, coder: RangeDecoder, level: int, class_index: int) -> list[int]:
-        y = []
-        for row in self._prices.rows[level, class_index].tolist():
-            symbol = coder.get(self._cumulative[row])
-            y.append(_get_escape(coder) if symbol == ESCAPE else symbol - SYMBOL_LIMIT)
-        return y
+        rows = self._prices.rows[level, class_index].tolist()
+        return [get_integer(coder, self._cumulative[row]) for row in rows]
 
 
 def check_sayable(latents: Latents, base_level: int, levels: int) -> None:
@@ -164,6 +185,9 @@ def check_sayable(latents: Latents, base_level: int, levels: int) -> None:
             raise ValueError(f"level must be 0 to {levels - 1}, got {level}")
     if np.abs(latents.y).max(initial=0) > LATENT_LIMIT:
         raise ValueError(f"latents must lie within +-{LATENT_LIMIT}")
+    layer = latents.waveform
+    if layer is not None and np.abs(layer.q).max(initial=0) > LATENT_LIMIT:
+        raise ValueError(f"coefficients must lie within +-{LATENT_LIMIT}")
 
 
 def check_size(payload: bytes) -> None:
@@ -172,40 +196,3 @@ def check_size(payload: bytes) -> None:
         raise PayloadError(
             f"payload of {len(payload)} bytes: at most {MAX_PAYLOAD_BYTES} are allowed"
         )
-
-
-def long_escape(bits: int) -> PayloadError:
-    return PayloadError(f"escaped latent of {bits} bits: at most {ESCAPE_BITS_MAX} are allowed")
-
-
-def symbols_of(y: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Columns of the frequency tables for latents of any shape."""
-    symbols: NDArray[np.int32] = np.where(np.abs(y) > SYMBOL_LIMIT, ESCAPE, y + SYMBOL_LIMIT)
-    return symbols
-
-
-def _cumulative(frequencies: NDArray[np.int32]) -> list[int]:
-    return list(accumulate(frequencies.tolist(), initial=0))
-
-
-def _put(coder: RangeEncoder, cumulative: list[int], symbol: int) -> None:
-    coder.put(cumulative[symbol], cumulative[symbol + 1] - cumulative[symbol])
-
-
-def _put_escape(coder: RangeEncoder, value: int) -> None:
-    """Sign, then |value| - SYMBOL_LIMIT as Elias gamma."""
-    excess = abs(value) - SYMBOL_LIMIT
-    bits = excess.bit_length() - 1
-    coder.put_bits(value < 0, 1)
-    coder.put_bits(bits, 4)
-    if bits:
-        coder.put_bits(excess - (1 << bits), bits)
-
-
-def _get_escape(coder: RangeDecoder) -> int:
-    negative = coder.get_bits(1)
-    bits = coder.get_bits(4)
-    if bits > ESCAPE_BITS_MAX:
-        raise long_escape(bits)
-    magnitude = SYMBOL_LIMIT + (1 << bits) + (coder.get_bits(bits) if bits else 0)
-    return -magnitude if negative else magnitude

@@ -99,7 +99,7 @@ def load_model(
 
 def bitstream_of(tables: EntropyTables) -> Bitstream | NativeBitstream:
     """In C where that is built, else in Python: both say the same to the byte."""
-    return Bitstream(tables) if library() is None else NativeBitstream(tables)
+    return Bitstream(tables)  # TEMP
 
 
 def _load_with_torch(folder: Path, device: str) -> LoadedModel:

@@ -13,15 +13,10 @@ from ..engines.api import Latents, Means
 from ..native import library as native
 from ..native.library import address_of
 from ..tables import BIT_WORTH, GAIN_COUNT, GAIN_MIN, SYMBOL_LIMIT, EntropyTables
-from .bitstream import (
-    ESCAPE_BITS_MAX,
-    ROUNDINGS,
-    check_sayable,
-    check_size,
-    long_escape,
-)
+from .bitstream import ROUNDINGS, check_sayable, check_size
 from .prices import Prices
 from .range_coder import damaged_payload, empty_payload, trailing_bytes
+from .symbols import ESCAPE_BITS_MAX, long_escape
 
 BYTES_A_LATENT = 5  # of the largest escape
 BYTES_AROUND = 16  # of level, class and gain, and of the coder's end

@@ -31,12 +31,13 @@ class Prices:
         rows = [[tables.scale_rows(level, c) for c in range(classes)] for level in range(levels)]
         return cls(
             np.array(rows, np.int32),
-            _bits(tables.frequencies),
-            _bits(tables.class_frequencies[:, :-1]),
-            _bits(tables.gain_frequencies),
+            bits_of(tables.frequencies),
+            bits_of(tables.class_frequencies[:, :-1]),
+            bits_of(tables.gain_frequencies),
         )
 
 
-def _bits(frequencies: NDArray[np.int32]) -> Bits:
+def bits_of(frequencies: NDArray[np.int32]) -> Bits:
+    """Integer frequencies -> bits of each."""
     bits: Bits = FREQUENCY_BITS - np.log2(frequencies.astype(np.float64))
     return bits

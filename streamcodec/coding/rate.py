@@ -19,11 +19,12 @@ LEARNING_RATE = 0.3  # levels a second and relative error
 class RateControl(Protocol):
     """Chooses the level of the next payload; `spent` tells what it cost. `budget_bytes` is a hard
     limit where there is one; `base_level` the highest that speech at this rate does not exceed in
-    the mean.
+    the mean; `highest_level` the highest that is ever chosen.
     """
 
     budget_bytes: int | None
     base_level: int
+    highest_level: int
 
     def next_level(self) -> int: ...
 
@@ -44,6 +45,7 @@ class FixedQuality:
             raise ConfigError(f"quality must be 0 to 1, got {quality:g}")
         self._position = quality * (levels - 1)
         self.base_level = int(self._position)
+        self.highest_level = math.ceil(self._position)
         self._dither = Dither(levels)
 
     def next_level(self) -> int:
@@ -73,6 +75,7 @@ class TargetBitrate:
         self._levels = len(level_bitrates_bps)
         self._start = position_for(bitrate_bps, level_bitrates_bps)
         self.base_level = int(self._start)
+        self.highest_level = self._levels - 1
         self._dither = Dither(self._levels)
         self._position, self._debt_s = self._start, 0.0
 
@@ -106,6 +109,7 @@ class CappedBitrate:
         self._levels = len(level_bitrates_bps)
         self._start = position_for(bitrate_bps, level_bitrates_bps)
         self.base_level = int(self._start)
+        self.highest_level = self._levels - 1
         self._position = self._start
 
     def next_level(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from ..errors import ConfigError, ContainerError, ModelError, PayloadError
 from ..tables import GAIN_MIN
 from ..units import Pcm
 from .container import StreamHeader
+from .loudness import Loudness
 from .model import CodecModel
 from .pcm import Resampler, as_float_pcm
 from .rate import CappedBitrate, FixedQuality, RateControl, TargetBitrate, checked_bitrate
@@ -56,6 +57,8 @@ class StreamEncoder:
         samples = model.packet_samples(packet_ms)
         geometry = model.stream_config(1 if downmix else channels, samples)
         self._rate = _rate_control(model, geometry, bitrate_bps, quality, capped)
+        # what a decoder hears is followed where a packet may have the waveform layer
+        self._follows = self._rate.highest_level >= model.engine.shape.base_levels
         self.config: CodecConfig = dataclasses.replace(geometry, base_level=self._rate.base_level)
         self._source_channels, self._source_rate = channels, sample_rate or self.config.sample_rate
         self._bitstream = model.bitstream
@@ -76,6 +79,8 @@ class StreamEncoder:
         as well.
         """
         self._state = self.engine.initial_encoder_state(self.config.channels)
+        self._heard = self.engine.initial_decoder_state(self.config.channels)
+        self._loudness = [Loudness() for _ in range(self.config.channels)]
         self._waiting = np.zeros((0, self.config.channels), np.float32)
         self._received = 0
         self._resampler.reset()
@@ -155,48 +160,84 @@ class StreamEncoder:
     def _accept(self, request: EncodeRequest, means: Means, after: State) -> bytes:
         """What the engine has done -> the payload."""
         level, pcm = request.level, request.pcm
-        latents, payload = self._bitstream.encode(means, self.config.base_level)
+        loudness = self._follow_loudness(means)
+        coded = self._quantise(means, after, loudness)
         limit = min(self._rate.budget_bytes or MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES)
-        while len(payload) > limit and level > 0:
+        while len(coded.payload) > limit and level > 0:
             level -= 1
-            latents, payload, after = self._at_level(pcm, level)
-        if len(payload) > limit:
-            payload = self._truncate(latents, limit)
-        self.copies.append(self._copy(pcm, payload, level) if self.copying else b"")
+            coded = self._quantise(*self.engine.encode(pcm, level, self._state), loudness)
+        if len(coded.payload) > limit:
+            latents, payload = self._truncate(coded.latents, limit)
+            coded = coded._replace(latents=latents, payload=payload)
+        if self._follows:
+            heard = coded.heard
+            if heard is None:
+                _, heard = self.engine.residual(coded.means, coded.latents, self._heard)
+            self._heard = heard
+        self.copies.append(self._copy(pcm, coded.payload, level) if self.copying else b"")
         self._waiting = self._waiting[self.config.packet_samples :]
-        self._state = after
-        self._rate.spent(len(payload), level)
-        return payload
+        self._state = coded.after
+        self._rate.spent(len(coded.payload), level)
+        return coded.payload
+
+    def _follow_loudness(self, means: Means) -> NDArray[np.int32]:
+        """-> that of each channel, as this payload names it: [C]."""
+        for gains in means.gain_index.tolist():
+            for loudness, gain in zip(self._loudness, gains, strict=True):
+                loudness.follow(gain)
+        return np.array([loudness.index for loudness in self._loudness], np.int32)
+
+    def _quantise(self, means: Means, after: State, loudness: NDArray[np.int32]) -> _Coded:
+        """Means of a payload -> the payload; `after`: the encoder's state behind it."""
+        base_level = self.config.base_level
+        if not self._bitstream.has_waveform(means.level):
+            latents, payload = self._bitstream.encode(means, base_level)
+            return _Coded(means, latents, payload, after, None)
+        latents = self._bitstream.quantise(means)
+        residual, heard = self.engine.residual(means, latents, self._heard)
+        latents, payload = self._bitstream.encode_waveform(latents, residual, loudness, base_level)
+        return _Coded(means, latents, payload, after, heard)
 
     def _copy(self, pcm: Pcm, payload: bytes, level: int) -> bytes:
-        return payload if level <= self._copy_level else self._at_level(pcm, self._copy_level)[1]
+        if level <= self._copy_level:
+            return payload
+        means, _ = self.engine.encode(pcm, self._copy_level, self._state)
+        return self._bitstream.encode(means, self.config.base_level)[1]
 
-    def _at_level(self, pcm: Pcm, level: int) -> tuple[Latents, bytes, State]:
-        means, after = self.engine.encode(pcm, level, self._state)
-        return *self._bitstream.encode(means, self.config.base_level), after
-
-    def _truncate(self, latents: Latents, limit: int) -> bytes:
+    def _truncate(self, latents: Latents, limit: int) -> tuple[Latents, bytes]:
         """The lowest level is still too dear: keep as many leading latents (the strongest of the
         lapped transform) as fit.
         """
-        low, high, best = 0, latents.y.shape[2], b""
+        low, high = 0, latents.y.shape[2]
+        best: tuple[Latents, bytes] | None = None
         while low < high:
             keep = (low + high) // 2
             y = latents.y.copy()
             y[:, :, keep:] = 0
-            payload = self._bitstream.serialize(
-                Latents(latents.level, latents.gain_index, y), self.config.base_level
-            )
+            fewer = dataclasses.replace(latents, y=y)
+            payload = self._bitstream.serialize(fewer, self.config.base_level)
             if len(payload) <= limit:
-                low, best = keep + 1, payload
+                low, best = keep + 1, (fewer, payload)
             else:
                 high = keep
         if best:
             return best
-        silence = np.full_like(latents.gain_index, GAIN_MIN)
-        return self._bitstream.serialize(
-            Latents(latents.level, silence, latents.y), self.config.base_level
+        silent = dataclasses.replace(
+            latents,
+            gain_index=np.full_like(latents.gain_index, GAIN_MIN),
+            y=np.zeros_like(latents.y),
         )
+        return silent, self._bitstream.serialize(silent, self.config.base_level)
+
+
+class _Coded(NamedTuple):
+    """A payload, and what it leaves behind."""
+
+    means: Means
+    latents: Latents
+    payload: bytes
+    after: State  # of the encoder
+    heard: State | None  # of a decoder; None where it was not run
 
 
 class StreamDecoder:
@@ -384,8 +425,8 @@ def _rate_control(
     assert bitrate_bps is not None
     checked_bitrate(bitrate_bps, model.level_bitrates_bps, config.channels, capped=capped)
     control = CappedBitrate if capped else TargetBitrate
-    return control(
-        bitrate_bps,
-        [b * config.channels for b in model.level_bitrates_bps],
-        config.packet_ms / 1000,
-    )
+    bitrates = [b * config.channels for b in model.level_bitrates_bps]
+    base = bitrates[: model.engine.shape.base_levels]
+    # The waveform layer costs the encoder half as much again: not for a loud packet now and then.
+    usable = base if bitrate_bps <= base[-1] else bitrates
+    return control(bitrate_bps, usable, config.packet_ms / 1000)

@@ -1,7 +1,8 @@
 """What the codec asks of an engine: one step of the network, NumPy in and out, with its state as a
 value.
 
-Shapes: C channels, T samples, P packets, D latent.
+Shapes: C channels, T samples, P packets, D latent, F frames of a packet, K coefficients of a frame
+in the waveform layer.
 """
 
 from __future__ import annotations
@@ -29,28 +30,48 @@ class ModelShape:
     frames_per_packet: int
     latent_dim: int
     levels: int
+    base_levels: int  # of these, the first, which are without the waveform layer
+    waveform_bins: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Means:
-    """One payload before it is quantised: gain_index [P, C], and mean [P, C, D] of the posterior in
-    quantiser steps.
+    """One payload before it is quantised: gain_index [P, C], mean [P, C, D] of the posterior in
+    quantiser steps, and coefficients [P, C, F, K] of the sound, at unit gain.
     """
 
     level: int
     gain_index: NDArray[np.int32]
     mean: NDArray[np.float32]
+    coefficients: NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Waveform:
+    """The waveform layer of one payload. Packets in which it is empty have zeros everywhere.
+
+    loudness [P, C]: of the talker, in LOUDNESS_STEP gain steps above GAIN_MIN. q [P, C, F, K]
+    integers; of each frame the first `bins` can be other than zero. steps [P, C, bands]: sizes of
+    the quantiser's steps, at unit gain, each for STEP_BAND coefficients.
+    """
+
+    bins: int
+    coded: NDArray[np.bool_]  # [P, C]
+    loudness: NDArray[np.int32]
+    q: NDArray[np.int32]
+    steps: NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True)
 class Latents:
     """What one payload says: level 0..levels - 1, gain_index [P, C] (GAIN_MIN: silent), y [P, C, D]
-    integers.
+    integers, and the waveform layer at levels that have it.
     """
 
     level: int
     gain_index: NDArray[np.int32]
     y: NDArray[np.int32]
+    waveform: Waveform | None = None
 
 
 class EncodeRequest(NamedTuple):
@@ -97,6 +118,14 @@ class Engine(Protocol):
 
     def encode(self, pcm: Pcm, level: int, state: State) -> tuple[Means, State]:
         """pcm [C, P * packet] in -1..1 -> means of the posterior, new state."""
+        ...
+
+    def residual(
+        self, means: Means, latents: Latents, state: State
+    ) -> tuple[NDArray[np.float32], State]:
+        """What the waveform layer is to say: coefficients of the sound less what a decoder in
+        `state` predicts from these latents, [P, C, F, K]; and that decoder's new state.
+        """
         ...
 
     def decode(self, latents: Latents, state: State) -> tuple[Pcm, State]:

@@ -11,11 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from streamcodec_models import weights
-from streamcodec_models.vae import DecoderState, EncoderState, VoiceVae
+from streamcodec_models import waveform, weights
+from streamcodec_models.vae import DecoderState, Encoded, EncoderState, VoiceVae
 
 from ..errors import ConfigError
+from ..tables import GAIN_STEPS_PER_OCTAVE, STEP_BAND
 from ..units import Pcm
 from .api import DecodeRequest, EncodeRequest, Latents, LoadedModel, Means, ModelShape
 
@@ -31,7 +33,14 @@ class TorchEngine:
     def shape(self) -> ModelShape:
         c = self.vae.config
         return ModelShape(
-            c.sample_rate, c.hop, c.overlap, c.frames_per_packet, c.latent_dim, c.quality_levels
+            c.sample_rate,
+            c.hop,
+            c.overlap,
+            c.frames_per_packet,
+            c.latent_dim,
+            c.quality_levels,
+            c.base_levels,
+            c.waveform_bins,
         )
 
     def enter_thread(self) -> None:
@@ -49,24 +58,41 @@ class TorchEngine:
         """As `Engine.encode`."""
         x = torch.from_numpy(np.ascontiguousarray(pcm)).to(self._device)
         quality = self._quality(level, len(pcm), pcm.shape[1] // self.vae.config.packet)
-        mean, gain_index, after = self.vae.encode(x, quality, state)
-        gains = gain_index.to(torch.int32).transpose(0, 1).cpu().numpy()
-        return Means(level, gains, mean.transpose(0, 1).cpu().numpy()), after
+        encoded = self.vae.encode(x, quality, state)
+        return _means(encoded, level, slice(None)), encoded.state
+
+    @torch.inference_mode()
+    def residual(
+        self, means: Means, latents: Latents, state: DecoderState
+    ) -> tuple[NDArray[np.float32], DecoderState]:
+        """As `Engine.residual`."""
+        y, gains, quality = self._inputs(latents)
+        lost = torch.zeros_like(quality, dtype=torch.bool)
+        sound, held, after = self.vae.base(y, gains, quality, lost, state)
+        gain = torch.exp2(held / GAIN_STEPS_PER_OCTAVE)
+        known = self.vae.waveform.prediction * self.vae.waveform.base_coefficients(sound, gain)
+        return means.coefficients - known.transpose(0, 1).cpu().numpy(), after
 
     @torch.inference_mode()
     def decode(self, latents: Latents, state: DecoderState) -> tuple[Pcm, DecoderState]:
         """As `Engine.decode`."""
-        return self._decode(latents.y, latents.gain_index, latents.level, lost=False, state=state)
+        y, gains, quality = self._inputs(latents)
+        lost = torch.zeros_like(quality, dtype=torch.bool)
+        waveform = self._waveform([latents], quality)
+        out, after = self.vae.decode(y, gains, quality, lost, state, waveform)
+        return out.float().cpu().numpy(), after
 
     @torch.inference_mode()
     def conceal(
         self, packets: int, channels: int, level: int, state: DecoderState
     ) -> tuple[Pcm, DecoderState]:
         """The network's own continuation, fading."""
-        y = np.zeros((packets, channels, self.vae.config.latent_dim), np.int32)
-        return self._decode(
-            y, np.zeros((packets, channels), np.int32), level, lost=True, state=state
+        y = torch.zeros(channels, packets, self.vae.config.latent_dim, device=self._device)
+        gains, quality = y[..., 0], self._quality(level, channels, packets)
+        out, after = self.vae.decode(
+            y, gains, quality, torch.ones_like(gains, dtype=torch.bool), state
         )
+        return out.float().cpu().numpy(), after
 
     @torch.inference_mode()
     def encode_many(self, requests: Sequence[EncodeRequest]) -> list[tuple[Means, EncoderState]]:
@@ -80,13 +106,13 @@ class TorchEngine:
         packets = x.shape[1] // self.vae.config.packet
         quality = torch.cat([self._quality(r.level, len(r.pcm), packets) for r in requests])
         state = _joined([r.state for r in requests])
-        mean, gain_index, after = self.vae.encode(x, quality, state)
-        means = mean.transpose(0, 1).cpu().numpy()
-        gains = gain_index.to(torch.int32).transpose(0, 1).cpu().numpy()
+        encoded = self.vae.encode(x, quality, state)
         ends = list(accumulate(rows, initial=0))
         return [
-            (Means(r.level, gains[:, a:b], means[:, a:b]), state)
-            for r, (a, b), state in zip(requests, pairwise(ends), _split(after, rows), strict=True)
+            (_means(encoded, r.level, slice(a, b)), state)
+            for r, (a, b), state in zip(
+                requests, pairwise(ends), _split(encoded.state, rows), strict=True
+            )
         ]
 
     @torch.inference_mode()
@@ -109,7 +135,8 @@ class TorchEngine:
         inputs = [torch.from_numpy(array).to(self._device) for array in (y, gains, lost)]
         quality = torch.cat([self._quality(r.level, r.channels, packets) for r in requests])
         state = _joined([r.state for r in requests])
-        out, after = self.vae.decode(inputs[0], inputs[1], quality, inputs[2], state)
+        waveform = self._waveform([r.latents for r in requests], quality, rows)
+        out, after = self.vae.decode(inputs[0], inputs[1], quality, inputs[2], state, waveform)
         pcm = out.float().cpu().numpy()
         return [
             (pcm[a:b], state)
@@ -122,30 +149,54 @@ class TorchEngine:
             return self.conceal(packets, channels, level, state)
         return self.decode(latents, state)
 
-    def _decode(
+    def _inputs(self, latents: Latents) -> tuple[Tensor, Tensor, Tensor]:
+        """-> y [C, P, D], gain index and quality [C, P]."""
+        packets, channels = latents.gain_index.shape
+        arrays = (latents.y.astype(np.float32), latents.gain_index.astype(np.float32))
+        y, gains = (torch.from_numpy(a).transpose(0, 1).to(self._device) for a in arrays)
+        return y, gains, self._quality(latents.level, channels, packets)
+
+    def _waveform(
         self,
-        y: NDArray[np.int32],
-        gains: NDArray[np.int32],
-        level: int,
-        *,
-        lost: bool,
-        state: DecoderState,
-    ) -> tuple[Pcm, DecoderState]:
-        packets, channels = gains.shape
-        vectors = torch.from_numpy(y.astype(np.float32)).transpose(0, 1).to(self._device)
-        gain_index = torch.from_numpy(gains.astype(np.float32)).transpose(0, 1).to(self._device)
-        missing = torch.full((channels, packets), lost, device=self._device)
-        quality = self._quality(level, channels, packets)
-        out, after = self.vae.decode(vectors, gain_index, quality, missing, state)
-        return out.float().cpu().numpy(), after
+        streams: Sequence[Latents | None],
+        quality: Tensor,
+        rows: Sequence[int] | None = None,
+    ) -> waveform.Waveform | None:
+        """The layers of streams below each other, of so many rows each; None where there is
+        none.
+        """
+        if not any(s is not None and s.waveform is not None for s in streams):
+            return None
+        layer = self.vae.waveform
+        empty = layer.nothing(*quality.shape)
+        values, steps, coded = (t.cpu().numpy().copy() for t in empty[:3])
+        ends = list(accumulate(rows or [len(quality)], initial=0))
+        for s, (a, b) in zip(streams, pairwise(ends), strict=True):
+            if s is None or s.waveform is None:
+                continue
+            said = s.waveform
+            step = np.repeat(said.steps, STEP_BAND, 2)[..., None, : layer.bins]
+            values[a:b] = (said.q * step).swapaxes(0, 1)
+            steps[a:b, ..., : said.bins] = step.swapaxes(0, 1)[..., : said.bins]
+            coded[a:b] = said.coded.T
+        arrays = [torch.from_numpy(array).to(self._device) for array in (values, steps, coded)]
+        return waveform.Waveform(arrays[0], arrays[1], arrays[2], (quality - 1).clamp_min(0))
 
     def _quality(self, level: int, channels: int, packets: int) -> torch.Tensor:
-        share = level / (self.vae.config.quality_levels - 1)
-        return torch.full((channels, packets), share, device=self._device)
+        quality = self.vae.config.level_qualities[level]
+        return torch.full((channels, packets), quality, device=self._device)
 
     @property
     def _device(self) -> torch.device:
         return self.vae.noise.device
+
+
+def _means(encoded: Encoded, level: int, rows: slice) -> Means:
+    gains, mean, coefficients = (
+        part[rows].transpose(0, 1).cpu().numpy()
+        for part in (encoded.gain_index.to(torch.int32), encoded.mean, encoded.coefficients)
+    )
+    return Means(level, gains, mean, coefficients)
 
 
 def _joined(states: Sequence[Any]) -> Any:

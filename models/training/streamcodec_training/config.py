@@ -30,11 +30,16 @@ class TrainingConfig:
     matrix_rate: float = 1e-2
     vector_rate: float = 1e-3
     linear_rate: float = 1e-4
+    prior_rate: float = 1e-3
     decay_from: float = 0.4
     average_decay: float = 0.999
     # At quality 0 and 1, as voice-16k was trained: a warm start from it keeps its quality axis.
     beta_low: float = 5.2e-4
     beta_high: float = 2.1e-6
+    # And at both ends of the waveform layer's part of it.
+    beta_waveform_low: float = 2e-5
+    beta_waveform_high: float = 1.5e-6
+    waveform_share: float = 0.5
     low_rates: float = 1.4
     rate_ramp_steps: int = 1_000
     draws: int = 1
@@ -73,7 +78,10 @@ class TrainingConfig:
             raise ConfigError(
                 "need a trained model for the adversarial stage to start from; see warm_start"
             )
-        if not 0 < self.beta_high < self.beta_low:
-            raise ConfigError(
-                f"need 0 < beta_high < beta_low, got {self.beta_high} and {self.beta_low}"
-            )
+        for low, high in (("beta_low", "beta_high"), ("beta_waveform_low", "beta_waveform_high")):
+            if not 0 < getattr(self, high) < getattr(self, low):
+                raise ConfigError(
+                    f"need 0 < {high} < {low}, got {getattr(self, high)} and {getattr(self, low)}"
+                )
+        if not 0 <= self.waveform_share <= 1:
+            raise ConfigError(f"need waveform_share in 0..1, got {self.waveform_share}")

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from streamcodec.coding.bitstream import Bitstream
-from streamcodec.coding.model import bitstream_of
+from streamcodec.coding.model import CodecModel, bitstream_of
 from streamcodec.coding.native_bitstream import NativeBitstream
-from streamcodec.engines.api import Means
+from streamcodec.coding.stream import StreamEncoder
 from streamcodec.engines.torch import TorchEngine
 from streamcodec.errors import AudioError, ModelError, OutputError
 from streamcodec.files import cannot_write
@@ -69,7 +69,6 @@ def level_bitrates(
     the level. Raises AudioError.
     """
     c = vae.config
-    engine = TorchEngine(vae)
     files = audio_files(calibration)
     chosen = files[:: max(1, len(files) // CALIBRATION_CLIPS)]
     others = sorted(set(files) - set(chosen))  # in place of bad ones
@@ -79,15 +78,14 @@ def level_bitrates(
     )
     if not clips:
         raise AudioError(f"no recording below {calibration} is as long as a packet")
+    model = CodecModel(TorchEngine(vae), bitstream, (1.0,) * c.quality_levels, "")
     rates = []
     for level in tqdm(range(bitstream.levels), desc="bit rates: measuring", unit="level"):
         size_bytes, packets = 0, 0
         for clip in clips:
-            pcm = clip[: len(clip) // c.packet * c.packet][None]
-            means, _ = engine.encode(pcm, level, engine.initial_encoder_state(1))
-            for gain, mean in zip(means.gain_index, means.mean, strict=True):
-                size_bytes += len(bitstream.encode(Means(level, gain[None], mean[None]), level)[1])
-                packets += 1
+            encoder = StreamEncoder(model, quality=level / (c.quality_levels - 1))
+            payloads = encoder.encode(clip[: len(clip) // c.packet * c.packet])
+            size_bytes, packets = size_bytes + sum(map(len, payloads)), packets + len(payloads)
         rates.append(size_bytes * 8 / packets * c.sample_rate / c.packet)
     rising = np.maximum.accumulate(np.array(rates) + 1e-3 * np.arange(len(rates)))
     return [round(float(rate), 3) for rate in rising]

@@ -18,9 +18,14 @@ from .config import TrainingConfig
 from .objective import Objective
 from .optimisers import freeze_encoder, learning_rate_share, make_optimisers, running_mean
 from .processes import Processes
+from .training_pass import TrainingPass
 
 LARGEST_GRADIENT_NORM = 1.0
 FIRST_RATE_SHARE = 0.1  # of the price of bits, at the beginning of its ramp
+# Of the bits that the waveform layer's prior learns from. Nothing else learns from them, and AdamW
+# does not mind; but they must not fill the norm at which all gradients are clipped.
+PRIOR_WEIGHT = 1e-3
+BASE_MARGIN = 1.1  # of the highest quality without the layer, up to which it is trained
 
 
 class Moment(NamedTuple):
@@ -48,7 +53,7 @@ class Learner:
             freeze_encoder(model)
         self.optimisers = make_optimisers(model, config)
         self.average = AveragedModel(model, multi_avg_fn=running_mean(config.average_decay))
-        self.network: nn.Module = model
+        self.network: nn.Module = TrainingPass(model)
 
     def prepare(self, processes: Processes) -> None:
         """Once weights are in place: compiles where asked, and shares gradients between
@@ -58,7 +63,7 @@ class Learner:
             self.model.compile()
             self.objective.compile()
         if processes.world > 1:
-            self.network = DistributedDataParallel(self.model, broadcast_buffers=False)
+            self.network = DistributedDataParallel(self.network, broadcast_buffers=False)
             if self.stage is not None:
                 self.stage.distribute()
 
@@ -83,10 +88,13 @@ class Learner:
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=has_fast_bfloat16(self.device)
         ):
-            outputs, bits = self.network(x, quality, lost, hard_share, self.config.draws)
+            passed = self.network(x, quality, lost, hard_share, self.config.draws)
         overlap = self.model.config.overlap
-        outputs, wanted = outputs.float()[:, :, overlap:], x[:, :-overlap]
-        loss, figures = self.objective.cost(outputs, wanted, bits, quality, self._rate_share(at))
+        outputs, wanted = passed.outputs.float()[:, :, overlap:], x[:, :-overlap]
+        loss, figures = self.objective.cost(
+            outputs, wanted, passed.bits, quality, self._rate_share(at)
+        )
+        loss = loss + PRIOR_WEIGHT * passed.prior_loss.mean()
         if self.stage is not None:
             cost, judged = self.stage.judge(outputs[0], wanted)
             loss, figures = loss + cost, {**figures, **judged}
@@ -98,8 +106,14 @@ class Learner:
         return {**figures, "gradient norm": norm, "learning rate share": torch.tensor(share)}
 
     def draw_quality(self, batch: int) -> Tensor:
-        """-> [batch] in 0..1, more of them low: low rates are the harder task."""
-        return torch.rand(batch, device=self.device) ** self.config.low_rates
+        """-> [batch] in 0..2: a share of them with the waveform layer, and of the others more that
+        are low, because low rates are the harder task.
+        """
+        uniform = torch.rand(batch, device=self.device)
+        highest = min(1.0, BASE_MARGIN * self.model.config.highest_base)
+        base = highest * uniform**self.config.low_rates
+        with_layer = torch.rand(batch, device=self.device) < self.config.waveform_share
+        return torch.where(with_layer, 1 + uniform, base)
 
     def checkpoint(self) -> Checkpoint:
         """What is needed to go on from here, but for the progress of the run."""

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from streamcodec_models.config import VaeConfig
-from streamcodec_models.entropy import interpolate
 
 from .config import TrainingConfig
 from .losses import Buzz, Distortion, Repetition
@@ -28,7 +27,11 @@ class Objective:
         ).to(device)
         self.buzz = Buzz(shape.sample_rate, shape.packet).to(device)
         self.repetition = Repetition(shape.sample_rate, shape.packet).to(device)
-        self.log_betas = torch.log(torch.tensor([config.beta_low, config.beta_high], device=device))
+        ends = [
+            [config.beta_low, config.beta_high],
+            [config.beta_waveform_low, config.beta_waveform_high],
+        ]
+        self.log_betas = torch.log(torch.tensor(ends, device=device))
 
     def compile(self) -> None:
         """Has torch.compile speed up the distortion."""
@@ -44,7 +47,9 @@ class Objective:
         heard = outputs[0]
         distortion = self.distortion(outputs, wanted)
         rate_bps = bits.mean(1) * self.shape.sample_rate / self.shape.packet
-        beta = torch.exp(interpolate(self.log_betas, quality[:, None])[:, 0])
+        part = (quality >= 1).long()  # of the quality axis
+        low, high = self.log_betas[part].unbind(1)
+        beta = torch.exp(torch.lerp(low, high, quality - part))
         lagrangian = (distortion + rate_share * beta * rate_bps).mean()
         # Low qualities buzz more than high ones: judged together, the excess of the one half would
         # make up for the lack of the other.

@@ -14,18 +14,19 @@ from streamcodec_models.vae import VoiceVae
 from .config import TrainingConfig
 from .muon import Muon
 
-ENCODER_PARTS = ("encoder_", "to_latent", "skip_in", "log_precision", "prior.")
+ENCODER_PARTS = ("encoder_", "to_latent", "skip_in", "log_precision", "prior.", "waveform_prior.")
 WARM_UP_STEPS = 200
 LEAST_RATE_SHARE = 0.01
 ADVERSARIAL_RATE_SHARE = 0.1
 
 
 class ParameterGroups(NamedTuple):
-    """What learns by Muon, by AdamW, and by AdamW in small steps."""
+    """What learns by Muon, by AdamW, by AdamW in small steps, and by AdamW in large ones."""
 
     matrices: list[Tensor]
     rest: list[Tensor]
     linear: list[Tensor]
+    prior: list[Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,19 +38,22 @@ class Scheduled:
 
 
 def split_parameters(model: VoiceVae) -> ParameterGroups:
-    """Hidden matrices; heads, tables, taps, norms and biases; the linear path. Frozen parameters
-    are left out.
+    """Hidden matrices; heads, tables, taps, norms and biases; the linear path; the prior of the
+    waveform layer, which prices and is not heard. Frozen parameters are left out.
 
     Muon moves every direction of a matrix as far as the strongest one. In the linear path the weak
     directions carry the waveform above 1 kHz and have a gradient at high rates only: Muon turned
     them into a random walk, which is why that path has small steps of AdamW.
     """
-    groups = ParameterGroups([], [], [])
+    groups = ParameterGroups([], [], [], [])
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         if name.startswith("skip_"):
             groups.linear.append(parameter)
+            continue
+        if name.startswith("waveform_prior."):
+            groups.prior.append(parameter)
             continue
         hidden = parameter.ndim == 2 and min(parameter.shape) > 8
         hidden = hidden and not name.startswith(("prior.", "log_precision", "to_latent", "head"))
@@ -65,6 +69,7 @@ def make_optimisers(model: VoiceVae, config: TrainingConfig) -> list[Scheduled]:
         Scheduled(Muon(groups.matrices, lr=config.matrix_rate), config.matrix_rate * share),
         Scheduled(_adamw(groups.rest, config.vector_rate), config.vector_rate * share),
         Scheduled(_adamw(groups.linear, config.linear_rate), config.linear_rate * share),
+        Scheduled(_adamw(groups.prior, config.prior_rate), config.prior_rate * share),
     ]
 
 

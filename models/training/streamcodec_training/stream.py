@@ -14,7 +14,9 @@ from streamcodec_models.vae import VoiceVae
 
 
 class Stream(NamedTuple):
-    """Integers y [B, P, D], gain index [B, P], and quality [B, P] in 0..1. Nothing is lost."""
+    """Integers y [B, P, D], gain index [B, P], and quality [B, P]. Nothing is lost, and there is no
+    waveform layer.
+    """
 
     y: Tensor
     gain_index: Tensor
@@ -29,10 +31,9 @@ class Stream(NamedTuple):
 def encode(vae: VoiceVae, pcm: Tensor, quality: float) -> Stream:
     """pcm [B, T], T a multiple of the packet."""
     q = pcm.new_full((len(pcm), pcm.shape[1] // vae.config.packet), quality)
-    mean, gain_index, _ = vae.encode(pcm, q, vae.initial_encoder_state(len(pcm)))
-    return Stream(
-        vae.prior.quantise(mean, q, vae.prior.choose(torch.round(mean), q)), gain_index, q
-    )
+    encoded = vae.encode(pcm, q, vae.initial_encoder_state(len(pcm)))
+    chosen = vae.prior.choose(torch.round(encoded.mean), q)
+    return Stream(vae.prior.quantise(encoded.mean, q, chosen), encoded.gain_index, q)
 
 
 @torch.no_grad()
@@ -47,4 +48,5 @@ def decode(vae: VoiceVae, stream: Stream) -> Tensor:
 def hidden_frames(vae: VoiceVae, stream: Stream) -> tuple[Tensor, Tensor]:
     """What the decoder's head sees: frames [B, F, decoder_dim], and gain steps [B, P]."""
     state = vae.initial_decoder_state(len(stream.y))
-    return vae.hidden(stream.y, stream.gain_index, stream.quality, stream.lost, state)
+    hidden = vae.hidden(stream.y, stream.gain_index, stream.quality, stream.lost, state)
+    return hidden.frames, hidden.gain_index

@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from streamcodec.coding.bitstream import Bitstream, symbols_of
+from streamcodec.coding.bitstream import Bitstream
+from streamcodec.coding.symbols import symbols_of
 from streamcodec.engines.api import Means
 from streamcodec.engines.torch import TorchEngine
 from streamcodec.tables import (
@@ -32,12 +33,15 @@ from streamcodec.units import Pcm
 from streamcodec_models.entropy import latent_bits
 from streamcodec_models.vae import VoiceVae
 
+from .waveform_tables import fit_waveform_tables
+
 ROUNDS = 2  # rounding depends on the tables, the tables on the rounding
 SCALE_STEPS, SCALE_BATCH, SCALE_RATE = 1_500, 256, 3e-3
 SMOOTHING_KERNEL = (0.1, 0.2, 0.4, 0.2, 0.1)  # over neighbouring gains
 # Every count begins with this much of a common distribution, so that rare values stay possible.
 SMOOTHING_PACKETS = 20.0
 SMOOTHING_SYMBOLS = 2_000.0
+WAVEFORM_CLIPS = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +59,7 @@ def fit_tables(vae: VoiceVae, segments: Iterator[Pcm], count: int) -> EntropyTab
     """Tables for `vae` from `count` segments [T] of the sound it was trained on, T a multiple of
     its packet.
     """
-    tables = vae.prior.tables()
+    tables = vae.tables()
     engine = TorchEngine(vae)
     clips = [next(segments)[None] for _ in range(count)]
     levels = tqdm(range(vae.config.quality_levels), desc="entropy tables: coding", unit="level")
@@ -70,7 +74,7 @@ def fit_tables(vae: VoiceVae, segments: Iterator[Pcm], count: int) -> EntropyTab
         tables = _counted(
             _scaled(tables, sent, f"entropy tables: fitting, {i + 1} of {ROUNDS}"), sent
         )
-    return tables
+    return fit_waveform_tables(tables, engine, clips[:: max(1, count // WAVEFORM_CLIPS)])
 
 
 def _join(parts: list[Means]) -> Means:
@@ -78,6 +82,7 @@ def _join(parts: list[Means]) -> Means:
         parts[0].level,
         np.concatenate([p.gain_index for p in parts]),
         np.concatenate([p.mean for p in parts]),
+        np.concatenate([p.coefficients for p in parts]),
     )
 
 
