@@ -158,10 +158,9 @@ class WaveformLayer(nn.Module):
     ) -> Tensor:
         """What is added to the network's coefficients [..., K] of frames."""
         prediction = self.prediction if base.ndim == 4 else self.prediction[-1]
-        known = prediction * base
-        limit = ceiling * steps
-        heard = known + torch.minimum(torch.maximum(base - known, -limit), limit)
-        return torch.where(is_said, said, heard) - base
+        more, limit = base - prediction * base, ceiling * steps
+        quieter = torch.minimum(torch.maximum(more, -limit), limit) - more
+        return torch.where(is_said, said - base, quieter)
 
 
 def mdct_basis(hop: int, overlap: int, bins: int) -> Tensor:
