@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 import weakref
 from typing import Any
 
@@ -53,6 +54,7 @@ class NativeBitstream:
             (ctypes.c_double * 3)(*ROUNDINGS),
             *map(address_of, arrays),
         )
+        self._local = threading.local()
         self._opened = ctypes.c_void_p()
         status = self._library.sc_bitstream_open(
             ctypes.byref(described), ctypes.byref(self._opened)
@@ -63,54 +65,49 @@ class NativeBitstream:
 
     def encode(self, means: Means, base_level: int) -> tuple[Latents, bytes]:
         """As `Bitstream.encode`."""
-        mean, gains = _floats(means.mean), _integers(means.gain_index)
-        y = np.empty(mean.shape, np.int32)
-        out = self._buffer(gains.size)
-        numbers = (self._opened, gains.size, base_level, means.level)
+        level, gains, mean = means
+        at = self._exchange(mean.shape)
+        at.gains[...], at.mean[...] = gains, mean
         size = self._library.sc_bitstream_encode(
-            *numbers, *map(address_of, (gains, mean, y, out)), len(out)
+            self._opened, at.vectors, base_level, level, *at.encode, len(at.payload)
         )
         _check(size)
-        return Latents(means.level, means.gain_index, y), out[:size].tobytes()
+        return Latents(level, gains, at.y.copy()), at.payload[:size].tobytes()
 
     def quantise(self, means: Means, bit_worth: float = BIT_WORTH) -> Latents:
         """As `Bitstream.quantise`."""
-        mean, gains = _floats(means.mean), _integers(means.gain_index)
-        y = np.empty(mean.shape, np.int32)
-        numbers = (self._opened, gains.size, means.level)
+        level, gains, mean = means
+        at = self._exchange(mean.shape)
+        at.gains[...], at.mean[...] = gains, mean
         _check(
             self._library.sc_bitstream_quantise(
-                *numbers, address_of(gains), address_of(mean), bit_worth, address_of(y)
+                self._opened, at.vectors, level, at.encode[0], at.encode[1], bit_worth, at.encode[2]
             )
         )
-        return Latents(means.level, means.gain_index, y)
+        return Latents(level, gains, at.y.copy())
 
     def serialize(self, latents: Latents, base_level: int) -> bytes:
         """As `Bitstream.serialize`."""
         check_sayable(latents, base_level, self.levels)
-        y, gains = _integers(latents.y), _integers(latents.gain_index)
-        out = self._buffer(gains.size)
-        numbers = (self._opened, gains.size, base_level, latents.level)
+        level, gains, y = latents
+        at = self._exchange(y.shape)
+        at.gains[...], at.y[...] = gains, y
         size = self._library.sc_bitstream_serialize(
-            *numbers, *map(address_of, (gains, y, out)), len(out)
+            self._opened, at.vectors, base_level, level, *at.serialize, len(at.payload)
         )
         _check(size)
-        return out[:size].tobytes()
+        return at.payload[:size].tobytes()
 
     def parse(self, payload: bytes, packets: int, channels: int, base_level: int) -> Latents:
         """As `Bitstream.parse`."""
         if not payload:
             raise empty_payload()
         check_size(payload)
-        gains = np.empty((packets, channels), np.int32)
-        y = np.empty((packets, channels, self.latent_dim), np.int32)
-        told = np.zeros(2, np.int32)  # the level, and what says more of an error
-        at = address_of(told)
-        numbers = (len(payload), gains.size, base_level)
+        at = self._exchange((packets, channels, self.latent_dim))
         status = self._library.sc_bitstream_parse(
-            self._opened, payload, *numbers, at, address_of(gains), address_of(y), at + 4
+            self._opened, payload, len(payload), at.vectors, base_level, *at.parse
         )
-        level, detail = told.tolist()
+        level, detail = at.told.tolist()
         if status == native.NO_SYMBOL:
             raise damaged_payload(detail, len(payload))
         if status == native.LONG_ESCAPE:
@@ -118,10 +115,31 @@ class NativeBitstream:
         if status == native.TRAILING_BYTES:
             raise trailing_bytes(detail, len(payload))
         _check(status)
-        return Latents(level, gains, y)
+        return Latents(level, at.gains.copy(), at.y.copy())
 
-    def _buffer(self, vectors: int) -> NDArray[np.uint8]:
-        return np.empty((BYTES_A_LATENT * self.latent_dim + BYTES_AROUND) * vectors, np.uint8)
+    def _exchange(self, shape: tuple[int, ...]) -> _Exchange:
+        """This thread's memory for payloads of one shape [P, C, D]."""
+        kept: _Exchange | None = getattr(self._local, "exchange", None)
+        if kept is None or kept.shape != shape:
+            kept = self._local.exchange = _Exchange(shape)
+        return kept
+
+
+class _Exchange:
+    """What goes into the library and comes out, for one payload of a shape [P, C, D]. The tuples
+    are the addresses that its functions take, in their order.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape, self.vectors = shape, shape[0] * shape[1]
+        self.gains, self.mean = np.empty(shape[:2], np.int32), np.empty(shape, np.float32)
+        self.y = np.empty(shape, np.int32)
+        self.payload = np.empty((BYTES_A_LATENT * shape[2] + BYTES_AROUND) * self.vectors, np.uint8)
+        self.told = np.zeros(2, np.int32)  # the level, and what says more of an error
+        arrays = (self.gains, self.mean, self.y, self.payload, self.told)
+        gains, mean, y, payload, told = map(address_of, arrays)
+        self.encode, self.serialize = (gains, mean, y, payload), (gains, y, payload)
+        self.parse = (told, gains, y, told + self.told.itemsize)
 
 
 def _check(status: int) -> None:
@@ -129,11 +147,3 @@ def _check(status: int) -> None:
         raise ValueError(
             f"a level, a gain or a latent lies outside what a payload can say ({status})"
         )
-
-
-def _floats(array: NDArray[Any]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(array, np.float32)
-
-
-def _integers(array: NDArray[Any]) -> NDArray[np.int32]:
-    return np.ascontiguousarray(array, np.int32)

@@ -14,6 +14,8 @@ from ..config import check_sample_rate
 from ..errors import AudioError
 from ..units import Pcm
 
+_LOWEST, _HIGHEST = np.array(-1, np.float32), np.array(1, np.float32)  # numbers cost twice as much
+
 
 def as_float_pcm(pcm: NDArray[Any], channels: int) -> Pcm:
     """int16 or float [T] or [T, channels] -> float32 [T, channels], full scale 1; floats beyond
@@ -36,14 +38,19 @@ def as_float_pcm(pcm: NDArray[Any], channels: int) -> Pcm:
             f"got shape {list(pcm.shape)}"
         )
     finite = np.isfinite(scaled)
-    if not finite.all():
+    if 0 in finite.tobytes():  # NumPy's `all` takes three times as long for a packet
         first = int(np.argwhere(~finite)[0][0])
         raise AudioError(
             f"PCM holds {scaled[~finite][0]} at sample {first} of {len(scaled)}: "
             "samples must be finite"
         )
-    clipped: Pcm = np.minimum(np.maximum(scaled, -1), 1)
-    return clipped
+    return clipped(scaled)
+
+
+def clipped(pcm: Pcm, out: Pcm | None = None) -> Pcm:
+    """Within full scale; in new memory, or in `out`."""
+    within: Pcm = np.minimum(np.maximum(pcm, _LOWEST, out=out), _HIGHEST, out=out)
+    return within
 
 
 class Resampler:

@@ -19,7 +19,7 @@ from ..tables import GAIN_MIN
 from ..units import Pcm
 from .container import StreamHeader
 from .model import CodecModel
-from .pcm import Resampler, as_float_pcm
+from .pcm import Resampler, as_float_pcm, clipped
 from .rate import CappedBitrate, FixedQuality, RateControl, TargetBitrate, checked_bitrate
 
 COPY_BPS = 3_000.0
@@ -56,6 +56,7 @@ class StreamEncoder:
         latents = model.latents_per_payload(packet_ms)
         geometry = model.stream_config(1 if downmix else channels, latents)
         self._rate = _rate_control(model, geometry, bitrate_bps, quality, capped)
+        self._limit = min(self._rate.budget_bytes or MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES)
         self.config: CodecConfig = dataclasses.replace(geometry, base_level=self._rate.base_level)
         self._source_channels, self._source_rate = channels, sample_rate or self.config.sample_rate
         self._bitstream = model.bitstream
@@ -88,7 +89,7 @@ class StreamEncoder:
         as it was before.
         """
         self._take(pcm)
-        return _encode_waiting([self])[0]
+        return self._encode_waiting()
 
     def _take(self, pcm: NDArray[Any]) -> None:
         source = as_float_pcm(pcm, self._source_channels)
@@ -138,7 +139,13 @@ class StreamEncoder:
 
     def _encode_whole_packets(self, pcm: Pcm) -> list[bytes]:
         self._wait(pcm)
-        return _encode_waiting([self])[0]
+        return self._encode_waiting()
+
+    def _encode_waiting(self) -> list[bytes]:
+        payloads = []
+        while request := self._request():
+            payloads.append(self._accept(request, *self.engine.encode(*request)))
+        return payloads
 
     def _wait(self, pcm: Pcm) -> None:
         """pcm [T, C] at the model's rate is encoded when its packet is full."""
@@ -157,12 +164,11 @@ class StreamEncoder:
         """What the engine has done -> the payload."""
         level, pcm = request.level, request.pcm
         latents, payload = self._bitstream.encode(means, self.config.base_level)
-        limit = min(self._rate.budget_bytes or MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES)
-        while len(payload) > limit and level > 0:
+        while len(payload) > self._limit and level > 0:
             level -= 1
             latents, payload, after = self._at_level(pcm, level)
-        if len(payload) > limit:
-            payload = self._truncate(latents, limit)
+        if len(payload) > self._limit:
+            payload = self._truncate(latents, self._limit)
         self.copies.append(self._copy(pcm, payload, level) if self.copying else b"")
         self._waiting = self._waiting[self.config.packet_samples :]
         self._state = after
@@ -243,7 +249,8 @@ class StreamDecoder:
         and the first call gives fewer. Raises PayloadError for bytes that are no payload; the
         stream is then as it was before.
         """
-        return decode_together([self], [payload])[0]
+        request = self._request(payload)
+        return self._accept(request, *self.engine.decode_many([request])[0])
 
     def _request(self, payload: bytes | None) -> DecodeRequest:
         """What the engine is to do. Raises PayloadError."""
@@ -256,7 +263,7 @@ class StreamDecoder:
     def _accept(self, request: DecodeRequest, pcm: Pcm, after: State) -> Pcm:
         """What the engine has done -> PCM [T, channels]."""
         self._level, self._state = request.level, after
-        return self._resampler.convert(np.minimum(np.maximum(pcm.T, -1), 1))
+        return self._resampler.convert(clipped(pcm.T, pcm.T))
 
     def flush(self) -> Pcm:
         """What the sample-rate converter still holds: [T, channels], empty at the model's
@@ -274,7 +281,18 @@ def encode_together(
     """
     for encoder, samples in zip(encoders, pcm, strict=True):
         encoder._take(samples)
-    return _encode_waiting(encoders)
+    if len(encoders) == 1:
+        return [encoders[0]._encode_waiting()]
+    payloads: list[list[bytes]] = [[] for _ in encoders]
+    while True:
+        full = [
+            (e, r, out) for e, out in zip(encoders, payloads, strict=True) if (r := e._request())
+        ]
+        if not full:
+            return payloads
+        done = full[0][0].engine.encode_many([request for _, request, _ in full])
+        for (encoder, request, out), (means, after) in zip(full, done, strict=True):
+            out.append(encoder._accept(request, means, after))
 
 
 def decode_together(
@@ -289,19 +307,6 @@ def decode_together(
         return []
     done = decoders[0].engine.decode_many(requests)
     return [d._accept(r, *result) for d, r, result in zip(decoders, requests, done, strict=True)]
-
-
-def _encode_waiting(encoders: Sequence[StreamEncoder]) -> list[list[bytes]]:
-    payloads: list[list[bytes]] = [[] for _ in encoders]
-    while True:
-        full = [
-            (e, r, out) for e, out in zip(encoders, payloads, strict=True) if (r := e._request())
-        ]
-        if not full:
-            return payloads
-        done = full[0][0].engine.encode_many([request for _, request, _ in full])
-        for (encoder, request, out), (means, after) in zip(full, done, strict=True):
-            out.append(encoder._accept(request, means, after))
 
 
 def encode(pcm: NDArray[Any], encoder: StreamEncoder) -> list[bytes]:

@@ -31,8 +31,7 @@ class ModelShape:
     levels: int
 
 
-@dataclasses.dataclass(frozen=True)
-class Means:
+class Means(NamedTuple):
     """One payload before it is quantised: gain_index [P, C], and mean [P, C, D] of the posterior in
     quantiser steps.
     """
@@ -42,8 +41,7 @@ class Means:
     mean: NDArray[np.float32]
 
 
-@dataclasses.dataclass(frozen=True)
-class Latents:
+class Latents(NamedTuple):
     """What one payload says: level 0..levels - 1, gain_index [P, C] (GAIN_MIN: silent), y [P, C, D]
     integers.
     """

@@ -9,7 +9,7 @@ import functools
 import sys
 from ctypes import POINTER, Structure, c_char_p, c_double, c_int, c_int32, c_uint64, c_void_p
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +101,20 @@ def address_of(array: Any) -> int:
         return ctypes.addressof(ctypes.c_char.from_buffer(array))
     address: int = array.__array_interface__["data"][0]
     return address
+
+
+class Buffer(NamedTuple):
+    """An array that C reads and writes, and its address: to find that out costs as much as a call
+    into the library, so who uses memory again keeps it.
+    """
+
+    array: NDArray[Any]
+    address: int
+
+    @classmethod
+    def of(cls, array: NDArray[Any]) -> Buffer:
+        """`array` must be contiguous and not empty."""
+        return cls(array, address_of(array))
 
 
 def aligned(size: int) -> NDArray[np.uint8]:
