@@ -14,6 +14,7 @@ from ..errors import ConfigError, ModelError
 from ..native.library import library
 from ..tables import EntropyTables
 from .bitstream import Bitstream
+from .coder import Coder, NativeCoder
 from .native_bitstream import NativeBitstream
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -66,6 +67,13 @@ class CodecModel:
             latents_per_payload,
             base_level,
         )
+
+    def coder(self, config: CodecConfig) -> Coder:
+        """For one stream."""
+        engine, bitstream = self.engine, self.bitstream
+        if isinstance(engine, native.NativeEngine) and isinstance(bitstream, NativeBitstream):
+            return NativeCoder(engine, bitstream, config)
+        return Coder(engine, bitstream, config)
 
 
 def load_model(

@@ -55,13 +55,11 @@ class NativeBitstream:
             *map(address_of, arrays),
         )
         self._local = threading.local()
-        self._opened = ctypes.c_void_p()
-        status = self._library.sc_bitstream_open(
-            ctypes.byref(described), ctypes.byref(self._opened)
-        )
+        self.opened = ctypes.c_void_p()
+        status = self._library.sc_bitstream_open(ctypes.byref(described), ctypes.byref(self.opened))
         if status != 0:
             raise ValueError(f"the native bitstream cannot use tables of these shapes ({status})")
-        weakref.finalize(self, self._library.sc_bitstream_close, self._opened)
+        weakref.finalize(self, self._library.sc_bitstream_close, self.opened)
 
     def encode(self, means: Means, base_level: int) -> tuple[Latents, bytes]:
         """As `Bitstream.encode`."""
@@ -69,19 +67,18 @@ class NativeBitstream:
         at = self._exchange(mean.shape)
         at.gains[...], at.mean[...] = gains, mean
         size = self._library.sc_bitstream_encode(
-            self._opened, at.vectors, base_level, level, *at.encode, len(at.payload)
+            self.opened, at.vectors, base_level, level, *at.encode, len(at.payload)
         )
-        _check(size)
-        return Latents(level, gains, at.y.copy()), at.payload[:size].tobytes()
+        return Latents(level, gains, at.y.copy()), at.payload[: checked_size(size)].tobytes()
 
     def quantise(self, means: Means, bit_worth: float = BIT_WORTH) -> Latents:
         """As `Bitstream.quantise`."""
         level, gains, mean = means
         at = self._exchange(mean.shape)
         at.gains[...], at.mean[...] = gains, mean
-        _check(
+        checked_size(
             self._library.sc_bitstream_quantise(
-                self._opened, at.vectors, level, at.encode[0], at.encode[1], bit_worth, at.encode[2]
+                self.opened, at.vectors, level, at.encode[0], at.encode[1], bit_worth, at.encode[2]
             )
         )
         return Latents(level, gains, at.y.copy())
@@ -93,36 +90,32 @@ class NativeBitstream:
         at = self._exchange(y.shape)
         at.gains[...], at.y[...] = gains, y
         size = self._library.sc_bitstream_serialize(
-            self._opened, at.vectors, base_level, level, *at.serialize, len(at.payload)
+            self.opened, at.vectors, base_level, level, *at.serialize, len(at.payload)
         )
-        _check(size)
-        return at.payload[:size].tobytes()
+        return at.payload[: checked_size(size)].tobytes()
 
     def parse(self, payload: bytes, packets: int, channels: int, base_level: int) -> Latents:
         """As `Bitstream.parse`."""
-        if not payload:
-            raise empty_payload()
         check_size(payload)
         at = self._exchange((packets, channels, self.latent_dim))
         status = self._library.sc_bitstream_parse(
-            self._opened, payload, len(payload), at.vectors, base_level, *at.parse
+            self.opened, payload, len(payload), at.vectors, base_level, *at.parse
         )
         level, detail = at.told.tolist()
-        if status == native.NO_SYMBOL:
-            raise damaged_payload(detail, len(payload))
-        if status == native.LONG_ESCAPE:
-            raise long_escape(detail)
-        if status == native.TRAILING_BYTES:
-            raise trailing_bytes(detail, len(payload))
-        _check(status)
+        if status != 0:
+            raise_refusal(status, detail, payload)
         return Latents(level, at.gains.copy(), at.y.copy())
 
     def _exchange(self, shape: tuple[int, ...]) -> _Exchange:
         """This thread's memory for payloads of one shape [P, C, D]."""
         kept: _Exchange | None = getattr(self._local, "exchange", None)
         if kept is None or kept.shape != shape:
-            kept = self._local.exchange = _Exchange(shape)
+            kept = self._local.exchange = _Exchange(shape, self.buffer(shape[0] * shape[1]))
         return kept
+
+    def buffer(self, vectors: int) -> NDArray[np.uint8]:
+        """For the longest payload of so many vectors of latents."""
+        return np.empty((BYTES_A_LATENT * self.latent_dim + BYTES_AROUND) * vectors, np.uint8)
 
 
 class _Exchange:
@@ -130,11 +123,11 @@ class _Exchange:
     are the addresses that its functions take, in their order.
     """
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    def __init__(self, shape: tuple[int, ...], payload_buffer: NDArray[np.uint8]) -> None:
         self.shape, self.vectors = shape, shape[0] * shape[1]
         self.gains, self.mean = np.empty(shape[:2], np.int32), np.empty(shape, np.float32)
         self.y = np.empty(shape, np.int32)
-        self.payload = np.empty((BYTES_A_LATENT * shape[2] + BYTES_AROUND) * self.vectors, np.uint8)
+        self.payload = payload_buffer
         self.told = np.zeros(2, np.int32)  # the level, and what says more of an error
         arrays = (self.gains, self.mean, self.y, self.payload, self.told)
         gains, mean, y, payload, told = map(address_of, arrays)
@@ -142,8 +135,24 @@ class _Exchange:
         self.parse = (told, gains, y, told + self.told.itemsize)
 
 
-def _check(status: int) -> None:
+def checked_size(status: int) -> int:
+    """What a function returned that encodes: a size, or an error that is the caller's mistake."""
     if status < 0:
         raise ValueError(
             f"a level, a gain or a latent lies outside what a payload can say ({status})"
         )
+    return status
+
+
+def raise_refusal(status: int, detail: int, payload: bytes | None) -> None:
+    """Raises what a status other than 0 means, of a payload that was parsed."""
+    if payload is not None:
+        if not payload:
+            raise empty_payload()
+        if status == native.NO_SYMBOL:
+            raise damaged_payload(detail, len(payload))
+        if status == native.LONG_ESCAPE:
+            raise long_escape(detail)
+        if status == native.TRAILING_BYTES:
+            raise trailing_bytes(detail, len(payload))
+    checked_size(status)

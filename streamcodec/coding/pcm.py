@@ -47,8 +47,8 @@ def as_float_pcm(pcm: NDArray[Any], channels: int) -> Pcm:
     return clipped(scaled)
 
 
-def clipped(pcm: Pcm, out: Pcm | None = None) -> Pcm:
-    """Within full scale; in new memory, or in `out`."""
+def clipped(pcm: NDArray[Any], out: Pcm | None = None) -> Pcm:
+    """Floats within full scale; in new memory, or in `out`."""
     within: Pcm = np.minimum(np.maximum(pcm, _LOWEST, out=out), _HIGHEST, out=out)
     return within
 

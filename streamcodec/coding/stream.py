@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import MAX_PAYLOAD_BYTES, CodecConfig
-from ..engines.api import DecodeRequest, EncodeRequest, Latents, Means, State
+from ..engines.api import DecodeRequest, EncodeRequest, Latents, State
 from ..errors import ConfigError, ModelError, PayloadError
 from ..tables import GAIN_MIN
 from ..units import Pcm
@@ -59,7 +59,7 @@ class StreamEncoder:
         self._limit = min(self._rate.budget_bytes or MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES)
         self.config: CodecConfig = dataclasses.replace(geometry, base_level=self._rate.base_level)
         self._source_channels, self._source_rate = channels, sample_rate or self.config.sample_rate
-        self._bitstream = model.bitstream
+        self._bitstream, self._coder = model.bitstream, model.coder(self.config)
         self._model_hash = model.hash
         self.engine = model.engine
         self._resampler = Resampler(
@@ -144,7 +144,7 @@ class StreamEncoder:
     def _encode_waiting(self) -> list[bytes]:
         payloads = []
         while request := self._request():
-            payloads.append(self._accept(request, *self.engine.encode(*request)))
+            payloads.append(self._accept(request, *self._coder.encode(request)))
         return payloads
 
     def _wait(self, pcm: Pcm) -> None:
@@ -160,15 +160,14 @@ class StreamEncoder:
             return None
         return EncodeRequest(self._waiting[:size].T, self._rate.next_level(), self._state)
 
-    def _accept(self, request: EncodeRequest, means: Means, after: State) -> bytes:
-        """What the engine has done -> the payload."""
+    def _accept(self, request: EncodeRequest, payload: bytes, after: State) -> bytes:
+        """The payload, or one that is short enough; with it the packet is done."""
         level, pcm = request.level, request.pcm
-        latents, payload = self._bitstream.encode(means, self.config.base_level)
         while len(payload) > self._limit and level > 0:
             level -= 1
-            latents, payload, after = self._at_level(pcm, level)
+            payload, after = self._at_level(pcm, level)
         if len(payload) > self._limit:
-            payload = self._truncate(latents, self._limit)
+            payload = self._truncate(pcm, self._limit)
         self.copies.append(self._copy(pcm, payload, level) if self.copying else b"")
         self._waiting = self._waiting[self.config.packet_samples :]
         self._state = after
@@ -176,16 +175,17 @@ class StreamEncoder:
         return payload
 
     def _copy(self, pcm: Pcm, payload: bytes, level: int) -> bytes:
-        return payload if level <= self._copy_level else self._at_level(pcm, self._copy_level)[1]
+        return payload if level <= self._copy_level else self._at_level(pcm, self._copy_level)[0]
 
-    def _at_level(self, pcm: Pcm, level: int) -> tuple[Latents, bytes, State]:
-        means, after = self.engine.encode(pcm, level, self._state)
-        return *self._bitstream.encode(means, self.config.base_level), after
+    def _at_level(self, pcm: Pcm, level: int) -> tuple[bytes, State]:
+        return self._coder.encode(EncodeRequest(pcm, level, self._state))
 
-    def _truncate(self, latents: Latents, limit: int) -> bytes:
+    def _truncate(self, pcm: Pcm, limit: int) -> bytes:
         """The lowest level is still too dear: keep as many leading latents (the strongest of the
         lapped transform) as fit.
         """
+        means, _ = self.engine.encode(pcm, 0, self._state)
+        latents, _ = self._bitstream.encode(means, self.config.base_level)
         low, high, best = 0, latents.y.shape[2], b""
         while low < high:
             keep = (low + high) // 2
@@ -218,7 +218,7 @@ class StreamDecoder:
         self, model: CodecModel, config: CodecConfig, *, sample_rate: int | None = None
     ) -> None:
         self.config = config
-        self._bitstream = model.bitstream
+        self._coder = model.coder(config)
         self.engine = model.engine
         self.sample_rate = sample_rate or self.config.sample_rate
         self._resampler = Resampler(config.sample_rate, self.sample_rate, config.channels)
@@ -249,16 +249,12 @@ class StreamDecoder:
         and the first call gives fewer. Raises PayloadError for bytes that are no payload; the
         stream is then as it was before.
         """
-        request = self._request(payload)
-        return self._accept(request, *self.engine.decode_many([request])[0])
+        pcm, self._level, self._state = self._coder.decode(payload, self._level, self._state)
+        return self._resampler.convert(pcm.T)
 
     def _request(self, payload: bytes | None) -> DecodeRequest:
         """What the engine is to do. Raises PayloadError."""
-        packets, channels = self.config.latents_per_payload, self.config.channels
-        if payload is None:
-            return DecodeRequest(None, packets, channels, self._level, self._state)
-        latents = self._bitstream.parse(payload, packets, channels, self.config.base_level)
-        return DecodeRequest(latents, packets, channels, latents.level, self._state)
+        return self._coder.request(payload, self._level, self._state)
 
     def _accept(self, request: DecodeRequest, pcm: Pcm, after: State) -> Pcm:
         """What the engine has done -> PCM [T, channels]."""
@@ -292,7 +288,8 @@ def encode_together(
             return payloads
         done = full[0][0].engine.encode_many([request for _, request, _ in full])
         for (encoder, request, out), (means, after) in zip(full, done, strict=True):
-            out.append(encoder._accept(request, means, after))
+            payload = encoder._bitstream.encode(means, encoder.config.base_level)[1]
+            out.append(encoder._accept(request, payload, after))
 
 
 def decode_together(
@@ -302,6 +299,8 @@ def decode_together(
 
     Raises PayloadError for a malformed payload; all streams are then as they were before.
     """
+    if len(decoders) == 1:
+        return [d.decode(payload) for d, payload in zip(decoders, payloads, strict=True)]
     requests = [d._request(payload) for d, payload in zip(decoders, payloads, strict=True)]
     if not requests:
         return []

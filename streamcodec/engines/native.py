@@ -53,11 +53,11 @@ class _Step:
         # [1, rows, ...]: of one packet
         self.gains, self.means = np.zeros((1, rows), np.int32), np.empty((1, rows, latent), "f4")
         self.y = np.zeros((1, rows, latent), np.int32)
-        self._workspace = aligned(workspace_bytes)
-        into = (self.pcm, self.levels, self.means, self.gains, self._workspace)
-        self.encode = tuple(map(address_of, into))
-        back = (self.y, self.gains, self.levels, self.lost, self.pcm, self._workspace)
-        self.decode = tuple(map(address_of, back))
+        self.workspace = Buffer.of(aligned(workspace_bytes))
+        into = (self.pcm, self.levels, self.means, self.gains)
+        self.encode = (*map(address_of, into), self.workspace.address)
+        back = (self.y, self.gains, self.levels, self.lost, self.pcm)
+        self.decode = (*map(address_of, back), self.workspace.address)
 
 
 class NativeEngine:
@@ -79,7 +79,7 @@ class NativeEngine:
         status = self._library.sc_model_open(address, packed.nbytes, name, ctypes.byref(model))
         if status != 0:
             raise ModelError(f"cannot open {path}: {_REASONS.get(status, status)}")
-        self._packed, self._model = packed, model  # the weights must outlive the model
+        self._packed, self.model = packed, model  # the weights must outlive the model
         weakref.finalize(self, self._library.sc_model_close, model)
         self._packet = shape.hop * shape.frames_per_packet
         packed_for = [
@@ -161,7 +161,7 @@ class NativeEngine:
         gains, means = [], []
         for start in range(0, pcm.shape[1], size):
             step.pcm[:rows] = pcm[:, start : start + size]
-            self._library.sc_encode(self._model, rows, states.address, *step.encode)
+            self._library.sc_encode(self.model, rows, states.address, *step.encode)
             gains.append(step.gains[:, :rows].copy())
             means.append(step.means[:, :rows].copy())
         if len(gains) == 1:
@@ -181,21 +181,25 @@ class NativeEngine:
             for part, latents in said:
                 if latents is not None:
                     step.y[0, part], step.gains[0, part] = latents.y[p], latents.gain_index[p]
-            self._library.sc_decode(self._model, rows, states.address, *step.decode)
+            self._library.sc_decode(self.model, rows, states.address, *step.decode)
             pcm.append(step.pcm[:rows].copy())
         return pcm[0] if packets == 1 else np.concatenate(pcm, 1)
 
     def _fresh(self, side: str) -> NDArray[np.float32]:
-        size = getattr(self._library, f"sc_{side}_state_bytes")(self._model)
+        size = getattr(self._library, f"sc_{side}_state_bytes")(self.model)
         state = np.zeros(size // 4, np.float32)
-        getattr(self._library, f"sc_{side}_state_init")(self._model, address_of(state))
+        getattr(self._library, f"sc_{side}_state_init")(self.model, address_of(state))
         return state
+
+    def workspace(self, rows: int) -> int:
+        """Address of this thread's memory for a step of so many rows: a coder's."""
+        return self._step(rows).workspace.address
 
     def _step(self, rows: int) -> _Step:
         """This thread's memory for a step of so many rows."""
         kept: _Step | None = getattr(self._local, "step", None)
         if kept is None or kept.rows < rows:
-            workspace_bytes = self._library.sc_workspace_bytes(self._model, rows)
+            workspace_bytes = self._library.sc_workspace_bytes(self.model, rows)
             kept = _Step(rows, self._packet, self.shape.latent_dim, workspace_bytes)
             self._local.step = kept
         return kept

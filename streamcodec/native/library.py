@@ -67,6 +67,14 @@ _FUNCTIONS = {
     ),
     "sc_bitstream_serialize": (c_int, (c_void_p, *[c_int] * 3, *[c_void_p] * 3, c_int)),
     "sc_bitstream_parse": (c_int, (c_void_p, c_char_p, *[c_int] * 3, *[c_void_p] * 4)),
+    "sc_payload_encode": (
+        c_int,
+        (*[c_void_p] * 2, *[c_int] * 4, *[c_void_p] * 4, c_int, c_void_p),
+    ),
+    "sc_payload_decode": (
+        c_int,
+        (*[c_void_p] * 2, c_char_p, *[c_int] * 4, *[c_void_p] * 6),
+    ),
 }
 
 
