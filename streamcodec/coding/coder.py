@@ -25,8 +25,10 @@ class Coder:
     ) -> None:
         self._engine, self._bitstream, self._config = engine, bitstream, config
 
-    def encode(self, request: EncodeRequest) -> tuple[bytes, State]:
-        """-> the payload, new state; the one that was handed in stays valid."""
+    def encode(self, request: EncodeRequest, spare: State | None = None) -> tuple[bytes, State]:
+        """-> the payload, new state; the one that was handed in stays valid. `spare`: an old state
+        that nobody needs any more, whose memory may become that of the new one.
+        """
         means, after = self._engine.encode(*request)
         return self._bitstream.encode(means, self._config.base_level)[1], after
 
@@ -42,7 +44,7 @@ class Coder:
 
     def decode(self, payload: bytes | None, level: int, state: State) -> tuple[Pcm, int, State]:
         """-> pcm [C, P * packet] within full scale, its level, new state; None is concealed at
-        `level`. Raises PayloadError.
+        `level`. The state that was handed in is only valid after an error. Raises PayloadError.
         """
         request = self.request(payload, level, state)
         pcm, after = self._engine.decode_many([request])[0]
@@ -80,11 +82,11 @@ class NativeCoder(Coder):
         self._encodes = (self._pcm_at, address_of(self._payload), len(self._payload))
         self._decodes = (self._pcm_at, self._told_at + self._told.itemsize)
 
-    def encode(self, request: EncodeRequest) -> tuple[bytes, State]:
+    def encode(self, request: EncodeRequest, spare: State | None = None) -> tuple[bytes, State]:
         """As `Coder.encode`."""
         pcm, level, state = request
         self._pcm[...] = pcm
-        after = Buffer.of(np.empty_like(state.array))
+        after = Buffer.of(np.empty_like(state.array)) if spare is None else spare
         states = (state.address, after.address)
         workspace = self._workspace(self._channels)
         size = self._encode(*self._models, *self._shape, level, *states, *self._encodes, workspace)
@@ -98,12 +100,11 @@ class NativeCoder(Coder):
             size = len(payload)
         told = self._told
         told[0] = level
-        after = Buffer.of(np.empty_like(state.array))
         status = self._decode(
             *(*self._models, payload, size, *self._shape),
-            *(self._told_at, state.address, after.address, *self._decodes),
+            *(self._told_at, state.address, state.address, *self._decodes),
             self._workspace(self._channels),
         )
         if status != 0:
             raise_refusal(status, int(told[1]), payload)
-        return self._pcm.copy(), int(told[0]), after
+        return self._pcm.copy(), int(told[0]), state

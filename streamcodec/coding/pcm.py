@@ -14,6 +14,7 @@ from ..config import check_sample_rate
 from ..errors import AudioError
 from ..units import Pcm
 
+_FLOAT32 = np.dtype(np.float32)
 _LOWEST, _HIGHEST = np.array(-1, np.float32), np.array(1, np.float32)  # numbers cost twice as much
 
 
@@ -24,10 +25,12 @@ def as_float_pcm(pcm: NDArray[Any], channels: int) -> Pcm:
     Raises AudioError for other types and shapes and for samples that are not finite, naming the
     first.
     """
-    if pcm.dtype == np.int16:
+    if pcm.dtype == _FLOAT32:
+        scaled = pcm
+    elif pcm.dtype == np.float64:
+        scaled = pcm.astype(np.float32)
+    elif pcm.dtype == np.int16:
         scaled = pcm.astype(np.float32) / 32_768
-    elif pcm.dtype in (np.float32, np.float64):
-        scaled = pcm.astype(np.float32, copy=False)
     else:
         raise AudioError(f"PCM must be int16 or float32, got {pcm.dtype}")
     if scaled.ndim == 1 and channels == 1:

@@ -77,6 +77,7 @@ class StreamEncoder:
         as well.
         """
         self._state = self.engine.initial_encoder_state(self.config.channels)
+        self._spare_state: State | None = None  # that of the packet before
         self._waiting = np.zeros((0, self.config.channels), np.float32)
         self._received = 0
         self._resampler.reset()
@@ -144,7 +145,8 @@ class StreamEncoder:
     def _encode_waiting(self) -> list[bytes]:
         payloads = []
         while request := self._request():
-            payloads.append(self._accept(request, *self._coder.encode(request)))
+            made = self._coder.encode(request, self._spare_state)
+            payloads.append(self._accept(request, *made))
         return payloads
 
     def _wait(self, pcm: Pcm) -> None:
@@ -170,7 +172,7 @@ class StreamEncoder:
             payload = self._truncate(pcm, self._limit)
         self.copies.append(self._copy(pcm, payload, level) if self.copying else b"")
         self._waiting = self._waiting[self.config.packet_samples :]
-        self._state = after
+        self._state, self._spare_state = after, self._state
         self._rate.spent(len(payload), level)
         return payload
 
