@@ -76,7 +76,8 @@ fuzz: $(READY)
 	$(BIN)/python tests/fuzz_payloads.py -max_total_time=$(SECONDS) -rss_limit_mb=1024
 
 # The native library under address and undefined sanitizers: COUNT foreign payloads, extreme values,
-# batches in every precision, and damaged heads of packed weights. All of it takes 8 minutes of CPU.
+# batches and single streams in every precision, and damaged heads of packed weights. All of it takes
+# 10 minutes of CPU.
 COUNT ?= 10000000
 FUZZ := build/fuzz
 fuzz-native: $(READY)
@@ -87,6 +88,7 @@ fuzz-native: $(READY)
 	    packed=$(FUZZ)/$$model.$$precision.native; \
 	    $(FUZZ)/fuzz batches $$packed $(FUZZ)/speech.f32 8 || exit 1; \
 	    $(FUZZ)/fuzz extremes $(FUZZ)/$$model.tables $$packed 1000 1 || exit 1; \
+	    $(FUZZ)/fuzz coder $(FUZZ)/$$model.tables $$packed $(FUZZ)/speech.f32 500 1 || exit 1; \
 	  done; \
 	done
 	$(FUZZ)/fuzz headers $(FUZZ)/shipped.mixed.native 100000 1

@@ -24,7 +24,7 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parent / "src"
 PACKAGE = Path(__file__).parents[1] / "streamcodec" / "native"
-COMMON = ("model", "variants", "bitstream")  # what needs no vectors, compiled once
+COMMON = ("model", "variants", "bitstream", "payload")  # what needs no vectors, compiled once
 FLAGS = (
     *("-std=c11", "-O3", "-fvisibility=hidden", "-ffp-contract=fast", "-fno-math-errno"),
     *("-Wall", "-Wextra", "-Wno-psabi", "-Werror=implicit-function-declaration"),

@@ -65,5 +65,7 @@ def __getattr__(name: str) -> Any:
     load PyTorch with it.
     """
     if name in _HOMES:
-        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+        found = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+        globals()[name] = found  # the next time nobody asks here
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

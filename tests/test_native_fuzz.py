@@ -89,6 +89,12 @@ def test_batches_of_any_size_are_their_streams(fuzz: Path, name: str) -> None:
     assert "as alone" in said(fuzz, "batches", f"{name}.native", "speech.f32", "4")
 
 
+@pytest.mark.parametrize("name", ["shipped.mixed", "small.mixed"])
+def test_one_call_for_a_stream_is_its_parts(fuzz: Path, name: str) -> None:
+    files = (f"{name.split('.')[0]}.tables", f"{name}.native", "speech.f32")
+    assert "alike in one call and in parts" in said(fuzz, "coder", *files, "300", "1")
+
+
 def test_heads_of_packed_weights_are_refused_or_run(fuzz: Path) -> None:
     assert "heads" in said(fuzz, "headers", "shipped.mixed.native", "5000", "1")
 

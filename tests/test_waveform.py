@@ -187,9 +187,7 @@ def test_what_an_encoder_follows_is_what_a_decoder_hears() -> None:
     means, _ = engine.encode(x, LEVEL, engine.initial_encoder_state(1))
     latents = BITSTREAM.quantise(means)
     residual, followed = engine.residual(means, latents, engine.initial_decoder_state(1))
-    latents, payload = BITSTREAM.encode_waveform(
-        latents, residual, np.array([18], np.int32), LEVEL
-    )
+    latents, payload = BITSTREAM.encode_waveform(latents, residual, np.array([18], np.int32), LEVEL)
     parsed = BITSTREAM.parse(payload, packets, 1, LEVEL)
     pcm, after = engine.decode(parsed, engine.initial_decoder_state(1))
     for mine, theirs in zip(followed[:-1], after[:-1], strict=True):  # all but the layer's own
@@ -218,7 +216,8 @@ def test_loudness_follows_a_talker_of_any_level(shift: int) -> None:
         for _ in range(50):
             talking = rng.random() < 0.7 and second % 10 < 7
             gain = round(float(rng.normal(-16 + shift, 4))) if talking else GAIN_MIN + 3
-            named.append(loudness.follow(max(GAIN_MIN, gain)))
+            loudness = loudness.followed(max(GAIN_MIN, gain))
+            named.append(loudness.named)
     settled = np.array(named[250:]) * LOUDNESS_STEP + GAIN_MIN
     assert abs(settled.mean() - (-16 + shift)) < 3
     assert np.ptp(settled) <= 4 * LOUDNESS_STEP

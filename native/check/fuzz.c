@@ -3,6 +3,7 @@
  *   fuzz payloads TABLES PACKED SPEECH COUNT SEED   damaged and random payloads through the parser
  *   fuzz extremes TABLES PACKED COUNT SEED          extreme latents and PCM through the network
  *   fuzz batches PACKED SPEECH PACKETS              batches equal single streams, all variants
+ *   fuzz coder TABLES PACKED SPEECH COUNT SEED      one call for a stream is its parts, whatever comes
  *   fuzz headers PACKED COUNT SEED                  mutated heads of packed weights
  *
  * The files come from tests/fuzz_inputs.py. SPEECH: float32 at the model's rate. */
@@ -215,6 +216,8 @@ static void fuzz_payloads(const char *tables, const char *packed, const char *sp
   free(memory), free(corpus), free(data);
 }
 
+#include "fuzz_coder.c"
+
 static uint64_t number(const char *text) { return strtoull(text, NULL, 10); }
 
 int main(int argc, char **argv) {
@@ -226,6 +229,8 @@ int main(int argc, char **argv) {
     fuzz_extremes(argv[2], argv[3], number(argv[4]), number(argv[5]));
   else if (!strcmp(mode, "batches") && argc == 5)
     check_batches(argv[2], argv[3], atoi(argv[4]));
+  else if (!strcmp(mode, "coder") && argc == 7)
+    fuzz_coder(argv[2], argv[3], argv[4], number(argv[5]), number(argv[6]));
   else if (!strcmp(mode, "headers") && argc == 5)
     fuzz_headers(argv[2], number(argv[3]), number(argv[4]));
   else

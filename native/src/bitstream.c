@@ -198,7 +198,7 @@ int sc_bitstream_parse(const ScBitstream *b, const uint8_t *payload, int size, i
     gain_index[v] += 1 + range_get(&d, b->gain_starts + (size_t)class_index * (b->gains + 1), b->gains);
     const uint8_t *rows = rows_of(b, *level, class_index);
     for (int i = 0; i < b->latent && !d.bad; i++) {
-      const int symbol = range_get(&d, b->starts + (size_t)rows[i] * (b->symbols + 1), b->symbols);
+      const int symbol = range_get_likely(&d, b->starts + (size_t)rows[i] * (b->symbols + 1), b->symbols, b->limit);
       y[i] = symbol - b->limit;
       if (symbol == b->escape && !d.bad) {
         const int status = get_escape(b, &d, &y[i], detail);

@@ -103,4 +103,18 @@ SC_API int sc_bitstream_serialize(const ScBitstream *b, int vectors, int base_le
 SC_API int sc_bitstream_parse(const ScBitstream *b, const uint8_t *payload, int size, int vectors, int base_level,
                               int32_t *level, int32_t *gain_index, int32_t *y, int32_t *detail);
 
+/* --- both: a payload of one stream of 1 or 2 channels (C), P packets long, by a network and a bitstream that go together.
+ * States [C]: `after` may be `before`. --- */
+
+/* pcm [C, P * T] in -1..1 -> the payload's length or an error. */
+SC_API int sc_payload_encode(const ScModel *model, const ScBitstream *b, int packets, int channels, int base_level,
+                             int level, const void *before, void *after, const float *pcm, uint8_t *payload, int capacity,
+                             void *workspace);
+
+/* payload -> level and pcm [C, P * T], cut to -1..1; after an error (`detail` says more of it) the state is not written.
+ * Where `payload` is NULL it was lost, and is concealed at `level`. */
+SC_API int sc_payload_decode(const ScModel *model, const ScBitstream *b, const uint8_t *payload, int size, int packets,
+                             int channels, int base_level, int32_t *level, const void *before, void *after, float *pcm,
+                             int32_t *detail, void *workspace);
+
 #endif

@@ -4,6 +4,8 @@ that a faint voice is coded as finely as a loud one, and soft sounds of either m
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ..tables import GAIN_MIN, LOUDNESS_COUNT, LOUDNESS_STEP
 
 USUAL = -16.0  # gain steps: -24 dB of full scale, where a stream begins
@@ -15,33 +17,26 @@ PAUSE = 24.0  # gain steps below the peak: what is softer is no speech
 HOLD = 0.75  # of a step of what is named: until then the old one is
 
 
-class Loudness:
-    """Of one channel: the mean gain of its speech, told by its peaks, which pauses do not change."""
+class Loudness(NamedTuple):
+    """Of one channel: the mean gain of its speech, told by its peaks, which pauses do not change.
 
-    def __init__(self) -> None:
-        self.reset()
+    named: in LOUDNESS_STEP gain steps above GAIN_MIN, as a packet names it.
+    """
 
-    def reset(self) -> None:
-        self._peak, self._heard = USUAL + PEAK, 0
-        self.index = _index(USUAL)
+    peak: float = USUAL + PEAK
+    heard: int = 0
+    named: int = round((USUAL - GAIN_MIN) / LOUDNESS_STEP)
 
-    def follow(self, gain_index: int) -> int:
-        """gain_index of the next packet -> loudness in LOUDNESS_STEP gain steps above GAIN_MIN, as
-        a packet names it.
-        """
-        beginning = max(0.0, 1 - self._heard / BEGINNING_PACKETS)
-        if gain_index > self._peak:
-            self._peak += RISE * (gain_index - self._peak)
-        elif gain_index > self._peak - PAUSE or (beginning and gain_index > GAIN_MIN):
-            self._peak -= max(FALL, FIRST_FALL * beginning)
+    def followed(self, gain_index: int) -> Loudness:
+        """As it is after a packet of this gain index."""
+        peak, beginning = self.peak, max(0.0, 1 - self.heard / BEGINNING_PACKETS)
+        if gain_index > peak:
+            peak += RISE * (gain_index - peak)
+        elif gain_index > peak - PAUSE or (beginning and gain_index > GAIN_MIN):
+            peak -= max(FALL, FIRST_FALL * beginning)
         else:
-            return self.index
-        self._heard += 1
-        named = GAIN_MIN + LOUDNESS_STEP * self.index
-        if abs(self._peak - PEAK - named) > HOLD * LOUDNESS_STEP:
-            self.index = _index(self._peak - PEAK)
-        return self.index
-
-
-def _index(gain: float) -> int:
-    return min(LOUDNESS_COUNT - 1, max(0, round((gain - GAIN_MIN) / LOUDNESS_STEP)))
+            return self
+        named, wanted = self.named, (peak - PEAK - GAIN_MIN) / LOUDNESS_STEP
+        if abs(wanted - named) > HOLD:
+            named = min(LOUDNESS_COUNT - 1, max(0, round(wanted)))
+        return Loudness(peak, self.heard + 1, named)

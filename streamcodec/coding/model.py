@@ -14,6 +14,8 @@ from ..errors import ConfigError, ModelError
 from ..native.library import library
 from ..tables import EntropyTables
 from .bitstream import Bitstream
+from .coder import Coder, NativeCoder
+from .layered import LayeredCoder
 from .native_bitstream import NativeBitstream
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -68,6 +70,15 @@ class CodecModel:
         step = s.hop * s.frames_per_packet
         samples = step if packet_samples is None else packet_samples
         return CodecConfig(s.sample_rate, step, s.overlap, samples, channels, base_level)
+
+    def coder(self, config: CodecConfig, *, with_layer: bool = False) -> Coder:
+        """For one stream; `with_layer`: whose packets are to have the waveform layer, or may."""
+        engine, bitstream = self.engine, self.bitstream
+        if with_layer:
+            return LayeredCoder(engine, bitstream, config)
+        if isinstance(engine, native.NativeEngine) and isinstance(bitstream, NativeBitstream):
+            return NativeCoder(engine, bitstream, config)
+        return Coder(engine, bitstream, config)
 
 
 def load_model(

@@ -7,20 +7,18 @@ from __future__ import annotations
 import bisect
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..config import MAX_PAYLOAD_BYTES, CodecConfig
-from ..engines.api import DecodeRequest, EncodeRequest, Latents, Means, State
+from ..engines.api import DecodeRequest, EncodeRequest, State
 from ..errors import ConfigError, ContainerError, ModelError, PayloadError
-from ..tables import GAIN_MIN
 from ..units import Pcm
 from .container import StreamHeader
-from .loudness import Loudness
 from .model import CodecModel
-from .pcm import Resampler, as_float_pcm
+from .pcm import Resampler, as_float_pcm, clipped
 from .rate import CappedBitrate, FixedQuality, RateControl, TargetBitrate, checked_bitrate
 
 COPY_BPS = 3_000.0
@@ -57,11 +55,11 @@ class StreamEncoder:
         samples = model.packet_samples(packet_ms)
         geometry = model.stream_config(1 if downmix else channels, samples)
         self._rate = _rate_control(model, geometry, bitrate_bps, quality, capped)
-        # what a decoder hears is followed where a packet may have the waveform layer
-        self._follows = self._rate.highest_level >= model.engine.shape.base_levels
+        self._limit = min(self._rate.budget_bytes or MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES)
         self.config: CodecConfig = dataclasses.replace(geometry, base_level=self._rate.base_level)
         self._source_channels, self._source_rate = channels, sample_rate or self.config.sample_rate
-        self._bitstream = model.bitstream
+        with_layer = self._rate.highest_level >= model.engine.shape.base_levels
+        self._coder = model.coder(self.config, with_layer=with_layer)
         self._model_hash = model.hash
         self.engine = model.engine
         self._resampler = Resampler(
@@ -78,9 +76,8 @@ class StreamEncoder:
         """Forget all that was heard. The next payload must be decoded by a decoder that was reset
         as well.
         """
-        self._state = self.engine.initial_encoder_state(self.config.channels)
-        self._heard = self.engine.initial_decoder_state(self.config.channels)
-        self._loudness = [Loudness() for _ in range(self.config.channels)]
+        self._state = self._coder.initial_state()
+        self._spare_state: State | None = None  # that of the packet before
         self._waiting = np.zeros((0, self.config.channels), np.float32)
         self._received = 0
         self._resampler.reset()
@@ -93,7 +90,7 @@ class StreamEncoder:
         as it was before.
         """
         self._take(pcm)
-        return _encode_waiting([self])[0]
+        return self._encode_waiting()
 
     def _take(self, pcm: NDArray[Any]) -> None:
         source = as_float_pcm(pcm, self._source_channels)
@@ -142,7 +139,14 @@ class StreamEncoder:
 
     def _encode_whole_packets(self, pcm: Pcm) -> list[bytes]:
         self._wait(pcm)
-        return _encode_waiting([self])[0]
+        return self._encode_waiting()
+
+    def _encode_waiting(self) -> list[bytes]:
+        payloads = []
+        while request := self._request():
+            made = self._coder.encode(request, self._spare_state)
+            payloads.append(self._accept(request, *made))
+        return payloads
 
     def _wait(self, pcm: Pcm) -> None:
         """pcm [T, C] at the model's rate is encoded when its packet is full."""
@@ -157,87 +161,24 @@ class StreamEncoder:
             return None
         return EncodeRequest(self._waiting[:size].T, self._rate.next_level(), self._state)
 
-    def _accept(self, request: EncodeRequest, means: Means, after: State) -> bytes:
-        """What the engine has done -> the payload."""
+    def _accept(self, request: EncodeRequest, payload: bytes, after: State) -> bytes:
+        """The payload, or one that is short enough; with it the packet is done."""
         level, pcm = request.level, request.pcm
-        loudness = self._follow_loudness(means)
-        coded = self._quantise(means, after, loudness)
-        limit = min(self._rate.budget_bytes or MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES)
-        while len(coded.payload) > limit and level > 0:
+        while len(payload) > self._limit and level > 0:
             level -= 1
-            coded = self._quantise(*self.engine.encode(pcm, level, self._state), loudness)
-        if len(coded.payload) > limit:
-            latents, payload = self._truncate(coded.latents, limit)
-            coded = coded._replace(latents=latents, payload=payload)
-        if self._follows:
-            heard = coded.heard
-            if heard is None:
-                _, heard = self.engine.residual(coded.means, coded.latents, self._heard)
-            self._heard = heard
-        self.copies.append(self._copy(pcm, coded.payload, level) if self.copying else b"")
+            payload, after = self._coder.encode(EncodeRequest(pcm, level, self._state))
+        if len(payload) > self._limit:
+            payload, after = self._coder.shortened(EncodeRequest(pcm, 0, self._state), self._limit)
+        self.copies.append(self._copy(pcm, payload, level) if self.copying else b"")
         self._waiting = self._waiting[self.config.packet_samples :]
-        self._state = coded.after
-        self._rate.spent(len(coded.payload), level)
-        return coded.payload
-
-    def _follow_loudness(self, means: Means) -> NDArray[np.int32]:
-        """-> that of each channel, as this payload names it: [C]."""
-        for gains in means.gain_index.tolist():
-            for loudness, gain in zip(self._loudness, gains, strict=True):
-                loudness.follow(gain)
-        return np.array([loudness.index for loudness in self._loudness], np.int32)
-
-    def _quantise(self, means: Means, after: State, loudness: NDArray[np.int32]) -> _Coded:
-        """Means of a payload -> the payload; `after`: the encoder's state behind it."""
-        base_level = self.config.base_level
-        if not self._bitstream.has_waveform(means.level):
-            latents, payload = self._bitstream.encode(means, base_level)
-            return _Coded(means, latents, payload, after, None)
-        latents = self._bitstream.quantise(means)
-        residual, heard = self.engine.residual(means, latents, self._heard)
-        latents, payload = self._bitstream.encode_waveform(latents, residual, loudness, base_level)
-        return _Coded(means, latents, payload, after, heard)
+        self._state, self._spare_state = after, self._state
+        self._rate.spent(len(payload), level)
+        return payload
 
     def _copy(self, pcm: Pcm, payload: bytes, level: int) -> bytes:
         if level <= self._copy_level:
             return payload
-        means, _ = self.engine.encode(pcm, self._copy_level, self._state)
-        return self._bitstream.encode(means, self.config.base_level)[1]
-
-    def _truncate(self, latents: Latents, limit: int) -> tuple[Latents, bytes]:
-        """The lowest level is still too dear: keep as many leading latents (the strongest of the
-        lapped transform) as fit.
-        """
-        low, high = 0, latents.y.shape[2]
-        best: tuple[Latents, bytes] | None = None
-        while low < high:
-            keep = (low + high) // 2
-            y = latents.y.copy()
-            y[:, :, keep:] = 0
-            fewer = dataclasses.replace(latents, y=y)
-            payload = self._bitstream.serialize(fewer, self.config.base_level)
-            if len(payload) <= limit:
-                low, best = keep + 1, (fewer, payload)
-            else:
-                high = keep
-        if best:
-            return best
-        silent = dataclasses.replace(
-            latents,
-            gain_index=np.full_like(latents.gain_index, GAIN_MIN),
-            y=np.zeros_like(latents.y),
-        )
-        return silent, self._bitstream.serialize(silent, self.config.base_level)
-
-
-class _Coded(NamedTuple):
-    """A payload, and what it leaves behind."""
-
-    means: Means
-    latents: Latents
-    payload: bytes
-    after: State  # of the encoder
-    heard: State | None  # of a decoder; None where it was not run
+        return self._coder.copy(EncodeRequest(pcm, self._copy_level, self._state))
 
 
 class StreamDecoder:
@@ -252,7 +193,7 @@ class StreamDecoder:
         self, model: CodecModel, config: CodecConfig, *, sample_rate: int | None = None
     ) -> None:
         self.config = config
-        self._bitstream = model.bitstream
+        self._coder = model.coder(config)
         self.engine = model.engine
         self.sample_rate = sample_rate or self.config.sample_rate
         self._resampler = Resampler(config.sample_rate, self.sample_rate, config.channels)
@@ -291,20 +232,17 @@ class StreamDecoder:
         and the first call gives fewer. Raises PayloadError for bytes that are no payload; the
         stream is then as it was before.
         """
-        return decode_together([self], [payload])[0]
+        pcm, self._level, self._state = self._coder.decode(payload, self._level, self._state)
+        return self._resampler.convert(pcm.T)
 
     def _request(self, payload: bytes | None) -> DecodeRequest:
         """What the engine is to do. Raises PayloadError."""
-        packets, channels = self.config.steps, self.config.channels
-        if payload is None:
-            return DecodeRequest(None, packets, channels, self._level, self._state)
-        latents = self._bitstream.parse(payload, packets, channels, self.config.base_level)
-        return DecodeRequest(latents, packets, channels, latents.level, self._state)
+        return self._coder.request(payload, self._level, self._state)
 
     def _accept(self, request: DecodeRequest, pcm: Pcm, after: State) -> Pcm:
         """What the engine has done -> PCM [T, channels]."""
         self._level, self._state = request.level, after
-        return self._resampler.convert(np.minimum(np.maximum(pcm.T, -1), 1))
+        return self._resampler.convert(clipped(pcm.T, pcm.T))
 
     def flush(self) -> Pcm:
         """What the sample-rate converter still holds: [T, channels], empty at the model's
@@ -322,7 +260,18 @@ def encode_together(
     """
     for encoder, samples in zip(encoders, pcm, strict=True):
         encoder._take(samples)
-    return _encode_waiting(encoders)
+    if len(encoders) == 1:
+        return [encoders[0]._encode_waiting()]
+    payloads: list[list[bytes]] = [[] for _ in encoders]
+    while True:
+        full = [
+            (e, r, out) for e, out in zip(encoders, payloads, strict=True) if (r := e._request())
+        ]
+        if not full:
+            return payloads
+        done = full[0][0].engine.encode_many([e._coder.of_engine(r) for e, r, _ in full])
+        for (encoder, request, out), made in zip(full, done, strict=True):
+            out.append(encoder._accept(request, *encoder._coder.quantise(request, *made)))
 
 
 def decode_together(
@@ -332,24 +281,13 @@ def decode_together(
 
     Raises PayloadError for a malformed payload; all streams are then as they were before.
     """
+    if len(decoders) == 1:
+        return [d.decode(payload) for d, payload in zip(decoders, payloads, strict=True)]
     requests = [d._request(payload) for d, payload in zip(decoders, payloads, strict=True)]
     if not requests:
         return []
     done = decoders[0].engine.decode_many(requests)
     return [d._accept(r, *result) for d, r, result in zip(decoders, requests, done, strict=True)]
-
-
-def _encode_waiting(encoders: Sequence[StreamEncoder]) -> list[list[bytes]]:
-    payloads: list[list[bytes]] = [[] for _ in encoders]
-    while True:
-        full = [
-            (e, r, out) for e, out in zip(encoders, payloads, strict=True) if (r := e._request())
-        ]
-        if not full:
-            return payloads
-        done = full[0][0].engine.encode_many([request for _, request, _ in full])
-        for (encoder, request, out), (means, after) in zip(full, done, strict=True):
-            out.append(encoder._accept(request, means, after))
 
 
 def encode(pcm: NDArray[Any], encoder: StreamEncoder) -> list[bytes]:

@@ -34,8 +34,7 @@ class ModelShape:
     waveform_bins: int
 
 
-@dataclasses.dataclass(frozen=True)
-class Means:
+class Means(NamedTuple):
     """One payload before it is quantised: gain_index [P, C], mean [P, C, D] of the posterior in
     quantiser steps, and coefficients [P, C, F, K] of the sound, at unit gain.
     """
@@ -62,8 +61,7 @@ class Waveform:
     steps: NDArray[np.float32]
 
 
-@dataclasses.dataclass(frozen=True)
-class Latents:
+class Latents(NamedTuple):
     """What one payload says: level 0..levels - 1, gain_index [P, C] (GAIN_MIN: silent), y [P, C, D]
     integers, and the waveform layer at levels that have it.
     """

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from ..native.library import (
     NO_MEMORY,
     NO_VARIANT,
     UNSUPPORTED,
+    Buffer,
     address_of,
     aligned,
     required_library,
@@ -29,7 +30,7 @@ from ..native.library import (
 from ..units import Pcm
 from .api import DecodeRequest, EncodeRequest, Latents, LoadedModel, Means, ModelShape
 
-State = NDArray[np.float32]  # [C, floats]
+State: TypeAlias = Buffer  # [C, floats]
 _REASONS = {
     BAD_FORMAT: "it is damaged, or packed by another version",
     UNSUPPORTED: "the native engine does not run networks of this shape; take --engine torch",
@@ -39,10 +40,24 @@ _REASONS = {
 HASH_AT, HASH_END = 16, 32  # of the header of packed weights
 
 
-class _Workspace(NamedTuple):
-    streams: int
-    memory: NDArray[np.uint8]
-    address: int
+class _Step:
+    """A thread's memory for steps of up to so many rows (a channel of a stream each): what goes in
+    and comes out, and what the library works in. `encode` and `decode` are the addresses that it
+    takes, in its order.
+    """
+
+    def __init__(self, rows: int, packet: int, latent: int, workspace_bytes: int) -> None:
+        self.rows = rows
+        self.pcm = np.empty((rows, packet), np.float32)
+        self.levels, self.lost = np.empty(rows, np.int32), np.empty(rows, np.uint8)
+        # [1, rows, ...]: of one packet
+        self.gains, self.means = np.zeros((1, rows), np.int32), np.empty((1, rows, latent), "f4")
+        self.y = np.zeros((1, rows, latent), np.int32)
+        self.workspace = Buffer.of(aligned(workspace_bytes))
+        into = (self.pcm, self.levels, self.means, self.gains)
+        self.encode = (*map(address_of, into), self.workspace.address)
+        back = (self.y, self.gains, self.levels, self.lost, self.pcm)
+        self.decode = (*map(address_of, back), self.workspace.address)
 
 
 class NativeEngine:
@@ -64,7 +79,7 @@ class NativeEngine:
         status = self._library.sc_model_open(address, packed.nbytes, name, ctypes.byref(model))
         if status != 0:
             raise ModelError(f"cannot open {path}: {_REASONS.get(status, status)}")
-        self._packed, self._model = packed, model  # the weights must outlive the model
+        self._packed, self.model = packed, model  # the weights must outlive the model
         weakref.finalize(self, self._library.sc_model_close, model)
         self._packet = shape.hop * shape.frames_per_packet
         packed_for = [
@@ -85,14 +100,16 @@ class NativeEngine:
         """Every thread is as good as another."""
 
     def initial_encoder_state(self, channels: int) -> State:
-        return np.repeat(self._fresh_encoder[None], channels, 0)
+        return Buffer.of(np.repeat(self._fresh_encoder[None], channels, 0))
 
     def initial_decoder_state(self, channels: int) -> State:
-        return np.repeat(self._fresh_decoder[None], channels, 0)
+        return Buffer.of(np.repeat(self._fresh_decoder[None], channels, 0))
 
     def encode(self, pcm: Pcm, level: int, state: State) -> tuple[Means, State]:
         """As `Engine.encode`."""
-        return self.encode_many([EncodeRequest(pcm, level, state)])[0]
+        step, after = self._step(len(pcm)), Buffer.of(state.array.copy())
+        step.levels.fill(level)
+        return Means(level, *self._encode(step, pcm, after)), after
 
     def decode(self, latents: Latents, state: State) -> tuple[Pcm, State]:
         """As `Engine.decode`."""
@@ -106,57 +123,86 @@ class NativeEngine:
 
     def encode_many(self, requests: Sequence[EncodeRequest]) -> list[tuple[Means, State]]:
         """In one step for all streams, where their numbers of packets are the same."""
-        if len({r.pcm.shape[1] for r in requests}) > 1:
-            return [self.encode_many([request])[0] for request in requests]
-        rows, states, levels = _batch([(len(r.pcm), r.level, r.state) for r in requests])
-        packets = requests[0].pcm.shape[1] // self._packet
-        pcm = np.ascontiguousarray(_joined([r.pcm for r in requests]), np.float32)
-        means = np.empty((packets, rows[-1], self.shape.latent_dim), np.float32)
-        gains = np.empty((packets, rows[-1]), np.int32)
-        workspace = self._workspace(rows[-1])
-        for p in range(packets):
-            part = pcm if packets == 1 else pcm[:, p * self._packet : (p + 1) * self._packet].copy()
-            arrays = (states, part, levels, means[p], gains[p])
-            self._library.sc_encode(self._model, rows[-1], *map(address_of, arrays), workspace)
+        if len(requests) == 1 or len({r.pcm.shape[1] for r in requests}) > 1:
+            return [self.encode(*request) for request in requests]
+        parts, states = _joined([r.state for r in requests])
+        step = self._step(len(states.array))
+        for r, part in zip(requests, parts, strict=True):
+            step.levels[part] = r.level
+        gains, means = self._encode(step, np.concatenate([r.pcm for r in requests]), states)
         return [
-            (Means(r.level, gains[:, a:b], means[:, a:b]), states[a:b])
-            for r, (a, b) in zip(requests, pairwise(rows), strict=True)
+            (Means(r.level, gains[:, part], means[:, part]), _part(states, part))
+            for r, part in zip(requests, parts, strict=True)
         ]
 
     def decode_many(self, requests: Sequence[DecodeRequest]) -> list[tuple[Pcm, State]]:
         """In one step for all streams, where their numbers of packets are the same."""
+        if len(requests) == 1:  # a live talker: what costs is the number of calls to NumPy
+            latents, packets, channels, level, state = requests[0]
+            step, after = self._step(channels), Buffer.of(state.array.copy())
+            step.levels.fill(level)
+            step.lost.fill(latents is None)
+            return [(self._decode(step, packets, [(slice(channels), latents)], after), after)]
         if len({r.packets for r in requests}) > 1:
             return [self.decode_many([request])[0] for request in requests]
-        rows, states, levels = _batch([(r.channels, r.level, r.state) for r in requests])
-        packets, latent = requests[0].packets, self.shape.latent_dim
-        lost = np.zeros(rows[-1], np.uint8)
-        y = np.zeros((packets, rows[-1], latent), np.int32)
-        gains = np.zeros((packets, rows[-1]), np.int32)
-        for r, (a, b) in zip(requests, pairwise(rows), strict=True):
-            lost[a:b] = r.latents is None
-            if r.latents is not None:
-                y[:, a:b], gains[:, a:b] = r.latents.y, r.latents.gain_index
-        pcm = np.empty((packets, rows[-1], self._packet), np.float32)
-        workspace = self._workspace(rows[-1])
+        parts, states = _joined([r.state for r in requests])
+        step = self._step(len(states.array))
+        for r, part in zip(requests, parts, strict=True):
+            step.levels[part], step.lost[part] = r.level, r.latents is None
+        said = [(part, r.latents) for r, part in zip(requests, parts, strict=True)]
+        pcm = self._decode(step, requests[0].packets, said, states)
+        return [(pcm[part], _part(states, part)) for part in parts]
+
+    def _encode(
+        self, step: _Step, pcm: Pcm, states: State
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """pcm [S, P * packet] -> gains [P, S] and means [P, S, D]; the states change."""
+        rows, size = len(pcm), self._packet
+        gains, means = [], []
+        for start in range(0, pcm.shape[1], size):
+            step.pcm[:rows] = pcm[:, start : start + size]
+            self._library.sc_encode(self.model, rows, states.address, *step.encode)
+            gains.append(step.gains[:, :rows].copy())
+            means.append(step.means[:, :rows].copy())
+        if len(gains) == 1:
+            return gains[0], means[0]
+        return np.concatenate(gains), np.concatenate(means)
+
+    def _decode(
+        self,
+        step: _Step,
+        packets: int,
+        said: list[tuple[slice, Latents | None]],
+        states: State,
+    ) -> Pcm:
+        """What was said of each stream, with its rows -> pcm [S, P * packet]; the states change."""
+        rows, pcm = len(states.array), []
         for p in range(packets):
-            arrays = (states, y[p], gains[p], levels, lost, pcm[p])
-            self._library.sc_decode(self._model, rows[-1], *map(address_of, arrays), workspace)
-        whole = pcm[0] if packets == 1 else pcm.transpose(1, 0, 2).reshape(rows[-1], -1)
-        return [(whole[a:b], states[a:b]) for a, b in pairwise(rows)]
+            for part, latents in said:
+                if latents is not None:
+                    step.y[0, part], step.gains[0, part] = latents.y[p], latents.gain_index[p]
+            self._library.sc_decode(self.model, rows, states.address, *step.decode)
+            pcm.append(step.pcm[:rows].copy())
+        return pcm[0] if packets == 1 else np.concatenate(pcm, 1)
 
     def _fresh(self, side: str) -> NDArray[np.float32]:
-        size = getattr(self._library, f"sc_{side}_state_bytes")(self._model)
+        size = getattr(self._library, f"sc_{side}_state_bytes")(self.model)
         state = np.zeros(size // 4, np.float32)
-        getattr(self._library, f"sc_{side}_state_init")(self._model, address_of(state))
+        getattr(self._library, f"sc_{side}_state_init")(self.model, address_of(state))
         return state
 
-    def _workspace(self, streams: int) -> int:
-        """Address of this thread's memory for a step of so many streams."""
-        kept: _Workspace | None = getattr(self._local, "workspace", None)
-        if kept is None or kept.streams < streams:
-            memory = aligned(self._library.sc_workspace_bytes(self._model, streams))
-            kept = self._local.workspace = _Workspace(streams, memory, address_of(memory))
-        return kept.address
+    def workspace(self, rows: int) -> int:
+        """Address of this thread's memory for a step of so many rows: a coder's."""
+        return self._step(rows).workspace.address
+
+    def _step(self, rows: int) -> _Step:
+        """This thread's memory for a step of so many rows."""
+        kept: _Step | None = getattr(self._local, "step", None)
+        if kept is None or kept.rows < rows:
+            workspace_bytes = self._library.sc_workspace_bytes(self.model, rows)
+            kept = _Step(rows, self._packet, self.shape.latent_dim, workspace_bytes)
+            self._local.step = kept
+        return kept
 
 
 def load(folder: Path, variant: str | None = None, precision: str = "mixed") -> LoadedModel:
@@ -187,24 +233,17 @@ def load(folder: Path, variant: str | None = None, precision: str = "mixed") -> 
     return LoadedModel(engine, described.tables, described.level_bitrates_bps, described.hash)
 
 
-def _batch(
-    streams: list[tuple[int, int, State]],
-) -> tuple[list[int], State, NDArray[np.int32]]:
-    """(channels, level, state) of each stream -> where its rows begin, and all states and levels in
-    memory of their own.
-    """
-    if len(streams) == 1:  # a live talker: what costs is the number of calls to NumPy
-        channels, level, state = streams[0]
-        return [0, channels], state.copy(), np.full(channels, level, np.int32)
-    rows = [0, *accumulate(channels for channels, _, _ in streams)]
-    levels = np.empty(rows[-1], np.int32)
-    for (_, level, _), (a, b) in zip(streams, pairwise(rows), strict=True):
-        levels[a:b] = level
-    return rows, np.concatenate([state for _, _, state in streams]), levels
+def _joined(states: list[State]) -> tuple[list[slice], State]:
+    """The rows of each, and all of them one behind the other, in memory of their own."""
+    ends = accumulate((len(state.array) for state in states), initial=0)
+    joined = Buffer.of(np.concatenate([state.array for state in states]))
+    return [slice(a, b) for a, b in pairwise(ends)], joined
 
 
-def _joined(arrays: list[Pcm]) -> Pcm:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+def _part(states: State, part: slice) -> State:
+    """One stream's state, of all of them."""
+    array = states.array
+    return Buffer(array[part], states.address + part.start * array.strides[0])
 
 
 def _mapped(path: Path) -> NDArray[np.uint8]:

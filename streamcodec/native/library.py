@@ -9,7 +9,7 @@ import functools
 import sys
 from ctypes import POINTER, Structure, c_char_p, c_double, c_int, c_int32, c_uint64, c_void_p
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,14 @@ _FUNCTIONS = {
     ),
     "sc_bitstream_serialize": (c_int, (c_void_p, *[c_int] * 3, *[c_void_p] * 3, c_int)),
     "sc_bitstream_parse": (c_int, (c_void_p, c_char_p, *[c_int] * 3, *[c_void_p] * 4)),
+    "sc_payload_encode": (
+        c_int,
+        (*[c_void_p] * 2, *[c_int] * 4, *[c_void_p] * 4, c_int, c_void_p),
+    ),
+    "sc_payload_decode": (
+        c_int,
+        (*[c_void_p] * 2, c_char_p, *[c_int] * 4, *[c_void_p] * 6),
+    ),
 }
 
 
@@ -101,6 +109,20 @@ def address_of(array: Any) -> int:
         return ctypes.addressof(ctypes.c_char.from_buffer(array))
     address: int = array.__array_interface__["data"][0]
     return address
+
+
+class Buffer(NamedTuple):
+    """An array that C reads and writes, and its address: to find that out costs as much as a call
+    into the library, so who uses memory again keeps it.
+    """
+
+    array: NDArray[Any]
+    address: int
+
+    @classmethod
+    def of(cls, array: NDArray[Any]) -> Buffer:
+        """`array` must be contiguous and not empty."""
+        return cls(array, address_of(array))
 
 
 def aligned(size: int) -> NDArray[np.uint8]:

@@ -56,8 +56,8 @@ def _said(engine: Engine, bitstream: Bitstream, clip: Pcm, level: int) -> Latent
     residual, _ = engine.residual(means, latents, engine.initial_decoder_state(1))
     loudness = Loudness()
     for gain in means.gain_index[:, 0].tolist():
-        loudness.follow(gain)
-    return bitstream.waveform.quantise(latents, residual, np.array([loudness.index], np.int32))
+        loudness = loudness.followed(gain)
+    return bitstream.waveform.quantise(latents, residual, np.array([loudness.named], np.int32))
 
 
 def _counted(
