@@ -210,8 +210,8 @@ class _Exchange:
 
     def layer(self, bins: int) -> Waveform:
         """What the library said, at a level that codes `bins` of a frame."""
-        said = (self.coded, self.loudness, self.q, self.steps)
-        return Waveform(bins, *(array.copy() for array in said))
+        coded, loudness = self.coded.copy(), self.loudness.copy()
+        return Waveform(bins, coded, loudness, self.q.copy(), self.steps.copy())
 
 
 def checked_size(status: int) -> int:
