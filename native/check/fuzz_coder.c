@@ -62,7 +62,7 @@ static int decode_both(Both *b, const ScBitstream *bitstream, const uint8_t *pay
   const int status = sc_payload_decode(s->model, bitstream, payload, size, b->packets, s->streams, base, &level, b->decoder,
                                        b->decoder, b->heard, &detail, s->workspace);
   const int wanted = payload ? sc_bitstream_parse(bitstream, payload, size, b->packets * s->streams, base, &wanted_level,
-                                                  b->gains, b->y, &wanted_detail)
+                                                  b->gains, b->y, NULL, &wanted_detail)
                              : SC_OK;
   EXPECT(status == wanted && detail == wanted_detail && level == wanted_level, "status %d and %d", status, wanted);
   for (int p = 0; p < b->packets && status == SC_OK; p++) {
@@ -90,14 +90,16 @@ static void fuzz_coder(const char *tables, const char *packed, const char *speec
   float *pcm = read_file(speech, &speech_bytes);
   ScBitstream *bitstream;
   ScModel *model;
-  EXPECT(sc_bitstream_open(&t, &bitstream) == SC_OK, "cannot open %s", tables);
+  EXPECT(sc_bitstream_open(&t, NULL, &bitstream) == SC_OK, "cannot open %s", tables);
   EXPECT(sc_model_open(weights, packed_bytes, NULL, &model) == SC_OK, "cannot open %s", packed);
   Both streams[SHAPES];
   for (int i = 0; i < SHAPES; i++) streams[i] = open_both(model, 1 + i % 3, 1 + i / 3);
+  int plain = 0; /* levels without the waveform layer, which come first */
+  while (plain < t.levels && !sc_bitstream_has_waveform(bitstream, plain)) plain++;
   for (uint64_t n = 0; n < count; n++) {
     Both *b = &streams[random_in(&random, 0, SHAPES - 1)];
     const int samples = b->packets * b->parts.streams * b->parts.packet;
-    const int base = random_in(&random, 0, t.levels - 1), level = random_in(&random, 0, t.levels - 1);
+    const int base = random_in(&random, 0, t.levels - 1), level = random_in(&random, 0, plain - 1);
     const int from = random_in(&random, 0, (int)(speech_bytes / sizeof *pcm) - samples);
     memcpy(b->pcm, pcm + from, samples * sizeof *pcm);
     const int size = encode_both(b, bitstream, base, level, payload, ROOM);

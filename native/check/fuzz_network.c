@@ -76,7 +76,7 @@ static void fuzz_extremes(const char *tables, const char *packed, uint64_t count
   const ScTables t = read_tables(tables, &data);
   void *weights = read_file(packed, &packed_bytes);
   ScBitstream *bitstream;
-  EXPECT(sc_bitstream_open(&t, &bitstream) == SC_OK, "cannot open %s", tables);
+  EXPECT(sc_bitstream_open(&t, NULL, &bitstream) == SC_OK, "cannot open %s", tables);
   const int largest = t.symbol_limit + (2 << t.escape_bits) - 1;
   float loudest = 0;
   int variants = 0;
@@ -86,6 +86,7 @@ static void fuzz_extremes(const char *tables, const char *packed, uint64_t count
     EXPECT(sc_model_latent(model) == t.latent && sc_model_levels(model) == t.levels,
            "tables and weights are of different models");
     Streams s = open_streams(model, STREAMS);
+    Layer layer = open_layer(&t, STREAMS);
     const size_t latents = (size_t)STREAMS * s.latent, samples = (size_t)STREAMS * s.packet;
     for (uint64_t n = 0; n < count + CALM; n++) {
       const int level = random_in(&random, 0, t.levels - 1);
@@ -95,11 +96,12 @@ static void fuzz_extremes(const char *tables, const char *packed, uint64_t count
         s.gains[b] = random_in(&random, t.gain_min, t.gain_min + t.gains);
         extreme_latents(s.y + (size_t)b * s.latent, s.latent, largest, &random);
       }
-      int size = sc_bitstream_serialize(bitstream, STREAMS, level, level, s.gains, s.y, payload,
-                                        ROOM);
+      extreme_layer(&layer, &t, &random);
+      int size = sc_bitstream_serialize(bitstream, STREAMS, level, level, s.gains, s.y, &layer.said,
+                                        payload, ROOM);
       EXPECT(size > 0, "latents cannot be written: %d", size);
       int status = sc_bitstream_parse(bitstream, payload, size, STREAMS, level, &told_level,
-                                      s.gains, s.y, &detail);
+                                      s.gains, s.y, &layer.said, &detail);
       EXPECT(status == SC_OK, "latents cannot be read: %d", status);
       decode_streams(&s);
       loudest = fmaxf(loudest, largest_of(s.heard, samples, "decoded sound", n));
@@ -107,14 +109,16 @@ static void fuzz_extremes(const char *tables, const char *packed, uint64_t count
       if (n < count) extreme_pcm(s.pcm, (int)samples, &random);
       else memset(s.pcm, 0, samples * sizeof *s.pcm);
       encode_streams(&s);
-      size = sc_bitstream_encode(bitstream, STREAMS, level, level, s.gains, s.means, s.y, payload,
-                                 ROOM);
+      size = encode_any(bitstream, &t, level, level, s.gains, s.means, s.y, &layer, 1, payload, ROOM,
+                        &random);
       EXPECT(size > 0, "means cannot be written: %d", size);
       status = sc_bitstream_parse(bitstream, payload, size, STREAMS, level, &told_level, s.gains,
-                                  s.y, &detail);
+                                  s.y, &layer.said, &detail);
       EXPECT(status == SC_OK, "means cannot be read: %d", status);
+      check_layer(&layer, &t, level);
     }
     largest_of(s.means, latents, "a mean after calm packets", count + CALM);
+    close_layer(&layer);
     close_streams(&s);
     sc_model_close(model);
   }
