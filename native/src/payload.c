@@ -23,7 +23,7 @@ int sc_payload_encode(const ScModel *m, const ScBitstream *b, int packets, int c
     for (int c = 0; c < channels; c++)
       memcpy(packet + c * m->packet, pcm + (c * packets + p) * m->packet, m->packet * sizeof *packet);
     const int at = p * channels;
-    sc_encode(m, channels, after, packet, levels, means + at * b->latent, gains + at, workspace);
+    sc_encode(m, channels, after, packet, levels, means + at * b->latent, gains + at, NULL, workspace);
   }
   return sc_bitstream_encode(b, packets * channels, base_level, level, gains, means, y, payload, capacity);
 }
@@ -44,7 +44,7 @@ int sc_payload_decode(const ScModel *m, const ScBitstream *b, const uint8_t *pay
   memmove(after, before, channels * sc_decoder_state_bytes(m));
   for (int p = 0; p < packets; p++) {
     const int at = p * channels;
-    sc_decode(m, channels, after, y + at * b->latent, gains + at, levels, lost, packet, workspace);
+    sc_decode(m, channels, after, y + at * b->latent, gains + at, levels, lost, NULL, NULL, NULL, packet, workspace);
     for (int c = 0; c < channels; c++)
       for (int i = 0; i < m->packet; i++) {
         const float x = packet[c * m->packet + i];
