@@ -35,7 +35,7 @@ int sc_payload_decode(const ScModel *m, const ScBitstream *b, const uint8_t *pay
   int32_t gains[MAX_VECTORS] = {0}, y[MAX_VECTORS * MAX_LATENT];
   float packet[MAX_CHANNELS * MAX_PACKET];
   if (payload) {
-    const int status = sc_bitstream_parse(b, payload, size, packets * channels, base_level, level, gains, y, detail);
+    const int status = sc_bitstream_parse(b, payload, size, packets * channels, base_level, level, gains, y, NULL, detail);
     if (status != SC_OK) return status;
   }
   if (*level < 0 || *level >= b->levels) return SC_OUT_OF_RANGE;

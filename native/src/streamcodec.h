@@ -84,6 +84,22 @@ SC_API int sc_multiply_int8(const char *variant, const int8_t *w, const int16_t 
 
 /* --- the bitstream (docs/bitstream.md) --- */
 
+/* What prices the waveform layer: frames F of a packet, bins K, bands of 4 bins, and a prior of width H whose weights are
+ * integers within +-127 (WaveformTables of streamcodec/tables.py). */
+typedef struct {
+  int32_t frames, bins, width, scales, loudnesses; /* F, K, H, rows of `frequencies`, ... */
+  const int32_t *first_weight, *first_bias;        /* [H, D + 2], [H] */
+  const int32_t *second_weight, *second_bias;      /* [H, H], [H] */
+  const int32_t *last_weight, *last_bias;          /* [F * K + bands, H], [F * K + bands] */
+  const int32_t *level_base, *level_step;          /* [levels] */
+  const int32_t *level_bins;                       /* [levels]: coded bins; 0 where a level has no layer */
+  const int32_t *frequencies;                      /* [scales, symbols] */
+  const int32_t *coded_frequencies;                /* [levels, 2] of layers that are empty, and that are not */
+  const int32_t *loudness_frequencies;             /* [loudnesses] */
+  const double *costs;                             /* [scales, symbols]: bits of `frequencies` */
+  const double *eighths;                           /* [8]: 2^(i / 8) */
+} ScWaveformTables;
+
 typedef struct {
   int32_t levels, classes, latent, scales, gains, symbols;
   int32_t gain_min, symbol_limit, escape_bits;
@@ -95,27 +111,49 @@ typedef struct {
   const int32_t *class_frequencies; /* [levels, classes + 1]; the last class is silence */
   const int32_t *gain_frequencies;  /* [classes, gains] of the gains above gain_min */
   const double *costs, *class_costs, *gain_costs; /* bits of each of these (class_costs without silence) */
+  ScWaveformTables waveform;
 } ScTables;
 
-/* Copies the tables. */
-SC_API int sc_bitstream_open(const ScTables *tables, ScBitstream **bitstream);
+/* The waveform layer of one payload; of a packet in which it is empty all are zeros. Of each frame only the bins that the
+ * level codes can be other than zero. */
+typedef struct {
+  uint8_t *coded;    /* [vectors]: 1 where it is not empty */
+  int32_t *loudness; /* [vectors]: of the talker, in steps of 2 gain steps above gain_min */
+  int32_t *q;        /* [vectors, F, K] */
+  float *steps;      /* [vectors, bands]: of the quantiser, at unit gain; what is written needs none */
+} ScWaveform;
+
+/* Copies the tables. `variant`: a name from sc_variant, or NULL for the best; all say the same. */
+SC_API int sc_bitstream_open(const ScTables *tables, const char *variant, ScBitstream **bitstream);
 SC_API void sc_bitstream_close(ScBitstream *bitstream);
 
-/* means [vectors, D], gain_index [vectors] -> the payload's length or an error; y [vectors, D] is what it says. */
+/* Whether payloads of a level have the waveform layer; 0 for a level that is none. */
+SC_API int sc_bitstream_has_waveform(const ScBitstream *b, int level);
+
+/* means [vectors, D], gain_index [vectors] -> the payload's length or an error; y [vectors, D] is what it says. For levels
+ * without the waveform layer. */
 SC_API int sc_bitstream_encode(const ScBitstream *b, int vectors, int base_level, int level, const int32_t *gain_index,
                                const float *means, int32_t *y, uint8_t *payload, int capacity);
+
+/* y [vectors, D] and, at unit gain, residual [vectors, F, K], loudness [channels] (vectors: channels within packets) -> the
+ * payload's length or an error; `layer` is what it says beside y. For levels with the waveform layer. */
+SC_API int sc_bitstream_encode_waveform(const ScBitstream *b, int vectors, int channels, int base_level, int level,
+                                        const int32_t *gain_index, const int32_t *y, const float *residual,
+                                        const int32_t *loudness, const ScWaveform *layer, uint8_t *payload, int capacity);
 
 /* means [vectors, D] -> y [vectors, D], rounded by error and bits. */
 SC_API int sc_bitstream_quantise(const ScBitstream *b, int vectors, int level, const int32_t *gain_index,
                                  const float *means, double bit_worth, int32_t *y);
 
-/* y [vectors, D] -> the payload's length or an error. */
+/* y [vectors, D] -> the payload's length or an error. `layer` may be NULL where the level has none. */
 SC_API int sc_bitstream_serialize(const ScBitstream *b, int vectors, int base_level, int level,
-                                  const int32_t *gain_index, const int32_t *y, uint8_t *payload, int capacity);
+                                  const int32_t *gain_index, const int32_t *y, const ScWaveform *layer, uint8_t *payload,
+                                  int capacity);
 
-/* payload -> level, gain_index [vectors], y [vectors, D]. `detail` says more of an error. */
+/* payload -> level, gain_index [vectors], y [vectors, D] and `layer`, all of it zeros where the level has none; where it is
+ * NULL the layer is read and forgotten. `detail` says more of an error. */
 SC_API int sc_bitstream_parse(const ScBitstream *b, const uint8_t *payload, int size, int vectors, int base_level,
-                              int32_t *level, int32_t *gain_index, int32_t *y, int32_t *detail);
+                              int32_t *level, int32_t *gain_index, int32_t *y, const ScWaveform *layer, int32_t *detail);
 
 /* --- both: a payload of one stream of 1 or 2 channels (C), P packets long, by a network and a bitstream that go together.
  * States [C]: `after` may be `before`. --- */

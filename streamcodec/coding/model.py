@@ -110,7 +110,7 @@ def load_model(
 
 def bitstream_of(tables: EntropyTables) -> Bitstream | NativeBitstream:
     """In C where that is built, else in Python: both say the same to the byte."""
-    return Bitstream(tables)  # TEMP
+    return Bitstream(tables) if library() is None else NativeBitstream(tables)
 
 
 def _load_with_torch(folder: Path, device: str) -> LoadedModel:
