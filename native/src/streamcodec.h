@@ -163,6 +163,19 @@ SC_API int sc_payload_encode(const ScModel *model, const ScBitstream *b, int pac
                              int level, const void *before, void *after, const float *pcm, uint8_t *payload, int capacity,
                              void *workspace);
 
+/* How loud a talker is (streamcodec/coding/loudness.py, which says how one begins). */
+typedef struct {
+  double peak; /* gain steps */
+  int32_t heard, named;
+} ScTalker;
+
+/* As sc_payload_encode, at any level, for a stream whose packets may have the waveform layer: beside it the states of a
+ * decoder that has had its payloads, and talkers [C], which are followed in place, whatever is returned. */
+SC_API int sc_payload_encode_followed(const ScModel *model, const ScBitstream *b, int packets, int channels, int base_level,
+                                      int level, const void *encoder_before, void *encoder_after,
+                                      const void *decoder_before, void *decoder_after, ScTalker *talkers, const float *pcm,
+                                      uint8_t *payload, int capacity, void *workspace);
+
 /* payload -> level and pcm [C, P * T], cut to -1..1; after an error (`detail` says more of it) the state is not written.
  * Where `payload` is NULL it was lost, and is concealed at `level`. */
 SC_API int sc_payload_decode(const ScModel *model, const ScBitstream *b, const uint8_t *payload, int size, int packets,

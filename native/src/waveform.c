@@ -6,8 +6,8 @@
  * Coefficients are at unit gain. K: waveform_bins; of these a packet codes the first `bins`. */
 #include "model.h"
 #include "simd.h"
+#include "waveform_prior.h"
 
-enum { STEP_BAND = 4 };
 static const float UNCODED = 1e6f; /* a step so large that nothing is louder */
 
 /* What one packet says of the layer. */

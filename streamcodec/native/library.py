@@ -99,6 +99,10 @@ _FUNCTIONS = {
         c_int,
         (*[c_void_p] * 2, *[c_int] * 4, *[c_void_p] * 4, c_int, c_void_p),
     ),
+    "sc_payload_encode_followed": (
+        c_int,
+        (*[c_void_p] * 2, *[c_int] * 4, *[c_void_p] * 7, c_int, c_void_p),
+    ),
     "sc_payload_decode": (
         c_int,
         (*[c_void_p] * 2, c_char_p, *[c_int] * 4, *[c_void_p] * 6),
