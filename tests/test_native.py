@@ -338,7 +338,7 @@ def test_packed_weights_are_checked(packed: Path, tmp_path: Path) -> None:
         ("empty", b"", "packed from model"),
         ("other", stored[:16] + b"0123456789abcdef" + stored[32:], "packed from model 0123"),
         ("version", stored[:8] + b"\x09" + stored[9:], "another version"),
-        ("shape", stored[:32] + b"\xff\xff\xff\x7f" * 24 + stored[128:], "networks of this shape"),
+        ("shape", stored[:32] + b"\xff\xff\xff\x7f" * 26 + stored[136:], "networks of this shape"),
     ):
         made = folder(change)
         (made / catalogue.packed_file("mixed")).write_bytes(data)

@@ -28,12 +28,12 @@ static void close_streams(Streams *s) {
 }
 
 static void encode_streams(Streams *s) {
-  sc_encode(s->model, s->streams, s->encoder, s->pcm, s->levels, s->means, s->gains, s->workspace);
+  sc_encode(s->model, s->streams, s->encoder, s->pcm, s->levels, s->means, s->gains, NULL, s->workspace);
 }
 
 static void decode_streams(Streams *s) {
-  sc_decode(s->model, s->streams, s->decoder, s->y, s->gains, s->levels, s->lost, s->heard,
-            s->workspace);
+  sc_decode(s->model, s->streams, s->decoder, s->y, s->gains, s->levels, s->lost, NULL, NULL, NULL,
+            s->heard, s->workspace);
 }
 
 /* A latent vector that a payload can hold: all of the largest escapes, some, few, small or none. */

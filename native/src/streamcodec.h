@@ -4,7 +4,8 @@
  * workspaces are plain memory of the caller's. Any number of streams may run on any threads over one model,
  * each thread with a workspace of its own. A state is copied by memcpy: that is a snapshot.
  *
- * Shapes: S streams, T samples of one packet, D latents.
+ * Shapes: S streams, T samples of one packet, D latents, F frames of a packet, K coefficients of a frame in the waveform
+ * layer.
  */
 #ifndef STREAMCODEC_H
 #define STREAMCODEC_H
@@ -44,11 +45,13 @@ SC_API const char *sc_variant(int index);
  * open. `variant`: a name from sc_variant, or NULL for the best. */
 SC_API int sc_model_open(const void *packed, uint64_t bytes, const char *variant, ScModel **model);
 SC_API void sc_model_close(ScModel *model);
-/* Bytes of packed weights that begin with this header of 128 bytes; 0 where none can be opened. */
+/* Bytes of packed weights that begin with this header of 192 bytes; 0 where none can be opened. */
 SC_API uint64_t sc_packed_bytes(const void *header);
 SC_API int sc_model_packet(const ScModel *model);  /* samples, T */
 SC_API int sc_model_latent(const ScModel *model);  /* D */
 SC_API int sc_model_levels(const ScModel *model);
+SC_API int sc_model_base_levels(const ScModel *model);  /* of these, the first, which are without the waveform layer */
+SC_API int sc_model_coefficients(const ScModel *model); /* F * K */
 SC_API uint64_t sc_encoder_state_bytes(const ScModel *model);
 SC_API uint64_t sc_decoder_state_bytes(const ScModel *model);
 SC_API uint64_t sc_workspace_bytes(const ScModel *model, int streams); /* alignment: 64 */
@@ -56,13 +59,24 @@ SC_API void sc_encoder_state_init(const ScModel *model, void *state);
 SC_API void sc_decoder_state_init(const ScModel *model, void *state);
 
 /* States of all streams lie one behind the other. pcm [S, T] in -1..1, levels [S] -> means [S, D] of the posterior in
- * quantiser steps, gain_index [S]. */
+ * quantiser steps, gain_index [S], and coefficients [S, F, K] of the sound, at unit gain, of streams at levels with the
+ * waveform layer. The others' are not written; NULL where none are wanted. */
 SC_API void sc_encode(const ScModel *model, int streams, void *states, const float *pcm, const int32_t *levels, float *means,
-                      int32_t *gain_index, void *workspace);
+                      int32_t *gain_index, float *coefficients, void *workspace);
 
-/* y [S, D], gain_index, levels and lost [S] -> pcm [S, T]. Where lost, y and gain_index are not read. */
+/* What the waveform layer is to say: y [S, D], gain_index and levels [S], coefficients [S, F, K] of the sound -> residual
+ * [S, F, K], these less what a decoder in such a state predicts, and that decoder's states behind the packet. Only the
+ * states where `coefficients` is NULL. `residual` may be `coefficients`. */
+SC_API void sc_residual(const ScModel *model, int streams, void *states, const int32_t *y, const int32_t *gain_index,
+                        const int32_t *levels, const float *coefficients, float *residual, void *workspace);
+
+/* y [S, D], gain_index, levels and lost [S] -> pcm [S, T]. Where lost, nothing else is read.
+ * The waveform layer: q [S, F, K] integers, steps [S, (K + 3) / 4] of each four coefficients, and of each frame the first
+ * bins [S] are coded. Where bins is 0 a packet has no layer, and q and steps are not read. All three are NULL where no
+ * stream's packet has it. */
 SC_API void sc_decode(const ScModel *model, int streams, void *states, const int32_t *y, const int32_t *gain_index,
-                      const int32_t *levels, const uint8_t *lost, float *pcm, void *workspace);
+                      const int32_t *levels, const uint8_t *lost, const int32_t *q, const float *steps, const int32_t *bins,
+                      float *pcm, void *workspace);
 
 /* For tests: w [outputs, inputs] int8 times x [rows, inputs] int16 -> y [rows, outputs], in one variant's kernel. */
 SC_API int sc_multiply_int8(const char *variant, const int8_t *w, const int16_t *x, int rows, int inputs, int outputs,
@@ -148,6 +162,19 @@ SC_API int sc_bitstream_parse(const ScBitstream *b, const uint8_t *payload, int 
 SC_API int sc_payload_encode(const ScModel *model, const ScBitstream *b, int packets, int channels, int base_level,
                              int level, const void *before, void *after, const float *pcm, uint8_t *payload, int capacity,
                              void *workspace);
+
+/* How loud a talker is (streamcodec/coding/loudness.py, which says how one begins). */
+typedef struct {
+  double peak; /* gain steps */
+  int32_t heard, named;
+} ScTalker;
+
+/* As sc_payload_encode, at any level, for a stream whose packets may have the waveform layer: beside it the states of a
+ * decoder that has had its payloads, and talkers [C], which are followed in place, whatever is returned. */
+SC_API int sc_payload_encode_followed(const ScModel *model, const ScBitstream *b, int packets, int channels, int base_level,
+                                      int level, const void *encoder_before, void *encoder_after,
+                                      const void *decoder_before, void *decoder_after, ScTalker *talkers, const float *pcm,
+                                      uint8_t *payload, int capacity, void *workspace);
 
 /* payload -> level and pcm [C, P * T], cut to -1..1; after an error (`detail` says more of it) the state is not written.
  * Where `payload` is NULL it was lost, and is concealed at `level`. */
