@@ -229,7 +229,7 @@ def test_a_small_model_of_another_shape_runs_too(
     tmp_path: Path, packets: NDArray[np.float32]
 ) -> None:
     vae = small_vae()
-    weights.save(tmp_path, vae, vae.prior.tables(), [3000.0 * 1.15**n for n in range(16)])
+    weights.save(tmp_path, vae, vae.tables(), [3000.0 * 1.15**n for n in range(16)])
     loaded = weights.load(tmp_path)
     pack(loaded.vae, loaded.hash, tmp_path, "float32")
     engine = load_native(tmp_path, precision="float32").engine
