@@ -105,6 +105,7 @@ struct Variant {
   int (*quantise)(const ScBitstream *, int, int, const int32_t *, const float *, const double *, int, int32_t *);
   int (*class_of)(const ScBitstream *, int, int, const int32_t *);
   void (*multiply_int8)(const int8_t *panels, const int16_t *x, int rows, int inputs, int outputs, int32_t *y);
+  void (*multiply_sparse_int8)(const int8_t *panels, const int16_t *x, int inputs, int outputs, int32_t *y); /* one row */
 };
 
 Workspace sc_workspace(const ScModel *m, int streams, void *memory);

@@ -1,5 +1,5 @@
 /* The waveform layer's prior, in integers: every machine computes the same. Right shifts are arithmetic in all compilers that
- * build this: they round down, as Python's do. */
+ * build this: they round down, as Python's do. Half of what goes into its layers is zero: latents, and activations that are rectified. */
 #include "waveform_prior.h"
 
 #include <math.h>
@@ -77,7 +77,7 @@ static int32_t clip(int32_t x, int32_t low, int32_t high) { return x < low ? low
 /* x [inputs] -> rectified [outputs], shifted from the sums' fraction to that of activations. */
 static void activations(const IntegerLayer *l, const Variant *variant, const int16_t *x, int shift, int16_t *y) {
   int32_t sums[LARGEST_PRIOR_WIDTH + PANEL];
-  variant->multiply_int8(l->panels, x, 1, l->inputs, l->outputs, sums);
+  variant->multiply_sparse_int8(l->panels, x, l->inputs, l->outputs, sums);
   for (int o = 0; o < l->outputs; o++) y[o] = (int16_t)clip((sums[o] + l->bias[o]) >> shift, 0, LARGEST_PRIOR_ACTIVATION);
 }
 
@@ -90,7 +90,7 @@ void sc_prior_prices(const IntegerPrior *p, const Variant *variant, int level, i
   activations(&p->first, variant, inputs, PRIOR_WEIGHT_BITS - PRIOR_ACTIVATION_BITS, hidden);
   activations(&p->second, variant, hidden, SUM_BITS - PRIOR_ACTIVATION_BITS, again);
   int32_t out[MOST_OUTPUTS], steps[MAX_BANDS];
-  variant->multiply_int8(p->last.panels, again, 1, p->last.inputs, p->last.outputs, out);
+  variant->multiply_sparse_int8(p->last.panels, again, p->last.inputs, p->last.outputs, out);
   enum { SHIFT = SUM_BITS - SCALE_STEP_BITS };
   for (int o = 0; o < p->last.outputs; o++) out[o] = (out[o] + p->last.bias[o] + (1 << (SHIFT - 1))) >> SHIFT;
   for (int i = 0; i < p->bands; i++) {
