@@ -238,6 +238,7 @@ int sc_model_packet(const ScModel *m) { return m->packet; }
 int sc_model_latent(const ScModel *m) { return m->shape.latent; }
 int sc_model_levels(const ScModel *m) { return m->shape.levels; }
 int sc_model_base_levels(const ScModel *m) { return m->shape.base_levels; }
+int sc_model_waveform_bins(const ScModel *m) { return m->shape.waveform_bins; }
 int sc_model_coefficients(const ScModel *m) { return m->shape.frames_per_packet * m->shape.waveform_bins; }
 uint64_t sc_encoder_state_bytes(const ScModel *m) { return (uint64_t)m->encoder_state * sizeof(float); }
 uint64_t sc_decoder_state_bytes(const ScModel *m) { return (uint64_t)m->decoder_state * sizeof(float); }

@@ -50,8 +50,9 @@ SC_API uint64_t sc_packed_bytes(const void *header);
 SC_API int sc_model_packet(const ScModel *model);  /* samples, T */
 SC_API int sc_model_latent(const ScModel *model);  /* D */
 SC_API int sc_model_levels(const ScModel *model);
-SC_API int sc_model_base_levels(const ScModel *model);  /* of these, the first, which are without the waveform layer */
-SC_API int sc_model_coefficients(const ScModel *model); /* F * K */
+SC_API int sc_model_base_levels(const ScModel *model);   /* of these, the first, which are without the waveform layer */
+SC_API int sc_model_waveform_bins(const ScModel *model); /* K */
+SC_API int sc_model_coefficients(const ScModel *model);  /* F * K */
 SC_API uint64_t sc_encoder_state_bytes(const ScModel *model);
 SC_API uint64_t sc_decoder_state_bytes(const ScModel *model);
 SC_API uint64_t sc_workspace_bytes(const ScModel *model, int streams); /* alignment: 64 */

@@ -101,15 +101,22 @@ class NativeEngine:
         self._packet = shape.hop * shape.frames_per_packet
         packed_for = [
             getattr(self._library, f"sc_model_{name}")(model)
-            for name in ("packet", "latent", "levels", "base_levels", "coefficients")
+            for name in (
+                "packet",
+                "latent",
+                "levels",
+                "base_levels",
+                "waveform_bins",
+                "coefficients",
+            )
         ]
         self._coefficients = (shape.frames_per_packet, shape.waveform_bins)
         asked_for = [self._packet, shape.latent_dim, shape.levels, shape.base_levels]
-        asked_for.append(shape.frames_per_packet * shape.waveform_bins)
+        asked_for += [shape.waveform_bins, shape.frames_per_packet * shape.waveform_bins]
         if packed_for != asked_for:  # our arrays would be too short for what it writes
             raise ModelError(
                 f"{path} is packed for samples a packet, latents, levels, base levels and "
-                f"coefficients of {packed_for}; its model has {asked_for}"
+                f"coefficients (of a frame, and all) of {packed_for}; its model has {asked_for}"
             )
         self._local = threading.local()
         self._fresh_encoder = self._fresh("encoder")

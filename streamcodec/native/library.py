@@ -72,6 +72,7 @@ _FUNCTIONS = {
     "sc_model_latent": (c_int, (c_void_p,)),
     "sc_model_levels": (c_int, (c_void_p,)),
     "sc_model_base_levels": (c_int, (c_void_p,)),
+    "sc_model_waveform_bins": (c_int, (c_void_p,)),
     "sc_model_coefficients": (c_int, (c_void_p,)),
     "sc_encoder_state_bytes": (c_uint64, (c_void_p,)),
     "sc_decoder_state_bytes": (c_uint64, (c_void_p,)),
