@@ -17,8 +17,9 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / folder) for folder in (".", "models", "tests", "bench", "client")]
 
 from conftest import SPEECH, small_vae  # noqa: E402
-from streamcodec.coding.bitstream import ESCAPE_BITS_MAX, ROUNDINGS  # noqa: E402
+from streamcodec.coding.bitstream import ROUNDINGS  # noqa: E402
 from streamcodec.coding.prices import Prices  # noqa: E402
+from streamcodec.coding.symbols import ESCAPE_BITS_MAX  # noqa: E402
 from streamcodec.tables import (  # noqa: E402
     BIT_WORTH,
     GAIN_MIN,

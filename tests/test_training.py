@@ -126,8 +126,10 @@ def test_a_sample_that_is_no_audio_ends_no_run_later(corpus: Path, tmp_path: Pat
         Run(dataclasses.replace(short_run(corpus, tmp_path), sample=sample), SMALL)
 
 
-def test_the_loss_falls(corpus: Path, tmp_path: Path) -> None:
-    run = Run(dataclasses.replace(short_run(corpus, tmp_path), batch=4), SMALL)
+@pytest.mark.parametrize("waveform_share", [0.0, 1.0])
+def test_the_loss_falls(corpus: Path, tmp_path: Path, waveform_share: float) -> None:
+    config = short_run(corpus, tmp_path)
+    run = Run(dataclasses.replace(config, batch=4, waveform_share=waveform_share), SMALL)
     batches = iter(run.sampler)
     losses = []
     for step in range(60):
