@@ -24,7 +24,10 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parent / "src"
 PACKAGE = Path(__file__).parents[1] / "streamcodec" / "native"
-COMMON = ("model", "variants", "bitstream", "payload")  # what needs no vectors, compiled once
+# What needs no vectors, compiled once.
+COMMON = ("model", "variants", "bitstream", "waveform_coder", "waveform_prior", "payload")
+# Of these the bitstream compares losses as the Python one does: sums and products round alike.
+COMMON_FLAGS = ("-ffp-contract=off",)
 FLAGS = (
     *("-std=c11", "-O3", "-fvisibility=hidden", "-ffp-contract=fast", "-fno-math-errno"),
     *("-Wall", "-Wextra", "-Wno-psabi", "-Werror=implicit-function-declaration"),
@@ -107,7 +110,10 @@ def build(
             Path(scratch, f"{name}.o"): [*flags, *options, f"-DSC_VARIANT={name}", "variant.c"]
             for name, options in variants.items()
         }
-        jobs |= {Path(scratch, f"{name}.o"): [*flags, *has, f"{name}.c"] for name in COMMON}
+        jobs |= {
+            Path(scratch, f"{name}.o"): [*flags, *COMMON_FLAGS, *has, f"{name}.c"]
+            for name in COMMON
+        }
         if program is not None:
             jobs[Path(scratch, "program.o")] = [*flags, str(program.resolve())]
         compiled = [

@@ -18,11 +18,14 @@ sys.path[:0] = [str(ROOT / folder) for folder in (".", "models", "tests", "bench
 
 from conftest import SPEECH, small_vae  # noqa: E402
 from streamcodec.coding.bitstream import ROUNDINGS  # noqa: E402
-from streamcodec.coding.prices import Prices  # noqa: E402
+from streamcodec.coding.native_bitstream import WAVEFORM_INTEGERS  # noqa: E402
+from streamcodec.coding.prices import Prices, bits_of  # noqa: E402
 from streamcodec.coding.symbols import ESCAPE_BITS_MAX  # noqa: E402
+from streamcodec.coding.waveform_prior import EIGHTHS  # noqa: E402
 from streamcodec.tables import (  # noqa: E402
     BIT_WORTH,
     GAIN_MIN,
+    LOUDNESS_COUNT,
     SYMBOL_LIMIT,
     EntropyTables,
 )
@@ -31,23 +34,25 @@ from streamcodec_models.pack import pack  # noqa: E402
 
 
 def write_tables(tables: EntropyTables, path: Path) -> None:
-    """ScTables of native/src/streamcodec.h as one file: sizes (int32), then the costs (float64),
-    then the frequencies (int32).
+    """ScTables of native/src/streamcodec.h as one file: sizes (int32), then all that is
+    float64, then all other integers (int32).
     """
     prices = Prices.of(tables)
     levels, classes, latent = prices.rows.shape
     scales, symbols = tables.frequencies.shape
     sizes = (levels, classes, latent, scales, tables.gain_frequencies.shape[1], symbols)
-    head = struct.pack(
-        "<10i4d", *sizes, GAIN_MIN, SYMBOL_LIMIT, ESCAPE_BITS_MAX, 0, BIT_WORTH, *ROUNDINGS
-    )
-    costs = (prices.symbols, prices.classes, prices.gains)
+    layer = tables.waveform
+    limits = (GAIN_MIN, SYMBOL_LIMIT, ESCAPE_BITS_MAX)
+    of_layer = (*layer.shape, len(layer.first_weight), len(layer.frequencies), LOUDNESS_COUNT)
+    head = struct.pack("<14i4d", *sizes, *limits, *of_layer, BIT_WORTH, *ROUNDINGS)
+    costs = (prices.symbols, prices.classes, prices.gains, bits_of(layer.frequencies), EIGHTHS)
     integers = (
         prices.rows,
         tables.level_frequencies,
         tables.frequencies,
         tables.class_frequencies,
         tables.gain_frequencies,
+        *(getattr(layer, name) for name in WAVEFORM_INTEGERS),
     )
     arrays = [np.ascontiguousarray(a, "<f8").tobytes() for a in costs]
     arrays += [np.ascontiguousarray(a, "<i4").tobytes() for a in integers]
@@ -61,7 +66,7 @@ def write_inputs(folder: Path) -> None:
     (folder / "speech.f32").write_bytes(np.asarray(pcm, "<f4").tobytes())
     shipped = weights.load(catalogue.folder_of(None))
     small = small_vae()
-    models = {"shipped": (shipped.vae, shipped.tables), "small": (small, small.prior.tables())}
+    models = {"shipped": (shipped.vae, shipped.tables), "small": (small, small.tables())}
     for name, (vae, tables) in models.items():
         write_tables(tables, folder / f"{name}.tables")
         for precision in catalogue.PACKED_PRECISIONS:

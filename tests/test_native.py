@@ -264,7 +264,7 @@ def test_payloads_are_those_of_the_python_bitstream(
 @given(
     packets=st.integers(1, 3),
     channels=st.integers(1, 2),
-    levels=st.tuples(st.integers(0, 15), st.integers(0, 15)),
+    levels=st.tuples(st.integers(0, 8), st.integers(0, 15)),  # the first without the layer
     spread=st.sampled_from([0.0, 0.3, 2.0, 40.0, 9_000.0]),
     silent=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
@@ -285,7 +285,7 @@ def test_both_bitstreams_say_the_same_of_anything(
         gains[0, 0] = GAIN_MIN
     mean = (rng.standard_normal((*shape, 192)) * spread).astype(np.float32)
     mean[rng.random(mean.shape) < 0.1] += 0.5  # ties
-    means = Means(levels[0], gains, mean)
+    means = Means(levels[0], gains, mean, np.empty((*shape, 0, 0), np.float32))
     (latents, payload), (got, native_payload) = (b.encode(means, levels[1]) for b in bitstreams)
     assert payload == native_payload
     assert np.array_equal(latents.y, got.y)
@@ -316,8 +316,9 @@ def test_what_a_payload_cannot_say_is_the_callers_mistake(
 ) -> None:
     gains, y = np.array([[0]], np.int32), np.zeros((1, 1, 192), np.int32)
     for bitstream in bitstreams:
-        with pytest.raises(ValueError, match="level must be 0 to 15, got 16"):
-            bitstream.serialize(Latents(16, gains, y), 0)
+        beyond = bitstream.levels
+        with pytest.raises(ValueError, match=f"level must be 0 to {beyond - 1}, got {beyond}"):
+            bitstream.serialize(Latents(beyond, gains, y), 0)
         with pytest.raises(ValueError, match="latents must lie within"):
             bitstream.serialize(Latents(0, gains, y + LATENT_LIMIT + 1), 0)
 
@@ -339,7 +340,7 @@ def test_packed_weights_are_checked(packed: Path, tmp_path: Path) -> None:
         ("empty", b"", "packed from model"),
         ("other", stored[:16] + b"0123456789abcdef" + stored[32:], "packed from model 0123"),
         ("version", stored[:8] + b"\x09" + stored[9:], "another version"),
-        ("shape", stored[:32] + b"\xff\xff\xff\x7f" * 24 + stored[128:], "networks of this shape"),
+        ("shape", stored[:32] + b"\xff\xff\xff\x7f" * 26 + stored[136:], "networks of this shape"),
     ):
         made = folder(change)
         (made / catalogue.packed_file("mixed")).write_bytes(data)

@@ -316,7 +316,7 @@ def test_the_webassembly_module_encodes_for_a_host_without_wasi(
     got = []
     for packet in pcm[:50]:
         sound = put(packet.tobytes())
-        exports["sc_encode"](store, model, 1, state, sound, level, means, gain, workspace)
+        exports["sc_encode"](store, model, 1, state, sound, level, means, gain, 0, workspace)
         exports["free"](store, sound)
         got.append(np.frombuffer(memory.read(store, means, means + 4 * latent), np.float32))
     rows = expected.reshape(len(pcm), latent + 1 + samples)

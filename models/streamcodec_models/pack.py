@@ -1,6 +1,6 @@
 """Weights as the native engine reads them (native/src/model.c): a file that is mapped into memory.
 
-A header of 128 bytes, then arrays in the order in which a packet meets them, each begun at a
+A header of 192 bytes, then arrays in the order in which a packet meets them, each begun at a
 multiple of 64 bytes.
 
 mixed: int8 weights in blocks (activations are quantised to int16 as they come), float16 elsewhere.
@@ -22,9 +22,10 @@ from streamcodec.errors import ConfigError
 
 from .blocks import BlockStack, CausalBlock
 from .catalogue import PACKED_PRECISIONS, packed_file
+from .quality_axis import base_quality, interpolate, layer_condition
 from .vae import VoiceVae
 
-MAGIC, VERSION = b"SCNATIVE", 1
+MAGIC, VERSION = b"SCNATIVE", 2
 ALIGNMENT = 64
 PANEL = 32  # outputs that lie together: what a kernel computes at once
 LARGEST_WEIGHT = 127
@@ -70,6 +71,8 @@ def shape_of(vae: VoiceVae) -> dict[str, int]:
         "decoder_packet_blocks": c.decoder_blocks[0],
         "decoder_frame_blocks": c.decoder_blocks[1],
         "levels": c.quality_levels,
+        "base_levels": c.base_levels,
+        "waveform_bins": c.waveform_bins,
         "noise_frames": c.noise_frames,
         "envelope_block": vae.noise_envelope.block,
         "decimation": comb.decimation,
@@ -100,7 +103,10 @@ class _Packer:
             + model_hash.encode()
             + shape.tobytes()
         )
-        precision = vae.log_precision(torch.tensor([c.level_qualities]))[0].double().numpy()
+        quality = torch.tensor([c.level_qualities])
+        precision = vae.log_precision(quality)[0].double().numpy()
+        told = torch.stack([base_quality(c, quality)[0], layer_condition(quality)[0]], 1)
+        self._floats(told)
 
         self._floats(vae.analysis_slopes)
         angle = -2 * np.pi * np.arange(c.analysis_window // 2) / c.analysis_window
@@ -132,6 +138,11 @@ class _Packer:
         self._floats(_with_bias(vae.noise_envelope.depth))
         self._floats(_with_bias(vae.comb.control))
         self._floats(_padded(_array(vae.comb.low_pass)[None], 1, 8))
+
+        ceiling = interpolate(vae.waveform.ceiling, (quality - 1).clamp_min(0))[0]
+        self._floats(vae.waveform.basis)
+        self._floats(vae.waveform.prediction)
+        self._floats(torch.exp(ceiling))
 
     def _stack(self, blocks: BlockStack) -> None:
         for block in blocks:

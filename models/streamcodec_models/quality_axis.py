@@ -18,6 +18,11 @@ def base_quality(config: VaeConfig, quality: Tensor) -> Tensor:
     return torch.where(quality >= 1, low + (high - low) * (quality - 1), quality)
 
 
+def layer_condition(quality: Tensor) -> Tensor:
+    """What both networks are told of the waveform layer: 0 without it, else 0.25..1."""
+    return torch.where(quality >= 1, 0.25 + 0.75 * (quality - 1), 0.0)
+
+
 def coded_bins(config: VaeConfig, quality: Tensor) -> Tensor:
     """How many coefficients of a frame the waveform layer codes: more at higher levels, STEP_BAND
     at a time, none without the layer.

@@ -25,7 +25,7 @@ from .comb import CombState, PitchComb
 from .config import VaeConfig
 from .entropy import Prior
 from .noise_envelope import NoiseEnvelope, NoiseEnvelopeState
-from .quality_axis import QualityTable, base_quality
+from .quality_axis import QualityTable, base_quality, layer_condition
 from .waveform import BaseSound, Waveform, WaveformLayer, WaveformState
 from .waveform_prior import WaveformPrior
 
@@ -305,7 +305,7 @@ class VoiceVae(nn.Module):
         """
         rise = (gain_index - gain_before).clamp(-16, 16) / 8
         base = base_quality(self.config, quality)
-        layer = torch.where(quality >= 1, 0.25 + 0.75 * (quality - 1), 0.0)
+        layer = layer_condition(quality)
         return torch.stack([base, gain_index * 0.0375, rise, *more, layer], -1)
 
     def synthesise(

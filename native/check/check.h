@@ -60,17 +60,23 @@ static inline int one_in(uint64_t *state, int n) { return random_in(state, 1, n)
 /* One model's streams: states, and the arrays of one step, each of exactly the size it needs. */
 typedef struct {
   const ScModel *model;
-  int streams, packet, latent;
+  int streams, packet, latent, bins, coefficients, bands; /* of the waveform layer: K, F * K, (K + 3) / 4 */
   void *encoder, *decoder, *workspace;
   float *pcm, *means, *heard;            /* [S, T], [S, D], [S, T] */
   int32_t *y, *gains, *levels;           /* [S, D], [S], [S] */
   uint8_t *lost;                         /* [S] */
+  float *sound, *steps;                  /* [S, F, K] coefficients, then residuals; [S, bands] */
+  int32_t *q, *coded;                    /* [S, F, K], [S] bins: 0 at first, so that there is no layer */
 } Streams;
 
 static Streams open_streams(const ScModel *model, int streams);
 static void close_streams(Streams *s);
 static void encode_streams(Streams *s);
 static void decode_streams(Streams *s);
+/* As an encoder follows its decoder: residuals take the place of coefficients. */
+static void follow_streams(Streams *s);
+/* A layer that a payload can hold, for stream `b`: of any width, with integers of up to `largest`; now and then none. */
+static void extreme_said(Streams *s, int b, int largest, uint64_t *random);
 
 /* Tables as tests/fuzz_inputs.py writes them. They point into `data`. */
 static ScTables read_tables(const char *path, void **data);

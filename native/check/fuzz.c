@@ -13,6 +13,8 @@
 #include <time.h>
 
 #include "fuzz_header.c"
+#include "fuzz_waveform.c"
+
 #include "fuzz_network.c"
 
 enum { CORPUS = 2000, LONGEST = 1200, MOST_VECTORS = 6 };
@@ -27,57 +29,88 @@ typedef struct {
 /* What a payload says, in memory of exactly the size that the parser may write. */
 typedef struct {
   int32_t level, detail, *gains, *y;
+  Layer layer;
 } Said;
 
-static Said said_of(int vectors, int latent) {
-  return (Said){0, 0, exactly((uint64_t)vectors * 4), exactly((uint64_t)vectors * latent * 4)};
+static Said said_of(const ScTables *t, int vectors) {
+  const uint64_t n = (uint64_t)vectors;
+  return (Said){0, 0, exactly(n * 4), exactly(n * (uint64_t)t->latent * 4), open_layer(t, vectors)};
+}
+
+static void close_said(Said *said) {
+  free(said->gains), free(said->y);
+  close_layer(&said->layer);
 }
 
 static ScTables read_tables(const char *path, void **data) {
   uint64_t bytes;
   const int32_t *head = *data = read_file(path, &bytes);
-  EXPECT(bytes > 72, "%s is too short", path);
-  ScTables t = {head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7], head[8],
-                0,       {0},     NULL,    NULL,    NULL,    NULL,    NULL,    NULL,    NULL,
-                NULL};
+  EXPECT(bytes > 96, "%s is too short", path);
+  ScTables t = {.levels = head[0], .classes = head[1], .latent = head[2], .scales = head[3], .gains = head[4],
+                .symbols = head[5], .gain_min = head[6], .symbol_limit = head[7], .escape_bits = head[8]};
+  ScWaveformTables *w = &t.waveform;
+  w->frames = head[9], w->bins = head[10], w->width = head[11], w->scales = head[12], w->loudnesses = head[13];
   const size_t scales = (size_t)t.scales * t.symbols, classes = (size_t)t.levels * t.classes;
   const size_t gains = (size_t)t.classes * t.gains;
-  const double *reals = (const double *)(head + 10);
+  const double *reals = (const double *)(head + 14);
   t.bit_worth = reals[0];
   memcpy(t.roundings, reals + 1, sizeof t.roundings);
   t.costs = reals + 4, t.class_costs = t.costs + scales, t.gain_costs = t.class_costs + classes;
-  t.rows = (const int32_t *)(t.gain_costs + gains);
+  w->costs = t.gain_costs + gains, w->eighths = w->costs + (size_t)w->scales * t.symbols;
+  t.rows = (const int32_t *)(w->eighths + 8);
   t.level_frequencies = t.rows + classes * t.latent;
   t.frequencies = t.level_frequencies + (size_t)t.levels * t.levels;
   t.class_frequencies = t.frequencies + scales;
   t.gain_frequencies = t.class_frequencies + classes + t.levels;
-  EXPECT((const uint8_t *)(t.gain_frequencies + gains) == (const uint8_t *)head + bytes,
+  const size_t width = (size_t)w->width, outputs = (size_t)w->frames * w->bins + (w->bins + STEP_BAND - 1) / STEP_BAND;
+  w->first_weight = t.gain_frequencies + gains, w->first_bias = w->first_weight + width * (t.latent + 2);
+  w->second_weight = w->first_bias + width, w->second_bias = w->second_weight + width * width;
+  w->last_weight = w->second_bias + width, w->last_bias = w->last_weight + outputs * width;
+  w->level_base = w->last_bias + outputs, w->level_step = w->level_base + t.levels, w->level_bins = w->level_step + t.levels;
+  w->frequencies = w->level_bins + t.levels, w->coded_frequencies = w->frequencies + (size_t)w->scales * t.symbols;
+  w->loudness_frequencies = w->coded_frequencies + 2 * t.levels;
+  EXPECT((const uint8_t *)(w->loudness_frequencies + w->loudnesses) == (const uint8_t *)head + bytes,
          "%s has another size than its tables", path);
   return t;
 }
 
-/* Tables with one wrong count or row are refused: the coder would not end with them. */
+/* Tables with one wrong number are refused: the coder would not end with them, or the prior's sums not fit. */
 static void damage_tables(const ScTables *t, uint64_t *random) {
-  const size_t vectors = (size_t)t->levels * t->classes;
+  static const int32_t WRONG[] = {0, -1, 1 << 16, INT32_MAX, INT32_MIN};
+  const ScWaveformTables *w = &t->waveform;
+  const size_t vectors = (size_t)t->levels * t->classes, width = (size_t)w->width;
   const struct {
     const int32_t *values;
     size_t count;
+    int first; /* of WRONG */
   } arrays[] = {
-      {t->rows, vectors * t->latent},
-      {t->level_frequencies, (size_t)t->levels * t->levels},
-      {t->frequencies, (size_t)t->scales * t->symbols},
-      {t->class_frequencies, vectors + t->levels},
-      {t->gain_frequencies, (size_t)t->classes * t->gains},
+      {t->rows, vectors * t->latent, 1},
+      {t->level_frequencies, (size_t)t->levels * t->levels, 0},
+      {t->frequencies, (size_t)t->scales * t->symbols, 0},
+      {t->class_frequencies, vectors + t->levels, 0},
+      {t->gain_frequencies, (size_t)t->classes * t->gains, 0},
+      {w->first_weight, width * (t->latent + 2), 2},
+      {w->second_weight, width * width, 2},
+      {w->last_weight, (size_t)w->frames * w->bins * width, 2},
+      {w->first_bias, width, 3},
+      {w->second_bias, width, 3},
+      {w->last_bias, (size_t)w->frames * w->bins, 3},
+      {w->level_base, (size_t)t->levels, 2},
+      {w->level_step, (size_t)t->levels, 3},
+      {w->level_bins, (size_t)t->levels, 1},
+      {w->frequencies, (size_t)w->scales * t->symbols, 0},
+      {w->coded_frequencies, 2 * (size_t)t->levels, 0},
+      {w->loudness_frequencies, (size_t)w->loudnesses, 0},
   };
-  static const int32_t WRONG[] = {0, -1, 1 << 16, INT32_MAX, INT32_MIN};
   for (int n = 0; n < 1000; n++) {
-    const int which = random_in(random, 0, 4), what = random_in(random, which ? 0 : 1, 4);
+    const int which = random_in(random, 0, sizeof arrays / sizeof *arrays - 1);
+    const int what = random_in(random, arrays[which].first, 4);
     int32_t *value = (int32_t *)arrays[which].values +
                      random_bits(random) % arrays[which].count;
     const int32_t kept = *value;
     ScBitstream *opened;
     *value = WRONG[what];
-    EXPECT(sc_bitstream_open(t, &opened) == SC_OUT_OF_RANGE && !opened, "%d in table %d was taken",
+    EXPECT(sc_bitstream_open(t, NULL, &opened) == SC_OUT_OF_RANGE && !opened, "%d in table %d was taken",
            *value, which);
     *value = kept;
   }
@@ -109,8 +142,9 @@ static Payload *real_payloads(const ScBitstream *bitstream, const ScTables *t, c
       memcpy(means + (size_t)v * s.latent, s.means, (size_t)s.latent * sizeof *means);
       gains[v] = s.gains[0];
     }
-    p->size = sc_bitstream_encode(bitstream, p->vectors, p->base, level, gains, means, y, p->bytes,
-                                  LONGEST);
+    Layer layer = open_layer(t, p->vectors);
+    p->size = encode_any(bitstream, t, p->base, level, gains, means, y, &layer, 0, p->bytes, LONGEST, random);
+    close_layer(&layer);
     EXPECT(p->size > 0, "speech cannot be coded: %d", p->size);
   }
   close_streams(&s);
@@ -161,15 +195,16 @@ static void check_again(const ScBitstream *b, const ScTables *t, const Payload *
            said->gains[v]);
   for (size_t i = 0; i < count; i++)
     EXPECT(said->y[i] <= largest && said->y[i] >= -largest, "latent %d", said->y[i]);
+  check_layer(&said->layer, t, said->level);
   const int size = sc_bitstream_serialize(b, p->vectors, p->base, said->level, said->gains, said->y,
-                                          written, sizeof written);
+                                          &said->layer.said, written, sizeof written);
   EXPECT(size > 0, "what was read cannot be written: %d", size);
   const int status = sc_bitstream_parse(b, written, size, p->vectors, p->base, &again->level,
-                                        again->gains, again->y, &again->detail);
+                                        again->gains, again->y, &again->layer.said, &again->detail);
   EXPECT(status == SC_OK, "what was written cannot be read: %d", status);
   EXPECT(again->level == said->level &&
              !memcmp(again->gains, said->gains, (size_t)p->vectors * sizeof *again->gains) &&
-             !memcmp(again->y, said->y, count * sizeof *again->y),
+             !memcmp(again->y, said->y, count * sizeof *again->y) && layers_alike(&again->layer, &said->layer),
          "what was written reads otherwise");
 }
 
@@ -178,14 +213,14 @@ static void fuzz_payloads(const char *tables, const char *packed, const char *sp
   void *data;
   const ScTables t = read_tables(tables, &data);
   ScBitstream *bitstream;
-  EXPECT(sc_bitstream_open(&t, &bitstream) == SC_OK, "cannot open %s", tables);
-  uint64_t random = seed, statuses[-SC_NO_ROOM] = {0};
+  EXPECT(sc_bitstream_open(&t, NULL, &bitstream) == SC_OK, "cannot open %s", tables);
+  uint64_t random = seed, layers = 0, statuses[-SC_NO_ROOM] = {0};
   damage_tables(&t, &random);
   Payload *corpus = real_payloads(bitstream, &t, packed, speech, &random);
   Said said[MOST_VECTORS + 1], again[MOST_VECTORS + 1];
   for (int v = 1; v <= MOST_VECTORS; v++) {
-    said[v] = said_of(v, t.latent);
-    again[v] = said_of(v, t.latent);
+    said[v] = said_of(&t, v);
+    again[v] = said_of(&t, v);
   }
   uint8_t *memory = exactly(LONGEST);
   for (uint64_t n = 0; n < count; n++) {
@@ -194,23 +229,28 @@ static void fuzz_payloads(const char *tables, const char *packed, const char *sp
     memcpy(bytes, p.bytes, (size_t)p.size);
     Said *got = &said[p.vectors];
     const int status = sc_bitstream_parse(bitstream, bytes, p.size, p.vectors, p.base, &got->level,
-                                          got->gains, got->y, &got->detail);
+                                          got->gains, got->y, &got->layer.said, &got->detail);
     const int known = status == SC_OK || status == SC_NO_SYMBOL || status == SC_LONG_ESCAPE ||
                       status == SC_TRAILING_BYTES;
     EXPECT(known, "status %d", status);
     statuses[-status]++;
-    if (status == SC_OK) check_again(bitstream, &t, &p, got, &again[p.vectors]);
+    Said *other = &again[p.vectors];
+    EXPECT(sc_bitstream_parse(bitstream, bytes, p.size, p.vectors, p.base, &other->level, other->gains, other->y, NULL,
+                              &other->detail) == status && other->detail == got->detail,
+           "another status without the layer");
+    if (status == SC_OK) check_again(bitstream, &t, &p, got, other);
+    layers += status == SC_OK && sc_bitstream_has_waveform(bitstream, got->level);
     const int most = status == SC_LONG_ESCAPE ? 15 : p.size;
     EXPECT(got->detail >= 0 && got->detail <= most, "detail %d of %d", got->detail, status);
   }
   printf("%llu payloads: %llu read and written again, %llu without a symbol, %llu with a long "
-         "escape, %llu with bytes behind",
+         "escape, %llu with bytes behind; %llu read with the waveform layer",
          (unsigned long long)count, (unsigned long long)statuses[SC_OK],
          (unsigned long long)statuses[-SC_NO_SYMBOL], (unsigned long long)statuses[-SC_LONG_ESCAPE],
-         (unsigned long long)statuses[-SC_TRAILING_BYTES]);
+         (unsigned long long)statuses[-SC_TRAILING_BYTES], (unsigned long long)layers);
   for (int v = 1; v <= MOST_VECTORS; v++) {
-    free(said[v].gains), free(said[v].y);
-    free(again[v].gains), free(again[v].y);
+    close_said(&said[v]);
+    close_said(&again[v]);
   }
   sc_bitstream_close(bitstream);
   free(memory), free(corpus), free(data);

@@ -6,12 +6,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { HEAD = 128, SHAPE_AT = 32, FIELDS = 24, PRECISION_AT = 12, PRECISIONS = 3 };
+enum { HEAD = 192, SHAPE_AT = 32, FIELDS = 26, PRECISION_AT = 12, PRECISIONS = 3 };
 enum { REGION = 64 << 20, USUAL = 4 << 20, RARE = 500 };
 /* As `Shape` in ../src/model.h. */
 enum {
   SAMPLE_RATE, HOP, OVERLAP, FRAMES, WINDOW, ENCODER_DIM, DECODER_DIM, LATENT, KERNEL, EXPANSION,
-  BLOCKS, LAST_BLOCKS = BLOCKS + 3, LEVELS, NOISE_FRAMES, ENVELOPE_BLOCK, DECIMATION, COMB_BLOCK,
+  BLOCKS, LAST_BLOCKS = BLOCKS + 3, LEVELS, BASE_LEVELS, BINS, NOISE_FRAMES, ENVELOPE_BLOCK, DECIMATION, COMB_BLOCK,
   COMB_WINDOW, COMB_FINE_WINDOW, SHORTEST_PERIOD, LONGEST_PERIOD, LOW_PASS
 };
 
@@ -41,7 +41,8 @@ static void plausible(int32_t *s, uint64_t *random) {
   s[EXPANSION] = random_in(random, 1, 8);
   for (int i = BLOCKS; i <= LAST_BLOCKS; i++) s[i] = random_in(random, 0, 2);
   if (one_in(random, 16)) s[random_in(random, BLOCKS, LAST_BLOCKS)] = 16;
-  s[LEVELS] = random_in(random, 2, 16), s[NOISE_FRAMES] = random_in(random, 1, 9);
+  s[LEVELS] = random_in(random, 2, 16), s[BASE_LEVELS] = random_in(random, 1, s[LEVELS]);
+  s[BINS] = times(random, 8, s[HOP] / 8), s[NOISE_FRAMES] = random_in(random, 1, 9);
   s[ENVELOPE_BLOCK] = divisor(random, 8, s[HOP]), s[COMB_BLOCK] = divisor(random, 8, s[HOP]);
   s[DECIMATION] = step;
   s[LOW_PASS] = random_in(random, step, one_in(random, 2) ? 512 : step + 32);
@@ -79,6 +80,8 @@ static void fill_input(Streams *s, int levels, uint64_t *random) {
   for (int b = 0; b < s->streams; b++) {
     s->levels[b] = random_in(random, 0, levels - 1), s->lost[b] = (uint8_t)one_in(random, 3);
     s->gains[b] = one_in(random, 8) ? (int32_t)random_bits(random) : random_in(random, -52, 11);
+    extreme_said(s, b, one_in(random, 8) ? INT32_MAX : 9, random);
+    if (one_in(random, 8)) s->coded[b] = (int32_t)random_bits(random);
   }
 }
 
@@ -90,6 +93,8 @@ static void run_model(const ScModel *model, uint64_t *random) {
     encode_streams(&s);
     fill_input(&s, levels, random);
     decode_streams(&s);
+    fill_input(&s, levels, random);
+    follow_streams(&s);
   }
   close_streams(&s);
 }

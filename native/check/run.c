@@ -46,9 +46,9 @@ int main(int argc, char **argv) {
       const int32_t level = atoi(argv[4]);
       const uint8_t lost = n % 7 == 6;
       int32_t gain;
-      sc_encode(model, 1, encoder, pcm + n * packet, &level, means, &gain, workspace);
+      sc_encode(model, 1, encoder, pcm + n * packet, &level, means, &gain, NULL, workspace);
       for (int i = 0; i < latent; i++) y[i] = (int32_t)rintf(means[i]);
-      sc_decode(model, 1, decoder, y, &gain, &level, &lost, heard, workspace);
+      sc_decode(model, 1, decoder, y, &gain, &level, &lost, NULL, NULL, NULL, heard, workspace);
       if (round) continue;
       const float told = (float)gain;
       fwrite(means, sizeof *means, (size_t)latent, out);

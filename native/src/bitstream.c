@@ -5,41 +5,12 @@
 
 #include "quantiser.h"
 #include "range_coder.h"
+#include "symbols.h"
 #include "variants.h"
 
-/* Whether each row holds counts of at least 1 that add up to 2^PRECISION: with others the coder
- * would not end. */
-static int are_frequencies(const int32_t *counts, int rows, int columns) {
-  for (int r = 0; r < rows; r++) {
-    int64_t sum = 0;
-    for (int c = 0; c < columns; c++, counts++) {
-      if (*counts < 1) return 0;
-      sum += *counts;
-    }
-    if (sum != 1 << PRECISION) return 0;
-  }
-  return 1;
-}
-
-static uint32_t *cumulative(const int32_t *frequencies, int rows, int columns) {
-  uint32_t *starts = malloc((size_t)rows * (columns + 1) * sizeof *starts);
-  if (!starts) return NULL;
-  for (int r = 0; r < rows; r++) {
-    uint32_t *row = starts + (size_t)r * (columns + 1);
-    row[0] = 0;
-    for (int c = 0; c < columns; c++) row[c + 1] = row[c] + (uint32_t)frequencies[(size_t)r * columns + c];
-  }
-  return starts;
-}
-
-static double *copied(const double *values, size_t count) {
-  double *copy = malloc(count * sizeof *copy);
-  if (copy) memcpy(copy, values, count * sizeof *copy);
-  return copy;
-}
-
-int sc_bitstream_open(const ScTables *t, ScBitstream **bitstream) {
+int sc_bitstream_open(const ScTables *t, const char *variant, ScBitstream **bitstream) {
   *bitstream = NULL;
+  if (!sc_find_variant(variant)) return SC_NO_VARIANT;
   if (t->latent < 1 || t->latent > MAX_LATENT || t->levels < 1 || t->levels > 256 || t->classes < 1 || t->classes > 256 ||
       t->scales < 1 || t->scales > 256 || t->gains < 1 || t->gains > MAX_SYMBOLS ||
       t->symbol_limit < 0 || t->symbol_limit >= MAX_SYMBOLS / 2 ||
@@ -56,7 +27,7 @@ int sc_bitstream_open(const ScTables *t, ScBitstream **bitstream) {
     if (t->rows[i] < 0 || t->rows[i] >= t->scales) return SC_OUT_OF_RANGE;
   ScBitstream *b = calloc(1, sizeof *b);
   if (!b) return SC_NO_MEMORY;
-  b->variant = sc_find_variant(NULL);
+  b->variant = sc_find_variant(variant);
   b->levels = t->levels, b->classes = t->classes, b->latent = t->latent, b->scales = t->scales, b->gains = t->gains;
   b->symbols = t->symbols, b->gain_min = t->gain_min, b->limit = t->symbol_limit, b->escape = t->symbols - 1;
   b->escape_bits = t->escape_bits, b->bit_worth = t->bit_worth;
@@ -67,14 +38,17 @@ int sc_bitstream_open(const ScTables *t, ScBitstream **bitstream) {
   b->starts = cumulative(t->frequencies, t->scales, t->symbols);
   b->class_starts = cumulative(t->class_frequencies, t->levels, t->classes + 1);
   b->gain_starts = cumulative(t->gain_frequencies, t->classes, t->gains);
-  b->costs = copied(t->costs, (size_t)t->scales * t->symbols);
-  b->class_costs = copied(t->class_costs, vectors);
-  b->gain_costs = copied(t->gain_costs, (size_t)t->classes * t->gains);
+  b->costs = copied(t->costs, (size_t)t->scales * t->symbols * sizeof *b->costs);
+  b->class_costs = copied(t->class_costs, vectors * sizeof *b->class_costs);
+  b->gain_costs = copied(t->gain_costs, (size_t)t->classes * t->gains * sizeof *b->gain_costs);
   b->zero_bits = malloc(vectors * sizeof *b->zero_bits);
+  int status = sc_waveform_open(&b->waveform, t);
   if (!b->rows || !b->level_starts || !b->starts || !b->class_starts || !b->gain_starts || !b->costs || !b->class_costs ||
-      !b->gain_costs || !b->zero_bits) {
+      !b->gain_costs || !b->zero_bits)
+    status = SC_NO_MEMORY;
+  if (status != SC_OK) {
     sc_bitstream_close(b);
-    return SC_NO_MEMORY;
+    return status;
   }
   for (size_t i = 0; i < vectors * t->latent; i++) b->rows[i] = (uint8_t)t->rows[i];
   for (size_t v = 0; v < vectors; v++) {
@@ -91,24 +65,24 @@ void sc_bitstream_close(ScBitstream *b) {
   void *parts[] = {b->rows, b->level_starts, b->starts, b->class_starts, b->gain_starts, b->costs, b->class_costs, b->gain_costs,
                    b->zero_bits};
   for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++) free(parts[i]);
+  sc_waveform_close(&b->waveform);
   free(b);
 }
 
-static void put_symbol(RangeEncoder *e, const uint32_t *starts, int symbol) {
-  range_put(e, starts[symbol], starts[symbol + 1] - starts[symbol]);
+int sc_bitstream_has_waveform(const ScBitstream *b, int level) {
+  return level >= 0 && level < b->levels && has_waveform(b, level);
 }
 
-/* Sign, then |y| - limit as Elias gamma. */
-static void put_escape(const ScBitstream *b, RangeEncoder *e, int32_t y) {
-  const uint32_t excess = (uint32_t)((y < 0 ? -y : y) - b->limit);
-  const int bits = 31 - __builtin_clz(excess);
-  range_put_bits(e, y < 0, 1);
-  range_put_bits(e, (uint32_t)bits, 4);
-  if (bits) range_put_bits(e, excess - (1u << bits), bits);
+/* The layer from vector `v` on. */
+static ScWaveform layer_from(const ScBitstream *b, const ScWaveform *layer, int v) {
+  const IntegerPrior *p = &b->waveform.prior;
+  return (ScWaveform){layer->coded + v, layer->loudness + v, layer->q + (size_t)v * p->frames * p->bins,
+                      layer->steps ? layer->steps + (size_t)v * p->bands : NULL};
 }
 
-int sc_bitstream_serialize(const ScBitstream *b, int vectors, int base_level, int level, const int32_t *gain_index,
-                           const int32_t *y, uint8_t *payload, int capacity) {
+/* As sc_bitstream_serialize. `prices` [vectors] may be NULL, and so may `classes` [vectors], which code y in the fewest bits. */
+static int serialize(const ScBitstream *b, int vectors, int base_level, int level, const int32_t *gain_index, const int32_t *y,
+                     const int *classes, const ScWaveform *layer, const CoefficientPrices *prices, uint8_t *payload, int capacity) {
   if (level < 0 || level >= b->levels || base_level < 0 || base_level >= b->levels || vectors < 1 || vectors > MAX_VECTORS)
     return SC_OUT_OF_RANGE;
   RangeEncoder e = range_encoder(payload, capacity);
@@ -121,19 +95,24 @@ int sc_bitstream_serialize(const ScBitstream *b, int vectors, int base_level, in
       put_symbol(&e, class_starts, b->classes);
       continue;
     }
-    const int class_index = b->variant->class_of(b, level, gain, y);
-    const uint8_t *rows = rows_of(b, level, class_index);
+    const int class_index = classes ? classes[v] : b->variant->class_of(b, level, gain, y);
     put_symbol(&e, class_starts, class_index);
     put_symbol(&e, b->gain_starts + (size_t)class_index * (b->gains + 1), gain - 1);
-    for (int d = 0; d < b->latent; d++) {
-      if ((float)y[d] > b->largest || (float)y[d] < -b->largest) return SC_OUT_OF_RANGE;
-      const int symbol = symbol_of(b, y[d]);
-      put_symbol(&e, b->starts + (size_t)rows[d] * (b->symbols + 1), symbol);
-      if (symbol == b->escape) put_escape(b, &e, y[d]);
+    int status = put_integers(b, &e, b->starts, rows_of(b, level, class_index), b->latent, y);
+    if (status == SC_OK && has_waveform(b, level)) {
+      if (!layer) return SC_OUT_OF_RANGE;
+      const ScWaveform own = layer_from(b, layer, v);
+      status = sc_waveform_put(b, &e, level, gain, y, &own, prices ? &prices[v] : NULL);
     }
+    if (status != SC_OK) return status;
   }
   const int size = range_finish(&e);
   return size < 0 ? SC_NO_ROOM : size;
+}
+
+int sc_bitstream_serialize(const ScBitstream *b, int vectors, int base_level, int level, const int32_t *gain_index,
+                           const int32_t *y, const ScWaveform *layer, uint8_t *payload, int capacity) {
+  return serialize(b, vectors, base_level, level, gain_index, y, NULL, layer, NULL, payload, capacity);
 }
 
 int sc_bitstream_quantise(const ScBitstream *b, int vectors, int level, const int32_t *gain_index, const float *means,
@@ -156,7 +135,7 @@ int sc_bitstream_encode(const ScBitstream *b, int vectors, int base_level, int l
   for (int t = 0; t < ROUNDINGS; t++) {
     const int32_t *candidate = tried + t * count;
     if (t && !memcmp(candidate, candidate - count, count * sizeof *candidate)) continue;
-    const int size = sc_bitstream_serialize(b, vectors, base_level, level, gain_index, candidate, bytes, MAX_ENCODED_BYTES);
+    const int size = serialize(b, vectors, base_level, level, gain_index, candidate, NULL, NULL, NULL, bytes, MAX_ENCODED_BYTES);
     if (size < 0) return size;
     double loss = b->bit_worth * 8 * size;
     for (size_t i = 0; i < count; i++) {
@@ -172,39 +151,81 @@ int sc_bitstream_encode(const ScBitstream *b, int vectors, int base_level, int l
   return length;
 }
 
-/* A latent that was escaped; its bits, where they are too many, are told in `detail`. */
-static int get_escape(const ScBitstream *b, RangeDecoder *d, int32_t *y, int32_t *detail) {
-  const int negative = range_get_bits(d, 1), bits = range_get_bits(d, 4);
-  if (!d->bad && bits > b->escape_bits) {
-    *detail = bits;
-    return SC_LONG_ESCAPE;
+int sc_bitstream_encode_waveform(const ScBitstream *b, int vectors, int channels, int base_level, int level,
+                                 const int32_t *gain_index, const int32_t *y, const float *residual, const int32_t *loudness,
+                                 const ScWaveform *layer, uint8_t *payload, int capacity) {
+  const IntegerPrior *p = &b->waveform.prior;
+  const int count = p->frames * p->bins;
+  if (vectors < 1 || vectors > MAX_VECTORS || channels < 1 || !sc_bitstream_has_waveform(b, level)) return SC_OUT_OF_RANGE;
+  CoefficientPrices prices[MAX_VECTORS];
+  double z[MAX_VECTORS * MAX_COEFFICIENTS];
+  int32_t q[MAX_VECTORS * MAX_COEFFICIENTS], named[MAX_VECTORS];
+  int gains[MAX_VECTORS], classes[MAX_VECTORS];
+  uint8_t coded[MAX_VECTORS], bytes[MAX_ENCODED_BYTES];
+  for (int v = 0; v < vectors; v++) {
+    const int32_t loud = loudness[v % channels];
+    gains[v] = gain_above_silence(b, gain_index[v]);
+    if (gains[v] < 0 || loud < 0 || loud >= b->waveform.loudnesses) return SC_OUT_OF_RANGE;
+    if (!gains[v]) continue;
+    classes[v] = b->variant->class_of(b, level, gains[v], y + v * b->latent);
+    sc_waveform_prices(b, level, gains[v], loud, y + v * b->latent, &prices[v]);
+    sc_waveform_scale(b, residual + v * count, &prices[v], z + v * count);
   }
-  const int32_t magnitude = b->limit + (1 << bits) + (bits ? range_get_bits(d, bits) : 0);
-  *y = negative ? -magnitude : magnitude;
-  return SC_OK;
+  double lowest = INFINITY;
+  int length = SC_OUT_OF_RANGE;
+  for (int t = 0; t < ROUNDINGS; t++) {
+    double loss = 0;
+    memset(q, 0, (size_t)vectors * count * sizeof *q), memset(coded, 0, sizeof coded), memset(named, 0, sizeof named);
+    for (int v = 0; v < vectors; v++) {
+      if (!gains[v]) continue;
+      int32_t *at = q + v * count;
+      coded[v] = (uint8_t)sc_waveform_quantise(b, z + v * count, &prices[v], b->roundings[t] * b->bit_worth, at);
+      if (coded[v]) named[v] = loudness[v % channels];
+      loss += sc_waveform_error(b, z + v * count, &prices[v], at);
+    }
+    const ScWaveform tried = {coded, named, q, NULL};
+    const int size = serialize(b, vectors, base_level, level, gain_index, y, classes, &tried, prices, bytes, MAX_ENCODED_BYTES);
+    if (size < 0) return size;
+    loss += b->bit_worth * 8 * size;
+    if (loss >= lowest) continue;
+    if (size > capacity) return SC_NO_ROOM;
+    lowest = loss, length = size;
+    memcpy(payload, bytes, size);
+    memcpy(layer->q, q, (size_t)vectors * count * sizeof *q);
+    memcpy(layer->coded, coded, vectors), memcpy(layer->loudness, named, vectors * sizeof *named);
+  }
+  for (int v = 0; v < vectors; v++)
+    for (int i = 0; i < p->bands; i++) layer->steps[v * p->bands + i] = layer->coded[v] ? (float)prices[v].steps[i] : 0;
+  return length;
 }
 
 int sc_bitstream_parse(const ScBitstream *b, const uint8_t *payload, int size, int vectors, int base_level, int32_t *level,
-                       int32_t *gain_index, int32_t *y, int32_t *detail) {
+                       int32_t *gain_index, int32_t *y, const ScWaveform *layer, int32_t *detail) {
+  const IntegerPrior *p = &b->waveform.prior;
   if (base_level < 0 || base_level >= b->levels || vectors < 1 || size < 1)
     return SC_OUT_OF_RANGE;
   RangeDecoder d = range_decoder(payload, size);
   memset(y, 0, (size_t)vectors * b->latent * sizeof *y);
+  if (layer) {
+    memset(layer->coded, 0, vectors), memset(layer->loudness, 0, vectors * sizeof *layer->loudness);
+    memset(layer->q, 0, (size_t)vectors * p->frames * p->bins * sizeof *layer->q);
+    memset(layer->steps, 0, (size_t)vectors * p->bands * sizeof *layer->steps);
+  }
   *level = range_get(&d, b->level_starts + (size_t)base_level * (b->levels + 1), b->levels);
   for (int v = 0; v < vectors && !d.bad; v++, y += b->latent) {
     const int class_index = range_get(&d, b->class_starts + (size_t)*level * (b->classes + 2), b->classes + 1);
     gain_index[v] = b->gain_min;
     if (d.bad || class_index == b->classes) continue;
     gain_index[v] += 1 + range_get(&d, b->gain_starts + (size_t)class_index * (b->gains + 1), b->gains);
-    const uint8_t *rows = rows_of(b, *level, class_index);
-    for (int i = 0; i < b->latent && !d.bad; i++) {
-      const int symbol = range_get_likely(&d, b->starts + (size_t)rows[i] * (b->symbols + 1), b->symbols, b->limit);
-      y[i] = symbol - b->limit;
-      if (symbol == b->escape && !d.bad) {
-        const int status = get_escape(b, &d, &y[i], detail);
-        if (status != SC_OK) return status;
-      }
+    int status = get_integers(b, &d, b->starts, rows_of(b, *level, class_index), b->latent, y, detail);
+    if (status == SC_OK && !d.bad && has_waveform(b, *level)) {
+      uint8_t coded;
+      int32_t loudness, q[MAX_COEFFICIENTS];
+      float steps[MAX_BANDS];
+      const ScWaveform forgotten = {&coded, &loudness, q, steps}, own = layer ? layer_from(b, layer, v) : forgotten;
+      status = sc_waveform_get(b, &d, *level, gain_index[v] - b->gain_min, y, &own, detail);
     }
+    if (status != SC_OK) return status;
   }
   *detail = d.position < size ? d.position : size;
   if (d.bad) return SC_NO_SYMBOL;

@@ -119,8 +119,10 @@ static Pitch find_pitch(const ScModel *m, const float *buffer, int end, const fl
 }
 
 /* x [packet] before the comb, hidden [frames, dim] -> out [packet]. The state: settings of the last block in `head`,
- * then histories of the sound and of its low-rate version. */
-static void comb(const ScModel *m, DecoderHead *head, float *histories, const float *x, const float *hidden, float *out) {
+ * then histories of the sound and of its low-rate version. ahead [overlap], or NULL: samples that are expected behind x
+ * become what the settings of the last block make of them; they are not remembered. */
+static void comb(const ScModel *m, DecoderHead *head, float *histories, const float *x, const float *hidden, float *out,
+                 float *ahead) {
   const Shape *s = &m->shape;
   const int block = s->comb_block, blocks = m->packet / block, a_frame = blocks / s->frames_per_packet;
   const int step = s->decimation, kept = m->low_history, fresh = m->packet / step, stride = s->decoder_dim + 8;
@@ -160,6 +162,17 @@ static void comb(const ScModel *m, DecoderHead *head, float *histories, const fl
       STORE(out + block * n + i, now + old_change + (new_change - old_change) * fade);
     }
     before = after;
+  }
+  if (ahead) {
+    float kernel[KERNEL];
+    float *end = buffer + m->comb_history + m->packet;
+    const float *past = end - REACH - comb_kernel(&before, kernel);
+    memcpy(end, ahead, s->overlap * sizeof(float));
+    for (int i = 0; i < s->overlap; i += 8) {
+      v8 now = LOAD(ahead + i), mean = splat(0);
+      for (int j = 0; j < KERNEL; j++) mean += LOAD(past + i + j) * splat(kernel[j]);
+      STORE(ahead + i, now + splat(before.share) * (mean - now));
+    }
   }
   head->period = before.period;
   head->share = before.share;

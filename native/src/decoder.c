@@ -20,9 +20,10 @@ static void dequantise(const ScModel *m, DecoderHead *head, const int32_t *y, in
     STORE(z + i, __builtin_convertvector(*(const i8x *)(y + i), v8) * LOAD(inverse + i));
 }
 
-/* u [frames, dim] hidden, before the last norm, frames of voice and noise and the linear path -> pcm [packet]. */
+/* hidden [frames, dim], frames of voice and noise and the linear path -> sound [packet] and, where `with_ahead`, the
+ * samples [overlap] that are expected behind it. */
 static void join(const ScModel *m, float *state, const float *hidden, const float *voice_frames, const float *noise_frames,
-                 int frame_stride, float *linear_frame, float *pcm) {
+                 int frame_stride, float *linear_frame, int with_ahead, float *sound) {
   const Shape *s = &m->shape;
   DecoderHead *head = (DecoderHead *)state;
   float *tails = state + m->decoder_tails_at;
@@ -34,27 +35,44 @@ static void join(const ScModel *m, float *state, const float *hidden, const floa
   overlap_add(linear_frame, 0, 1, m->packet, s->overlap, gain, tails + 2 * s->overlap, linear_out);
   for (int i = 0; i < m->packet; i += 8) STORE(voice + i, LOAD(voice + i) + LOAD(linear_out + i));
   swell_noise(m, head, voice, noise, hidden, x);
-  comb(m, head, state + m->comb_at, x, hidden, pcm);
+  float *ahead = with_ahead ? sound + m->packet : NULL;
+  if (ahead) {
+    /* The tails are what is expected, on its way down. */
+    const v8 swell = splat(head->swell);
+    for (int i = 0; i < s->overlap; i += 8) {
+      v8 tail = LOAD(tails + i) + LOAD(tails + 2 * s->overlap + i) + swell * LOAD(tails + s->overlap + i);
+      STORE(ahead + i, tail / LOAD(m->packet_slopes + m->packet + i));
+    }
+  }
+  comb(m, head, state + m->comb_at, x, hidden, sound, ahead);
 }
 
-static void decode(const ScModel *m, int streams, float *states, const int32_t *y_in, const int32_t *gain_index,
-                   const int32_t *levels, const uint8_t *lost, float *pcm, void *memory) {
+/* What the networks make of a packet, before anything is heard of it. In the workspace. */
+typedef struct {
+  float *hidden; /* [S, frames, dim] */
+  float *frames; /* [S, 2, frames, `stride`]: of the voice, then of the noise */
+  float *linear; /* [S, skip_out.outputs] */
+  int stride;
+} Parts;
+
+/* lost: NULL where no packet is. */
+static Parts network(const ScModel *m, int streams, float *states, const int32_t *y_in, const int32_t *gain_index,
+                     const int32_t *levels, const uint8_t *lost, Workspace ws) {
   const Shape *s = &m->shape;
   const int dim = s->decoder_dim, frames = s->frames_per_packet, latent = s->latent, rows = streams * frames;
-  Workspace ws = sc_workspace(m, streams, memory);
+  const uint8_t never = 0;
   const size_t size = m->decoder_state; /* of a state, in floats */
   float *z = ws.a, *h = ws.b, *u = ws.c, *linear_frames = ws.d, *y = ws.e, *t = ws.f;
   for (int b = 0; b < streams; b++)
-    dequantise(m, (DecoderHead *)(states + b * size), y_in + (size_t)b * latent, gain_index[b], levels[b], lost[b], z + (size_t)b * latent,
+    dequantise(m, (DecoderHead *)(states + b * size), y_in + (size_t)b * latent, gain_index[b], levels[b], lost && lost[b], z + (size_t)b * latent,
                ws.gains + b);
   linear(&m->from_latent, z, latent, h, streams, &ws);
   linear(&m->skip_out, z, latent, linear_frames, streams, &ws);
   compact(h, streams, m->from_latent.outputs, dim);
   for (int b = 0; b < streams; b++) {
-    float values[4];
-    condition_values(m, levels[b], ((DecoderHead *)(states + b * size))->gain_index, ws.gains[b], values);
-    values[3] = lost[b] ? 1 : 0;
-    add_condition(m->decoder_condition, values, 4, h + (size_t)b * dim, dim);
+    float values[MOST_CONDITIONS], gain = ((DecoderHead *)(states + b * size))->gain_index;
+    const int count = condition_values(m, levels[b], gain, ws.gains[b], lost ? lost + b : &never, values);
+    add_condition(m->decoder_condition, values, count, h + (size_t)b * dim, dim);
   }
   int at = m->decoder_blocks_at;
   for (int i = 0; i < s->decoder_packet_blocks; i++, at += (s->kernel - 1) * dim)
@@ -75,11 +93,45 @@ static void decode(const ScModel *m, int streams, float *states, const int32_t *
                  voice + (size_t)frames * spectrum);
     }
   linear(&m->inverse_dft, spectra, spectrum, sound, 2 * rows, &ws);
+  return (Parts){u, sound, linear_frames, out};
+}
+
+/* One stream's sound, as `join`. */
+static void sound_of(const ScModel *m, const Parts *parts, int b, float *state, int with_ahead, float *sound) {
+  const int frames = m->shape.frames_per_packet;
+  DecoderHead *head = (DecoderHead *)state;
+  const float *voice = parts->frames + (size_t)2 * b * frames * parts->stride;
+  join(m, state, parts->hidden + (size_t)b * frames * m->shape.decoder_dim, voice, voice + (size_t)frames * parts->stride,
+       parts->stride, parts->linear + (size_t)b * m->skip_out.outputs, with_ahead, sound);
+  head->noise_position = (head->noise_position + frames) % m->shape.noise_frames;
+}
+
+static void residual(const ScModel *m, int streams, float *states, const int32_t *y, const int32_t *gain_index,
+                     const int32_t *levels, const float *coefficients, float *out, void *memory) {
+  const int count = m->shape.frames_per_packet * m->shape.waveform_bins;
+  const Parts parts = network(m, streams, states, y, gain_index, levels, NULL, sc_workspace(m, streams, memory));
   for (int b = 0; b < streams; b++) {
-    DecoderHead *head = (DecoderHead *)(states + b * size);
-    float *voice = sound + (size_t)2 * b * frames * out;
-    join(m, (states + b * size), u + (size_t)b * frames * dim, voice, voice + (size_t)frames * out, out,
-         linear_frames + (size_t)b * m->skip_out.outputs, pcm + (size_t)b * m->packet);
-    head->noise_position = (head->noise_position + frames) % s->noise_frames;
+    float *state = states + (size_t)b * m->decoder_state, sound[MAX_PACKET];
+    sound_of(m, &parts, b, state, coefficients != NULL, sound);
+    if (!coefficients) continue;
+    unpredicted(m, sound, ((DecoderHead *)state)->gain_index, coefficients + (size_t)b * count, out + (size_t)b * count);
+  }
+}
+
+static void decode(const ScModel *m, int streams, float *states, const int32_t *y, const int32_t *gain_index,
+                   const int32_t *levels, const uint8_t *lost, const int32_t *q, const float *steps, const int32_t *bins,
+                   float *pcm, void *memory) {
+  const Shape *s = &m->shape;
+  Workspace ws = sc_workspace(m, streams, memory);
+  const Parts parts = network(m, streams, states, y, gain_index, levels, lost, ws);
+  for (int b = 0; b < streams; b++) {
+    Said said = {0, NULL, NULL, NULL};
+    if (bins && bins[b] > 0 && !lost[b])
+      said = (Said){bins[b], q + (size_t)b * s->frames_per_packet * s->waveform_bins,
+                    steps + (size_t)b * (s->waveform_bins / STEP_BAND), m->ceiling + (size_t)levels[b] * s->waveform_bins};
+    float sound[MAX_PACKET];
+    sound_of(m, &parts, b, states + (size_t)b * m->decoder_state, said.bins > 0, sound);
+    waveform_layer(m, states + (size_t)b * m->decoder_state, ws.gains[b], &said, sound);
+    memcpy(pcm + (size_t)b * m->packet, sound, m->packet * sizeof *pcm);
   }
 }

@@ -2,7 +2,7 @@
 #include "model.h"
 #include "simd.h"
 
-static const float GAIN_LOW = -52, GAIN_HIGH = 11, GAIN_STEPS = 4; /* streamcodec.tables: GAIN_MIN, GAIN_COUNT, per octave */
+enum { MOST_CONDITIONS = 5 };
 
 /* condition [inputs + 1, dim] -> h [dim] += its rows weighed by `values`, and its last. */
 static void add_condition(const float *condition, const float *values, int inputs, float *h, int dim) {
@@ -13,11 +13,16 @@ static void add_condition(const float *condition, const float *values, int input
   }
 }
 
-/* What both networks are told beside their input: quality, gain, and how it rose. */
-static void condition_values(const ScModel *m, int level, float gain, float before, float *values) {
-  values[0] = (float)level / (float)(m->shape.levels - 1);
-  values[1] = gain * .0375f;
-  values[2] = clamp(gain - before, -16, 16) / 8;
+/* What both networks are told beside their input: quality of the base, gain, and how it rose; a decoder whether its packet
+ * is lost; last of all, how much the waveform layer will say. */
+static int condition_values(const ScModel *m, int level, float gain, float before, const uint8_t *lost, float *values) {
+  int count = 0;
+  values[count++] = m->told_of_level[2 * level];
+  values[count++] = gain * .0375f;
+  values[count++] = clamp(gain - before, -16, 16) / 8;
+  if (lost) values[count++] = *lost ? 1 : 0;
+  values[count++] = m->told_of_level[2 * level + 1];
+  return count;
 }
 
 /* x [n], n a multiple of 8 -> steps of its power. */
@@ -66,7 +71,7 @@ static void analyse(const ScModel *m, float *state, const float *pcm, float *fea
 }
 
 static void encode(const ScModel *m, int streams, float *states, const float *pcm, const int32_t *levels,
-                   float *means, int32_t *gain_index, void *memory) {
+                   float *means, int32_t *gain_index, float *coefficients, void *memory) {
   const Shape *s = &m->shape;
   const int dim = s->encoder_dim, frames = s->frames_per_packet, spread = m->packet + s->overlap;
   const int stride = (3 * (s->window / 2 + 1) + 7) / 8 * 8;
@@ -78,6 +83,9 @@ static void encode(const ScModel *m, int streams, float *states, const float *pc
     gain_index[b] = (int32_t)((EncoderHead *)(states + b * size))->gain_index;
     analyse(m, (states + b * size), pcm + (size_t)b * m->packet, features + (size_t)b * frames * stride, stride,
             lapped + (size_t)b * spread);
+    if (coefficients && levels[b] >= s->base_levels)
+      coefficients_of(m, lapped + (size_t)b * spread, frames, s->waveform_bins, 1,
+                      coefficients + (size_t)b * frames * s->waveform_bins);
   }
   linear(&m->encoder_in, features, stride, h, streams * frames, &ws);
   int width = m->encoder_in.outputs, at = m->encoder_blocks_at;
@@ -87,9 +95,9 @@ static void encode(const ScModel *m, int streams, float *states, const float *pc
   linear(&m->encoder_down, h, frames * dim, g, streams, &ws);
   compact(g, streams, m->encoder_down.outputs, dim);
   for (int b = 0; b < streams; b++) {
-    float values[3], gain = ((EncoderHead *)(states + b * size))->gain_index;
-    condition_values(m, levels[b], gain, (float)gain_index[b], values);
-    add_condition(m->encoder_condition, values, 3, g + (size_t)b * dim, dim);
+    float values[MOST_CONDITIONS], gain = ((EncoderHead *)(states + b * size))->gain_index;
+    const int count = condition_values(m, levels[b], gain, (float)gain_index[b], NULL, values);
+    add_condition(m->encoder_condition, values, count, g + (size_t)b * dim, dim);
     gain_index[b] = (int32_t)gain;
   }
   for (int i = 0; i < s->encoder_packet_blocks; i++, at += (s->kernel - 1) * dim)

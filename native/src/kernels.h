@@ -1,7 +1,8 @@
 /* Products of int8 weights and int16 activations, a panel's outputs at a time, for each instruction set.
  *
  * The same four functions for all: `Sums` holds int32 sums of SUMS outputs, `Weights` two inputs' weights of as many
- * outputs, `Pair` two inputs. All are exact in integers: |w| <= 127, |x| <= 8191, inputs <= 2048.
+ * outputs, `Pair` two inputs. All are exact in integers: |w| <= 127 and |x| <= 8191, inputs <= 2048,
+ * or |x| <= 32767, inputs <= 384.
  */
 #ifndef SC_KERNELS_H
 #define SC_KERNELS_H

@@ -175,6 +175,39 @@ static void multiply_int8(const int8_t *panels, const int16_t *x, int rows, int 
     }
 }
 
+/* Sums [32] of one panel, from `count` pairs of one row's inputs: pair i stands at input at[i]. */
+INLINE void sparse_panel_int8(const int8_t *w, const int32_t *at, const int16_t *pairs, int count, int32_t *y, const int chains) {
+  enum { ALL = PANEL / SUMS };
+  Sums sums[MOST_CHAINS][ALL];
+  UNROLL for (int c = 0; c < chains; c++) UNROLL for (int j = 0; j < ALL; j++) sums[c][j] = no_sums();
+  for (int i = 0; i < count; i += chains)
+    UNROLL for (int c = 0; c < chains; c++) {
+      const int8_t *from = w + (size_t)at[i + c] * PANEL;
+      const Pair pair = load_pair(pairs + 2 * (i + c));
+      FETCH_AHEAD(from);
+      UNROLL for (int j = 0; j < ALL; j++) sums[c][j] = add_products(sums[c][j], load_weights(from + 2 * SUMS * j), pair);
+    }
+  UNROLL for (int j = 0; j < ALL; j++) {
+    UNROLL for (int c = 1; c < chains; c++) sums[0][j] = add_sums(sums[0][j], sums[c][j]);
+    store_sums(y + SUMS * j, sums[0][j]);
+  }
+}
+
+/* x [inputs], of which many are zero -> y [outputs], as multiply_int8. Pairs of zeros are left out: the list of the others is
+ * made once for all panels, so that no branch depends on it. */
+static void multiply_sparse_int8(const int8_t *panels, const int16_t *x, int inputs, int outputs, int32_t *y) {
+  int32_t at[MAX_DIM / 2 + MOST_CHAINS];
+  int16_t pairs[MAX_DIM + 2 * MOST_CHAINS];
+  int count = 0;
+  for (int k = 0; k < inputs; k += 2) {
+    at[count] = k, pairs[2 * count] = x[k], pairs[2 * count + 1] = x[k + 1];
+    count += (x[k] | x[k + 1]) != 0;
+  }
+  for (int c = 0; c < MOST_CHAINS; c++) at[count + c] = 0, pairs[2 * (count + c)] = pairs[2 * (count + c) + 1] = 0;
+  for (int p = 0; p < outputs; p += PANEL)
+    sparse_panel_int8(panels + (size_t)p * inputs, at, pairs, count, y + p, (int)PANEL / (int)SUMS == 2 ? MOST_CHAINS : 1);
+}
+
 /* Rows of padded outputs [rows, padded] -> [rows, wanted], in place. */
 static void compact(float *y, int rows, int padded, int wanted) {
   if (padded == wanted) return;

@@ -1,5 +1,5 @@
 /* Packed weights -> a model, and the sizes that follow from its shape. The packed form is written by
- * streamcodec_models/pack.py: a header of 128 bytes, then arrays that begin at multiples of 64. */
+ * streamcodec_models/pack.py: a header of 192 bytes, then arrays that begin at multiples of 64. */
 #include "model.h"
 
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 
 #include "variants.h"
 
-enum { VERSION = 1, ALIGNMENT = 64, HASH = 16 };
+enum { VERSION = 2, ALIGNMENT = 64, HASH = 16, HEADER = 192 };
 typedef enum { PACKED_F32 = 0, PACKED_EXACT = 1, PACKED_MIXED = 2 } Precision;
 
 typedef struct {
@@ -15,6 +15,7 @@ typedef struct {
   int32_t version, precision;
   char hash[HASH];
   Shape shape;
+  uint8_t unused[HEADER - 8 - 2 * sizeof(int32_t) - HASH - sizeof(Shape)];
 } Header;
 
 /* A walk over the arrays of packed weights; `packed` is NULL where only sizes are asked for. */
@@ -59,7 +60,7 @@ static int between(int32_t value, int32_t low, int32_t high) { return low <= val
 
 /* Whether this code can run a network of such a shape: vectors of 8, and what fits on the stack. */
 static int runs(const Shape *s) {
-  const int32_t eights[] = {s->hop, s->overlap, s->encoder_dim, s->decoder_dim, s->latent, s->envelope_block, s->comb_block};
+  const int32_t eights[] = {s->hop, s->overlap, s->encoder_dim, s->decoder_dim, s->latent, s->envelope_block, s->comb_block, s->waveform_bins};
   for (unsigned i = 0; i < sizeof eights / sizeof *eights; i++)
     if (!between(eights[i], 8, MAX_DIM) || eights[i] % 8) return 0;
   const int32_t blocks[] = {s->encoder_frame_blocks, s->encoder_packet_blocks, s->decoder_packet_blocks, s->decoder_frame_blocks};
@@ -70,6 +71,7 @@ static int runs(const Shape *s) {
   if (!between(s->window, 64, MAX_WINDOW) || s->window & (s->window - 1) || s->window < s->hop) return 0;
   if (!between(packet + s->overlap, 8, MAX_PACKET) || s->overlap > s->hop) return 0;
   if (s->hop + s->overlap > s->window) return 0; /* the lapped packet begins in what was kept */
+  if (s->waveform_bins > s->hop || !between(s->base_levels, 1, s->levels)) return 0;
   if (!between(s->levels, 2, 256) || !between(s->noise_frames, 1, 1 << 16)) return 0;
   if (!between(s->decimation, 1, 16) || packet % s->comb_block || s->hop % s->comb_block || s->hop % s->envelope_block) return 0;
   if (!between(s->shortest, 2 * s->decimation, MAX_DIM) || !between(s->longest, s->shortest, MAX_DIM)) return 0;
@@ -87,7 +89,7 @@ static int runs(const Shape *s) {
   /* Sums of int8 weights times int16 activations stay below 2^31. */
   if (padded(s->expansion * s->encoder_dim, PANEL) > MAX_DIM) return 0;
   if (padded(s->expansion * s->decoder_dim, PANEL) > MAX_DIM) return 0;
-  return s->longest + s->comb_window + s->low_pass + packet <= MAX_COMB - 64;
+  return s->longest + s->comb_window + s->low_pass + packet + s->overlap <= MAX_COMB - 64;
 }
 
 static void lay_out(ScModel *m) {
@@ -104,19 +106,21 @@ static void lay_out(ScModel *m) {
   m->decoder_tails_at = DECODER_HEAD;
   m->decoder_blocks_at = m->decoder_tails_at + 3 * s->overlap;
   m->comb_at = m->decoder_blocks_at + (s->decoder_packet_blocks + s->decoder_frame_blocks) * past * s->decoder_dim;
-  m->decoder_state = m->comb_at + padded(m->comb_history + m->low_history, 8);
+  m->waveform_at = m->comb_at + padded(m->comb_history + m->low_history, 8);
+  m->decoder_state = m->waveform_at + s->hop + 2 * s->waveform_bins;
 }
 
 static void take_arrays(ScModel *m, Reader *r) {
   const Shape *s = &m->shape;
   const WeightType type = r->precision == PACKED_F32 ? WEIGHTS_F32 : WEIGHTS_F16;
   const int32_t enc = s->encoder_dim, dec = s->decoder_dim, spread = m->packet + s->overlap;
+  m->told_of_level = floats(r, 2 * (uint64_t)s->levels);
   m->window = floats(r, s->window);
   m->twiddles = floats(r, s->window);
   m->encoder_in = take_linear(r, 3 * (s->window / 2 + 1), enc, type);
   take_blocks(r, m->encoder_frames, s->encoder_frame_blocks, enc, s);
   m->encoder_down = take_linear(r, s->frames_per_packet * enc, enc, type);
-  m->encoder_condition = floats(r, 4 * (uint64_t)enc);
+  m->encoder_condition = floats(r, 5 * (uint64_t)enc);
   take_blocks(r, m->encoder_packets, s->encoder_packet_blocks, enc, s);
   m->encoder_norm = floats(r, 2 * (uint64_t)enc);
   m->to_latent = take_linear(r, enc, s->latent, type);
@@ -124,7 +128,7 @@ static void take_arrays(ScModel *m, Reader *r) {
   m->precision = floats(r, (uint64_t)s->levels * s->latent);
   m->inverse_precision = floats(r, (uint64_t)s->levels * s->latent);
   m->from_latent = take_linear(r, s->latent, dec, type);
-  m->decoder_condition = floats(r, 5 * (uint64_t)dec);
+  m->decoder_condition = floats(r, 6 * (uint64_t)dec);
   take_blocks(r, m->decoder_packets, s->decoder_packet_blocks, dec, s);
   m->decoder_up = take_linear(r, dec, s->frames_per_packet * dec, type);
   take_blocks(r, m->decoder_frames, s->decoder_frame_blocks, dec, s);
@@ -137,6 +141,9 @@ static void take_arrays(ScModel *m, Reader *r) {
   m->depth = floats(r, dec + 8);
   m->control = floats(r, CONTROLS * (uint64_t)(dec + 8));
   m->low_pass = floats(r, padded(s->low_pass, 8));
+  m->waves = floats(r, (uint64_t)s->waveform_bins * m->frame);
+  m->prediction = floats(r, (uint64_t)s->frames_per_packet * s->waveform_bins);
+  m->ceiling = floats(r, (uint64_t)s->levels * s->waveform_bins);
 }
 
 static float widen(uint16_t half) {
@@ -230,18 +237,21 @@ void sc_model_close(ScModel *model) {
 int sc_model_packet(const ScModel *m) { return m->packet; }
 int sc_model_latent(const ScModel *m) { return m->shape.latent; }
 int sc_model_levels(const ScModel *m) { return m->shape.levels; }
+int sc_model_base_levels(const ScModel *m) { return m->shape.base_levels; }
+int sc_model_waveform_bins(const ScModel *m) { return m->shape.waveform_bins; }
+int sc_model_coefficients(const ScModel *m) { return m->shape.frames_per_packet * m->shape.waveform_bins; }
 uint64_t sc_encoder_state_bytes(const ScModel *m) { return (uint64_t)m->encoder_state * sizeof(float); }
 uint64_t sc_decoder_state_bytes(const ScModel *m) { return (uint64_t)m->decoder_state * sizeof(float); }
 
 void sc_encoder_state_init(const ScModel *m, void *state) {
   memset(state, 0, sc_encoder_state_bytes(m));
-  ((EncoderHead *)state)->gain_index = -52;
+  ((EncoderHead *)state)->gain_index = GAIN_LOW;
 }
 
 void sc_decoder_state_init(const ScModel *m, void *state) {
   DecoderHead *head = state;
   memset(state, 0, sc_decoder_state_bytes(m));
-  head->gain_index = -52;
+  head->gain_index = GAIN_LOW;
   head->swell = 1;
   head->period = (float)m->shape.shortest;
 }
@@ -301,11 +311,17 @@ Workspace sc_workspace(const ScModel *m, int streams, void *memory) {
 }
 
 void sc_encode(const ScModel *m, int streams, void *states, const float *pcm, const int32_t *levels, float *means,
-               int32_t *gain_index, void *workspace) {
-  m->variant->encode(m, streams, states, pcm, levels, means, gain_index, workspace);
+               int32_t *gain_index, float *coefficients, void *workspace) {
+  m->variant->encode(m, streams, states, pcm, levels, means, gain_index, coefficients, workspace);
+}
+
+void sc_residual(const ScModel *m, int streams, void *states, const int32_t *y, const int32_t *gain_index,
+                 const int32_t *levels, const float *coefficients, float *residual, void *workspace) {
+  m->variant->residual(m, streams, states, y, gain_index, levels, coefficients, residual, workspace);
 }
 
 void sc_decode(const ScModel *m, int streams, void *states, const int32_t *y, const int32_t *gain_index,
-               const int32_t *levels, const uint8_t *lost, float *pcm, void *workspace) {
-  m->variant->decode(m, streams, states, y, gain_index, levels, lost, pcm, workspace);
+               const int32_t *levels, const uint8_t *lost, const int32_t *q, const float *steps, const int32_t *bins,
+               float *pcm, void *workspace) {
+  m->variant->decode(m, streams, states, y, gain_index, levels, lost, q, steps, bins, pcm, workspace);
 }

@@ -1,4 +1,5 @@
-/* What a bitstream keeps of its tables; shared by the payloads (bitstream.c) and the choices (quantiser.c). */
+/* What a bitstream keeps of its tables; shared by the payloads (bitstream.c, waveform_coder.c) and the
+ * choices (quantiser.c). */
 #ifndef SC_QUANTISER_H
 #define SC_QUANTISER_H
 
@@ -6,6 +7,7 @@
 #include <stdint.h>
 
 #include "streamcodec.h"
+#include "waveform_coder.h"
 
 enum { MAX_LATENT = 512, ROUNDINGS = 3, MAX_VECTORS = 16, MAX_SYMBOLS = 1 << 16 };
 
@@ -25,7 +27,11 @@ struct ScBitstream {
   double *gain_costs;           /* [classes, gains] */
   const struct Variant *variant; /* whose quantiser is used */
   double *zero_bits;            /* [levels, classes]: of a packet whose latents are all zero */
+  WaveformCoder waveform;
 };
+
+/* Whether payloads of a level have the waveform layer. */
+static inline int has_waveform(const ScBitstream *b, int level) { return b->waveform.prior.level_bins[level] > 0; }
 
 static inline const uint8_t *rows_of(const ScBitstream *b, int level, int class_index) {
   return b->rows + ((size_t)level * b->classes + class_index) * b->latent;

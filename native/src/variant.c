@@ -5,6 +5,7 @@
 #include "linear.c"
 #include "block.c"
 #include "fft.c"
+#include "waveform.c"
 #include "encoder.c"
 #include "synthesis.c"
 #include "comb.c"
@@ -16,4 +17,4 @@
 #define JOINED(a, b) a##b
 #define NAMED(name) JOINED(sc_variant_, name)
 
-const Variant NAMED(SC_VARIANT) = {TEXT(SC_VARIANT), LOADS_F16, encode, decode, quantise, class_of, multiply_int8};
+const Variant NAMED(SC_VARIANT) = {TEXT(SC_VARIANT), LOADS_F16, encode, residual, decode, quantise, class_of, multiply_int8, multiply_sparse_int8};

@@ -8,9 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..config import CodecConfig
 from ..engines.api import EncodeRequest, Means, State
-from .coder import Coder
+from ..native.library import Buffer, address_of, required_library
+from .coder import Coder, NativeEngine
 from .loudness import Loudness
+from .native_bitstream import NativeBitstream, checked_size
+
+TALKER = np.dtype([("peak", "f8"), ("heard", "i4"), ("named", "i4")])  # ScTalker of streamcodec.h
 
 
 class Followed(NamedTuple):
@@ -64,6 +69,46 @@ class LayeredCoder(Coder):
         latents, payload = self._shortest(latents, limit)
         _, decoder = self._engine.residual(means, latents, state.decoder)
         return payload, Followed(after, decoder, _followed(state.loudness, means))
+
+
+class NativeLayeredCoder(LayeredCoder):
+    """In one call, as `NativeCoder`."""
+
+    def __init__(
+        self, engine: NativeEngine, bitstream: NativeBitstream, config: CodecConfig
+    ) -> None:
+        super().__init__(engine, bitstream, config)
+        self._encode, self._workspace = (
+            required_library().sc_payload_encode_followed,
+            engine.workspace,
+        )
+        self._models = (engine.model, bitstream.opened)
+        self._shape = (config.steps, config.channels, config.base_level)
+        self._pcm = np.empty((config.channels, config.packet_samples), np.float32)
+        self._payload = bitstream.buffer(config.steps * config.channels)
+        self._talkers = np.empty(config.channels, TALKER)
+        arrays = (self._talkers, self._pcm, self._payload)
+        self._encodes = (*map(address_of, arrays), len(self._payload))
+
+    def encode(
+        self, request: EncodeRequest, spare: Followed | None = None
+    ) -> tuple[bytes, Followed]:
+        """As `Coder.encode`."""
+        pcm, level, (encoder, decoder, loudness) = request
+        self._pcm[...], self._talkers[...] = pcm, list(loudness)
+        after = (
+            [Buffer.of(np.empty_like(state.array)) for state in (encoder, decoder)]
+            if spare is None
+            else spare[:2]
+        )
+        size = self._encode(
+            *(*self._models, *self._shape, level),
+            *(encoder.address, after[0].address, decoder.address, after[1].address),
+            *(*self._encodes, self._workspace(self._config.channels)),
+        )
+        payload = self._payload[: checked_size(size)].tobytes()
+        talkers = tuple(Loudness(*talker) for talker in self._talkers.tolist())
+        return payload, Followed(after[0], after[1], talkers)
 
 
 def _followed(loudness: tuple[Loudness, ...], means: Means) -> tuple[Loudness, ...]:

@@ -15,7 +15,7 @@ from ..native.library import library
 from ..tables import EntropyTables
 from .bitstream import Bitstream
 from .coder import Coder, NativeCoder
-from .layered import LayeredCoder
+from .layered import LayeredCoder, NativeLayeredCoder
 from .native_bitstream import NativeBitstream
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -74,11 +74,10 @@ class CodecModel:
     def coder(self, config: CodecConfig, *, with_layer: bool = False) -> Coder:
         """For one stream; `with_layer`: whose packets are to have the waveform layer, or may."""
         engine, bitstream = self.engine, self.bitstream
-        if with_layer:
-            return LayeredCoder(engine, bitstream, config)
         if isinstance(engine, native.NativeEngine) and isinstance(bitstream, NativeBitstream):
-            return NativeCoder(engine, bitstream, config)
-        return Coder(engine, bitstream, config)
+            in_one_call = NativeLayeredCoder if with_layer else NativeCoder
+            return in_one_call(engine, bitstream, config)
+        return (LayeredCoder if with_layer else Coder)(engine, bitstream, config)
 
 
 def load_model(
@@ -110,7 +109,7 @@ def load_model(
 
 def bitstream_of(tables: EntropyTables) -> Bitstream | NativeBitstream:
     """In C where that is built, else in Python: both say the same to the byte."""
-    return Bitstream(tables)  # TEMP
+    return Bitstream(tables) if library() is None else NativeBitstream(tables)
 
 
 def _load_with_torch(folder: Path, device: str) -> LoadedModel:

@@ -10,26 +10,46 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engines.api import Latents, Means
+from ..engines.api import Latents, Means, Waveform
 from ..native import library as native
 from ..native.library import address_of
-from ..tables import BIT_WORTH, GAIN_COUNT, GAIN_MIN, SYMBOL_LIMIT, EntropyTables
+from ..tables import (
+    BIT_WORTH,
+    GAIN_COUNT,
+    GAIN_MIN,
+    LOUDNESS_COUNT,
+    STEP_BAND,
+    SYMBOL_LIMIT,
+    EntropyTables,
+)
 from .bitstream import ROUNDINGS, check_sayable, check_size
-from .prices import Prices
+from .prices import Prices, bits_of
 from .range_coder import damaged_payload, empty_payload, trailing_bytes
 from .symbols import ESCAPE_BITS_MAX, long_escape
+from .waveform_prior import EIGHTHS
 
-BYTES_A_LATENT = 5  # of the largest escape
-BYTES_AROUND = 16  # of level, class and gain, and of the coder's end
+BYTES_AN_INTEGER = 5  # of the largest escape
+BYTES_AROUND = 16  # of level, class, gain and loudness, and of the coder's end
+# As sc_bitstream_open takes them, of WaveformTables.
+WAVEFORM_INTEGERS = (
+    *("first_weight", "first_bias", "second_weight", "second_bias", "last_weight", "last_bias"),
+    *("level_base", "level_step", "level_bins"),
+    *("frequencies", "coded_frequencies", "loudness_frequencies"),
+)
 
 
 class NativeBitstream:
     """As `Bitstream`, by the C library. Immutable: any number of streams and threads share it."""
 
-    def __init__(self, tables: EntropyTables) -> None:
-        """Raises ModelError where there is no library."""
+    def __init__(self, tables: EntropyTables, variant: str | None = None) -> None:
+        """variant: the instruction set, of which None takes the best; all say the same.
+
+        Raises ModelError where there is no library.
+        """
         self._library = native.required_library()
         self.levels, self.latent_dim = tables.level_scale.shape
+        self._level_bins: list[int] = tables.waveform.level_bins.tolist()
+        self._frames, self._bins = tables.waveform.shape.tolist()
         prices = Prices.of(tables)
         integers = (
             prices.rows,
@@ -40,6 +60,11 @@ class NativeBitstream:
         )
         arrays: list[NDArray[Any]] = [np.ascontiguousarray(a, np.int32) for a in integers]
         arrays += [prices.symbols, prices.classes, prices.gains]
+        layer = tables.waveform
+        layer_arrays: list[NDArray[Any]] = [
+            np.ascontiguousarray(getattr(layer, name), np.int32) for name in WAVEFORM_INTEGERS
+        ]
+        layer_arrays += [bits_of(layer.frequencies), EIGHTHS]
         scales, symbols = tables.frequencies.shape
         described = native.Tables(
             *(self.levels, len(tables.class_scale), self.latent_dim),
@@ -48,17 +73,28 @@ class NativeBitstream:
             BIT_WORTH,
             (ctypes.c_double * 3)(*ROUNDINGS),
             *map(address_of, arrays),
+            native.WaveformTables(
+                *(self._frames, self._bins, len(layer.first_weight)),
+                *(len(layer.frequencies), LOUDNESS_COUNT),
+                *map(address_of, layer_arrays),
+            ),
         )
         self._local = threading.local()
         self.opened = ctypes.c_void_p()
-        status = self._library.sc_bitstream_open(ctypes.byref(described), ctypes.byref(self.opened))
+        status = self._library.sc_bitstream_open(
+            *(ctypes.byref(described), variant and variant.encode(), ctypes.byref(self.opened))
+        )
         if status != 0:
             raise ValueError(f"the native bitstream cannot use tables of these shapes ({status})")
         weakref.finalize(self, self._library.sc_bitstream_close, self.opened)
 
+    def has_waveform(self, level: int) -> bool:
+        """As `Bitstream.has_waveform`."""
+        return self._level_bins[level] > 0
+
     def encode(self, means: Means, base_level: int) -> tuple[Latents, bytes]:
         """As `Bitstream.encode`."""
-        level, gains, mean = means
+        level, gains, mean = means.level, means.gain_index, means.mean
         at = self._exchange(mean.shape)
         at.gains[...], at.mean[...] = gains, mean
         size = self._library.sc_bitstream_encode(
@@ -66,9 +102,28 @@ class NativeBitstream:
         )
         return Latents(level, gains, at.y.copy()), at.payload[: checked_size(size)].tobytes()
 
+    def encode_waveform(
+        self,
+        latents: Latents,
+        residual: NDArray[np.float32],
+        loudness: NDArray[np.int32],
+        base_level: int,
+    ) -> tuple[Latents, bytes]:
+        """As `Bitstream.encode_waveform`."""
+        level, gains, y, _ = latents
+        check_sayable(latents, base_level, self.levels)
+        at = self._exchange(y.shape)
+        at.gains[...], at.y[...], at.residual[...], at.talkers[...] = gains, y, residual, loudness
+        size = self._library.sc_bitstream_encode_waveform(
+            *(self.opened, at.vectors, y.shape[1], base_level, level),
+            *(*at.encode_waveform, len(at.payload)),
+        )
+        payload = at.payload[: checked_size(size)].tobytes()
+        return Latents(level, gains, y, at.layer(self._level_bins[level])), payload
+
     def quantise(self, means: Means, bit_worth: float = BIT_WORTH) -> Latents:
         """As `Bitstream.quantise`."""
-        level, gains, mean = means
+        level, gains, mean = means.level, means.gain_index, means.mean
         at = self._exchange(mean.shape)
         at.gains[...], at.mean[...] = gains, mean
         checked_size(
@@ -81,11 +136,14 @@ class NativeBitstream:
     def serialize(self, latents: Latents, base_level: int) -> bytes:
         """As `Bitstream.serialize`."""
         check_sayable(latents, base_level, self.levels)
-        level, gains, y = latents
+        level, gains, y, layer = latents
         at = self._exchange(y.shape)
         at.gains[...], at.y[...] = gains, y
+        if layer is not None:
+            at.coded[...], at.loudness[...], at.q[...] = layer.coded, layer.loudness, layer.q
         size = self._library.sc_bitstream_serialize(
-            self.opened, at.vectors, base_level, level, *at.serialize, len(at.payload)
+            *(self.opened, at.vectors, base_level, level, *at.latents),
+            *(None if layer is None else at.layer_at, at.payload_at, len(at.payload)),
         )
         return at.payload[: checked_size(size)].tobytes()
 
@@ -99,42 +157,69 @@ class NativeBitstream:
         level, detail = at.told.tolist()
         if status != 0:
             raise_refusal(status, detail, payload)
-        return Latents(level, at.gains.copy(), at.y.copy())
+        bins = self._level_bins[level]
+        return Latents(level, at.gains.copy(), at.y.copy(), at.layer(bins) if bins else None)
 
     def _exchange(self, shape: tuple[int, ...]) -> _Exchange:
         """This thread's memory for payloads of one shape [P, C, D]."""
         kept: _Exchange | None = getattr(self._local, "exchange", None)
         if kept is None or kept.shape != shape:
-            kept = self._local.exchange = _Exchange(shape, self.buffer(shape[0] * shape[1]))
+            room = self.buffer(shape[0] * shape[1])
+            kept = self._local.exchange = _Exchange(shape, (self._frames, self._bins), room)
         return kept
 
     def buffer(self, vectors: int) -> NDArray[np.uint8]:
-        """For the longest payload of so many vectors of latents."""
-        return np.empty((BYTES_A_LATENT * self.latent_dim + BYTES_AROUND) * vectors, np.uint8)
+        """For the longest payload of so many vectors of latents and their layer."""
+        integers = self.latent_dim + self._frames * self._bins
+        return np.empty((BYTES_AN_INTEGER * integers + BYTES_AROUND) * vectors, np.uint8)
 
 
 class _Exchange:
-    """What goes into the library and comes out, for one payload of a shape [P, C, D]. The tuples
-    are the addresses that its functions take, in their order.
+    """What goes into the library and comes out, for one payload of a shape [P, C, D] with a layer
+    of [F, K] coefficients a packet. The tuples are the addresses that its functions take, in their
+    order.
     """
 
-    def __init__(self, shape: tuple[int, ...], payload_buffer: NDArray[np.uint8]) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        layer_shape: tuple[int, int],
+        payload_buffer: NDArray[np.uint8],
+    ) -> None:
         self.shape, self.vectors = shape, shape[0] * shape[1]
-        self.gains, self.mean = np.empty(shape[:2], np.int32), np.empty(shape, np.float32)
+        two = shape[:2]
+        self.gains, self.mean = np.empty(two, np.int32), np.empty(shape, np.float32)
         self.y = np.empty(shape, np.int32)
         self.payload = payload_buffer
         self.told = np.zeros(2, np.int32)  # the level, and what says more of an error
+        self.residual = np.empty((*two, *layer_shape), np.float32)
+        self.talkers = np.empty(shape[1], np.int32)  # their loudnesses
+        self.coded, self.loudness = np.empty(two, bool), np.empty(two, np.int32)
+        self.q = np.empty(self.residual.shape, np.int32)
+        self.steps = np.empty((*two, -(-layer_shape[1] // STEP_BAND)), np.float32)
+        layer = (self.coded, self.loudness, self.q, self.steps)
+        self._layer = native.WaveformLayer(*map(address_of, layer))
+        self.layer_at = ctypes.addressof(self._layer)
         arrays = (self.gains, self.mean, self.y, self.payload, self.told)
         gains, mean, y, payload, told = map(address_of, arrays)
-        self.encode, self.serialize = (gains, mean, y, payload), (gains, y, payload)
-        self.parse = (told, gains, y, told + self.told.itemsize)
+        self.payload_at = payload
+        self.encode, self.latents = (gains, mean, y, payload), (gains, y)
+        talk = (address_of(self.residual), address_of(self.talkers))
+        self.encode_waveform = (gains, y, *talk, self.layer_at, payload)
+        self.parse = (told, gains, y, self.layer_at, told + self.told.itemsize)
+
+    def layer(self, bins: int) -> Waveform:
+        """What the library said, at a level that codes `bins` of a frame."""
+        coded, loudness = self.coded.copy(), self.loudness.copy()
+        return Waveform(bins, coded, loudness, self.q.copy(), self.steps.copy())
 
 
 def checked_size(status: int) -> int:
     """What a function returned that encodes: a size, or an error that is the caller's mistake."""
     if status < 0:
         raise ValueError(
-            f"a level, a gain or a latent lies outside what a payload can say ({status})"
+            f"a level, a gain, a loudness or an integer lies outside what a payload can say "
+            f"({status})"
         )
     return status
 

@@ -36,7 +36,8 @@ class ModelShape:
 
 class Means(NamedTuple):
     """One payload before it is quantised: gain_index [P, C], mean [P, C, D] of the posterior in
-    quantiser steps, and coefficients [P, C, F, K] of the sound, at unit gain.
+    quantiser steps, and coefficients [P, C, F, K] of the sound, at unit gain. At levels without the
+    waveform layer nobody reads those: they may be zeros.
     """
 
     level: int
@@ -122,7 +123,8 @@ class Engine(Protocol):
         self, means: Means, latents: Latents, state: State
     ) -> tuple[NDArray[np.float32], State]:
         """What the waveform layer is to say: coefficients of the sound less what a decoder in
-        `state` predicts from these latents, [P, C, F, K]; and that decoder's new state.
+        `state` predicts from these latents, [P, C, F, K]; and that decoder's new state. At levels
+        without the layer only the state counts.
         """
         ...
 

@@ -27,6 +27,7 @@ from ..native.library import (
     aligned,
     required_library,
 )
+from ..tables import STEP_BAND
 from ..units import Pcm
 from .api import DecodeRequest, EncodeRequest, Latents, LoadedModel, Means, ModelShape
 
@@ -42,22 +43,38 @@ HASH_AT, HASH_END = 16, 32  # of the header of packed weights
 
 class _Step:
     """A thread's memory for steps of up to so many rows (a channel of a stream each): what goes in
-    and comes out, and what the library works in. `encode` and `decode` are the addresses that it
-    takes, in its order.
+    and comes out, and what the library works in. Tuples are the addresses that its functions take,
+    in their order, without and with the waveform layer.
     """
 
-    def __init__(self, rows: int, packet: int, latent: int, workspace_bytes: int) -> None:
+    def __init__(self, rows: int, shape: ModelShape, workspace_bytes: int) -> None:
         self.rows = rows
-        self.pcm = np.empty((rows, packet), np.float32)
+        frames, bins = shape.frames_per_packet, shape.waveform_bins
+        self.pcm = np.empty((rows, shape.hop * frames), np.float32)
         self.levels, self.lost = np.empty(rows, np.int32), np.empty(rows, np.uint8)
         # [1, rows, ...]: of one packet
-        self.gains, self.means = np.zeros((1, rows), np.int32), np.empty((1, rows, latent), "f4")
-        self.y = np.zeros((1, rows, latent), np.int32)
+        self.gains = np.zeros((1, rows), np.int32)
+        self.means = np.empty((1, rows, shape.latent_dim), np.float32)
+        self.y = np.zeros((1, rows, shape.latent_dim), np.int32)
+        self.coefficients = np.empty((1, rows, frames, bins), np.float32)
+        self.q, self.bins = np.zeros((1, rows, frames, bins), np.int32), np.zeros(rows, np.int32)
+        self.steps = np.zeros((1, rows, -(-bins // STEP_BAND)), np.float32)
         self.workspace = Buffer.of(aligned(workspace_bytes))
-        into = (self.pcm, self.levels, self.means, self.gains)
-        self.encode = (*map(address_of, into), self.workspace.address)
-        back = (self.y, self.gains, self.levels, self.lost, self.pcm)
-        self.decode = (*map(address_of, back), self.workspace.address)
+        pcm, levels, lost = map(address_of, (self.pcm, self.levels, self.lost))
+        gains, means, y = map(address_of, (self.gains, self.means, self.y))
+        coefficients, workspace = address_of(self.coefficients), self.workspace.address
+        layer = tuple(map(address_of, (self.q, self.steps, self.bins)))
+        into = (pcm, levels, means, gains)
+        self.encode = ((*into, None, workspace), (*into, coefficients, workspace))
+        said = (y, gains, levels)
+        self.residual = (
+            (*said, None, None, workspace),
+            (*said, coefficients, coefficients, workspace),
+        )
+        self.decode = (
+            (*said, lost, None, None, None, pcm, workspace),
+            (*said, lost, *layer, pcm, workspace),
+        )
 
 
 class NativeEngine:
@@ -84,13 +101,22 @@ class NativeEngine:
         self._packet = shape.hop * shape.frames_per_packet
         packed_for = [
             getattr(self._library, f"sc_model_{name}")(model)
-            for name in ("packet", "latent", "levels")
+            for name in (
+                "packet",
+                "latent",
+                "levels",
+                "base_levels",
+                "waveform_bins",
+                "coefficients",
+            )
         ]
-        asked_for = [self._packet, shape.latent_dim, shape.levels]
+        self._coefficients = (shape.frames_per_packet, shape.waveform_bins)
+        asked_for = [self._packet, shape.latent_dim, shape.levels, shape.base_levels]
+        asked_for += [shape.waveform_bins, shape.frames_per_packet * shape.waveform_bins]
         if packed_for != asked_for:  # our arrays would be too short for what it writes
             raise ModelError(
-                f"{path} is packed for samples a packet, latents and levels of {packed_for}; "
-                f"its model has {asked_for}"
+                f"{path} is packed for samples a packet, latents, levels, base levels and "
+                f"coefficients (of a frame, and all) of {packed_for}; its model has {asked_for}"
             )
         self._local = threading.local()
         self._fresh_encoder = self._fresh("encoder")
@@ -109,7 +135,27 @@ class NativeEngine:
         """As `Engine.encode`."""
         step, after = self._step(len(pcm)), Buffer.of(state.array.copy())
         step.levels.fill(level)
-        return Means(level, *self._encode(step, pcm, after)), after
+        gains, means, coefficients = self._encode(step, pcm, after, self._has_waveform(level))
+        return Means(level, gains, means, coefficients), after
+
+    def residual(
+        self, means: Means, latents: Latents, state: State
+    ) -> tuple[NDArray[np.float32], State]:
+        """As `Engine.residual`."""
+        packets, channels = latents.gain_index.shape
+        step, after = self._step(channels), Buffer.of(state.array.copy())
+        with_layer = self._has_waveform(latents.level)
+        out = np.zeros((packets, channels, *self._coefficients), np.float32)
+        step.levels.fill(latents.level)
+        for p in range(packets):
+            step.y[0, :channels], step.gains[0, :channels] = latents.y[p], latents.gain_index[p]
+            if with_layer:
+                step.coefficients[0, :channels] = means.coefficients[p]
+            addresses = step.residual[with_layer]
+            self._library.sc_residual(self.model, channels, after.address, *addresses)
+            if with_layer:
+                out[p] = step.coefficients[0, :channels]
+        return out, after
 
     def decode(self, latents: Latents, state: State) -> tuple[Pcm, State]:
         """As `Engine.decode`."""
@@ -129,9 +175,17 @@ class NativeEngine:
         step = self._step(len(states.array))
         for r, part in zip(requests, parts, strict=True):
             step.levels[part] = r.level
-        gains, means = self._encode(step, np.concatenate([r.pcm for r in requests]), states)
+        any_layer = any(self._has_waveform(r.level) for r in requests)
+        pcm = np.concatenate([r.pcm for r in requests])
+        gains, means, coefficients = self._encode(step, pcm, states, any_layer)
+        for r, part in zip(requests, parts, strict=True):
+            if any_layer and not self._has_waveform(r.level):
+                coefficients[:, part] = 0
         return [
-            (Means(r.level, gains[:, part], means[:, part]), _part(states, part))
+            (
+                Means(r.level, gains[:, part], means[:, part], coefficients[:, part]),
+                _part(states, part),
+            )
             for r, part in zip(requests, parts, strict=True)
         ]
 
@@ -153,20 +207,29 @@ class NativeEngine:
         pcm = self._decode(step, requests[0].packets, said, states)
         return [(pcm[part], _part(states, part)) for part in parts]
 
+    def _has_waveform(self, level: int) -> bool:
+        return level >= self.shape.base_levels
+
     def _encode(
-        self, step: _Step, pcm: Pcm, states: State
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """pcm [S, P * packet] -> gains [P, S] and means [P, S, D]; the states change."""
+        self, step: _Step, pcm: Pcm, states: State, with_layer: bool
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
+        """pcm [S, P * packet] -> gains [P, S], means [P, S, D] and coefficients [P, S, F, K], of
+        streams at levels with the layer; the states change.
+        """
         rows, size = len(pcm), self._packet
-        gains, means = [], []
+        gains, means, coefficients = [], [], []
         for start in range(0, pcm.shape[1], size):
             step.pcm[:rows] = pcm[:, start : start + size]
-            self._library.sc_encode(self.model, rows, states.address, *step.encode)
+            self._library.sc_encode(self.model, rows, states.address, *step.encode[with_layer])
             gains.append(step.gains[:, :rows].copy())
             means.append(step.means[:, :rows].copy())
+            if with_layer:
+                coefficients.append(step.coefficients[:, :rows].copy())
+        if not with_layer:
+            coefficients = [np.zeros((len(gains), rows, *self._coefficients), np.float32)]
         if len(gains) == 1:
-            return gains[0], means[0]
-        return np.concatenate(gains), np.concatenate(means)
+            return gains[0], means[0], coefficients[0]
+        return np.concatenate(gains), np.concatenate(means), np.concatenate(coefficients)
 
     def _decode(
         self,
@@ -177,11 +240,20 @@ class NativeEngine:
     ) -> Pcm:
         """What was said of each stream, with its rows -> pcm [S, P * packet]; the states change."""
         rows, pcm = len(states.array), []
+        with_layer = any(latents is not None and latents.waveform for _, latents in said)
         for p in range(packets):
             for part, latents in said:
                 if latents is not None:
                     step.y[0, part], step.gains[0, part] = latents.y[p], latents.gain_index[p]
-            self._library.sc_decode(self.model, rows, states.address, *step.decode)
+                if not with_layer:
+                    continue
+                if latents is None or latents.waveform is None:
+                    step.bins[part] = 0
+                    continue
+                layer = latents.waveform
+                step.bins[part] = layer.bins * layer.coded[p]
+                step.q[0, part], step.steps[0, part] = layer.q[p], layer.steps[p]
+            self._library.sc_decode(self.model, rows, states.address, *step.decode[with_layer])
             pcm.append(step.pcm[:rows].copy())
         return pcm[0] if packets == 1 else np.concatenate(pcm, 1)
 
@@ -200,7 +272,7 @@ class NativeEngine:
         kept: _Step | None = getattr(self._local, "step", None)
         if kept is None or kept.rows < rows:
             workspace_bytes = self._library.sc_workspace_bytes(self.model, rows)
-            kept = _Step(rows, self._packet, self.shape.latent_dim, workspace_bytes)
+            kept = _Step(rows, self.shape, workspace_bytes)
             self._local.step = kept
         return kept
 

@@ -25,6 +25,20 @@ BAD_FORMAT, UNSUPPORTED, NO_MEMORY, NO_VARIANT = -1, -2, -3, -4
 OUT_OF_RANGE, NO_SYMBOL, LONG_ESCAPE, TRAILING_BYTES = -5, -6, -7, -8
 
 
+class WaveformTables(Structure):
+    """ScWaveformTables of native/src/streamcodec.h."""
+
+    _fields_ = (
+        *((name, c_int32) for name in ("frames", "bins", "width", "scales", "loudnesses")),
+        *((name, c_void_p) for name in ("first_weight", "first_bias")),
+        *((name, c_void_p) for name in ("second_weight", "second_bias")),
+        *((name, c_void_p) for name in ("last_weight", "last_bias")),
+        *((name, c_void_p) for name in ("level_base", "level_step", "level_bins")),
+        *((name, c_void_p) for name in ("frequencies", "coded_frequencies")),
+        *((name, c_void_p) for name in ("loudness_frequencies", "costs", "eighths")),
+    )
+
+
 class Tables(Structure):
     """ScTables of native/src/streamcodec.h."""
 
@@ -39,7 +53,14 @@ class Tables(Structure):
         *((name, c_void_p) for name in ("rows", "level_frequencies", "frequencies")),
         *((name, c_void_p) for name in ("class_frequencies", "gain_frequencies")),
         *((name, c_void_p) for name in ("costs", "class_costs", "gain_costs")),
+        ("waveform", WaveformTables),
     )
+
+
+class WaveformLayer(Structure):
+    """ScWaveform of native/src/streamcodec.h."""
+
+    _fields_ = tuple((name, c_void_p) for name in ("coded", "loudness", "q", "steps"))
 
 
 # name -> type of the result, types of the arguments; arrays are addresses.
@@ -50,26 +71,38 @@ _FUNCTIONS = {
     "sc_model_packet": (c_int, (c_void_p,)),
     "sc_model_latent": (c_int, (c_void_p,)),
     "sc_model_levels": (c_int, (c_void_p,)),
+    "sc_model_base_levels": (c_int, (c_void_p,)),
+    "sc_model_waveform_bins": (c_int, (c_void_p,)),
+    "sc_model_coefficients": (c_int, (c_void_p,)),
     "sc_encoder_state_bytes": (c_uint64, (c_void_p,)),
     "sc_decoder_state_bytes": (c_uint64, (c_void_p,)),
     "sc_workspace_bytes": (c_uint64, (c_void_p, c_int)),
     "sc_encoder_state_init": (None, (c_void_p, c_void_p)),
     "sc_decoder_state_init": (None, (c_void_p, c_void_p)),
-    "sc_encode": (None, (c_void_p, c_int, *[c_void_p] * 6)),
-    "sc_decode": (None, (c_void_p, c_int, *[c_void_p] * 7)),
+    "sc_encode": (None, (c_void_p, c_int, *[c_void_p] * 7)),
+    "sc_residual": (None, (c_void_p, c_int, *[c_void_p] * 7)),
+    "sc_decode": (None, (c_void_p, c_int, *[c_void_p] * 10)),
     "sc_multiply_int8": (c_int, (c_char_p, c_void_p, c_void_p, c_int, c_int, c_int, c_void_p)),
-    "sc_bitstream_open": (c_int, (POINTER(Tables), POINTER(c_void_p))),
+    "sc_bitstream_open": (c_int, (POINTER(Tables), c_char_p, POINTER(c_void_p))),
     "sc_bitstream_close": (None, (c_void_p,)),
     "sc_bitstream_encode": (c_int, (*[c_void_p], *[c_int] * 3, *[c_void_p] * 4, c_int)),
+    "sc_bitstream_encode_waveform": (
+        c_int,
+        (c_void_p, *[c_int] * 4, *[c_void_p] * 6, c_int),
+    ),
     "sc_bitstream_quantise": (
         c_int,
         (c_void_p, c_int, c_int, c_void_p, c_void_p, c_double, c_void_p),
     ),
-    "sc_bitstream_serialize": (c_int, (c_void_p, *[c_int] * 3, *[c_void_p] * 3, c_int)),
-    "sc_bitstream_parse": (c_int, (c_void_p, c_char_p, *[c_int] * 3, *[c_void_p] * 4)),
+    "sc_bitstream_serialize": (c_int, (c_void_p, *[c_int] * 3, *[c_void_p] * 4, c_int)),
+    "sc_bitstream_parse": (c_int, (c_void_p, c_char_p, *[c_int] * 3, *[c_void_p] * 5)),
     "sc_payload_encode": (
         c_int,
         (*[c_void_p] * 2, *[c_int] * 4, *[c_void_p] * 4, c_int, c_void_p),
+    ),
+    "sc_payload_encode_followed": (
+        c_int,
+        (*[c_void_p] * 2, *[c_int] * 4, *[c_void_p] * 7, c_int, c_void_p),
     ),
     "sc_payload_decode": (
         c_int,
