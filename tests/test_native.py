@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from conftest import SPEECH, small_vae
 from streamcodec import StreamDecoder, StreamEncoder, decode_together, encode_together
-from streamcodec.coding.bitstream import LATENT_LIMIT, Bitstream
+from streamcodec.coding.bitstream import Bitstream
 from streamcodec.coding.model import CodecModel, load_model
 from streamcodec.coding.native_bitstream import NativeBitstream
+from streamcodec.coding.symbols import LATENT_LIMIT
 from streamcodec.engines.api import (
     DecodeRequest,
     EncodeRequest,
