@@ -65,7 +65,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights.save(
         folder,
         vae,
-        vae.prior.tables(),
+        vae.tables(),
         [3000.0 * 1.15**level for level in range(SMALL.quality_levels)],
     )
     return folder

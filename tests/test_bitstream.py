@@ -7,7 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from conftest import SMALL, small_vae
-from streamcodec.coding.bitstream import LATENT_LIMIT, Bitstream
+from streamcodec.coding.bitstream import Bitstream
+from streamcodec.coding.symbols import LATENT_LIMIT
 from streamcodec.config import MAX_PAYLOAD_BYTES
 from streamcodec.engines.api import Latents, Means
 from streamcodec.errors import PayloadError
@@ -19,7 +20,7 @@ from streamcodec.tables import (
     level_frequencies,
 )
 
-BITSTREAM = Bitstream(small_vae().prior.tables())
+BITSTREAM = Bitstream(small_vae().tables())
 D = SMALL.latent_dim
 BASE = 5
 
@@ -31,7 +32,12 @@ def latents(level: int, packets: int, channels: int, scale: float, seed: int = 0
     return Latents(level, gain, y)
 
 
-LEVELS = st.integers(0, 15)
+def means_of(level: int, gain: np.ndarray, mean: np.ndarray) -> Means:
+    """Of a sound whose coefficients nobody asks for."""
+    return Means(level, gain, mean, np.zeros((*gain.shape, 2, SMALL.waveform_bins), np.float32))
+
+
+LEVELS = st.integers(0, SMALL.base_levels - 1)
 
 
 @given(
@@ -107,12 +113,12 @@ def test_coded_bits_are_within_2_percent_of_the_priors_estimate() -> None:
     """The KL of the VAE is the rate: what training minimises is what the coder spends."""
     vae = small_vae()
     # 60 packets a payload: byte rounding and the level's own bits are then far below 2 %.
-    packets, level = 60, 9
+    packets, level = 60, 7
     rng = np.random.default_rng(1)
-    scale = np.exp(vae.prior.log_scale.detach().numpy()[1]) * 1.2
+    scale = np.exp(vae.prior.log_scale.base.detach().numpy()[1]) * 1.2
     y = np.round(rng.logistic(0, scale, (packets, 1, D))).astype(np.int32)
     gain = rng.integers(-30, -10, (packets, 1)).astype(np.int32)
-    quality = torch.full((1, packets), level / 15)
+    quality = torch.full((1, packets), SMALL.level_qualities[level])
     latents = torch.from_numpy(y[None, :, 0].astype(np.float32))
     chosen = vae.prior.choose(latents, quality)
     estimate = vae.prior.bits(latents, torch.from_numpy(gain.T), quality, chosen).sum().item()
@@ -125,8 +131,8 @@ def test_rounding_takes_the_integer_whose_error_and_bits_cost_least() -> None:
     mean = rng.normal(0, 2, (4, 2, D)).astype(np.float32)
     mean[0, 0, :3] = (1e9, -1e9, 40.4)
     gain = np.full((4, 2), -20, np.int32)
-    plain = Latents(9, gain, np.rint(mean).clip(-LATENT_LIMIT, LATENT_LIMIT).astype(np.int32))
-    chosen = BITSTREAM.quantise(Means(9, gain, mean))
+    plain = Latents(7, gain, np.rint(mean).clip(-LATENT_LIMIT, LATENT_LIMIT).astype(np.int32))
+    chosen = BITSTREAM.quantise(means_of(7, gain, mean))
     assert chosen.y[0, 0, 2] == 40
     assert np.abs(chosen.y).max() == LATENT_LIMIT
 
@@ -147,7 +153,7 @@ def test_every_symbol_stays_possible_however_small_its_mass() -> None:
 
 
 def test_tables_that_do_not_add_up_are_refused() -> None:
-    good = small_vae().prior.tables()
+    good = small_vae().tables()
     broken = good.frequencies.copy()
     broken[3, 3] += 1
     with pytest.raises(ValueError, match="frequencies"):
@@ -157,15 +163,25 @@ def test_tables_that_do_not_add_up_are_refused() -> None:
 def test_levels_near_the_base_level_are_cheap_and_all_are_possible() -> None:
     silent = np.full((1, 1), GAIN_MIN, np.int32)
     costs = {}
-    for level in range(16):
-        made = Latents(level, silent, np.zeros((1, 1, D), np.int32))
+    levels = SMALL.quality_levels
+    for level in range(levels):
+        layer = BITSTREAM.waveform.empty(level, 1, 1)
+        made = Latents(level, silent, np.zeros((1, 1, D), np.int32), layer)
         assert BITSTREAM.parse(BITSTREAM.serialize(made, BASE), 1, 1, BASE).level == level
-        costs[level] = 16 - np.log2(level_frequencies(16)[BASE, level])
+        costs[level] = 16 - np.log2(level_frequencies(levels)[BASE, level])
     assert costs[BASE] == pytest.approx(costs[BASE + 1], abs=0.01)
     assert costs[BASE] < 2
-    assert sorted(range(BASE + 1, 16), key=costs.__getitem__) == list(range(BASE + 1, 16))
-    with pytest.raises(ValueError, match="level must be 0 to 15, got 16"):
-        BITSTREAM.serialize(Latents(3, silent, np.zeros((1, 1, D), np.int32)), 16)
+    assert sorted(range(BASE + 1, levels), key=costs.__getitem__) == [*range(BASE + 1, levels)]
+    with pytest.raises(ValueError, match=f"level must be 0 to {levels - 1}, got {levels}"):
+        BITSTREAM.serialize(Latents(3, silent, np.zeros((1, 1, D), np.int32)), levels)
+
+
+def test_a_level_with_the_waveform_layer_needs_it_and_another_refuses_it() -> None:
+    gain, y = np.full((1, 1), -9, np.int32), np.zeros((1, 1, D), np.int32)
+    with pytest.raises(ValueError, match="level 12 has the waveform layer"):
+        BITSTREAM.serialize(Latents(12, gain, y), 12)
+    with pytest.raises(ValueError, match="level 3 has not the waveform layer"):
+        BITSTREAM.serialize(Latents(3, gain, y, BITSTREAM.waveform.empty(12, 1, 1)), 3)
 
 
 def test_encode_fills_bytes_no_worse_than_one_rounding() -> None:
@@ -176,14 +192,13 @@ def test_encode_fills_bytes_no_worse_than_one_rounding() -> None:
 
     gains = []
     for _ in range(20):
-        means = Means(
-            9, np.full((1, 1), -20, np.int32), rng.normal(0, 1, (1, 1, D)).astype(np.float32)
-        )
-        latents, payload = BITSTREAM.encode(means, 9)
-        assert np.array_equal(BITSTREAM.parse(payload, 1, 1, 9).y, latents.y)
+        mean = rng.normal(0, 1, (1, 1, D)).astype(np.float32)
+        means = means_of(7, np.full((1, 1), -20, np.int32), mean)
+        latents, payload = BITSTREAM.encode(means, 7)
+        assert np.array_equal(BITSTREAM.parse(payload, 1, 1, 7).y, latents.y)
         plain = BITSTREAM.quantise(means)
         gains.append(
-            loss(means.mean, plain, BITSTREAM.serialize(plain, 9))
+            loss(means.mean, plain, BITSTREAM.serialize(plain, 7))
             - loss(means.mean, latents, payload)
         )
     assert min(gains) >= 0

@@ -239,7 +239,7 @@ def test_settings_out_of_range_are_named(
 
 def test_a_base_level_that_the_model_has_not_is_refused(model: CodecModel) -> None:
     assert StreamEncoder(model, quality=0.5).config.base_level == 7
-    with pytest.raises(ConfigError, match="base level must be 0 to 15, got 16"):
+    with pytest.raises(ConfigError, match="base level must be 0 to 23, got 24"):
         model.stream_config(base_level=16)
 
 

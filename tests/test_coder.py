@@ -113,7 +113,7 @@ def test_a_model_goes_with_its_own_tables(model: CodecModel, tmp_path: Path) -> 
     from streamcodec_models.pack import pack
 
     vae = small_vae()
-    weights.save(tmp_path, vae, vae.prior.tables(), [3000.0 * 1.15**n for n in range(16)])
+    weights.save(tmp_path, vae, vae.tables(), [3000.0 * 1.15**n for n in range(16)])
     pack(weights.load(tmp_path).vae, weights.load(tmp_path).hash, tmp_path, "mixed")
     small = load_model(tmp_path, engine="native")
     mixed = CodecModel(small.engine, model.bitstream, model.level_bitrates_bps, "")

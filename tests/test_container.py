@@ -136,7 +136,7 @@ def test_a_file_of_another_model_is_not_decoded(model: CodecModel) -> None:
     [
         ("packet_samples", 480, "packet_samples must be one of 320, 640, 960, got 480"),
         ("sample_rate", 8_000, "sample_rate must be 16000, the model's, got 8000"),
-        ("base_level", 16, "base level must be 0 to 15, got 16"),
+        ("base_level", 24, "base level must be 0 to 23, got 24"),
     ],
 )
 def test_a_header_that_its_model_cannot_have_written_is_refused(

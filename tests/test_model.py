@@ -18,7 +18,7 @@ def test_save_and_load_keep_tables_exactly_and_weights_to_half_precision(
 
     vae = small_vae()
     loaded = weights.load(model_folder)
-    tables = vae.prior.tables()
+    tables = vae.tables()
     for name in (
         "level_scale",
         "class_scale",
@@ -67,7 +67,7 @@ def test_another_format_says_which(model_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(model_folder, copy)
     description = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**description, "format": 99}))
-    with pytest.raises(ModelError, match="format 99, this program reads 3"):
+    with pytest.raises(ModelError, match="format 99, this program reads 4"):
         load_model(copy, "cpu")
 
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from conftest import SPEECH, small_vae
 from streamcodec import StreamDecoder, StreamEncoder, decode_together, encode_together
-from streamcodec.coding.bitstream import LATENT_LIMIT, Bitstream
+from streamcodec.coding.bitstream import Bitstream
 from streamcodec.coding.model import CodecModel, load_model
 from streamcodec.coding.native_bitstream import NativeBitstream
+from streamcodec.coding.symbols import LATENT_LIMIT
 from streamcodec.engines.api import (
     DecodeRequest,
     EncodeRequest,
@@ -229,7 +230,7 @@ def test_a_small_model_of_another_shape_runs_too(
     tmp_path: Path, packets: NDArray[np.float32]
 ) -> None:
     vae = small_vae()
-    weights.save(tmp_path, vae, vae.prior.tables(), [3000.0 * 1.15**n for n in range(16)])
+    weights.save(tmp_path, vae, vae.tables(), [3000.0 * 1.15**n for n in range(16)])
     loaded = weights.load(tmp_path)
     pack(loaded.vae, loaded.hash, tmp_path, "float32")
     engine = load_native(tmp_path, precision="float32").engine

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from fuzz_inputs import write_inputs
 from streamcodec import StreamDecoder, StreamEncoder
-from streamcodec.coding.bitstream import LATENT_LIMIT
 from streamcodec.coding.model import load_model
 from streamcodec.coding.native_bitstream import NativeBitstream
+from streamcodec.coding.symbols import LATENT_LIMIT
 from streamcodec.engines.api import Means, ModelShape
 from streamcodec.engines.native import NativeEngine
 from streamcodec.errors import ModelError

@@ -191,6 +191,10 @@ def test_a_run_without_a_folder_says_which_option_is_missing(corpus: Path) -> No
 
 
 OTHER = {
+    "prior_rate": 2e-3,
+    "beta_waveform_low": 3e-5,
+    "beta_waveform_high": 2e-6,
+    "waveform_share": 0.25,
     "batch": 3,
     "segment_s": 0.5,
     "seed": 7,

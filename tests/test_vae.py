@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -8,8 +9,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from conftest import SMALL, small_vae
 from streamcodec_models.blocks import CausalBlock, noise_spectra, overlap_add, sine_slopes
 from streamcodec_models.config import VaeConfig
-from streamcodec_models.entropy import interpolate, latent_bits
+from streamcodec_models.entropy import latent_bits
+from streamcodec_models.quality_axis import interpolate
 from streamcodec_models.vae import VoiceVae
+from streamcodec_training.training_pass import TrainingPass
 
 HALF = torch.tensor(0.5)
 
@@ -55,15 +58,16 @@ def test_encoder_and_decoder_in_pieces_equal_the_whole() -> None:
     x = torch.randn(2, 20 * SMALL.packet) * 0.1
     quality = torch.rand(2, 20)
     lost = torch.rand(2, 20) < 0.3
-    mean, gain, _ = vae.encode(x, quality, vae.initial_encoder_state(2))
+    mean, gain, whole, _ = vae.encode(x, quality, vae.initial_encoder_state(2))
     out, _ = vae.decode(mean, gain, quality, lost, vae.initial_decoder_state(2))
     before, after = vae.initial_encoder_state(2), vae.initial_decoder_state(2)
     for start, end in ((0, 3), (3, 4), (4, 11), (11, 20)):
         samples = slice(start * SMALL.packet, end * SMALL.packet)
         packets = slice(start, end)
-        y, g, before = vae.encode(x[:, samples], quality[:, packets], before)
+        y, g, coefficients, before = vae.encode(x[:, samples], quality[:, packets], before)
         assert torch.allclose(y, mean[:, packets], atol=1e-4)
         assert torch.equal(g, gain[:, packets])
+        assert torch.allclose(coefficients, whole[:, packets], atol=1e-4)
         part, after = vae.decode(y, g, quality[:, packets], lost[:, packets], after)
         assert torch.allclose(part, out[:, samples], atol=1e-5)
 
@@ -88,8 +92,8 @@ def test_loudness_does_not_reach_the_latents_but_through_their_condition() -> No
         vae.to_latent.weight.zero_()
     x = torch.randn(1, 10 * SMALL.packet) * 0.02
     quality = torch.full((1, 10), 0.5)
-    quiet, low, _ = vae.encode(x, quality, vae.initial_encoder_state(1))
-    loud, high, _ = vae.encode(x * 4, quality, vae.initial_encoder_state(1))
+    quiet, low, _, _ = vae.encode(x, quality, vae.initial_encoder_state(1))
+    loud, high, _, _ = vae.encode(x * 4, quality, vae.initial_encoder_state(1))
     assert torch.allclose(quiet, loud, rtol=1e-3, atol=1e-3)
     assert torch.equal(high - low, torch.full_like(low, 8.0))
 
@@ -117,12 +121,14 @@ def test_training_pass_prices_what_it_samples_and_has_gradients_everywhere() -> 
     x = torch.randn(4, 8 * SMALL.packet) * 0.1
     lost = torch.zeros(4, 8, dtype=torch.bool)
     lost[0, 3] = True
-    out, bits = vae(x, torch.rand(4), lost, HALF, 2)
+    quality = torch.tensor([0.1, 0.4, 1.2, 1.9])
+    out, bits, prior_loss = TrainingPass(vae)(x, quality, lost, HALF, 2)
     assert out.shape == (2, *x.shape)
     assert not torch.equal(out[0], out[1])
     assert bits.shape == (4, 8)
     assert bits.min() > 0
-    (out.square().mean() + bits.mean()).backward()
+    assert (prior_loss > 0).tolist() == [False, False, True, True]
+    (out.square().mean() + bits.mean() + prior_loss.mean()).backward()
     without = [name for name, p in vae.named_parameters() if p.grad is None]
     assert without == []
 
@@ -131,26 +137,44 @@ def test_lower_quality_costs_fewer_bits() -> None:
     vae = small_vae()
     x = torch.randn(1, 40 * SMALL.packet) * 0.1
     lost = torch.zeros(1, 40, dtype=torch.bool)
-    costs = [vae(x, torch.tensor([q]), lost, HALF)[1].mean().item() for q in (0.0, 0.5, 1.0)]
+    through = TrainingPass(vae)
+    costs = [through(x, torch.tensor([q]), lost, HALF).bits.mean().item() for q in (0, 0.5, 0.9)]
     assert costs == sorted(costs)
+    with_layer = [
+        through(x, torch.tensor([q]), lost, HALF).bits.mean().item() for q in (1.0, 1.5, 2.0)
+    ]
+    assert with_layer == sorted(with_layer)
 
 
 def test_the_shape_that_ships_stays_within_its_budget() -> None:
-    """At most 5M parameters and 350M multiply-accumulates a second (issue 3), all products counted
-    as a live packet runs them.
+    """At most 5M parameters and, without the waveform layer, 350M multiply-accumulates a second
+    (issue 3); the layer adds at most 20M (issue 16). All products counted as a live packet runs
+    them.
     """
     config = VaeConfig()
     vae = VoiceVae(config)
     assert sum(p.numel() for p in vae.parameters()) <= 5_000_000
     x, quality = torch.zeros(1, config.packet), torch.full((1, 1), 0.5)
     lost = torch.zeros(1, 1, dtype=torch.bool)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        mean, gain, _ = vae.encode(x, quality, vae.initial_encoder_state(1))
-        vae.decode(torch.round(mean), gain, quality, lost, vae.initial_decoder_state(1))
+
+    def mmacs(step: Callable[[], object], more: float = 0) -> float:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            step()
+        flops = counter.get_total_flops() + more
+        return flops / 2 * config.sample_rate / config.packet / 1e6
+
     transforms = (config.analysis_window, config.frame, config.frame)  # analysis, voice, noise
     ffts = sum(2.5 * n * math.log2(n) for n in transforms) * config.frames_per_packet
-    total = (counter.get_total_flops() + ffts) / 2 * config.sample_rate / config.packet
-    assert 300e6 < total <= 350e6, f"{total / 1e6:.1f} MMAC/s"
+    state = vae.initial_decoder_state(1)
+    with torch.no_grad():
+        y, gain, _, _ = vae.encode(x, quality, vae.initial_encoder_state(1))
+        sound, _, _ = vae.base(y, gain, quality, lost, state)
+    base = mmacs(lambda: vae.encode(x, quality, vae.initial_encoder_state(1)), ffts)
+    base += mmacs(lambda: vae.base(y, gain, quality, lost, state))
+    assert 300 < base <= 350
+    layer = mmacs(lambda: vae.waveform.step(sound, gain, None, state.waveform))
+    layer += mmacs(lambda: vae.waveform_prior(y[0], gain[0], quality[0]))
+    assert 15 < layer <= 20
 
 
 @pytest.mark.parametrize(
@@ -159,7 +183,9 @@ def test_the_shape_that_ships_stays_within_its_budget() -> None:
         {"overlap": 0},
         {"overlap": 200},
         {"latent_dim": 500},
-        {"quality_levels": 1},
+        {"base_levels": 1},
+        {"waveform_levels": 1},
+        {"waveform_bins": 30},
         {"analysis_window": 100},
     ],
 )

@@ -40,6 +40,14 @@ class CombState(NamedTuple):
     taps: Tensor  # [B, TAPS]
 
 
+class Settings(NamedTuple):
+    """Of all blocks."""
+
+    period: Tensor  # [B, N]
+    share: Tensor  # [B, N]
+    taps: Tensor  # [B, N, TAPS]
+
+
 class PitchComb(nn.Module):
     """x = y + share * (taps * y one period ago - y), with share and taps from the decoder's hidden
     frames.
@@ -95,15 +103,26 @@ class PitchComb(nn.Module):
             zeros(batch, TAPS),
         )
 
-    def step(
+    def step(self, y: Tensor, hidden: Tensor, state: CombState) -> tuple[Tensor, CombState]:
+        """y [B, T] and hidden [B, F, dim] with T = F * hop -> x [B, T], new state."""
+        buffer = torch.cat([state.history, y], 1)
+        x, settings = self._comb(buffer, y, hidden, state)
+        return x, self._after(buffer, settings)
+
+    def step_with_ahead(
         self, y: Tensor, hidden: Tensor, state: CombState, ahead: Tensor
     ) -> tuple[Tensor, Tensor, CombState]:
-        """y [B, T] and hidden [B, F, dim] with T = F * hop -> x [B, T], new state.
-
-        ahead [B, P, A]: samples that are expected behind each of P packets in T; they are returned
-        as the settings of the packet's last block would have them, and are not remembered.
+        """As `step`. ahead [B, P, A]: samples that are expected behind each of the P packets in T;
+        they are returned as the settings of the packet's last block have them, and not remembered.
         """
         buffer = torch.cat([state.history, y], 1)
+        x, settings = self._comb(buffer, y, hidden, state)
+        return x, self._ahead(ahead, buffer, settings), self._after(buffer, settings)
+
+    def _comb(
+        self, buffer: Tensor, y: Tensor, hidden: Tensor, state: CombState
+    ) -> tuple[Tensor, Settings]:
+        """buffer [B, H + T]: what was heard before y, and y -> x [B, T], settings."""
         period, coarse, fine = self._pitch(buffer.detach())
         bias, trust_coarse, trust_fine, taps = (
             self.control(hidden)
@@ -123,20 +142,16 @@ class PitchComb(nn.Module):
         blocks = y.view(len(y), -1, self.block)
         change = shares[..., None] * (self._period_before(buffer, periods, all_taps) - blocks)
         x = blocks + torch.lerp(change[0], change[1], self.fade)
-        expected = self._ahead(ahead, buffer, period, share, taps)
-        return (
-            x.flatten(1),
-            expected,
-            CombState(buffer[:, -self.history :], period[:, -1], share[:, -1], taps[:, -1]),
-        )
+        return x.flatten(1), Settings(period, share, taps)
 
-    def _ahead(
-        self, ahead: Tensor, buffer: Tensor, period: Tensor, share: Tensor, taps: Tensor
-    ) -> Tensor:
-        """ahead [B, P, A], buffer [B, H + T], settings of all blocks [B, N, ...] -> [B, P, A]."""
+    def _after(self, buffer: Tensor, settings: Settings) -> CombState:
+        return CombState(buffer[:, -self.history :], *(values[:, -1] for values in settings))
+
+    def _ahead(self, ahead: Tensor, buffer: Tensor, settings: Settings) -> Tensor:
+        """ahead [B, P, A], buffer [B, H + T] -> [B, P, A]."""
         batch, packets, length = ahead.shape
-        each = period.shape[1] // packets
-        period, share, taps = (values[:, each - 1 :: each] for values in (period, share, taps))
+        each = settings.period.shape[1] // packets
+        period, share, taps = (values[:, each - 1 :: each] for values in settings)
         packet, kept = each * self.block, self.longest + TAPS // 2 + FRACTION_TAPS // 2
         past = buffer[:, self.history + packet - kept :].unfold(1, kept, packet)
         sound = torch.cat([past, ahead], -1).flatten(0, 1)

@@ -30,7 +30,7 @@ class VaeConfig:
     waveform_levels: int = 15  # and those with it
     waveform_knots: int = 4
     # quality of the base below the layer, at the lowest and the highest level
-    waveform_base: tuple[float, float] = (7 / 15, 11 / 15)
+    waveform_base: tuple[float, float] = (7 / 15, 10 / 15)
     waveform_bins: int = 80  # coefficients of a frame that the layer can code
     narrow_bins: int = 40  # those that its lowest level codes
     coarsest_step: float = 5.5  # quantiser steps of the layer, of the lowest and the highest level

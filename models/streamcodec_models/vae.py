@@ -357,7 +357,7 @@ class VoiceVae(nn.Module):
         swell, noise_envelope = self.noise_envelope.step(parts.voice, hidden, state.noise_envelope)
         packet = self.config.packet
         ahead = parts.voice_ahead + swell[:, packet - 1 :: packet, None] * parts.noise_ahead
-        x, ahead, comb = self.comb.step(
+        x, ahead, comb = self.comb.step_with_ahead(
             parts.voice + swell * parts.noise, hidden, state.comb, ahead
         )
         return BaseSound(x, ahead), noise_envelope, comb

@@ -103,6 +103,9 @@ class Bitstream:
         payload can say: that is the caller's mistake, not the input's.
         """
         check_sayable(latents, base_level, self.levels)
+        if (latents.waveform is not None) != self.has_waveform(latents.level):
+            has = "has" if latents.waveform is None else "has not"
+            raise ValueError(f"level {latents.level} {has} the waveform layer")
         coder = RangeEncoder()
         put(coder, self._level_cumulative[base_level], latents.level)
         packets, channels = latents.gain_index.shape

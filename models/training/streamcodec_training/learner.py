@@ -136,8 +136,6 @@ class Learner:
                 "it holds a model of another shape; train it with its own --config or choose "
                 "another --out"
             )
-        if saved.optimizers is None or len(saved.optimizers) != len(self.optimisers):
-            raise ModelError("it holds no optimisers; name it as the --warm-start of another --out")
         if self.stage is None and saved.adversary is not None:
             raise ModelError(
                 "it is of a run with --adversarial; give that again, or choose another --out"
@@ -148,6 +146,8 @@ class Learner:
             raise ModelError(
                 "it is of a run without discriminators; name it as the warm start of another --out"
             )
+        if saved.optimizers is None or len(saved.optimizers) != len(self.optimisers):
+            raise ModelError("it holds no optimisers; name it as the --warm-start of another --out")
         self.model.load_state_dict(saved.model)
         self.average.module.load_state_dict(saved.final_weights)
         self.average.n_averaged.fill_(steps)

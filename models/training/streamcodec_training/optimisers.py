@@ -65,12 +65,15 @@ def make_optimisers(model: VoiceVae, config: TrainingConfig) -> list[Scheduled]:
     """In the order in which checkpoints hold their states."""
     groups = split_parameters(model)
     share = ADVERSARIAL_RATE_SHARE if config.adversarial else 1.0
-    return [
-        Scheduled(Muon(groups.matrices, lr=config.matrix_rate), config.matrix_rate * share),
-        Scheduled(_adamw(groups.rest, config.vector_rate), config.vector_rate * share),
-        Scheduled(_adamw(groups.linear, config.linear_rate), config.linear_rate * share),
-        Scheduled(_adamw(groups.prior, config.prior_rate), config.prior_rate * share),
-    ]
+    made = [Scheduled(Muon(groups.matrices, lr=config.matrix_rate), config.matrix_rate * share)]
+    for parameters, rate in (
+        (groups.rest, config.vector_rate),
+        (groups.linear, config.linear_rate),
+        (groups.prior, config.prior_rate),
+    ):
+        if parameters:  # those of frozen parts are none
+            made.append(Scheduled(_adamw(parameters, rate), rate * share))
+    return made
 
 
 def learning_rate_share(done: float, step: int, decay_from: float) -> float:
