@@ -36,7 +36,7 @@ def model() -> CodecModel:
 
 def coders(model: CodecModel, packets: int = 1, channels: int = 1) -> tuple[Coder, Coder]:
     """In parts, and in one call."""
-    config = model.stream_config(channels, packets, base_level=6)
+    config = model.stream_config(channels, 320 * packets, base_level=6)
     fused = model.coder(config)
     assert isinstance(fused, NativeCoder)
     return Coder(model.engine, model.bitstream, config), fused
@@ -50,7 +50,7 @@ def test_one_call_says_what_its_parts_say(
     sent = [model.engine.initial_encoder_state(channels) for _ in both]
     heard = [model.engine.initial_decoder_state(channels) for _ in both]
     level, loudest = 0, 0.0
-    for n in range(12):
+    for n in range(model.engine.shape.base_levels):
         start = 16_000 + channels * size * n
         pcm = 30 * speech[start : start + channels * size].reshape(size, channels).T
         made = [c.encode(EncodeRequest(pcm, n, s)) for c, s in zip(both, sent, strict=True)]

@@ -38,7 +38,8 @@ pytestmark = pytest.mark.skipif(
 )
 SOURCE = Path(__file__).parents[1] / "native" / "check" / "fuzz.c"
 PACKED = [f"{m}.{p}" for m in ("shipped", "small") for p in catalogue.PACKED_PRECISIONS]
-SHAPE_AT, SHAPE_END = 32, 128  # of the header of packed weights
+SHIPPED_SHAPE = ModelShape(16_000, 160, 80, 2, 192, 24, 9, 80)
+SHAPE_AT, SHAPE_END = 32, 136  # of the header of packed weights
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,9 @@ def shape() -> dict[str, int]:
         {"longest": 2**31 - 8},
         {"levels": 1},
         {"hop": -160},
+        {"waveform_bins": 168},
+        {"waveform_bins": 76},
+        {"base_levels": 25},
     ],
 )
 def test_shapes_that_reach_beyond_their_arrays_are_refused(
@@ -126,12 +130,14 @@ def test_shapes_that_reach_beyond_their_arrays_are_refused(
     path = tmp_path / "hostile.native"
     path.write_bytes(packed[:SHAPE_AT] + changed + packed[SHAPE_END:])
     with pytest.raises(ModelError, match="does not run networks of this shape"):
-        NativeEngine(path, ModelShape(16_000, 160, 80, 2, 192, 16))
+        NativeEngine(path, SHIPPED_SHAPE)
 
 
 def test_weights_packed_for_other_packets_are_refused(inputs: Path) -> None:
-    with pytest.raises(ModelError, match=r"latents and levels of \[320, 32, 16\]; .*320, 192, 16"):
-        NativeEngine(inputs / "small.mixed.native", ModelShape(16_000, 160, 80, 2, 192, 16))
+    with pytest.raises(
+        ModelError, match=r"of \[320, 32, 24, 9, 80, 160\]; .*320, 192, 24, 9, 80, 160"
+    ):
+        NativeEngine(inputs / "small.mixed.native", SHIPPED_SHAPE)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +156,7 @@ def test_tables_of_another_network_are_refused(tmp_path: Path, model_folder: Pat
     shipped = catalogue.folder_of(None)
     (tmp_path / catalogue.CONFIG_FILE).symlink_to(shipped / catalogue.CONFIG_FILE)
     (tmp_path / catalogue.WEIGHTS_FILE).symlink_to(model_folder / catalogue.WEIGHTS_FILE)
-    with pytest.raises(ModelError, match=r"for levels and latents \(16, 32\), its network"):
+    with pytest.raises(ModelError, match=r"frames and coefficients \(24, 32, 2, 80\), it"):
         catalogue.describe(tmp_path)
 
 
