@@ -114,7 +114,7 @@ quality_options = grouped(
     QualityOptions,
     clean_speech_option,
     click.option(
-        "--rates", default="1.5,3,6,9,12,16", show_default=True, help="kbit/s, comma-separated."
+        "--rates", default="1.5,3,6,9,12,16,24", show_default=True, help="kbit/s, comma-separated."
     ),
     model_option,
     click.option(
