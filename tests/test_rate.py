@@ -4,7 +4,17 @@ import pytest
 import streamcodec
 from conftest import voice
 from streamcodec import CodecModel, StreamEncoder
-from streamcodec.coding.rate import CappedBitrate, Dither, FixedQuality, TargetBitrate, position_for
+from streamcodec.coding.rate import (
+    CappedBitrate,
+    Dither,
+    FixedQuality,
+    RateControl,
+    TargetBitrate,
+    position_for,
+    rate_control,
+)
+from streamcodec.config import CodecConfig
+from streamcodec.errors import ConfigError
 
 RATES = [1500.0 * 1.17**level for level in range(16)]
 
@@ -109,3 +119,53 @@ def test_speech_meets_its_rate_through_the_shipped_model(
     payloads = StreamEncoder(shipped, bitrate_bps=bitrate).encode(pcm)
     seconds = len(payloads) * 0.02
     assert sum(map(len, payloads)) * 8 / seconds == pytest.approx(bitrate, rel=0.05)
+
+
+BASE, LAYERED = RATES[:10], [1.1 * rate for rate in RATES[7:]]
+
+
+def controlled(**asked: object) -> RateControl:
+    wanted = {"bitrate_bps": None, "quality": None, "level": None, "capped": False, **asked}
+    config = CodecConfig(16_000, 320, 80, 320)
+    return rate_control([*BASE, *LAYERED], len(BASE), config, **wanted)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("capped", [False, True])
+@pytest.mark.parametrize("busyness", [0.3, 1.0, 3.0])
+def test_a_stream_has_the_waveform_layer_in_all_packets_or_in_none(
+    capped: bool, busyness: float
+) -> None:
+    for bitrate, expected in ((3_000, range(10)), (5_500, range(10)), (7_000, range(10, 19))):
+        control = controlled(bitrate_bps=bitrate, capped=capped)
+        for _ in range(300):
+            level = control.next_level()
+            assert level in expected
+            control.spent(round([*BASE, *LAYERED][level] * busyness * 0.02 / 8), level)
+        assert control.base_level in expected
+        assert control.highest_level in expected
+
+
+def test_quality_climbs_by_what_levels_cost() -> None:
+    """Past the lowest levels with the layer, which cost less than the highest without it."""
+    levels = [controlled(quality=q).next_level() for q in np.linspace(0, 1, 200)]
+    costs = [[*BASE, *LAYERED][level] for level in levels]
+    assert costs == sorted(costs)
+    assert levels[0] == 0
+    assert levels[-1] == 18
+
+
+def test_a_level_is_kept_and_must_be_one_of_the_models() -> None:
+    control = controlled(level=12)
+    control.spent(5_000, 12)
+    assert control.next_level() == control.base_level == 12
+    with pytest.raises(ConfigError, match="level must be 0 to 18, got 19"):
+        controlled(level=19)
+    with pytest.raises(ConfigError, match="give one of a bit rate, a quality and a level"):
+        controlled(level=3, quality=0.5)
+
+
+def test_a_payload_below_all_rungs_counts_as_the_lowest() -> None:
+    """A capped packet that did not fit is made again at levels that the stream never asks for."""
+    control = controlled(bitrate_bps=7_000, capped=True)
+    control.spent(5, 4)
+    assert control.next_level() >= 10

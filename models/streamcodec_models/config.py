@@ -30,10 +30,10 @@ class VaeConfig:
     waveform_levels: int = 12  # and those with it
     waveform_knots: int = 4
     # quality of the base below the layer, at the lowest and the highest level
-    waveform_base: tuple[float, float] = (7.5 / 15, 10 / 15)
+    waveform_base: tuple[float, float] = (7 / 15, 10 / 15)
     waveform_bins: int = 80  # coefficients of a frame that the layer can code
-    narrow_bins: int = 44  # those that its lowest level codes
-    coarsest_step: float = 3.7  # quantiser steps of the layer, of the lowest and the highest level
+    narrow_bins: int = 40  # those that its lowest level codes
+    coarsest_step: float = 5.5  # quantiser steps of the layer, of the lowest and the highest level
     finest_step: float = 0.486
     prior_dim: int = 384  # width of the network that prices the layer
     classes: int = 32

@@ -27,7 +27,8 @@ class CodecModel:
     """Weights in an engine, with the bitstream that they define. Immutable: streams keep their
     state themselves.
 
-    level_bitrates_bps [levels]: mean payload rate of one channel of speech at each quality level.
+    level_bitrates_bps [levels]: mean payload rate of one channel of speech at each quality level;
+    it rises with the level from 0 on, and again from the first with the waveform layer on.
     hash: 16 hex digits, which a stream names so that nobody decodes it with other tables.
     """
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
+from ..config import CodecConfig
 from ..errors import ConfigError
 
 CAPPED_BITRATES_BPS = (1_000, 32_000)  # a limit may lie outside what the model would spend
@@ -31,6 +32,26 @@ class RateControl(Protocol):
     def spent(self, size_bytes: int, level: int) -> None: ...
 
     def reset(self) -> None: ...
+
+
+class FixedLevel:
+    """Always the same, for measurements."""
+
+    budget_bytes: int | None = None
+
+    def __init__(self, level: int, levels: int) -> None:
+        if not 0 <= level < levels:
+            raise ConfigError(f"level must be 0 to {levels - 1}, got {level}")
+        self.base_level = self.highest_level = level
+
+    def next_level(self) -> int:
+        return self.base_level
+
+    def spent(self, size_bytes: int, level: int) -> None:
+        """It costs what it costs."""
+
+    def reset(self) -> None:
+        """There is nothing to forget."""
 
 
 class FixedQuality:
@@ -129,6 +150,27 @@ class CappedBitrate:
         self._position = self._start
 
 
+class Rungs:
+    """A rate control over some of a model's levels, in ascending order of what they cost."""
+
+    def __init__(self, control: RateControl, levels: Sequence[int]) -> None:
+        self._control, self._levels = control, list(levels)
+        self.budget_bytes = control.budget_bytes
+        self.base_level = self._levels[control.base_level]
+        self.highest_level = self._levels[control.highest_level]
+
+    def next_level(self) -> int:
+        return self._levels[self._control.next_level()]
+
+    def spent(self, size_bytes: int, level: int) -> None:
+        # A payload that did not fit may have been made at a level below all of ours.
+        rung = self._levels.index(level) if level in self._levels else 0
+        self._control.spent(size_bytes, rung)
+
+    def reset(self) -> None:
+        self._control.reset()
+
+
 class Dither:
     """Real positions on the level axis -> integer levels with the same mean: what rounding left
     over is carried to the next.
@@ -146,6 +188,43 @@ class Dither:
 
     def reset(self) -> None:
         self._carry = 0.0
+
+
+def rate_control(
+    level_bitrates_bps: Sequence[float],
+    base_levels: int,
+    config: CodecConfig,
+    *,
+    bitrate_bps: float | None,
+    quality: float | None,
+    level: int | None,
+    capped: bool,
+) -> RateControl:
+    """What was asked for, of a model whose levels from `base_levels` on have the waveform layer;
+    level_bitrates_bps are those of one channel. Raises ConfigError.
+    """
+    if sum(asked is not None for asked in (bitrate_bps, quality, level)) != 1:
+        raise ConfigError("give one of a bit rate, a quality and a level, and no other")
+    if capped and bitrate_bps is None:
+        raise ConfigError("a capped stream needs a bit rate: a quality knows no limit")
+    base, layered = range(base_levels), range(base_levels, len(level_bitrates_bps))
+    if level is not None:
+        return FixedLevel(level, len(level_bitrates_bps))
+    if quality is not None:
+        # The lowest levels with the layer cost less than the highest without it.
+        above = [n for n in layered if level_bitrates_bps[n] > level_bitrates_bps[base[-1]]]
+        levels = [*base, *above]
+        return Rungs(FixedQuality(quality, len(levels)), levels)
+    assert bitrate_bps is not None
+    checked_bitrate(bitrate_bps, level_bitrates_bps, config.channels, capped=capped)
+    bitrates = [rate * config.channels for rate in level_bitrates_bps]
+    # A stream has the layer in all of its packets or in none: where it comes and goes, what it
+    # costs (an encoder that follows a decoder) brings little.
+    rungs = base if bitrate_bps <= bitrates[base[-1]] else layered
+    control = (CappedBitrate if capped else TargetBitrate)(
+        bitrate_bps, [bitrates[n] for n in rungs], config.packet_ms / 1000
+    )
+    return Rungs(control, rungs)
 
 
 def checked_bitrate(

@@ -19,7 +19,7 @@ from ..units import Pcm
 from .container import StreamHeader
 from .model import CodecModel
 from .pcm import Resampler, as_float_pcm, clipped
-from .rate import CappedBitrate, FixedQuality, RateControl, TargetBitrate, checked_bitrate
+from .rate import rate_control
 
 COPY_BPS = 3_000.0
 
@@ -28,10 +28,11 @@ class StreamEncoder:
     """One talker's encoder: PCM in any chunks, payloads out.
 
     Exactly one of `bitrate_bps` (mean payload rate of the whole stream; with `capped`, a limit that
-    no payload exceeds) and `quality` (0..1) is given. `sample_rate` (Hz) and `channels` describe
-    the PCM; with `downmix` two channels are averaged into one. With `copies`, each payload has a
-    coarser one beside it, of COPY_BPS or less, for a later packet to carry; `copying` says whether
-    they are made for now. Raises ConfigError for settings outside their range.
+    no payload exceeds), `quality` (0..1) and `level` (of the model's, for measurements) is given.
+    `sample_rate` (Hz) and `channels` describe the PCM; with `downmix` two channels are averaged
+    into one. With `copies`, each payload has a coarser one beside it, of COPY_BPS or less, for a
+    later packet to carry; `copying` says whether they are made for now. Raises ConfigError for
+    settings outside their range.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class StreamEncoder:
         *,
         bitrate_bps: float | None = None,
         quality: float | None = None,
+        level: int | None = None,
         capped: bool = False,
         sample_rate: int | None = None,
         channels: int = 1,
@@ -54,18 +56,28 @@ class StreamEncoder:
             )
         samples = model.packet_samples(packet_ms)
         geometry = model.stream_config(1 if downmix else channels, samples)
-        self._rate = _rate_control(model, geometry, bitrate_bps, quality, capped)
+        base_levels = model.engine.shape.base_levels
+        self._rate = rate_control(
+            model.level_bitrates_bps,
+            base_levels,
+            geometry,
+            bitrate_bps=bitrate_bps,
+            quality=quality,
+            level=level,
+            capped=capped,
+        )
         self._limit = min(self._rate.budget_bytes or MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES)
         self.config: CodecConfig = dataclasses.replace(geometry, base_level=self._rate.base_level)
         self._source_channels, self._source_rate = channels, sample_rate or self.config.sample_rate
-        with_layer = self._rate.highest_level >= model.engine.shape.base_levels
+        with_layer = self._rate.highest_level >= base_levels
         self._coder = model.coder(self.config, with_layer=with_layer)
         self._model_hash = model.hash
         self.engine = model.engine
         self._resampler = Resampler(
             self._source_rate, self.config.sample_rate, self.config.channels
         )
-        coarsest = max(0, bisect.bisect_right(model.level_bitrates_bps, COPY_BPS) - 1)
+        base_bps = model.level_bitrates_bps[:base_levels]
+        coarsest = max(0, bisect.bisect_right(base_bps, COPY_BPS) - 1)
         self._copy_level = min(coarsest, self.config.base_level)
         self.copying = copies
         # of the payloads that were given last, one each; empty where none was made
@@ -345,27 +357,3 @@ def _decoded(
             on_damaged(error)
             yield decoder.decode(None)
     yield decoder.flush()
-
-
-def _rate_control(
-    model: CodecModel,
-    config: CodecConfig,
-    bitrate_bps: float | None,
-    quality: float | None,
-    capped: bool,
-) -> RateControl:
-    if (bitrate_bps is None) == (quality is None):
-        raise ConfigError("give either a bit rate or a quality, and not both")
-    if quality is not None:
-        if capped:
-            raise ConfigError("a capped stream needs a bit rate: a quality knows no limit")
-        return FixedQuality(quality, model.bitstream.levels)
-    assert bitrate_bps is not None
-    checked_bitrate(bitrate_bps, model.level_bitrates_bps, config.channels, capped=capped)
-    control = CappedBitrate if capped else TargetBitrate
-    bitrates = [b * config.channels for b in model.level_bitrates_bps]
-    base = bitrates[: model.engine.shape.base_levels]
-    # With the waveform layer an encoder costs three times as much, because it follows a decoder:
-    # not for a loud packet now and then.
-    usable = base if bitrate_bps <= base[-1] else bitrates
-    return control(bitrate_bps, usable, config.packet_ms / 1000)

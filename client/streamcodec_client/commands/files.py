@@ -181,9 +181,11 @@ def _model_lines(name: str | None) -> list[str]:
     shape = model.config
     step = shape.hop * shape.frames_per_packet
     config = CodecConfig(shape.sample_rate, step, shape.overlap, step)
-    rates = ", ".join(f"{b / 1e3:.1f}" for b in model.level_bitrates_bps)
+    rates = [f"{b / 1e3:.1f}" for b in model.level_bitrates_bps]
+    base, layered = rates[: shape.base_levels], rates[shape.base_levels :]
     return [
         f"model {model.hash}: {config.sample_rate} Hz, {model.parameters / 1e6:.2f}M parameters",
         f"algorithmic latency {config.latency_ms:g} ms, packets of {config.packet_ms:g} ms",
-        f"mean kbit/s by level: {rates}",
+        f"mean kbit/s by level: {', '.join(base)}",
+        f"with the waveform layer: {', '.join(layered)}",
     ]

@@ -66,7 +66,7 @@ def level_bitrates(
     vae: VoiceVae, bitstream: Bitstream | NativeBitstream, calibration: Path
 ) -> list[float]:
     """Mean payload rate in bit/s of every quality level over evenly chosen clips, made to rise with
-    the level. Raises AudioError.
+    the level, without the waveform layer and with it. Raises AudioError.
     """
     c = vae.config
     files = audio_files(calibration)
@@ -83,9 +83,10 @@ def level_bitrates(
     for level in tqdm(range(bitstream.levels), desc="bit rates: measuring", unit="level"):
         size_bytes, packets = 0, 0
         for clip in clips:
-            encoder = StreamEncoder(model, quality=level / (c.quality_levels - 1))
+            encoder = StreamEncoder(model, level=level)
             payloads = encoder.encode(clip[: len(clip) // c.packet * c.packet])
             size_bytes, packets = size_bytes + sum(map(len, payloads)), packets + len(payloads)
         rates.append(size_bytes * 8 / packets * c.sample_rate / c.packet)
-    rising = np.maximum.accumulate(np.array(rates) + 1e-3 * np.arange(len(rates)))
-    return [round(float(rate), 3) for rate in rising]
+    parts = np.split(np.array(rates), [c.base_levels])
+    rising = [np.maximum.accumulate(part + 1e-3 * np.arange(len(part))) for part in parts]
+    return [round(float(rate), 3) for rate in np.concatenate(rising)]
