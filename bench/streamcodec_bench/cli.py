@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import click
 
+from .choices import chosen_of, need, numbers_of, rates_of
 from .demo import measure_latency
 from .options import (
     FILE,
     FOLDER,
     SPEECH,
     LossOptions,
-    QualityOptions,
     SessionOptions,
     bitrate_option,
     loss_options,
     model_option,
-    quality_options,
     seed_option,
     session_options,
 )
+from .quality_command import quality
 from .speed_command import speed
 
 
@@ -94,12 +93,12 @@ def network(
     chosen = [s for s in known if only in s.name]
     if not chosen:
         raise click.BadParameter(f"no scenario holds {only!r}: {'; '.join(s.name for s in known)}")
-    names = _chosen("playout", playouts, list(PLAYOUTS))
+    names = chosen_of("playout", playouts, list(PLAYOUTS))
     talker = None
     if speech is not None:
         from .played import Speech
 
-        _need({"pesq"})
+        need({"pesq"})
         talker = Speech(speech, model)
     head, rule = TABLE_HEAD.split("\n")
     click.echo(TABLE_HEAD if talker is None else f"{head} PESQ-WB |\n{rule}---|")
@@ -138,8 +137,8 @@ def link(
     from .outage import TABLE_HEAD, measure, table_row
 
     click.echo(TABLE_HEAD)
-    for share in _numbers(loss):
-        for seconds in _numbers(outage):
+    for share in numbers_of(loss):
+        for seconds in numbers_of(outage):
             click.echo(
                 table_row(measure(source, delay_ms, share / 100, seconds, model, bitrate_bps))
             )
@@ -178,10 +177,10 @@ def loss(options: LossOptions) -> None:
     from .codecs import opus_version
     from .content import read_clips
 
-    judged = _chosen("metric", options.metrics, list(meters.METRICS))
-    _need({"av"} | {meters.NEEDS[m] for m in judged if m in meters.NEEDS})
+    judged = chosen_of("metric", options.metrics, list(meters.METRICS))
+    need({"av"} | {meters.NEEDS[m] for m in judged if m in meters.NEEDS})
     plan = laboratory.LossPlan(
-        _rates(options.rates), options.share / 100, options.burst_ms, judged, options.seed
+        rates_of(options.rates), options.share / 100, options.burst_ms, judged, options.seed
     )
     codecs = laboratory.codecs_with_loss(options.model, options.redundancy)
     rows = laboratory.measure(read_clips(options.data, options.clips), codecs, plan)
@@ -191,103 +190,5 @@ def loss(options: LossOptions) -> None:
     )
 
 
-@bench.command(short_help="Our codec beside its peers, at measured payload rates.")
-@quality_options
-def quality(options: QualityOptions) -> None:
-    """Our codec through its real bitstream beside its peers, at payload rates measured in the same
-    run. Needs the extra `quality`.
-
-    Clips in subfolders count as classes of their own (say, a language each).
-    """
-    from . import codecs as coders
-    from . import metrics as meters
-    from . import quality as judge
-    from . import quality_report as report
-    from .content import CLASSES, derived, read_clips
-
-    wanted = _rates(options.rates)
-    chosen = _chosen("codec", options.codecs, list(coders.all_codecs(options.model)))
-    judged = _chosen("metric", options.metrics, list(meters.METRICS))
-    _need(
-        {coders.NEEDS[c] for c in chosen if c in coders.NEEDS}
-        | {meters.NEEDS[m] for m in judged if m in meters.NEEDS}
-    )
-    classes = _chosen("class of content", options.content, list(CLASSES))
-    noise = [] if options.noise is None else read_clips(options.noise, None)
-    played = derived(read_clips(options.data, options.clips), classes, noise)
-
-    lines = [report.table_head(judged)]
-    click.echo(lines[0])
-
-    def on_row(row: judge.Row) -> None:
-        lines.append(report.table_row(row))
-        click.echo(lines[-1])
-
-    rows, scores = judge.measure(
-        played,
-        wanted,
-        codecs=chosen,
-        metrics=judged,
-        model=options.model,
-        jobs=options.jobs or judge.default_jobs(),
-        on_row=on_row,
-    )
-    bd = judge.bd_rates(rows, judged)
-    conditions = {
-        "data": str(options.data),
-        "opus": "not measured"
-        if "opus" not in chosen
-        else f"{coders.opus_version()}, VOIP, complexity 10, VBR, 20 ms, wideband",
-        "alignment": "cross-correlation, one delay a clip",
-        "interval": "95 %, normal, of the mean over clips",
-        "rtf": "CPU time of one thread",
-    }
-    notes = [
-        "",
-        report.bd_text(bd),
-        *(f"{name}: {value}" for name, value in conditions.items()),
-        "",
-        report.worst_text(rows, judged[0]),
-    ]
-    click.echo("\n".join(notes))
-    if (out := options.out) is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "quality.md").write_text("\n".join([*lines, *notes]) + "\n")
-        report.write_json(out / "quality.json", rows, scores, bd, conditions)
-        report.draw(out / "quality.png", rows, judged)
-
-
+bench.add_command(quality)
 bench.add_command(speed)
-
-
-def _rates(text: str) -> list[float]:
-    """kbit/s, comma-separated -> bit/s. Raises click.BadParameter."""
-    return [1000 * rate for rate in _numbers(text, "kbit/s such as 3,6,12")]
-
-
-def _numbers(text: str, wanted: str = "numbers such as 0,1,3") -> list[float]:
-    """Comma-separated. Raises click.BadParameter."""
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r}: write {wanted}") from error
-
-
-def _need(modules: set[str]) -> None:
-    """Raises click.UsageError for modules that are not installed, before anything is measured."""
-    if missing := sorted(m for m in modules if importlib.util.find_spec(m) is None):
-        raise click.UsageError(
-            f"these figures need {', '.join(missing)}: "
-            "pip install 'streamcodec[quality]', or [peers] for all"
-        )
-
-
-def _chosen(what: str, asked: str, known: list[str]) -> list[str]:
-    """Names out of a comma-separated list. Raises click.BadParameter for an unknown one."""
-    if asked == "all":
-        return known
-    names = [name.strip() for name in asked.split(",")]
-    for name in names:
-        if name not in known:
-            raise click.BadParameter(f"no {what} {name!r}: {', '.join(known)}, or all")
-    return names

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -17,44 +17,73 @@ from numpy.typing import NDArray
 from streamcodec.errors import AudioError, ConfigError
 from streamcodec.units import Pcm
 
+from .speakers import Speakers
+
 SUFFIXES = (".flac", ".ogg", ".opus", ".wav")
 SAMPLE_RATE = 16_000
 LEAST_SECONDS, MOST_SECONDS = 1.0, 15.0
 LEVEL_CHANGE_DB = 20.0
 NOISE_SNR_DB = 10.0
 SYNTHETIC_SECONDS = 8.0
+UNKNOWN = Speakers()
 FORMANTS = ((700, 1.0), (1_150, 0.5), (2_700, 0.25), (3_400, 0.1))  # Hz and gain: an open "a"
 
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """PCM [T] at SAMPLE_RATE with a name and a class of content."""
+    """PCM [T] at SAMPLE_RATE with a name and a class of content. speaker: empty where it is not
+    known.
+    """
 
     name: str
     content: str
     pcm: Pcm
+    speaker: str = ""
 
 
-def read_clips(folder: Path, limit: int | None) -> list[Clip]:
+def read_clips(folder: Path, limit: int | None, speakers: Speakers = UNKNOWN) -> list[Clip]:
     """Every clip below `folder`, evenly chosen where there are more than `limit`; their class is
     the subfolder they lie in, or "clean". Raises AudioError.
     """
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
+    files = _audio_below(folder)
     if not files:
         raise AudioError(f"no audio below {folder}: looked for {', '.join(SUFFIXES)}")
-    if limit is not None and limit < len(files):
-        files = [files[i * len(files) // limit] for i in range(limit)]
     clips = []
-    for file in files:
-        pcm, rate = soundfile.read(file, dtype="float32", always_2d=True)
-        mono = soxr.resample(pcm.mean(1), rate, SAMPLE_RATE).astype(np.float32)[
-            : round(MOST_SECONDS * SAMPLE_RATE)
-        ]
-        if len(mono) >= LEAST_SECONDS * SAMPLE_RATE:
+    for file in _evenly(files, limit):
+        inside = file.relative_to(folder).parts
+        voice = speakers.of(file, folder)
+        clips += _read(file, inside[0] if len(inside) > 1 else "clean", voice.speaker)
+    return _some(clips, folder)
+
+
+def read_sets(
+    folder: Path, limit: int | None, speakers: Speakers, headline: Path, taken: Collection[str]
+) -> list[Clip]:
+    """The sets in `folder`, each a class of its own: a subfolder with audio is one, and so is the
+    audio in the folder itself. They are named after their folder, and after the language where
+    `speakers` knows one; at most `limit` clips of each. What lies in `headline` is left out.
+
+    Raises AudioError, and ConfigError for a name in `taken`.
+    """
+    sets: dict[Path, list[Path]] = {}
+    for file in _audio_below(folder):
+        if not file.resolve().is_relative_to(headline.resolve()):
             inside = file.relative_to(folder).parts
-            clips.append(Clip(file.stem, inside[0] if len(inside) > 1 else "clean", mono))
-    if not clips:
-        raise AudioError(f"every clip below {folder} is shorter than {LEAST_SECONDS:g} s")
+            sets.setdefault(folder / inside[0] if len(inside) > 1 else folder, []).append(file)
+    if not sets:
+        raise AudioError(
+            f"no audio below {folder} beside {headline}: looked for {', '.join(SUFFIXES)}"
+        )
+    clips: list[Clip] = []
+    for home, files in sets.items():
+        languages = {speakers.of(file, folder).language for file in files}
+        language = languages.pop() if len(languages) == 1 else ""
+        name = home.resolve().name + (f" ({language})" if language else "")
+        if name in taken:
+            raise ConfigError(f"{home}: there is a class {name!r} already; rename the folder")
+        chosen = _evenly(files, limit)
+        read = [clip for f in chosen for clip in _read(f, name, speakers.of(f, folder).speaker)]
+        clips += _some(read, home)
     return clips
 
 
@@ -68,18 +97,25 @@ def derived(clips: list[Clip], wanted: list[str], noise: list[Clip]) -> list[Cli
             made += clips
         elif content in FROM_CLIP:
             change = FROM_CLIP[content]
-            made += [Clip(c.name, content, change(c.pcm, _rng(c.name, content))) for c in clips]
+            made += [
+                dataclasses.replace(c, content=content, pcm=change(c.pcm, _rng(c.name, content)))
+                for c in clips
+            ]
         elif content == "two talkers":
             pairs = zip(clips, clips[1:] + clips[:1], strict=True)
             made += [
-                Clip(a.name, content, _peak_limited(a.pcm + _fitted(b.pcm, len(a.pcm))))
+                dataclasses.replace(
+                    a, content=content, pcm=_peak_limited(a.pcm + _fitted(b.pcm, len(a.pcm)))
+                )
                 for a, b in pairs
             ]
         elif content == "noisy":
             if not noise:
                 raise ConfigError("noisy speech needs a folder of noise: --noise DIR")
             made += [
-                Clip(c.name, content, _with_noise(c.pcm, noise[i % len(noise)].pcm))
+                dataclasses.replace(
+                    c, content=content, pcm=_with_noise(c.pcm, noise[i % len(noise)].pcm)
+                )
                 for i, c in enumerate(clips)
             ]
         elif content in SYNTHETIC:
@@ -87,6 +123,32 @@ def derived(clips: list[Clip], wanted: list[str], noise: list[Clip]) -> list[Cli
         else:
             raise ConfigError(f"no class of content {content!r}: {', '.join(CLASSES)}")
     return made
+
+
+def _audio_below(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
+
+
+def _evenly(files: list[Path], limit: int | None) -> list[Path]:
+    if limit is None or limit >= len(files):
+        return files
+    return [files[i * len(files) // limit] for i in range(limit)]
+
+
+def _read(file: Path, content: str, speaker: str) -> list[Clip]:
+    """One clip, at most MOST_SECONDS of it; none where it is shorter than LEAST_SECONDS."""
+    pcm, rate = soundfile.read(file, dtype="float32", always_2d=True)
+    mono = soxr.resample(pcm.mean(1), rate, SAMPLE_RATE).astype(np.float32)
+    mono = mono[: round(MOST_SECONDS * SAMPLE_RATE)]
+    long_enough = len(mono) >= LEAST_SECONDS * SAMPLE_RATE
+    return [Clip(file.stem, content, mono, speaker)] if long_enough else []
+
+
+def _some(clips: list[Clip], folder: Path) -> list[Clip]:
+    """Raises AudioError where there are none."""
+    if not clips:
+        raise AudioError(f"every clip below {folder} is shorter than {LEAST_SECONDS:g} s")
+    return clips
 
 
 def _rng(name: str, content: str) -> np.random.Generator:

@@ -1,19 +1,24 @@
 """How good a decoded clip is. Each metric takes reference and output [T] at 16 kHz, aligned, and
 gives one number.
 
-DNSMOS and PLCMOS only listen to the output; the others compare.
+DNSMOS, PLCMOS and Distill-MOS only listen to the output; the others compare.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
+import sys
+import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcodec.errors import ConfigError
 from streamcodec.units import Pcm
 
 SAMPLE_RATE = 16_000
@@ -92,6 +97,16 @@ def plcmos(reference: Pcm, output: Pcm) -> float:
     return float(scorer.run(_within_scale(output), SAMPLE_RATE)["plcmos"])
 
 
+def distillmos(reference: Pcm, output: Pcm) -> float:
+    """Distill-MOS, 1 to 5 (Stahl & Gamper 2025): a small network distilled from a judge on XLS-R.
+    It stays a judge: used in a loss, it would measure how well training has fooled it.
+    """
+    import torch
+
+    with torch.no_grad():
+        return float(_distillmos()(torch.from_numpy(np.array(output, np.float32))[None]))
+
+
 def speaker_similarity(reference: Pcm, output: Pcm) -> float:
     """Cosine of Resemblyzer's speaker embeddings (Wan et al. 2018), up to 1."""
     encoder = _speaker_encoder()
@@ -135,6 +150,7 @@ METRICS: dict[str, Callable[[Pcm, Pcm], float]] = {
     "lsd": log_spectral_distance,
     "dnsmos": dnsmos_signal,
     "plcmos": plcmos,
+    "distillmos": distillmos,
     "speaker": speaker_similarity,
     "wer": word_errors,
     "buzz": buzz,
@@ -148,9 +164,13 @@ NEEDS = {
     "estoi": "pystoi",
     "dnsmos": "speechmos",
     "plcmos": "speechmos",
+    "distillmos": "distillmos",
     "speaker": "resemblyzer",
     "wer": "pocketsphinx",
 }
+# How to install what no extra brings. distillmos requires torchaudio and, through xls-r-sqa,
+# transformers; neither is used here, and no torchaudio fits the pinned PyTorch.
+INSTALL_BY_HAND = {"distillmos": "pip install --no-deps distillmos==0.9.1 xls-r-sqa==0.1.0"}
 TITLES = {
     "pesq": "PESQ-WB",
     "visqol": "ViSQOL",
@@ -159,6 +179,7 @@ TITLES = {
     "lsd": "LSD dB",
     "dnsmos": "DNSMOS sig",
     "plcmos": "PLCMOS",
+    "distillmos": "Distill-MOS",
     "speaker": "speaker sim.",
     "wer": "WER %",
     "buzz": "buzz dB",
@@ -250,6 +271,36 @@ def _visqol() -> Any:
     api = VisqolApi()
     api.create(mode="speech", use_lattice_model=False)
     return api
+
+
+@functools.cache
+def _distillmos() -> Any:
+    """Raises ConfigError where the package or what it imports is missing."""
+    with _without_torchaudio():
+        try:
+            from distillmos import ConvTransformerSQAModel
+        except ImportError as error:
+            raise ConfigError(
+                f"Distill-MOS cannot be loaded ({error}): {INSTALL_BY_HAND['distillmos']}"
+            ) from error
+    # it prints where its weights lie, and standard output is for the table
+    with contextlib.redirect_stdout(io.StringIO()):
+        return ConvTransformerSQAModel().eval()
+
+
+@contextlib.contextmanager
+def _without_torchaudio() -> Iterator[None]:
+    """An empty module in the place of torchaudio, which distillmos imports only to read files."""
+    name = "torchaudio"
+    before = sys.modules.get(name)
+    sys.modules[name] = types.ModuleType(name)
+    try:
+        yield
+    finally:
+        if before is None:
+            del sys.modules[name]
+        else:
+            sys.modules[name] = before
 
 
 @functools.cache

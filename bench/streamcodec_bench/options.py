@@ -98,6 +98,8 @@ class QualityOptions:
     """`bench quality`: which codecs at which rates, on which clips, judged by which metrics."""
 
     data: Path
+    also: tuple[Path, ...]
+    speakers: Path | None
     rates: str
     model: str | None
     codecs: str
@@ -113,6 +115,17 @@ quality_options = grouped(
     "options",
     QualityOptions,
     clean_speech_option,
+    click.option(
+        "--also",
+        type=FOLDER,
+        multiple=True,
+        help="Folder of another set, say of another language; its subfolders are sets. Repeatable.",
+    ),
+    click.option(
+        "--speakers",
+        type=FILE,
+        help="CSV with the columns file and speaker.  [default: manifest.csv in or above --data]",
+    ),
     click.option(
         "--rates", default="1.5,3,6,9,12,16,24", show_default=True, help="kbit/s, comma-separated."
     ),
@@ -130,7 +143,9 @@ quality_options = grouped(
         help="Classes of content made from the clips, comma-separated, or all.",
     ),
     click.option("--noise", type=FOLDER, help="Folder of noise, for noisy speech."),
-    clips_option,
+    click.option(
+        "--clips", type=click.IntRange(min=1), help="At most this many clips, of each set."
+    ),
     click.option(
         "--jobs", type=click.IntRange(min=1), help="Worker processes.  [default: half of the cores]"
     ),

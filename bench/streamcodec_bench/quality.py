@@ -36,12 +36,15 @@ class Score:
     values: dict[str, float]
     encode_rtf: float
     decode_rtf: float
+    speaker: str = ""  # empty: the clip counts as a speaker of its own
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
     """Means over the clips of one class. intervals: half widths of the 95 % intervals of the means
-    (normal). worst: metric -> the clip that did worst, and its figure.
+    (normal). worst: metric -> the clip that did worst, and its figure. worst_tenth: metric -> mean
+    over the tenth of the speakers that did worst by it, at least one; a speaker's figure is the
+    mean over its clips.
     """
 
     codec: str
@@ -54,6 +57,24 @@ class Row:
     worst: dict[str, tuple[str, float]]
     encode_rtf: float
     decode_rtf: float
+    speakers: int
+    worst_tenth: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Ours beside the anchor on one class, at rates that are each other's nearest. differences:
+    metric -> mean of ours less the anchor's on the same clip; intervals: half widths at 95 %.
+    """
+
+    content: str
+    clips: int
+    ours_kbps: float
+    anchor_kbps: float
+    ours: dict[str, float]
+    anchor: dict[str, float]
+    differences: dict[str, float]
+    intervals: dict[str, float]
 
 
 def aligned(reference: Pcm, output: Pcm) -> tuple[Pcm, Pcm]:
@@ -78,6 +99,7 @@ def score(clip: Clip, codec: PeerCodec, target_bps: float, metrics: list[str]) -
         {name: METRICS[name](reference, output) for name in metrics},
         coded.encode_s / seconds,
         coded.decode_s / seconds,
+        clip.speaker,
     )
 
 
@@ -133,6 +155,8 @@ def summarise(scores: list[Score]) -> list[Row]:
                 {name: (s.clip, s.values[name]) for name, s in worst.items()},
                 float(np.mean([s.encode_rtf for s in group])),
                 float(np.mean([s.decode_rtf for s in group])),
+                len({_speaker(s) for s in group}),
+                {name: _worst_tenth(group, name) for name in names},
             )
         )
     return rows
@@ -158,8 +182,70 @@ def bd_rates(rows: list[Row], metrics: Iterable[str]) -> dict[str, float | None]
     }
 
 
+def pairs(rows: list[Row], scores: list[Score]) -> list[Pair]:
+    """By our rate, then by class in order of first appearance. A rate to which the other codec has
+    none that is nearest both ways (by ratio) has no pair, say below the anchor's lowest.
+    """
+    made = []
+    for content in dict.fromkeys(row.content for row in rows):
+        ours, anchor = (
+            [r for r in rows if r.codec == codec and r.content == content and r.bitrate_kbps > 0]
+            for codec in (OURS, ANCHOR)
+        )
+        for row in ours:
+            nearest = _nearest(row, anchor)
+            if nearest is not None and _nearest(nearest, ours) is row:
+                made.append((row.target_bps, _pair(row, nearest, scores)))
+    return [pair for _, pair in sorted(made, key=lambda item: item[0])]
+
+
 def default_jobs() -> int:
     return max(1, (os.cpu_count() or 2) // 2)
+
+
+def _nearest(row: Row, others: list[Row]) -> Row | None:
+    return min(
+        others,
+        key=lambda other: abs(math.log(other.bitrate_kbps / row.bitrate_kbps)),
+        default=None,
+    )
+
+
+def _pair(ours: Row, anchor: Row, scores: list[Score]) -> Pair:
+    figures = [
+        {s.clip: s.values for s in scores if (s.codec, s.target_bps, s.content) == key}
+        for key in ((r.codec, r.target_bps, r.content) for r in (ours, anchor))
+    ]
+    differences = {
+        metric: [figures[0][clip][metric] - figures[1][clip][metric] for clip in figures[0]]
+        for metric in ours.means
+    }
+    return Pair(
+        ours.content,
+        ours.clips,
+        ours.bitrate_kbps,
+        anchor.bitrate_kbps,
+        ours.means,
+        anchor.means,
+        {metric: _mean(values) for metric, values in differences.items()},
+        {metric: _half_width(values) for metric, values in differences.items()},
+    )
+
+
+def _speaker(score: Score) -> str:
+    """Of a clip whose speaker is not known: the clip, under a name that no speaker has."""
+    return score.speaker or f"clip/{score.clip}"
+
+
+def _worst_tenth(group: list[Score], metric: str) -> float:
+    by_speaker: dict[str, list[float]] = {}
+    for s in group:
+        if math.isfinite(s.values[metric]):
+            by_speaker.setdefault(_speaker(s), []).append(s.values[metric])
+    means = sorted(_mean(values) for values in by_speaker.values())
+    if metric in LOWER_IS_BETTER:
+        means.reverse()
+    return _mean(means[: math.ceil(len(means) / 10)])
 
 
 def _mean(values: list[float]) -> float:

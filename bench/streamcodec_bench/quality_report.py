@@ -9,14 +9,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .metrics import TITLES
-from .quality import ANCHOR, Row, Score
+from .quality import ANCHOR, OURS, Pair, Row, Score
 
 COLOURS = ("#1d6fb8", "#c2410c", "#15803d", "#7e22ce", "#6b7280", "#9ca3af")
 
 
 def table_head(metrics: Iterable[str]) -> str:
-    titles = ["codec", "content", "clips", "kbit/s", *(TITLES[m] for m in metrics), "RTF enc + dec"]
-    return f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}"
+    judged = [title for m in metrics for title in (TITLES[m], "worst 10 %")]
+    titles = ["codec", "content", "clips", "speakers", "kbit/s", *judged, "RTF enc + dec"]
+    return _head(titles)
 
 
 def table_row(row: Row) -> str:
@@ -24,10 +25,41 @@ def table_row(row: Row) -> str:
         row.codec,
         row.content,
         str(row.clips),
+        str(row.speakers),
         f"{row.bitrate_kbps:.2f}" if row.bitrate_kbps else "-",
     ]
-    cells += [_cell(mean, row.intervals[name]) for name, mean in row.means.items()]
-    return f"| {' | '.join([*cells, f'{row.encode_rtf:.3f} + {row.decode_rtf:.3f}'])} |"
+    for name, mean in row.means.items():
+        cells += [_cell(mean, row.intervals[name]), _cell(row.worst_tenth[name])]
+    return _line([*cells, f"{row.encode_rtf:.3f} + {row.decode_rtf:.3f}"])
+
+
+def set_tables(rows: list[Row], metrics: list[str]) -> str:
+    """A table for each class in `rows`, in order of first appearance."""
+    tables = []
+    for content in dict.fromkeys(row.content for row in rows):
+        lines = [table_row(row) for row in rows if row.content == content]
+        tables.append("\n".join([f"{content}:", "", table_head(metrics), *lines]))
+    return "\n\n".join(tables)
+
+
+def pair_table(pairs: list[Pair], metrics: Iterable[str]) -> str:
+    """A row for each class at each rate: ours, the anchor at the nearest rate, the difference."""
+    metrics = list(metrics)
+    judged = [t for m in metrics for t in (f"{TITLES[m]} {OURS}", ANCHOR, "difference")]
+    titles = ["content", "clips", f"kbit/s {OURS}", ANCHOR, *judged]
+    lines = []
+    for pair in pairs:
+        cells = [
+            pair.content,
+            str(pair.clips),
+            f"{pair.ours_kbps:.2f}",
+            f"{pair.anchor_kbps:.2f}",
+        ]
+        for m in metrics:
+            difference = _cell(pair.differences[m], pair.intervals[m], signed=True)
+            cells += [_cell(pair.ours[m]), _cell(pair.anchor[m]), difference]
+        lines.append(_line(cells))
+    return "\n".join([_head(titles), *lines])
 
 
 def bd_text(rates: dict[str, float | None]) -> str:
@@ -54,11 +86,13 @@ def write_json(
     rows: list[Row],
     scores: list[Score],
     bd: dict[str, float | None],
+    pairs: list[Pair],
     conditions: dict[str, str],
 ) -> None:
     report = {
         "conditions": conditions,
         "bd_rate_percent": bd,
+        "pairs": [dataclasses.asdict(pair) for pair in pairs],
         "rows": [dataclasses.asdict(row) for row in rows],
         "scores": [dataclasses.asdict(score) for score in scores],
     }
@@ -114,15 +148,20 @@ def draw(target: Path, rows: list[Row], metrics: list[str]) -> None:
     plt.close(figure)
 
 
-def _cell(mean: float, spread: float) -> str:
+def _head(titles: list[str]) -> str:
+    return f"{_line(titles)}\n|{'---|' * len(titles)}"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(mean: float, spread: float = math.nan, signed: bool = False) -> str:
     if not math.isfinite(mean):
         return "-"
     digits = 3 if abs(mean) < 1 else 2
-    return (
-        f"{mean:.{digits}f} ± {spread:.{digits}f}"
-        if math.isfinite(spread)
-        else f"{mean:.{digits}f}"
-    )
+    figure = f"{mean:{'+' if signed else ''}.{digits}f}"
+    return f"{figure} ± {spread:.{digits}f}" if math.isfinite(spread) else figure
 
 
 def _without_nan(value: object) -> object:

@@ -1,5 +1,5 @@
-"""A page to listen to, with spectrograms: clips through our codec and Opus. `python -m
-streamcodec_bench.samples --data DIR`.
+"""A page to listen to, with spectrograms: clips through our codec and Opus; and a listening test
+over the same clips. `python -m streamcodec_bench.samples --data DIR`.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 import html
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import numpy as np
@@ -15,8 +16,9 @@ import soundfile
 from streamcodec.errors import ConfigError, StreamcodecError
 from streamcodec.units import Pcm
 
-from .codecs import SAMPLE_RATE, all_codecs, opus_version
+from .codecs import LOW_PASS_HZ, SAMPLE_RATE, all_codecs, low_passed, opus_version
 from .content import Clip, read_clips
+from .listening_page import PAGE, Condition, Trial, write_page
 from .quality import aligned
 
 SECONDS = 4.0
@@ -31,28 +33,40 @@ figcaption{font-size:.85rem;color:#4b5563}
 h2{font-size:1.05rem;margin:1.6rem 0 .6rem}"""
 
 
-def variants(clip: Clip, model: str | None) -> list[tuple[str, str, Pcm]]:
-    """(file stem, caption, PCM) of the original, ours at each rate, and Opus at each rate and twice
-    each rate, where it goes so low.
+class Variant(NamedTuple):
+    """A clip in one condition of the listening test. file: its stem, without the clip's number."""
+
+    file: str
+    caption: str
+    pcm: Pcm
+    name: str
+    kind: str
+    kbps: float | None = None
+
+
+def variants(clip: Clip, model: str | None) -> list[Variant]:
+    """The original, its low-pass, ours at each rate, and Opus at each rate and twice each rate,
+    where it goes so low.
     """
     codecs = all_codecs(model)
-    made = [("original", "original", clip.pcm)]
+    anchor = f"low-pass {LOW_PASS_HZ / 1000:g} kHz"
+    made = [
+        Variant("original", "original", clip.pcm, "reference", "reference"),
+        Variant("low-pass", anchor, low_passed(clip.pcm, 0).pcm, anchor, "anchor"),
+    ]
     wanted = [("streamcodec", rate) for rate in RATES_BPS]
     wanted += [
         ("opus", rate)
         for rate in sorted({f * r for r in RATES_BPS for f in (1, 2)})
         if rate >= codecs["opus"].least_bps
     ]
-    for name, rate in wanted:
-        coded = codecs[name].code(clip.pcm, rate)
+    for codec, rate in wanted:
+        coded = codecs[codec].code(clip.pcm, rate)
         kbps = coded.payload_bytes * 8 / len(clip.pcm) * SAMPLE_RATE / 1000
-        made.append(
-            (
-                f"{name}-{rate / 1000:g}k",
-                f"{name}, {kbps:.1f} kbit/s",
-                aligned(clip.pcm, coded.pcm)[1],
-            )
-        )
+        name = f"{codec}-{rate / 1000:g}k"
+        caption = f"{codec}, {kbps:.1f} kbit/s"
+        pcm = aligned(clip.pcm, coded.pcm)[1]
+        made.append(Variant(name, caption, pcm, name, "codec", round(kbps, 2)))
     return made
 
 
@@ -64,9 +78,10 @@ def draw_spectrogram(target: Path, pcm: Pcm) -> None:
 
     figure = plt.figure(figsize=(4, 1.6), dpi=80)
     axis = figure.add_axes((0, 0, 1, 1))
-    axis.specgram(
-        pcm + 1e-7, NFFT=512, Fs=SAMPLE_RATE, noverlap=384, vmin=-120, vmax=-40, cmap="magma"
-    )
+    with np.errstate(divide="ignore"):  # a bin of digital silence is minus infinity dB: black
+        axis.specgram(
+            pcm + 1e-7, NFFT=512, Fs=SAMPLE_RATE, noverlap=384, vmin=-120, vmax=-40, cmap="magma"
+        )
     axis.axis("off")
     figure.savefig(target)
     plt.close(figure)
@@ -94,27 +109,30 @@ def draw_spectrogram(target: Path, pcm: Pcm) -> None:
 )
 @click.option("--model", help="Name of a shipped model, or a folder with one.")
 def samples(data: Path, out: Path, clips: int, licence: str, model: str | None) -> None:
-    """Write a static page with players and spectrograms."""
+    """Write a static page with players and spectrograms, and a listening test."""
     if out.resolve().is_relative_to(data.resolve()):
         raise ConfigError(f"--out {out} lies in --data {data}: clips could be overwritten")
     out.mkdir(parents=True, exist_ok=True)
-    sections = []
+    sections, trials = [], []
     for number, clip in enumerate(read_clips(data, clips), 1):
-        figures = []
-        for stem, caption, pcm in variants(
-            Clip(clip.name, clip.content, clip.pcm[: round(SECONDS * SAMPLE_RATE)]), model
-        ):
-            name = f"{number}-{stem}"
+        figures, conditions = [], []
+        short = Clip(clip.name, clip.content, clip.pcm[: round(SECONDS * SAMPLE_RATE)])
+        for made in variants(short, model):
+            name = f"{number}-{made.file}"
             soundfile.write(
-                out / f"{name}.flac", np.clip(pcm, -1, 1), SAMPLE_RATE, subtype="PCM_16"
+                out / f"{name}.flac", np.clip(made.pcm, -1, 1), SAMPLE_RATE, subtype="PCM_16"
             )
-            draw_spectrogram(out / f"{name}.png", pcm)
+            draw_spectrogram(out / f"{name}.png", made.pcm)
+            caption = html.escape(made.caption)
             figures.append(
-                f'<figure><img src="{name}.png" alt="spectrogram: {html.escape(caption)}">'
+                f'<figure><img src="{name}.png" alt="spectrogram: {caption}">'
                 f'<audio controls preload="none" src="{name}.flac"></audio>'
-                f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+                f"<figcaption>{caption}</figcaption></figure>"
             )
+            conditions.append(Condition(made.name, made.kind, f"{name}.flac", made.kbps))
         sections.append(f"<h2>Clip {number} ({html.escape(clip.name)})</h2>\n" + "\n".join(figures))
+        trials.append(Trial(str(number), clip.name, f"{number}-original.flac", tuple(conditions)))
+    write_page(out, trials, licence)
     page = (
         '<!doctype html>\n<html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
@@ -122,7 +140,8 @@ def samples(data: Path, out: Path, clips: int, licence: str, model: str | None) 
         "<h1>Sound samples</h1>\n"
         f"<p>Unseen speakers, 16 kHz. {html.escape(licence)}. "
         f"Opus: {html.escape(opus_version())}, wideband, 20 ms, VBR, complexity 10. "
-        f"Rates are those of the payload, measured on each clip.</p>\n"
+        f"Rates are those of the payload, measured on each clip. "
+        f'<a href="{PAGE}">Listening test</a>: rate them blind.</p>\n'
         + "\n".join(sections)
         + "\n</html>\n"
     )
