@@ -72,8 +72,11 @@ class WaveformTables:
     loudness_frequencies: NDArray[np.int32]
 
     def __post_init__(self) -> None:
-        if self.first_weight.ndim != 2:
-            raise ValueError("waveform table first_weight must be of two dimensions")
+        if self.first_weight.ndim != 2 or len(self.first_weight) > LARGEST_PRIOR_WIDTH:
+            raise ValueError(
+                "waveform table first_weight must be of two dimensions, with at most "
+                f"{LARGEST_PRIOR_WIDTH} rows, got {self.first_weight.shape}"
+            )
         width, levels, rows = len(self.first_weight), len(self.level_step), len(self.frequencies)
         if self.shape.shape != (2,) or self.shape.min() < 1:
             raise ValueError(f"waveform table shape must hold frames and bins, got {self.shape}")
@@ -99,6 +102,9 @@ class WaveformTables:
                 raise ValueError(f"waveform table {name} must lie within +-{LARGEST_PRIOR_BIAS}")
         if not 0 <= self.level_bins.min() <= self.level_bins.max() <= bins:
             raise ValueError(f"waveform table level_bins must lie within 0 and {bins}")
+        for name, limit in (("level_base", LARGEST_PRIOR_ACTIVATION), ("level_step", 1 << 20)):
+            if np.abs(getattr(self, name)).max() > limit:
+                raise ValueError(f"waveform table {name} must lie within +-{limit}")
         _check_frequencies(
             self, "waveform table", ("frequencies", "coded_frequencies", "loudness_frequencies")
         )

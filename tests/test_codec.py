@@ -1,3 +1,4 @@
+import dataclasses
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.signal import correlate
 import streamcodec
 from conftest import voice
 from streamcodec import CodecModel, StreamDecoder, StreamEncoder
+from streamcodec.engines.api import Latents
 from streamcodec.errors import AudioError, ConfigError, PayloadError
 
 SECOND = voice(1.0)
@@ -65,25 +67,31 @@ def test_chunking_never_changes_a_byte(model: CodecModel, cuts: list[int], packe
     assert payloads == whole
 
 
-def test_streaming_equals_the_offline_pass(model: CodecModel) -> None:
-    """Packet by packet through the engine against one `decode` call over all frames."""
-    encoder = StreamEncoder(model, quality=0.7)
+@pytest.mark.parametrize("level", [5, 16])  # without the waveform layer and with it
+def test_streaming_equals_the_offline_pass(model: CodecModel, level: int) -> None:
+    """Packet by packet through the engine against one step over all packets."""
+    encoder = StreamEncoder(model, quality=level / (model.bitstream.levels - 1))
     payloads = encoder.encode(SECOND)
     decoder = StreamDecoder(model, encoder.config)
     streamed = np.concatenate([decoder.decode(p)[:, 0] for p in payloads])
     parsed = [model.bitstream.parse(p, 1, 1, encoder.config.base_level) for p in payloads]
-    y = torch.from_numpy(np.concatenate([p.y[:, 0] for p in parsed])).float()[None]
-    gain = torch.from_numpy(np.concatenate([p.gain_index[:, 0] for p in parsed])).float()[None]
-    quality = torch.tensor([[p.level / (model.bitstream.levels - 1) for p in parsed]])
-    with torch.inference_mode():
-        offline, _ = model.engine.vae.decode(
-            y,
-            gain,
-            quality,
-            torch.zeros_like(gain, dtype=torch.bool),
-            model.engine.vae.initial_decoder_state(1),
-        )
-    assert np.abs(streamed - offline[0].clamp(-1, 1).numpy()).max() < 1e-4
+    layers = [p.waveform for p in parsed if p.waveform is not None]
+    assert len(layers) == (len(parsed) if level > 11 else 0)
+    assert all(p.level == level for p in parsed)
+    layer = None
+    if layers:
+        parts = ("coded", "loudness", "q", "steps")
+        whole = {name: np.concatenate([getattr(one, name) for one in layers]) for name in parts}
+        layer = dataclasses.replace(layers[0], **whole)
+        assert layer.q.any()
+    latents = Latents(
+        level,
+        np.concatenate([p.gain_index for p in parsed]),
+        np.concatenate([p.y for p in parsed]),
+        layer,
+    )
+    offline, _ = model.engine.decode(latents, model.engine.initial_decoder_state(1))
+    assert np.abs(streamed - offline[0].clip(-1, 1)).max() < 1e-4
 
 
 @pytest.mark.parametrize("sample_rate", [8_000, 16_000, 22_050, 24_000, 44_100, 48_000])
@@ -238,9 +246,9 @@ def test_settings_out_of_range_are_named(
 
 
 def test_a_base_level_that_the_model_has_not_is_refused(model: CodecModel) -> None:
-    assert StreamEncoder(model, quality=0.5).config.base_level == 7
+    assert StreamEncoder(model, quality=0.5).config.base_level == 11
     with pytest.raises(ConfigError, match="base level must be 0 to 23, got 24"):
-        model.stream_config(base_level=16)
+        model.stream_config(base_level=24)
 
 
 def test_packets_that_the_model_has_not_are_refused(model: CodecModel) -> None:

@@ -127,7 +127,7 @@ quality_options = grouped(
         help="CSV with the columns file and speaker.  [default: manifest.csv in or above --data]",
     ),
     click.option(
-        "--rates", default="1.5,3,6,9,12,16", show_default=True, help="kbit/s, comma-separated."
+        "--rates", default="1.5,3,6,9,12,16,24", show_default=True, help="kbit/s, comma-separated."
     ),
     model_option,
     click.option(

@@ -25,15 +25,15 @@ class VaeConfig:
     encoder_blocks: tuple[int, int] = (2, 3)  # at the frame rate, at the packet rate
     decoder_blocks: tuple[int, int] = (3, 4)  # at the packet rate, at the frame rate
     quality_knots: int = 8  # trained points on the rate axis; between them tables are interpolated
-    base_levels: int = 9  # quality levels, without the waveform layer, that a payload can name
-    highest_base: float = 8 / 15  # quality of the last of them
-    waveform_levels: int = 15  # and those with it
+    base_levels: int = 12  # quality levels, without the waveform layer, that a payload can name
+    highest_base: float = 11 / 15  # quality of the last of them
+    waveform_levels: int = 12  # and those with it
     waveform_knots: int = 4
     # quality of the base below the layer, at the lowest and the highest level
-    waveform_base: tuple[float, float] = (7 / 15, 10 / 15)
+    waveform_base: tuple[float, float] = (7.5 / 15, 10 / 15)
     waveform_bins: int = 80  # coefficients of a frame that the layer can code
-    narrow_bins: int = 40  # those that its lowest level codes
-    coarsest_step: float = 5.5  # quantiser steps of the layer, of the lowest and the highest level
+    narrow_bins: int = 44  # those that its lowest level codes
+    coarsest_step: float = 3.7  # quantiser steps of the layer, of the lowest and the highest level
     finest_step: float = 0.486
     prior_dim: int = 384  # width of the network that prices the layer
     classes: int = 32

@@ -365,6 +365,7 @@ def _rate_control(
     control = CappedBitrate if capped else TargetBitrate
     bitrates = [b * config.channels for b in model.level_bitrates_bps]
     base = bitrates[: model.engine.shape.base_levels]
-    # The waveform layer costs the encoder half as much again: not for a loud packet now and then.
+    # With the waveform layer an encoder costs three times as much, because it follows a decoder:
+    # not for a loud packet now and then.
     usable = base if bitrate_bps <= base[-1] else bitrates
     return control(bitrate_bps, usable, config.packet_ms / 1000)
