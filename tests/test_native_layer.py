@@ -291,20 +291,19 @@ def test_levels_with_the_layer_are_those_of_the_tables() -> None:
 
 
 def test_a_prior_whose_sums_could_overflow_is_refused() -> None:
-    tables = tables_of("shipped shape")
-    layer, width = tables.waveform, LARGEST_PRIOR_WIDTH + 1
-    wide = dataclasses.replace(
-        layer,
-        first_weight=np.zeros((width, layer.first_weight.shape[1]), np.int32),
-        first_bias=np.zeros(width, np.int32),
-        second_weight=np.zeros((width, width), np.int32),
-        second_bias=np.zeros(width, np.int32),
-        last_weight=np.zeros((len(layer.last_weight), width), np.int32),
-    )
-    far = dataclasses.replace(layer, level_base=layer.level_base + (1 << 15))
-    for changed in (wide, far):
-        with pytest.raises(ValueError, match="cannot use tables of these shapes"):
-            NativeBitstream(dataclasses.replace(tables, waveform=changed))
+    layer = tables_of("shipped shape").waveform
+    width = LARGEST_PRIOR_WIDTH + 1
+    with pytest.raises(ValueError, match="first_weight must be .* at most 384 rows, got"):
+        dataclasses.replace(
+            layer,
+            first_weight=np.zeros((width, layer.first_weight.shape[1]), np.int32),
+            first_bias=np.zeros(width, np.int32),
+            second_weight=np.zeros((width, width), np.int32),
+            second_bias=np.zeros(width, np.int32),
+            last_weight=np.zeros((len(layer.last_weight), width), np.int32),
+        )
+    with pytest.raises(ValueError, match="level_base must lie within"):
+        dataclasses.replace(layer, level_base=layer.level_base + (1 << 15))
 
 
 def test_an_instruction_set_that_is_not_here_is_refused() -> None:
