@@ -38,7 +38,7 @@ pytestmark = pytest.mark.skipif(
 )
 SOURCE = Path(__file__).parents[1] / "native" / "check" / "fuzz.c"
 PACKED = [f"{m}.{p}" for m in ("shipped", "small") for p in catalogue.PACKED_PRECISIONS]
-SHIPPED_SHAPE = ModelShape(16_000, 160, 80, 2, 192, 24, 9, 80)
+SHIPPED_SHAPE = ModelShape(16_000, 160, 80, 2, 192, 24, 12, 80)
 SHAPE_AT, SHAPE_END = 32, 136  # of the header of packed weights
 
 
@@ -135,7 +135,7 @@ def test_shapes_that_reach_beyond_their_arrays_are_refused(
 
 def test_weights_packed_for_other_packets_are_refused(inputs: Path) -> None:
     with pytest.raises(
-        ModelError, match=r"of \[320, 32, 24, 9, 80, 160\]; .*320, 192, 24, 9, 80, 160"
+        ModelError, match=r"of \[320, 32, 24, 12, 80, 160\]; .*320, 192, 24, 12, 80, 160"
     ):
         NativeEngine(inputs / "small.mixed.native", SHIPPED_SHAPE)
 

@@ -160,7 +160,7 @@ def test_a_level_is_kept_and_must_be_one_of_the_models() -> None:
     assert control.next_level() == control.base_level == 12
     with pytest.raises(ConfigError, match="level must be 0 to 18, got 19"):
         controlled(level=19)
-    with pytest.raises(ConfigError, match="give one of a bit rate, a quality and a level"):
+    with pytest.raises(ConfigError, match="give a level without a bit rate and a quality"):
         controlled(level=3, quality=0.5)
 
 

@@ -203,8 +203,10 @@ def rate_control(
     """What was asked for, of a model whose levels from `base_levels` on have the waveform layer;
     level_bitrates_bps are those of one channel. Raises ConfigError.
     """
-    if sum(asked is not None for asked in (bitrate_bps, quality, level)) != 1:
-        raise ConfigError("give one of a bit rate, a quality and a level, and no other")
+    if level is not None and (bitrate_bps, quality) != (None, None):
+        raise ConfigError("give a level without a bit rate and a quality")
+    if level is None and (bitrate_bps is None) == (quality is None):
+        raise ConfigError("give either a bit rate or a quality, and not both")
     if capped and bitrate_bps is None:
         raise ConfigError("a capped stream needs a bit rate: a quality knows no limit")
     base, layered = range(base_levels), range(base_levels, len(level_bitrates_bps))
