@@ -33,6 +33,20 @@ class ModelShape:
     base_levels: int  # of these, the first, which are without the waveform layer
     waveform_bins: int
 
+    @classmethod
+    def of(cls, config: Any) -> ModelShape:
+        """That of a network, from its `streamcodec_models.config.VaeConfig`."""
+        return cls(
+            config.sample_rate,
+            config.hop,
+            config.overlap,
+            config.frames_per_packet,
+            config.latent_dim,
+            config.quality_levels,
+            config.base_levels,
+            config.waveform_bins,
+        )
+
 
 class Means(NamedTuple):
     """One payload before it is quantised: gain_index [P, C], mean [P, C, D] of the posterior in

@@ -290,18 +290,7 @@ def load(folder: Path, variant: str | None = None, precision: str = "mixed") -> 
         packed_hash = file.read(HASH_END)[HASH_AT:].decode("ascii", "replace")
     if packed_hash != described.hash:
         raise ModelError(f"{path} was packed from model {packed_hash}; this is {described.hash}")
-    c = described.config
-    shape = ModelShape(
-        c.sample_rate,
-        c.hop,
-        c.overlap,
-        c.frames_per_packet,
-        c.latent_dim,
-        c.quality_levels,
-        c.base_levels,
-        c.waveform_bins,
-    )
-    engine = NativeEngine(path, shape, variant)
+    engine = NativeEngine(path, ModelShape.of(described.config), variant)
     return LoadedModel(engine, described.tables, described.level_bitrates_bps, described.hash)
 
 

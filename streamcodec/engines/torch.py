@@ -31,17 +31,7 @@ class TorchEngine:
 
     @property
     def shape(self) -> ModelShape:
-        c = self.vae.config
-        return ModelShape(
-            c.sample_rate,
-            c.hop,
-            c.overlap,
-            c.frames_per_packet,
-            c.latent_dim,
-            c.quality_levels,
-            c.base_levels,
-            c.waveform_bins,
-        )
+        return ModelShape.of(self.vae.config)
 
     def enter_thread(self) -> None:
         """Packets are small: handing them to more threads costs more than it saves."""

@@ -31,7 +31,7 @@ CLIPS, SECONDS = 24, 6
 WANTED_DB = -0.3
 EDGE_HZ = 3_000.0  # above it there is little but noise
 ENVELOPE_RATE = 1_000
-QUALITIES = (0.15, 0.3, 0.45, 0.53)
+QUALITIES = (0.15, 0.3, 0.45, 0.8)
 LEAST, MOST, HALVINGS = -3.0, 2.0, 7  # of the logit of the depth
 RIDGE = 1e-3
 
@@ -119,7 +119,7 @@ def _shift_from_hidden(vae: VoiceVae, pcm: Tensor, shifts: list[float]) -> tuple
     [1, decoder_dim] and bias [1].
     """
     frames, wanted = [], []
-    for quality in np.linspace(0, vae.config.highest_base, 9):
+    for quality in np.linspace(0, QUALITIES[-1], 11):
         hidden, _ = stream.hidden_frames(vae, stream.encode(vae, pcm, float(quality)))
         frames.append(hidden.flatten(0, 1))
         shift = float(np.interp(quality, QUALITIES, shifts))
