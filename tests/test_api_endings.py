@@ -138,7 +138,7 @@ async def test_what_a_room_was_not_joined_for_is_refused(url: str) -> None:
         ({"playout_ms": -5.0}, "-5"),
         ({"playout_ms": (20.0, 50.0)}, "20..50"),
         ({"channels": 1.0}, "channels must be a whole number, got 1.0"),
-        ({"redundancy": True}, "redundancy must be a whole number, got True"),
+        ({"redundancy": True}, "redundancy must be a whole number or None, got True"),
         ({"bitrate_bps": "6k"}, "bitrate_bps must be a number or None, got '6k'"),
         ({"timeout_s": 0}, "timeout_s must be above 0"),
         ({"dtx": "no"}, "dtx must be True or False"),

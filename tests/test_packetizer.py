@@ -227,7 +227,7 @@ def test_what_announces_a_pause_has_no_copy() -> None:
     clock = ManualClock(40)
     info = dataclasses.replace(fake_info(), redundancy=2)
     target = Packetizer(FakeEncoder(), info, 16_000, clock)
-    target.want_copies(2)
+    target.carry_copies(2)
     assert all(out.copy for out in push(target, range(4)))
     clock.advance(300)
     announced = target.pause()
@@ -243,13 +243,14 @@ def test_copies_are_made_while_a_listener_takes_them() -> None:
     made: list[bool] = []
 
     def carried(numbers: range, wanted: int) -> list[int]:
-        target.want_copies(wanted)
+        target.carry_copies(wanted)
         out = push(target, numbers)
         made.append(any(encoder.copies))
-        return [len(separate(o.packet, 320)[1]) for o in out]
+        copies = [(o.packet.sequence, separate(o.packet, 320)[1]) for o in out]
+        return [0 if copy is None else number - copy.sequence for number, copy in copies]
 
     assert carried(range(6), 0) == [0, 0, 0]
-    assert carried(range(6, 14), 4) == [0, 1, 2, 2]  # never more than were announced
+    assert carried(range(6, 14), 4) == [0, 0, 2, 2]  # never farther than was announced
     assert carried(range(14, 20), 1) == [1, 1, 1]
     assert carried(range(20, 26), 0) == [0, 0, 0]
     assert made == [False, True, True, False]

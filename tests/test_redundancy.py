@@ -22,7 +22,15 @@ from streamcodec.live.adaptive import AdaptivePlayout
 from streamcodec.live.fixed import FixedPlayout
 from streamcodec.live.playout import Arrival, Conceal, Play, PlayoutBuffer
 from streamcodec.wire.packet import SEQUENCE_MODULUS, Flags, Packet, PacketType, parse, serialize
-from streamcodec.wire.redundancy import MAX_COPIES, CopyHistory, join, limited, separate
+from streamcodec.wire.redundancy import (
+    MAX_COPY_BYTES,
+    MAX_COPY_DISTANCE,
+    Copy,
+    CopyHistory,
+    join,
+    limited,
+    separate,
+)
 from streamcodec.wire.session import StreamStart
 from streamcodec_client.report.arrivals import ArrivalRecorder
 
@@ -37,30 +45,24 @@ def packet(
     return Packet(flags, 1, number % SEQUENCE_MODULUS, captured % SEQUENCE_MODULUS, payload)
 
 
-def spoken(count: int, copies: int = 2, first: int = 0) -> list[Packet]:
-    history = CopyHistory(copies, SAMPLES)
+def spoken(count: int, distance: int = 2, first: int = 0) -> list[Packet]:
+    history = CopyHistory(distance, SAMPLES)
     numbers = range(first, first + count)
     return [history.add(packet(n, f"fine {n}".encode()), f"coarse {n}".encode()) for n in numbers]
 
 
 @pytest.mark.parametrize("first", [0, SEQUENCE_MODULUS - 2])
-def test_copies_have_sequence_and_capture_time_of_their_packets(first: int) -> None:
+def test_a_copy_has_sequence_and_capture_time_of_its_packet(first: int) -> None:
     sent = [parse(serialize(p)) for p in spoken(4, first=first)]
-    assert [p.type for p in sent] == [PacketType.AUDIO, *[PacketType.AUDIO_WITH_COPIES] * 3]
-    own, copies = separate(sent[3], SAMPLES)
+    assert [p.type for p in sent] == [PacketType.AUDIO] * 2 + [PacketType.AUDIO_WITH_COPY] * 2
+    own, copy = separate(sent[3], SAMPLES)
     assert own == packet(first + 3, f"fine {first + 3}".encode())
-    expected = [packet(first + 2), packet(first + 1)]
-    assert [(c.sequence, c.capture_time) for c in copies] == [
-        (p.sequence, p.capture_time) for p in expected
-    ]
-    assert [c.payload for c in copies] == [
-        f"coarse {first + 2}".encode(),
-        f"coarse {first + 1}".encode(),
-    ]
+    earlier = packet(first + 1)
+    assert copy == Copy(earlier.sequence, earlier.capture_time, f"coarse {first + 1}".encode())
 
 
 def test_no_copy_is_carried_across_a_gap_or_a_reset() -> None:
-    history = CopyHistory(2, SAMPLES)
+    history = CopyHistory(1, SAMPLES)
     assert history.add(packet(0), b"copy").type == PacketType.AUDIO
     assert history.add(packet(1, capture_time=5 * SAMPLES), b"copy").type == PacketType.AUDIO
     assert (
@@ -68,59 +70,85 @@ def test_no_copy_is_carried_across_a_gap_or_a_reset() -> None:
         == PacketType.AUDIO
     )
     assert (
-        history.add(packet(3, capture_time=7 * SAMPLES), b"copy").type
-        == PacketType.AUDIO_WITH_COPIES
+        history.add(packet(3, capture_time=7 * SAMPLES), b"copy").type == PacketType.AUDIO_WITH_COPY
     )
 
 
 def test_a_copy_that_does_not_fit_is_left_out() -> None:
-    history = CopyHistory(2, SAMPLES)
-    history.add(packet(0), b"short")
-    history.add(packet(1), bytes(300))
-    assert [c.payload for c in separate(history.add(packet(2), b""), SAMPLES)[1]] == [b"short"]
-    full = CopyHistory(1, SAMPLES)
-    full.add(packet(0), b"copy")
-    assert full.add(packet(1, bytes(1200)), b"copy").type == PacketType.AUDIO
+    history = CopyHistory(1, SAMPLES)
+    history.add(packet(0), bytes(MAX_COPY_BYTES + 1))
+    assert history.add(packet(1), b"").type == PacketType.AUDIO  # it was too long
+    assert history.add(packet(2), b"copy").type == PacketType.AUDIO  # there was none
+    assert history.add(packet(3, bytes(1200)), b"copy").type == PacketType.AUDIO
+    assert history.add(packet(4, bytes(1195)), b"copy").type == PacketType.AUDIO_WITH_COPY
+
+
+@pytest.mark.parametrize("size", [1, 62, 63, 64, MAX_COPY_BYTES])
+def test_copies_of_every_length_come_back(size: int) -> None:
+    history = CopyHistory(4, SAMPLES)
+    history.distance = 1
+    history.add(packet(0), bytes(range(256))[:size].ljust(size, b"."))
+    carried = history.add(packet(1), b"")
+    own, copy = separate(parse(serialize(carried)), SAMPLES)
+    assert own == packet(1)
+    assert copy is not None
+    assert copy.payload == bytes(range(256))[:size].ljust(size, b".")
+    assert len(carried.payload) == 4 + size + (1 if size < 63 else 2)
 
 
 def test_without_redundancy_packets_are_unchanged() -> None:
-    assert spoken(3, copies=0) == [packet(n, f"fine {n}".encode()) for n in range(3)]
-    with pytest.raises(ConfigError, match=f"0 to {MAX_COPIES}"):
-        CopyHistory(MAX_COPIES + 1, SAMPLES)
+    assert spoken(3, distance=0) == [packet(n, f"fine {n}".encode()) for n in range(3)]
+    with pytest.raises(ConfigError, match=f"one of the {MAX_COPY_DISTANCE} packets before it"):
+        CopyHistory(MAX_COPY_DISTANCE + 1, SAMPLES)
 
 
-def layout(content: bytes) -> list[int] | None:
-    """The rules of docs/protocol.md, written down a second time -> lengths of the copies, None if
-    they are malformed.
+def test_the_distance_may_change_at_any_time() -> None:
+    history = CopyHistory(4, SAMPLES)
+    distances = []
+    for number, distance in enumerate([0, 0, 0, 2, 4, 1, 0, 3]):
+        history.distance = distance
+        carried = history.add(packet(number, capture_time=SAMPLES * number), b"copy")
+        copy = separate(carried, SAMPLES)[1]
+        distances.append(0 if copy is None else number - copy.sequence)
+    assert distances == [0, 0, 0, 2, 4, 1, 0, 3]
+
+
+def layout(content: bytes) -> tuple[int, bytes, bytes] | None:
+    """The rules of docs/protocol.md, written down a second time -> distance, copy and payload; None
+    if they are malformed.
     """
-    count = content[0] if content else 0
-    if not 1 <= count <= 4 or len(content) < 1 + count:
+    if not content:
         return None
-    lengths = list(content[1 : 1 + count])
-    return lengths if 1 + count + sum(lengths) < len(content) else None
+    distance, length, rest = content[0] // 64 + 1, content[0] % 64, content[1:]
+    if length == 63:
+        if not rest:
+            return None
+        length, rest = 63 + rest[0], rest[1:]
+    return (distance, rest[:length], rest[length:]) if 0 < length < len(rest) else None
 
 
-COPIES = st.lists(st.binary(max_size=3), min_size=1, max_size=MAX_COPIES + 1)
-CONTENT = st.binary(max_size=12) | st.builds(join, COPIES, st.binary(max_size=3))
+CONTENT = st.binary(max_size=12) | st.builds(
+    join, st.binary(max_size=80), st.integers(1, MAX_COPY_DISTANCE), st.binary(max_size=3)
+)
 
 
-@given(CONTENT, st.integers(0, MAX_COPIES))
+@given(CONTENT, st.integers(0, MAX_COPY_DISTANCE))
 def test_exactly_the_valid_packets_are_split_and_copies_can_be_taken_out(
-    content: bytes, most: int
+    content: bytes, farthest: int
 ) -> None:
-    coming = dataclasses.replace(packet(9), type=PacketType.AUDIO_WITH_COPIES, payload=content)
-    if (lengths := layout(content)) is None:
+    coming = dataclasses.replace(packet(9), type=PacketType.AUDIO_WITH_COPY, payload=content)
+    if (expected := layout(content)) is None:
         with pytest.raises(MalformedPacket):
             separate(coming, SAMPLES)
         with pytest.raises(MalformedPacket):
-            limited(serialize(coming), most)
+            limited(serialize(coming), farthest)
         return
-    own, copies = separate(coming, SAMPLES)
-    assert [9 - c.sequence for c in copies] == [n for n, size in enumerate(lengths, 1) if size]
-    expected = content[1 + len(lengths) :]
-    assert b"".join(c.payload for c in copies) + own.payload == expected
-    kept = [c for c in copies if c.sequence >= 9 - most]
-    assert separate(parse(limited(serialize(coming), most)), SAMPLES) == (own, kept)
+    distance, copy, payload = expected
+    own = packet(9, payload)
+    whole = own, Copy(9 - distance, (9 - distance) * SAMPLES, copy)
+    assert separate(coming, SAMPLES) == whole
+    left = whole if distance <= farthest else (own, None)
+    assert separate(parse(limited(serialize(coming), farthest)), SAMPLES) == left
 
 
 def adaptive() -> PlayoutBuffer:
@@ -141,9 +169,9 @@ def hear(
     for now in np.arange(0.0, until_ms, 10.0).tolist():
         number = round(now / 20)
         if now % 20 == 0 and number < len(packets) and number not in lost:
-            own, copies = separate(packets[number], SAMPLES)
+            own, copy = separate(packets[number], SAMPLES)
             playout.receive(own.sequence, own.capture_time, own.payload, own.flags, now)
-            for copy in copies:
+            if copy is not None:
                 playout.recover(copy, now)
         if now < next_poll:
             continue
@@ -168,9 +196,9 @@ def test_lost_packets_are_played_from_their_copies(make: Callable[[], PlayoutBuf
     assert (statistics.lost, statistics.recovered, statistics.concealed) == (2, 2, 0)
 
 
-def test_a_loss_longer_than_the_copies_reach_is_concealed() -> None:
+def test_a_loss_longer_than_the_distance_of_copies_is_concealed() -> None:
     playout = fixed()
-    heard = hear(playout, spoken(60, copies=1), {30, 31}, 1_200)
+    heard = hear(playout, spoken(60, distance=1), {30, 31}, 1_200)
     assert heard[29:33] == ["fine 29", "-", "coarse 31", "fine 32"]
     statistics = playout.statistics()
     assert (statistics.lost, statistics.recovered, statistics.concealed) == (2, 1, 1)
@@ -185,13 +213,14 @@ def test_the_adaptive_delay_grows_to_wait_for_copies() -> None:
 
 def test_a_packet_that_comes_late_replaces_its_copy() -> None:
     playout = FixedPlayout(packet_ms=20, target_ms=60)
-    first, second, third = spoken(3)
+    first, second, third = spoken(3, distance=1)
     for p, now in ((first, 0.0), (third, 40.0)):
-        own, copies = separate(p, SAMPLES)
+        own, copy = separate(p, SAMPLES)
         playout.receive(own.sequence, own.capture_time, own.payload, NONE, now)
-        recovered = [playout.recover(c, now) for c in copies]
-    assert recovered == [True, False]  # the first packet itself has come
-    own, _ = separate(second, SAMPLES)
+        assert copy is None or playout.recover(copy, now)
+    own, of_first = separate(second, SAMPLES)
+    assert of_first is not None
+    assert not playout.recover(of_first, 45.0)  # the first packet itself has come
     assert (
         playout.receive(own.sequence, own.capture_time, own.payload, NONE, 45.0) is Arrival.BUFFERED
     )
@@ -202,15 +231,16 @@ def test_a_packet_that_comes_late_replaces_its_copy() -> None:
 
 def test_copies_of_packets_before_the_first_are_ignored() -> None:
     playout = fixed()
-    own, copies = separate(spoken(3)[2], SAMPLES)
+    own, copy = separate(spoken(3)[2], SAMPLES)
     playout.receive(own.sequence, own.capture_time, own.payload, NONE, 0.0)
-    assert [playout.recover(c, 0.0) for c in copies] == [False, False]
+    assert copy is not None
+    assert not playout.recover(copy, 0.0)
 
 
 def test_an_encoder_makes_a_copy_of_each_payload(model: CodecModel) -> None:
     pcm = voice(1.0)
-    plain = StreamEncoder(model, bitrate_bps=9_000)
-    encoder = StreamEncoder(model, bitrate_bps=9_000, copies=True)
+    plain = StreamEncoder(model, quality=0.5)
+    encoder = StreamEncoder(model, quality=0.5, copies=True)
     payloads = encoder.encode(pcm)
     assert payloads == plain.encode(pcm)
     assert not any(plain.copies)
@@ -219,6 +249,15 @@ def test_an_encoder_makes_a_copy_of_each_payload(model: CodecModel) -> None:
     heard = np.concatenate([StreamDecoder(model, encoder.config).decode(c) for c in encoder.copies])
     assert np.isfinite(heard).all()
     assert len(encoder.flush()) == len(encoder.copies)
+
+
+def test_copies_add_an_eighth_to_a_mean_rate(model: CodecModel) -> None:
+    pcm, sizes = voice(12.0), []
+    for copies in (False, True):
+        encoder = StreamEncoder(model, bitrate_bps=6_000, copies=copies)
+        payloads = encoder.encode(pcm)
+        sizes.append(sum(map(len, payloads)) + sum(len(c) + 1 for c in encoder.copies if c))
+    assert sizes[1] == pytest.approx(1.125 * sizes[0], rel=0.06)
 
 
 def test_a_capped_rate_has_no_room_for_copies(model: CodecModel) -> None:
@@ -239,7 +278,7 @@ async def test_a_listener_plays_a_copy_in_place_of_a_lost_packet() -> None:
     room = Room(playout=60)
     room.welcome()
     room.joins(1)
-    history, heard = CopyHistory(2, SAMPLES), []
+    history, heard = CopyHistory(1, SAMPLES), []
     for number in range(12):
         sent = history.add(packet(number, fake_payload(0.8)), fake_payload(0.7))
         if number != 5:
@@ -248,7 +287,7 @@ async def test_a_listener_plays_a_copy_in_place_of_a_lost_packet() -> None:
     assert heard[14:20] == [0.8, 0.8, 0.7, 0.7, 0.8, 0.8]
     statistics = room.receiver.statistics()
     assert (statistics.lost, statistics.recovered, statistics.concealed) == (1, 1, 0)
-    garbage = dataclasses.replace(packet(12), type=PacketType.AUDIO_WITH_COPIES, payload=b"\x09")
+    garbage = dataclasses.replace(packet(12), type=PacketType.AUDIO_WITH_COPY, payload=b"\x09")
     room.receiver.media(serialize(garbage), room.clock.now_ns())
     await room.hears(2)
     assert room.receiver.statistics().malformed == 1

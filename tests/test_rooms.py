@@ -6,7 +6,7 @@ from room_members import INFO, drain, join_listener, join_talker, media, number
 from streamcodec.errors import MalformedPacket
 from streamcodec.wire.message_json import parse_message
 from streamcodec.wire.packet import Flags, Packet, PacketType, serialize
-from streamcodec.wire.redundancy import MAX_COPIES, join
+from streamcodec.wire.redundancy import MAX_COPY_DISTANCE, join
 from streamcodec.wire.session import (
     MAX_MESSAGE_BYTES,
     Capture,
@@ -206,7 +206,7 @@ def wanted(member: Member) -> list[int]:
     return [m.copies for m in drain(member) if isinstance(m, CopiesWanted)]
 
 
-def test_a_talker_learns_how_many_copies_its_listeners_take() -> None:
+def test_a_talker_learns_how_far_back_copies_may_lie_for_its_listeners() -> None:
     rooms = Rooms()
     ada = join_talker(rooms)
     assert wanted(ada) == []
@@ -233,33 +233,31 @@ def test_the_copies_that_a_member_takes_do_not_count_for_its_own_stream() -> Non
     assert (wanted(ada), wanted(back)) == ([], [4])
 
 
-def with_copies(copies: list[bytes]) -> bytes:
-    payload = join(copies, b"fine")
-    return serialize(Packet(Flags.VOICE, 9, 7, 2_240, payload, PacketType.AUDIO_WITH_COPIES))
+def with_copy(distance: int) -> bytes:
+    payload = join(b"coarse", distance, b"fine")
+    return serialize(Packet(Flags.VOICE, 9, 7, 2_240, payload, PacketType.AUDIO_WITH_COPY))
 
 
 def test_each_listener_gets_the_copies_that_it_takes() -> None:
     rooms = Rooms()
     ada = join_talker(rooms)
-    listeners = [join_listener(rooms, copies=copies) for copies in range(MAX_COPIES + 1)]
+    listeners = [join_listener(rooms, copies=copies) for copies in range(MAX_COPY_DISTANCE + 1)]
     for member in listeners:
         drain(member)
-    rooms.publish(ada, with_copies([b"", b"older", b"oldest"]), 0.0)
+    rooms.publish(ada, with_copy(2), 0.0)
     packets = [p for member in listeners for p in drain(member) if isinstance(p, Packet)]
-    # The newest copy is missing: a listener that takes one copy gets a packet without any.
-    assert [p.type for p in packets] == [0, 0, 1, 1, 1]
+    assert [p.type for p in packets] == [0, 0, 2, 2, 2]
     headers = {(p.sequence, p.capture_time, p.flags, p.stream) for p in packets}
     assert headers == {(7, 2_240, Flags.VOICE, number(ada))}
-    assert [p.payload for p in packets[:3]] == [b"fine", b"fine", join([b"", b"older"], b"fine")]
-    assert packets[3].payload == packets[4].payload == join([b"", b"older", b"oldest"], b"fine")
+    assert [p.payload for p in packets] == [b"fine"] * 2 + [join(b"coarse", 2, b"fine")] * 3
 
 
-def test_malformed_copies_are_refused() -> None:
+def test_a_malformed_copy_is_refused() -> None:
     rooms = Rooms()
     ada, lis = join_talker(rooms), join_listener(rooms)
     drain(lis)
-    malformed = Packet(Flags(0), 0, 0, 0, b"\x09lots", PacketType.AUDIO_WITH_COPIES)
-    with pytest.raises(MalformedPacket, match="9 copies"):
+    malformed = Packet(Flags(0), 0, 0, 0, b"\x09lots", PacketType.AUDIO_WITH_COPY)
+    with pytest.raises(MalformedPacket, match="a copy of 9"):
         rooms.publish(ada, serialize(malformed), 0.0)
     assert drain(lis) == []
     assert rooms.counters.packets_in == 0

@@ -92,16 +92,16 @@ def measure(clips: Sequence[Clip], codecs: Mapping[str, Codec], plan: LossPlan) 
 
 
 def codecs_with_loss(model: str | None, redundancy: int) -> dict[str, Codec]:
-    """Ours and Opus; with `redundancy` ours once more, each packet with copies of so many before
-    it.
+    """Ours and Opus; with `redundancy` ours once more, each packet with a copy of the one so many
+    before it.
     """
     codecs: dict[str, Codec] = {
         "streamcodec": functools.partial(conceal, model=model),
         "opus": opus,
     }
     if redundancy:
-        codecs[f"streamcodec, {redundancy} copies"] = functools.partial(
-            recover, model=model, copies=redundancy
+        codecs[f"streamcodec, copies {redundancy} back"] = functools.partial(
+            recover, model=model, distance=redundancy
         )
     return codecs
 
@@ -151,21 +151,24 @@ def conceal(pcm: Pcm, bitrate_bps: float, lost: Lost, *, model: str | None) -> t
 
 
 def recover(
-    pcm: Pcm, bitrate_bps: float, lost: Lost, *, model: str | None, copies: int
+    pcm: Pcm, bitrate_bps: float, lost: Lost, *, model: str | None, distance: int
 ) -> tuple[Pcm, int]:
-    """Our codec, its packets with `copies` of those before them. What is lost is played from a copy
-    in a later packet, for which the listener waits, and concealed where all of these are lost too.
+    """Our codec, its packets with copies of those `distance` before them while packets are lost,
+    and without where none is. What is lost is played from its copy, for which the listener waits,
+    and concealed where that is lost too.
     """
-    encoder = streamcodec.StreamEncoder(loaded(model), bitrate_bps=bitrate_bps, copies=True)
+    encoder = streamcodec.StreamEncoder(
+        loaded(model), bitrate_bps=bitrate_bps, copies=bool(lost.any())
+    )
     payloads, coarse = encoder.encode(pcm), encoder.copies
     payloads, coarse = payloads + encoder.flush(), coarse + encoder.copies
     arrived: list[bytes | None] = []
     size = 0
     for number, payload in enumerate(payloads):
-        later = lost[number + 1 : number + 1 + copies]
-        arrived.append(payload if not lost[number] else coarse[number] if not later.all() else None)
-        carried = coarse[max(0, number - copies) : number]
-        size += len(join(carried, payload)) if carried else len(payload)
+        saved = number + distance < len(payloads) and not lost[number + distance]
+        arrived.append(payload if not lost[number] else coarse[number] if saved else None)
+        earlier = coarse[number - distance] if number >= distance else b""
+        size += len(join(earlier, distance, payload)) if earlier else len(payload)
     back = streamcodec.decode(
         arrived, streamcodec.StreamDecoder(loaded(model), encoder.config), len(pcm)
     )

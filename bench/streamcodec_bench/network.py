@@ -52,8 +52,8 @@ class Scenario:
 
     delay_ms(rng, sent_ms [N]) -> [N]: delay of each packet beyond ONE_WAY_MS, inf where it is lost.
     in_order: no packet overtakes another, as over TCP. drift_ppm: by how much the talker's clock is
-    slow; sink_ppm: the sound sink's. settled_s: figures begin here. copies: of earlier packets that
-    each packet carries. duplicated: share of packets that arrive again one packet's time later.
+    slow; sink_ppm: the sound sink's. settled_s: figures begin here. copy_distance: how
+    many packets back the copy lies that each packet carries. duplicated: share of packets that arrive again one packet's time later.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Scenario:
     drift_ppm: float = 0.0
     sink_ppm: float = 0.0
     settled_s: float = 5.0
-    copies: int = 0
+    copy_distance: int = 0
     duplicated: float = 0.0
 
     def arrivals(self, seed: int = 0) -> list[Arrival]:
@@ -132,7 +132,8 @@ def listen(playout: PlayoutBuffer, scenario: Scenario, seed: int = 0) -> list[He
             playout.receive(
                 arrival.number % SEQUENCE_MODULUS, capture, b"", arrival.flags, arrival.at_ms
             )
-            for back in range(1, min(scenario.copies, arrival.number) + 1):
+            back = scenario.copy_distance
+            if 0 < back <= arrival.number:
                 captured.setdefault(arrival.number - back, arrival.captured_ms - back * PACKET_MS)
                 earlier = (
                     (arrival.number - back) % SEQUENCE_MODULUS,
@@ -310,7 +311,7 @@ SCENARIOS = (
         duplicated=0.05,
     ),
     Scenario("loss 5 %, bursts of 3", 120, _bursts),
-    Scenario("loss 5 %, bursts of 3, with 3 copies", 120, _bursts, copies=3),
+    Scenario("loss 5 %, bursts of 3, with copies 3 back", 120, _bursts, copy_distance=3),
 )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from streamcodec.wire.redundancy import MAX_COPIES
+from streamcodec.wire.redundancy import MAX_COPY_DISTANCE, USUAL_COPY_DISTANCE
 from streamcodec_client.commands.grouping import grouped
 
 SPEECH = Path(__file__).parent / "speech" / "librispeech.flac"
@@ -83,9 +83,10 @@ loss_options = grouped(
     ),
     click.option(
         "--redundancy",
-        type=click.IntRange(0, MAX_COPIES),
-        default=0,
-        help="Ours once more, with copies of so many packets.",
+        type=click.IntRange(0, MAX_COPY_DISTANCE),
+        default=USUAL_COPY_DISTANCE,
+        show_default=True,
+        help="Ours once more, each packet with a copy of the one so many before it; 0: not.",
     ),
     clips_option,
     seed_option,

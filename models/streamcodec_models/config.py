@@ -36,6 +36,7 @@ class VaeConfig:
     coarsest_step: float = 5.5  # quantiser steps of the layer, of the lowest and the highest level
     finest_step: float = 0.486
     prior_dim: int = 384  # width of the network that prices the layer
+    refine_dim: int = 96  # and of that which evens out what is heard of it
     classes: int = 32
     noise_frames: int = 251  # prime, so that the noise table never falls in step with the packets
 

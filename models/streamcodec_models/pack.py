@@ -25,7 +25,7 @@ from .catalogue import PACKED_PRECISIONS, packed_file
 from .quality_axis import base_quality, interpolate, layer_condition
 from .vae import VoiceVae
 
-MAGIC, VERSION = b"SCNATIVE", 2
+MAGIC, VERSION = b"SCNATIVE", 3
 ALIGNMENT = 64
 PANEL = 32  # outputs that lie together: what a kernel computes at once
 LARGEST_WEIGHT = 127
@@ -73,6 +73,7 @@ def shape_of(vae: VoiceVae) -> dict[str, int]:
         "levels": c.quality_levels,
         "base_levels": c.base_levels,
         "waveform_bins": c.waveform_bins,
+        "refine_dim": c.refine_dim,
         "noise_frames": c.noise_frames,
         "envelope_block": vae.noise_envelope.block,
         "decimation": comb.decimation,
@@ -143,6 +144,11 @@ class _Packer:
         self._floats(vae.waveform.basis)
         self._floats(vae.waveform.prediction)
         self._floats(torch.exp(ceiling))
+        refinement = vae.waveform.refinement
+        self._linear(*_weights(refinement.first))
+        for layer in (refinement.second, refinement.last):
+            weight, bias = _weights(layer)
+            self._linear(_padded(weight, 1, PANEL), bias)
 
     def _stack(self, blocks: BlockStack) -> None:
         for block in blocks:

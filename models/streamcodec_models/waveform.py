@@ -3,7 +3,8 @@
 Above 8 kbit/s a packet also holds integers: coefficients of a lapped transform, below 3 or 4 kHz,
 of the difference between the sound and a prediction, which is the network's own sound below 1 kHz
 and nothing above. Where an integer is zero the network is heard, but no louder than a wave could
-be that was rounded to zero; elsewhere the wave is.
+be that was rounded to zero; elsewhere the wave is. Both are then made louder or softer by a small
+network (`Refinement`), which knows how loud a spectrum with such peaks and holes is to be.
 
 The transform is an MDCT (Princen, Johnson and Bradley 1987) whose slopes overlap by less than a
 hop. Its frames are those that the network speaks in, so the layer adds no delay. Of the last frame
@@ -21,7 +22,10 @@ import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from streamcodec.tables import STEP_BAND
 
 from .config import VaeConfig
 from .quality_axis import interpolate
@@ -30,6 +34,8 @@ PREDICTED_HZ, UNPREDICTED_HZ = 750.0, 1_000.0  # where trust in the network's wa
 CEILING = 0.45  # quantiser steps
 CEILING_KNOTS = 4
 UNCODED = 1e6  # a step so large that nothing is louder: finite, so that gradients are
+LEAST_LOUD, MOST_LOUD = 1e-4, 16.0  # quantiser steps: what the refinement tells apart
+MOST_OCTAVES = 2.0  # by which it makes a coefficient louder or softer
 
 
 class BaseSound(NamedTuple):
@@ -57,6 +63,40 @@ class WaveformState(NamedTuple):
     is_said: Tensor  # [B, K] bool
     steps: Tensor  # [B, K]
     ceiling: Tensor  # [B, K] in steps
+    factor: Tensor  # [B, K] by which it is louder
+    features: Tensor  # [B, features] what the refinement sees of it
+
+
+class Refinement(nn.Module):
+    """Factors of coefficients, from those of this frame and the frame before."""
+
+    def __init__(self, bins: int, width: int) -> None:
+        super().__init__()
+        self.features = 2 * bins + -(-bins // STEP_BAND)
+        self.first = nn.Linear(2 * self.features, width)
+        self.second = nn.Linear(width, width)
+        self.last = nn.Linear(width, bins)
+        with torch.no_grad():  # begins as no change
+            self.last.weight.zero_()
+            self.last.bias.zero_()
+
+    def describe(self, base: Tensor, mixed: Tensor, steps: Tensor) -> Tensor:
+        """Coefficients of the network's sound, those that are heard, and steps, [..., K] ->
+        [..., features].
+        """
+        coded = steps < UNCODED
+        louds = [
+            torch.where(coded, (x.abs() / steps).clamp(LEAST_LOUD, MOST_LOUD).sqrt(), 0)
+            for x in (base, mixed)
+        ]
+        step = torch.where(coded, torch.log2(steps), 0)[..., ::STEP_BAND]
+        return torch.cat([*louds, step], -1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, 1 + N, features] of N frames behind the frame before them -> [B, N, K]."""
+        h = F.relu(self.first(torch.cat([features[:, :-1], features[:, 1:]], -1)))
+        h = F.relu(self.second(h))
+        return torch.exp2(self.last(h).clamp(-MOST_OCTAVES, MOST_OCTAVES))
 
 
 class WaveformLayer(nn.Module):
@@ -73,12 +113,20 @@ class WaveformLayer(nn.Module):
         trust = ((UNPREDICTED_HZ - hz) / (UNPREDICTED_HZ - PREDICTED_HZ)).clamp(0, 1)
         self.prediction = nn.Parameter(trust.repeat(self.frames, 1))
         self.ceiling = nn.Parameter(torch.full((CEILING_KNOTS, self.bins), math.log(CEILING)))
+        self.refinement = Refinement(self.bins, c.refine_dim)
 
     def initial_state(self, batch: int) -> WaveformState:
         zeros = self.basis.new_zeros
         none = zeros(batch, self.bins)
         return WaveformState(
-            zeros(batch, self.config.hop), zeros(batch), none, none.bool(), none + UNCODED, none
+            zeros(batch, self.config.hop),
+            zeros(batch),
+            none,
+            none.bool(),
+            none + UNCODED,
+            none,
+            none + 1,
+            zeros(batch, self.refinement.features),
         )
 
     def analyse(self, sound: Tensor, gain: Tensor) -> Tensor:
@@ -111,7 +159,12 @@ class WaveformLayer(nn.Module):
         said = torch.where(is_said, self.prediction * base + waveform.values, 0)
         steps = torch.where(waveform.coded[..., None, None], waveform.steps, UNCODED)
         ceiling = torch.exp(interpolate(self.ceiling, waveform.layer))
-        frames = self._change(base, said, is_said, steps, ceiling[:, :, None]) @ self.basis
+        mixed = self._mixed(base, said, is_said, steps, ceiling[:, :, None])
+        features = self.refinement.describe(base, mixed, steps)
+        in_order = torch.cat([state.features[:, None], features.flatten(1, 2)], 1)
+        factor = self.refinement(in_order).view(base.shape)
+        factor = torch.where(steps < UNCODED, factor, 1)
+        frames = (factor * mixed - base) @ self.basis
         frames = frames * gain[..., None, None]
         change = sound.x.new_zeros(batch, packets, c.packet)
         for f in range(self.frames - 1):
@@ -126,13 +179,24 @@ class WaveformLayer(nn.Module):
             is_said[:, -1, -1],
             steps[:, -1, -1],
             ceiling[:, -1],
+            factor[:, -1, -1],
+            features[:, -1, -1],
         )
         before = WaveformState(
             *(
                 torch.cat([first[:, None], values[:, :-1]], 1)
                 for first, values in zip(
                     state,
-                    (body, gain, said[:, :, -1], is_said[:, :, -1], steps[:, :, -1], ceiling),
+                    (
+                        body,
+                        gain,
+                        said[:, :, -1],
+                        is_said[:, :, -1],
+                        steps[:, :, -1],
+                        ceiling,
+                        factor[:, :, -1],
+                        features[:, :, -1],
+                    ),
                     strict=True,
                 )
             )
@@ -140,10 +204,9 @@ class WaveformLayer(nn.Module):
         heads = sound.x.view(batch, packets, c.packet)[..., : c.overlap]
         real = torch.cat([before.body, heads], -1) @ self.basis.T
         loud = before.gain.clamp_min(1e-6)[..., None]
-        tails = (
-            self._change(real / loud, before.said, before.is_said, before.steps, before.ceiling)
-            @ (self.basis[:, c.hop :])
-        )
+        base = real / loud
+        mixed = self._mixed(base, before.said, before.is_said, before.steps, before.ceiling)
+        tails = (before.factor * mixed - base) @ self.basis[:, c.hop :]
         change[..., : c.overlap] += tails * before.gain[..., None]
         return sound.x + change.flatten(1), after
 
@@ -153,14 +216,16 @@ class WaveformLayer(nn.Module):
         flags = self.basis.new_zeros(batch, packets)
         return Waveform(none, none + UNCODED, flags.bool(), flags)
 
-    def _change(
+    def _mixed(
         self, base: Tensor, said: Tensor, is_said: Tensor, steps: Tensor, ceiling: Tensor
     ) -> Tensor:
-        """What is added to the network's coefficients [..., K] of frames."""
+        """What is heard, before its refinement, where the network's coefficients of frames are base
+        [..., K].
+        """
         prediction = self.prediction if base.ndim == 4 else self.prediction[-1]
-        more, limit = base - prediction * base, ceiling * steps
-        quieter = torch.minimum(torch.maximum(more, -limit), limit) - more
-        return torch.where(is_said, said - base, quieter)
+        predicted, limit = prediction * base, ceiling * steps
+        quieter = torch.minimum(torch.maximum(base - predicted, -limit), limit)
+        return torch.where(is_said, said, predicted + quieter)
 
 
 def mdct_basis(hop: int, overlap: int, bins: int) -> Tensor:

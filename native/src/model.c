@@ -6,8 +6,9 @@
 #include <string.h>
 
 #include "variants.h"
+#include "waveform_prior.h"
 
-enum { VERSION = 2, ALIGNMENT = 64, HASH = 16, HEADER = 192 };
+enum { VERSION = 3, ALIGNMENT = 64, HASH = 16, HEADER = 192 };
 typedef enum { PACKED_F32 = 0, PACKED_EXACT = 1, PACKED_MIXED = 2 } Precision;
 
 typedef struct {
@@ -58,9 +59,14 @@ static void take_blocks(Reader *r, Block *blocks, int count, int32_t dim, const 
 
 static int between(int32_t value, int32_t low, int32_t high) { return low <= value && value <= high; }
 
+static int32_t most_of(int32_t a, int32_t b) { return a > b ? a : b; }
+
+/* What the refinement of the waveform layer sees of a frame. */
+static int32_t features_of(const Shape *s) { return 2 * s->waveform_bins + s->waveform_bins / STEP_BAND; }
+
 /* Whether this code can run a network of such a shape: vectors of 8, and what fits on the stack. */
 static int runs(const Shape *s) {
-  const int32_t eights[] = {s->hop, s->overlap, s->encoder_dim, s->decoder_dim, s->latent, s->envelope_block, s->comb_block, s->waveform_bins};
+  const int32_t eights[] = {s->hop, s->overlap, s->encoder_dim, s->decoder_dim, s->latent, s->envelope_block, s->comb_block, s->waveform_bins, s->refine_dim};
   for (unsigned i = 0; i < sizeof eights / sizeof *eights; i++)
     if (!between(eights[i], 8, MAX_DIM) || eights[i] % 8) return 0;
   const int32_t blocks[] = {s->encoder_frame_blocks, s->encoder_packet_blocks, s->decoder_packet_blocks, s->decoder_frame_blocks};
@@ -72,6 +78,8 @@ static int runs(const Shape *s) {
   if (!between(packet + s->overlap, 8, MAX_PACKET) || s->overlap > s->hop) return 0;
   if (s->hop + s->overlap > s->window) return 0; /* the lapped packet begins in what was kept */
   if (s->waveform_bins > s->hop || !between(s->base_levels, 1, s->levels)) return 0;
+  if (s->frames_per_packet * padded(most_of(s->refine_dim, s->waveform_bins), PANEL) > MAX_PACKET) return 0;
+  if ((s->frames_per_packet + 1) * features_of(s) > MAX_FEATURES - 8) return 0;
   if (!between(s->levels, 2, 256) || !between(s->noise_frames, 1, 1 << 16)) return 0;
   if (!between(s->decimation, 1, 16) || packet % s->comb_block || s->hop % s->comb_block || s->hop % s->envelope_block) return 0;
   if (!between(s->shortest, 2 * s->decimation, MAX_DIM) || !between(s->longest, s->shortest, MAX_DIM)) return 0;
@@ -107,7 +115,7 @@ static void lay_out(ScModel *m) {
   m->decoder_blocks_at = m->decoder_tails_at + 3 * s->overlap;
   m->comb_at = m->decoder_blocks_at + (s->decoder_packet_blocks + s->decoder_frame_blocks) * past * s->decoder_dim;
   m->waveform_at = m->comb_at + padded(m->comb_history + m->low_history, 8);
-  m->decoder_state = m->waveform_at + s->hop + 2 * s->waveform_bins;
+  m->decoder_state = m->waveform_at + s->hop + 3 * s->waveform_bins + padded(features_of(s), 8);
 }
 
 static void take_arrays(ScModel *m, Reader *r) {
@@ -144,6 +152,9 @@ static void take_arrays(ScModel *m, Reader *r) {
   m->waves = floats(r, (uint64_t)s->waveform_bins * m->frame);
   m->prediction = floats(r, (uint64_t)s->frames_per_packet * s->waveform_bins);
   m->ceiling = floats(r, (uint64_t)s->levels * s->waveform_bins);
+  m->refinement[0] = take_linear(r, 2 * features_of(s), s->refine_dim, type);
+  m->refinement[1] = take_linear(r, m->refinement[0].outputs, s->refine_dim, type);
+  m->refinement[2] = take_linear(r, m->refinement[1].outputs, s->waveform_bins, type);
 }
 
 static float widen(uint16_t half) {
@@ -159,10 +170,11 @@ static float widen(uint16_t half) {
 
 /* A variant that cannot load f16 reads floats that were widened once, here. */
 static int widen_all(ScModel *m) {
-  Linear *layers[MAX_BLOCKS * 8 + 9];
+  Linear *layers[MAX_BLOCKS * 8 + 12];
   int count = 0;
   Linear *single[] = {&m->encoder_in, &m->encoder_down, &m->to_latent, &m->skip_in,
-                      &m->from_latent, &m->decoder_up, &m->head, &m->skip_out, &m->inverse_dft};
+                      &m->from_latent, &m->decoder_up, &m->head, &m->skip_out, &m->inverse_dft,
+                      &m->refinement[0], &m->refinement[1], &m->refinement[2]};
   for (unsigned i = 0; i < sizeof single / sizeof *single; i++) layers[count++] = single[i];
   Block *stacks[] = {m->encoder_frames, m->encoder_packets, m->decoder_packets, m->decoder_frames};
   const int32_t sizes[] = {m->shape.encoder_frame_blocks, m->shape.encoder_packet_blocks, m->shape.decoder_packet_blocks,

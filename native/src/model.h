@@ -10,7 +10,7 @@
 enum { MAX_BLOCKS = 16, PANEL = 32, COMB_TAPS = 5, FRACTION_TAPS = 5, CONTROLS = 3 + COMB_TAPS };
 enum { GAIN_LOW = -52, GAIN_HIGH = 11, GAIN_STEPS = 4 }; /* streamcodec.tables: GAIN_MIN, GAIN_COUNT, per octave */
 /* Bounds of shapes, so that what one stream needs for a moment fits on the stack. In samples. */
-enum { REACH_OF_COMB = 8, MAX_PACKET = 2048, MAX_WINDOW = 2048, MAX_COMB = 8192, MAX_DIM = 2048 };
+enum { REACH_OF_COMB = 8, MAX_PACKET = 2048, MAX_WINDOW = 2048, MAX_COMB = 8192, MAX_DIM = 2048, MAX_FEATURES = 4096 };
 
 typedef enum { WEIGHTS_F32 = 0, WEIGHTS_F16 = 1, WEIGHTS_INT8 = 2 } WeightType;
 
@@ -18,7 +18,7 @@ typedef enum { WEIGHTS_F32 = 0, WEIGHTS_F16 = 1, WEIGHTS_INT8 = 2 } WeightType;
 typedef struct {
   int32_t sample_rate, hop, overlap, frames_per_packet, window, encoder_dim, decoder_dim, latent, kernel, expansion;
   int32_t encoder_frame_blocks, encoder_packet_blocks, decoder_packet_blocks, decoder_frame_blocks;
-  int32_t levels, base_levels, waveform_bins, noise_frames, envelope_block; /* base_levels: those without the waveform layer */
+  int32_t levels, base_levels, waveform_bins, refine_dim, noise_frames, envelope_block; /* base_levels: those without the waveform layer */
   int32_t decimation, comb_block, comb_window, comb_fine_window, shortest, longest, low_pass;
 } Shape;
 
@@ -63,6 +63,7 @@ struct ScModel {
   const float *waves;                                 /* [waveform_bins, frame]: the MDCT's basis, with its slopes */
   const float *prediction;                            /* [frames_per_packet, waveform_bins] */
   const float *ceiling;                               /* [levels, waveform_bins], in quantiser steps */
+  Linear refinement[3];                               /* of this frame and the one before -> octaves [waveform_bins] */
   /* Where each part of a state begins, in floats. */
   int32_t encoder_blocks_at, decoder_tails_at, decoder_blocks_at, comb_at, waveform_at;
   int32_t encoder_state, decoder_state; /* floats */

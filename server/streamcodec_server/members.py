@@ -6,7 +6,7 @@ import dataclasses
 import secrets
 from collections.abc import Iterable
 
-from streamcodec.wire.redundancy import MAX_COPIES
+from streamcodec.wire.redundancy import MAX_COPY_DISTANCE
 from streamcodec.wire.session import Role, StreamInfo, StreamStart
 
 from .mailbox import Mailbox
@@ -30,7 +30,7 @@ class ReportLimit:
 @dataclasses.dataclass(eq=False)
 class Stream:
     """What a talker sends. `resumed`: the session that began the stream, empty for a new stream.
-    `copies_wanted`: the number that the talker has been told.
+    `copies_wanted`: the distance that the talker has been told.
     """
 
     number: int
@@ -50,8 +50,8 @@ class Stream:
 class Member:
     """One connection. Compared by identity, because several members may have the same name.
 
-    number: distinguishes them in reports. copies: of how many earlier packets a listener takes
-    copies. stream: None for a listener. room: None once it has left. session: the secret that lets
+    number: distinguishes them in reports. copies: how many packets back a copy may
+    lie that a listener takes. stream: None for a listener. room: None once it has left. session: the secret that lets
     a later connection resume the stream.
     """
 
@@ -72,7 +72,7 @@ class Room:
         self.name = name
         self.members: dict[Member, None] = {}  # an ordered set
         self.talkers: dict[Member, Stream] = {}
-        self._listeners_taking = [0] * (MAX_COPIES + 1)  # index: number of copies
+        self._listeners_taking = [0] * (MAX_COPY_DISTANCE + 1)  # index: packets back
 
     def add(self, member: Member) -> None:
         self.members[member] = None
@@ -94,7 +94,7 @@ class Room:
         return (m for m in self.members if m.role.listens and m is not but)
 
     def copies_wanted(self, talker: Member) -> int:
-        """The largest number of copies that any listener other than the talker itself takes."""
+        """How many packets back a copy may lie that any listener but the talker itself takes."""
         own = talker.copies if talker.role.listens else None
         taken = [n for n, count in enumerate(self._listeners_taking) if count > (n == own)]
         return max(taken, default=0)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from streamcodec.errors import MalformedMessage, StreamcodecError
 from streamcodec.wire.message_json import serialize_message
 from streamcodec.wire.packet import STREAM_NUMBERS, restamp
-from streamcodec.wire.redundancy import MAX_COPIES, limited
+from streamcodec.wire.redundancy import MAX_COPY_DISTANCE, limited
 from streamcodec.wire.session import (
     Capture,
     CloseCode,
@@ -109,19 +109,19 @@ class Rooms:
 
     def publish(self, member: Member, datagram: bytes, now_ms: float) -> list[Member]:
         """Puts a media packet, which `packet.check` has accepted, into the listeners' mailboxes.
-        Raises Refused for a member that only listens, and MalformedPacket for malformed copies.
+        Raises Refused for a member that only listens, and MalformedPacket for a malformed copy.
         """
         if member.stream is None or member.room is None:
             raise self._refusal(
                 CloseCode.POLICY_VIOLATION, "this connection listens: it may not send media"
             )
         stamped = restamp(datagram, member.stream.number)
-        by_copies = [limited(stamped, most) for most in range(MAX_COPIES + 1)]
+        by_distance = [limited(stamped, most) for most in range(MAX_COPY_DISTANCE + 1)]
         self.counters.packets_in += 1
         self.counters.bytes_in += len(datagram)
         told = []
         for listener in member.room.listeners(but=member):
-            if not listener.mailbox.put_media(by_copies[listener.copies], now_ms):
+            if not listener.mailbox.put_media(by_distance[listener.copies], now_ms):
                 self.overflowed.add(listener)
             told.append(listener)
         return told

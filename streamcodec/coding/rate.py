@@ -29,7 +29,7 @@ class RateControl(Protocol):
 
     def next_level(self) -> int: ...
 
-    def spent(self, size_bytes: int, level: int) -> None: ...
+    def spent(self, size_bytes: float, level: int) -> None: ...
 
     def reset(self) -> None: ...
 
@@ -47,7 +47,7 @@ class FixedLevel:
     def next_level(self) -> int:
         return self.base_level
 
-    def spent(self, size_bytes: int, level: int) -> None:
+    def spent(self, size_bytes: float, level: int) -> None:
         """It costs what it costs."""
 
     def reset(self) -> None:
@@ -72,7 +72,7 @@ class FixedQuality:
     def next_level(self) -> int:
         return self._dither.level(self._position)
 
-    def spent(self, size_bytes: int, level: int) -> None:
+    def spent(self, size_bytes: float, level: int) -> None:
         """Constant quality spends what it takes."""
 
     def reset(self) -> None:
@@ -103,7 +103,7 @@ class TargetBitrate:
     def next_level(self) -> int:
         return self._dither.level(self._position - LEVELS_PER_DEBT_SECOND * self._debt_s)
 
-    def spent(self, size_bytes: int, level: int) -> None:
+    def spent(self, size_bytes: float, level: int) -> None:
         error_s = size_bytes * 8 / self._target_bps - self._payload_s
         self._debt_s = min(DEBT_LIMIT_S, max(-DEBT_LIMIT_S, self._debt_s + error_s))
         self._position = min(self._levels - 1.0, max(0.0, self._position - LEARNING_RATE * error_s))
@@ -136,7 +136,7 @@ class CappedBitrate:
     def next_level(self) -> int:
         return int(self._position)
 
-    def spent(self, size_bytes: int, level: int) -> None:
+    def spent(self, size_bytes: float, level: int) -> None:
         assert self.budget_bytes is not None
         room = 1 - size_bytes / self.budget_bytes
         wanted = level + (self._position - int(self._position)) + 2 * room
@@ -162,7 +162,7 @@ class Rungs:
     def next_level(self) -> int:
         return self._levels[self._control.next_level()]
 
-    def spent(self, size_bytes: int, level: int) -> None:
+    def spent(self, size_bytes: float, level: int) -> None:
         # A payload that did not fit may have been made at a level below all of ours.
         rung = self._levels.index(level) if level in self._levels else 0
         self._control.spent(size_bytes, rung)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ from .pcm import Resampler, as_float_pcm, clipped
 from .rate import rate_control
 
 COPY_BPS = 3_000.0
+COPY_OVERHEAD_BYTES = 1  # of a packet that carries one
+COPIES_ON_TOP = 0.125  # of a target rate that copies may add to it: the rest is saved elsewhere
 
 
 class StreamEncoder:
@@ -31,8 +34,8 @@ class StreamEncoder:
     no payload exceeds), `quality` (0..1) and `level` (of the model's, for measurements) is given.
     `sample_rate` (Hz) and `channels` describe the PCM; with `downmix` two channels are averaged
     into one. With `copies`, each payload has a coarser one beside it, of COPY_BPS or less, for a
-    later packet to carry; `copying` says whether they are made for now. Raises ConfigError for
-    settings outside their range.
+    later packet to carry; `copying` says whether they are made for now. They add at most
+    COPIES_ON_TOP to a mean rate. Raises ConfigError for settings outside their range.
     """
 
     def __init__(
@@ -79,6 +82,8 @@ class StreamEncoder:
         base_bps = model.level_bitrates_bps[:base_levels]
         coarsest = max(0, bisect.bisect_right(base_bps, COPY_BPS) - 1)
         self._copy_level = min(coarsest, self.config.base_level)
+        target_bytes = (bitrate_bps or math.inf) * self.config.packet_ms / 8_000
+        self._free_copy_bytes = COPIES_ON_TOP * target_bytes
         self.copying = copies
         # of the payloads that were given last, one each; empty where none was made
         self.copies: list[bytes] = []
@@ -181,11 +186,17 @@ class StreamEncoder:
             payload, after = self._coder.encode(EncodeRequest(pcm, level, self._state))
         if len(payload) > self._limit:
             payload, after = self._coder.shortened(EncodeRequest(pcm, 0, self._state), self._limit)
-        self.copies.append(self._copy(pcm, payload, level) if self.copying else b"")
+        copy = self._copy(pcm, payload, level) if self.copying else b""
+        self.copies.append(copy)
         self._waiting = self._waiting[self.config.packet_samples :]
         self._state, self._spare_state = after, self._state
-        self._rate.spent(len(payload), level)
+        self._rate.spent(len(payload) + self._charge(copy), level)
         return payload
+
+    def _charge(self, copy: bytes) -> float:
+        """Bytes of a copy that the rate control must save."""
+        size = len(copy) + COPY_OVERHEAD_BYTES
+        return max(0.0, size - self._free_copy_bytes) if copy else 0.0
 
     def _copy(self, pcm: Pcm, payload: bytes, level: int) -> bytes:
         if level <= self._copy_level:

@@ -15,7 +15,7 @@ from ..config import (
 )
 from ..errors import MalformedMessage, UnsupportedHello
 from .packet import SEQUENCE_MODULUS, STREAM_NUMBERS, VERSION
-from .redundancy import MAX_COPIES
+from .redundancy import MAX_COPY_DISTANCE
 from .session import (
     MAX_MESSAGE_BYTES,
     MAX_NAME_CHARACTERS,
@@ -184,7 +184,7 @@ def _parse_info(fields: _Fields) -> StreamInfo:
         fields.integer("packet_samples", 1, MAX_SAMPLE_RATE),
         fields.integer("base_level", 0, MAX_LEVEL),
         fields.integer("bitrate_bps", 0, MAX_BITRATE_BPS, 0),
-        fields.integer("redundancy", 0, MAX_COPIES, 0),
+        fields.integer("redundancy", 0, MAX_COPY_DISTANCE, 0),
     )
 
 
@@ -205,7 +205,7 @@ def _parse_hello(fields: _Fields) -> Hello:
         info,
         version,
         fields.text("resume", ""),
-        fields.integer("copies", 0, MAX_COPIES, 0),
+        fields.integer("copies", 0, MAX_COPY_DISTANCE, 0),
     )
 
 
@@ -260,7 +260,7 @@ def _parse_capture(fields: _Fields) -> Capture:
 
 
 def _parse_copies_wanted(fields: _Fields) -> CopiesWanted:
-    return CopiesWanted(fields.integer("copies", 0, MAX_COPIES))
+    return CopiesWanted(fields.integer("copies", 0, MAX_COPY_DISTANCE))
 
 
 def _parse_error(fields: _Fields) -> Error:

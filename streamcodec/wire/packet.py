@@ -25,7 +25,7 @@ class PacketType(enum.IntEnum):
     """
 
     AUDIO = 0
-    AUDIO_WITH_COPIES = 1  # see wire/redundancy.py
+    AUDIO_WITH_COPY = 2  # see wire/redundancy.py; 1 was another form of it
 
 
 class Flags(enum.IntFlag):
@@ -40,7 +40,7 @@ class Flags(enum.IntFlag):
     DISCONTINUITY = 0x08
 
 
-AUDIO_TYPES = frozenset({PacketType.AUDIO, PacketType.AUDIO_WITH_COPIES})
+AUDIO_TYPES = frozenset({PacketType.AUDIO, PacketType.AUDIO_WITH_COPY})
 KNOWN_FLAGS = Flags.RESET | Flags.VOICE | Flags.DTX | Flags.DISCONTINUITY
 
 

@@ -1,23 +1,24 @@
-"""Packets that also carry copies of earlier packets at a lower quality level, so that a lost packet
-is heard at lower quality instead of being concealed. Sans-I/O.
+"""Packets that also carry a copy of an earlier packet at a lower quality level, so that a lost
+packet is heard at lower quality instead of being concealed. Sans-I/O.
 
-The idea is libopus' DRED (Valin et al. 2022), with ordinary payloads of a low quality level in
-place of a second format. Where no packets are lost, as over TCP, copies only cost bits: they are
-off by default.
+The idea is libopus' DRED (Valin et al. 2022), with an ordinary payload of a low quality level in
+place of a second format. Losses come in bursts: a copy that lies some packets back outlives a burst
+of as many, for the bits of one (decision 0018).
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Sequence
 
 from ..config import MAX_PAYLOAD_BYTES
 from ..errors import ConfigError, MalformedPacket
 from .packet import HEADER_BYTES, SEQUENCE_MODULUS, Flags, Packet, PacketType
 
-MAX_COPIES = 4
-MAX_COPY_BYTES = 255  # a copy's length is one byte on the wire
+MAX_COPY_DISTANCE = 4
+USUAL_COPY_DISTANCE = 3  # a burst of 60 ms, and as much delay where packets are lost
+SHORT_LENGTHS = 63  # of copies whose length fits beside the distance; others take a byte more
+MAX_COPY_BYTES = SHORT_LENGTHS + 255
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,97 +31,101 @@ class Copy:
 
 
 class CopyHistory:
-    """A sender's store of the copies that its next packets carry. `wanted`: how many of them a
-    packet carries; may be changed at any time.
+    """A sender's store of the copies that its next packets carry.
+
+    distance: how many packets back the copy lies that a packet carries, 0 for none; may be changed
+    at any time, and is never more than `farthest`.
     """
 
-    def __init__(self, copies: int, packet_samples: int) -> None:
-        """`copies`: the most to keep. Raises ConfigError for more than a packet may carry."""
-        if not 0 <= copies <= MAX_COPIES:
+    def __init__(self, farthest: int, packet_samples: int) -> None:
+        """Raises ConfigError for a distance that no packet can name."""
+        if not 0 <= farthest <= MAX_COPY_DISTANCE:
             raise ConfigError(
-                f"a packet can carry 0 to {MAX_COPIES} copies of earlier ones, got {copies}"
+                "a packet can carry a copy of one of the "
+                f"{MAX_COPY_DISTANCE} packets before it, got a distance of {farthest}"
             )
         self._packet_samples = packet_samples
-        self.wanted = copies
-        self._copies: deque[bytes] = deque(maxlen=copies)  # newest first
+        self.distance = farthest
+        self._copies: deque[bytes] = deque(maxlen=farthest)  # newest first
         self._expected: int | None = None  # capture time of the packet that follows the newest
 
     def add(self, packet: Packet, copy: bytes) -> Packet:
-        """-> the packet together with the copies that it should carry. `copy`: the packet's own
+        """-> the packet together with the copy that it should carry. `copy`: the packet's own
         payload at lower quality, kept for the packets that follow.
         """
         if self._copies.maxlen == 0:
             return packet
         if Flags.RESET in packet.flags or packet.capture_time != self._expected:
-            # A receiver derives a copy's capture time from its position in the packet: after a gap
-            # it would derive a wrong one.
+            # A receiver derives a copy's capture time from its distance: after a gap it would
+            # derive a wrong one.
             self._copies.clear()
         self._expected = (packet.capture_time + self._packet_samples) % SEQUENCE_MODULUS
         carried = packet
-        copies = list(self._copies)[: self.wanted]
-        if any(copies) and packet.payload:
-            payload = join(copies, packet.payload)
-            if len(payload) <= MAX_PAYLOAD_BYTES:
+        distance = self.distance
+        if 0 < distance <= len(self._copies) and packet.payload:
+            earlier = self._copies[distance - 1]
+            payload = join(earlier, distance, packet.payload)
+            if earlier and len(payload) <= MAX_PAYLOAD_BYTES:
                 carried = dataclasses.replace(
-                    packet, type=PacketType.AUDIO_WITH_COPIES, payload=payload
+                    packet, type=PacketType.AUDIO_WITH_COPY, payload=payload
                 )
         self._copies.appendleft(copy if len(copy) <= MAX_COPY_BYTES else b"")
         return carried
 
 
-def join(copies: Sequence[bytes], payload: bytes) -> bytes:
-    """Copies, newest first, and the packet's own payload -> number of copies, the length of each (0
-    where there is no copy of that packet), the copies, the payload.
+def join(copy: bytes, distance: int, payload: bytes) -> bytes:
+    """The copy of the packet `distance` packets back, and the packet's own payload -> a byte of
+    distance - 1 (2 bits) and length (6 bits; 63 for 63 and more, then the rest in a byte of its
+    own), the copy, the payload.
     """
-    return bytes([len(copies), *map(len, copies)]) + b"".join(copies) + payload
+    short = min(len(copy), SHORT_LENGTHS)
+    head = [(distance - 1) << 6 | short]
+    if short == SHORT_LENGTHS:
+        head.append(len(copy) - SHORT_LENGTHS)
+    return bytes(head) + copy + payload
 
 
-def limited(datagram: bytes, most: int) -> bytes:
-    """A packet with at most the newest `most` of its copies, for a listener that takes no more.
-    Packets without copies, or with few enough, are returned unchanged.
-
-    Raises MalformedPacket for malformed copies.
+def limited(datagram: bytes, farthest: int) -> bytes:
+    """A packet without its copy, if that lies farther back than a listener takes. Others are
+    returned unchanged. Raises MalformedPacket for a malformed copy.
     """
-    if not datagram or datagram[0] & 0x0F != PacketType.AUDIO_WITH_COPIES:
+    if not datagram or datagram[0] & 0x0F != PacketType.AUDIO_WITH_COPY:
         return datagram
     header, content = datagram[:HEADER_BYTES], datagram[HEADER_BYTES:]
-    lengths, start = _layout(content)
-    if most >= len(lengths):
+    distance, _, end = _layout(content)
+    if distance <= farthest:
         return datagram
-    end = start + sum(lengths)
-    kept = lengths[:most]
-    if any(kept):
-        copies = content[start : start + sum(kept)]
-        return header + bytes([most]) + kept + copies + content[end:]
     return bytes([header[0] & 0xF0 | PacketType.AUDIO]) + header[1:] + content[end:]
 
 
-def separate(packet: Packet, packet_samples: int) -> tuple[Packet, list[Copy]]:
-    """-> the packet as it would be without copies, and the copies that it carries, newest first.
-    `packet_samples`: samples of each payload. Raises MalformedPacket for malformed copies.
+def separate(packet: Packet, packet_samples: int) -> tuple[Packet, Copy | None]:
+    """-> the packet as it would be without a copy, and the copy that it carries. `packet_samples`:
+    samples of each payload. Raises MalformedPacket for a malformed copy.
     """
-    if packet.type != PacketType.AUDIO_WITH_COPIES:
-        return packet, []
+    if packet.type != PacketType.AUDIO_WITH_COPY:
+        return packet, None
     content = packet.payload
-    lengths, start = _layout(content)
-    copies = []
-    for back, length in enumerate(lengths, start=1):
-        if length:
-            sequence = (packet.sequence - back) % SEQUENCE_MODULUS
-            capture_time = (packet.capture_time - back * packet_samples) % SEQUENCE_MODULUS
-            copies.append(Copy(sequence, capture_time, content[start : start + length]))
-        start += length
-    return dataclasses.replace(packet, type=PacketType.AUDIO, payload=content[start:]), copies
+    distance, start, end = _layout(content)
+    copy = Copy(
+        (packet.sequence - distance) % SEQUENCE_MODULUS,
+        (packet.capture_time - distance * packet_samples) % SEQUENCE_MODULUS,
+        content[start:end],
+    )
+    return dataclasses.replace(packet, type=PacketType.AUDIO, payload=content[end:]), copy
 
 
-def _layout(content: bytes) -> tuple[bytes, int]:
-    """-> the length of each copy, and where the first one begins. Raises MalformedPacket."""
-    count = content[0] if content else 0
-    lengths = content[1 : 1 + count]
-    start = 1 + count
-    if not 0 < count <= MAX_COPIES or len(lengths) < count or start + sum(lengths) >= len(content):
+def _layout(content: bytes) -> tuple[int, int, int]:
+    """-> how many packets back the copy lies, where it begins and where it ends. Raises
+    MalformedPacket.
+    """
+    distance, length, start = (content[0] >> 6) + 1 if content else 0, 0, 1
+    if content:
+        length = content[0] & SHORT_LENGTHS
+        if length == SHORT_LENGTHS and len(content) > 1:
+            length, start = length + content[1], 2
+    if not length or start + length >= len(content):
         raise MalformedPacket(
-            f"packet of {len(content)} bytes with {count} copies: 1 to {MAX_COPIES}, and a "
-            "payload, must fit in it"
+            f"packet of {len(content)} bytes with a copy of {length}: the copy and a payload, "
+            "of at least a byte each, must fit in it"
         )
-    return lengths, start
+    return distance, start, start + length

@@ -61,7 +61,8 @@ class StreamInfo:
 
     model: 16 hex digits. sample_rate: Hz. packet_samples: of each payload, at that rate.
     base_level: quality level that payloads are parsed with. bitrate_bps: 0 for constant quality.
-    redundancy: a packet may carry copies of so many earlier packets, for listeners that take them.
+    redundancy: a packet may carry a copy of one that lies at most so many packets back, for listeners
+    that take it.
     """
 
     model: str
@@ -78,8 +79,8 @@ class Hello:
     """Client to relay, the first message of a connection.
 
     stream_info: required of a talker. resume: session of the previous connection, whose stream this
-    one continues. copies: of how many earlier packets this listener takes copies; the relay removes
-    the rest.
+    one continues. copies: how many packets back a copy may lie that this listener takes; the relay
+    removes others.
     """
 
     role: Role
@@ -179,8 +180,8 @@ class Capture:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CopiesWanted:
-    """Relay to talker: the largest number of copies that any of its listeners takes. It is 0 until
-    the first such message of a connection.
+    """Relay to talker: how many packets back a copy may lie that any of its listeners takes. It is
+    0 until the first such message of a connection.
     """
 
     copies: int

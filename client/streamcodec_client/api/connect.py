@@ -9,7 +9,7 @@ from pathlib import Path
 
 from streamcodec.coding.model import CodecModel
 from streamcodec.errors import ConfigError
-from streamcodec.wire.redundancy import MAX_COPIES
+from streamcodec.wire.redundancy import MAX_COPY_DISTANCE
 
 from ..clock import MonotonicClock
 from ..live.codec import ModelCodec, load_codec
@@ -33,8 +33,8 @@ async def connect(
     capped: bool = False,
     packet_ms: int = 20,
     dtx: bool = False,
-    redundancy: int = 0,
-    take_copies: int = MAX_COPIES,
+    redundancy: int | None = None,
+    take_copies: int = MAX_COPY_DISTANCE,
     playout_ms: float | tuple[float, float] = (20.0, 400.0),
     model: str | Path | CodecModel | None = None,
     engine: str = "auto",
@@ -48,8 +48,9 @@ async def connect(
     channels: of the PCM that is sent and of the frames that are heard. bitrate_bps: mean payload
     rate (6000 where no quality, 0..1, is given instead); capped: a limit that no payload exceeds.
     packet_ms: 20, 40 or 60. dtx: send next to nothing while nobody speaks.
-    redundancy: how many earlier packets each packet carries copies of, for listeners that take
-    them; take_copies: of how many we take. playout_ms: a fixed delay, or the (least, longest)
+    redundancy: how many packets back the copy lies that each packet carries for listeners that take
+    it, 0 for none; None sends copies while listeners lose packets. take_copies: how far back a copy
+    may lie that we take. playout_ms: a fixed delay, or the (least, longest)
     between which it adapts to the network. model: a shipped model's name, a folder, or one that is
     loaded already, which any number of rooms may share; engine: as of `load_model`. timeout_s: how
     long to look for a relay that never let us in.

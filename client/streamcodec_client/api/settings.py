@@ -10,7 +10,7 @@ from typing import Any
 from streamcodec.config import STEP_MS, STEPS_PER_PACKET, check_sample_rate
 from streamcodec.errors import ConfigError
 from streamcodec.live.adaptive import DelayBounds
-from streamcodec.wire.redundancy import MAX_COPIES
+from streamcodec.wire.redundancy import MAX_COPY_DISTANCE
 
 from ..live.codec import EncodingSettings
 from ..live.member import check_label
@@ -23,7 +23,8 @@ RATE = (int | float | None, "a number or None")
 KINDS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("url", "room", "name"), TEXT),
     **dict.fromkeys(("talk", "listen", "capped", "dtx"), SWITCH),
-    **dict.fromkeys(("sample_rate", "channels", "packet_ms", "redundancy", "take_copies"), WHOLE),
+    **dict.fromkeys(("sample_rate", "channels", "packet_ms", "take_copies"), WHOLE),
+    "redundancy": (int | None, "a whole number or None"),
     **dict.fromkeys(("bitrate_bps", "quality"), RATE),
     "ca": (Path | None, "a path or None"),
     "timeout_s": (int | float, "a number of seconds"),
@@ -49,7 +50,7 @@ class RoomSettings:
     capped: bool
     packet_ms: int
     dtx: bool
-    redundancy: int
+    redundancy: int | None
     take_copies: int
     playout_ms: float | tuple[float, float]
     timeout_s: float
@@ -74,8 +75,8 @@ class RoomSettings:
             allowed = ", ".join(map(str, durations))
             raise ConfigError(f"packet_ms must be one of {allowed}, got {self.packet_ms}")
         for what, copies in (("redundancy", self.redundancy), ("take_copies", self.take_copies)):
-            if not 0 <= copies <= MAX_COPIES:
-                raise ConfigError(f"{what} must be 0 to {MAX_COPIES}, got {copies}")
+            if copies is not None and not 0 <= copies <= MAX_COPY_DISTANCE:
+                raise ConfigError(f"{what} must be 0 to {MAX_COPY_DISTANCE}, got {copies}")
         _ = self.playout
 
     @property

@@ -15,13 +15,13 @@ import click
 from streamcodec.errors import ConfigError
 from streamcodec.files import NamedPath
 from streamcodec.live.adaptive import DelayBounds
-from streamcodec.wire.redundancy import MAX_COPIES
+from streamcodec.wire.redundancy import MAX_COPY_DISTANCE, USUAL_COPY_DISTANCE
 
 from ..audio.blocks import Sink, Source
 from ..audio.pick import SINK_FORMS, SOURCE_FORMS, check_sink, pick_sink, pick_source
 from ..clock import Clock
 from .grouping import grouped
-from .live_values import MAX_PLAYOUT_MS, PlayoutType, SampleRateType
+from .live_values import MAX_PLAYOUT_MS, CopyDistanceType, PlayoutType, SampleRateType
 
 LATE_THREAD_MS = 5.0  # by which a thread wakes late at times while the machine is busy
 OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
@@ -254,7 +254,7 @@ class TransmissionOptions:
     """What is sent beside, or instead of, a payload for each packet of sound."""
 
     dtx: bool
-    redundancy: int
+    redundancy: int | None
 
 
 transmission_options = grouped(
@@ -268,24 +268,24 @@ transmission_options = grouped(
     ),
     click.option(
         "--redundancy",
-        type=click.IntRange(0, MAX_COPIES),
-        default=0,
+        type=CopyDistanceType(),
+        default="auto",
         show_default=True,
-        metavar="N",
-        help="Offer coarser copies (3 kbit/s) of the N packets before each, up to "
-        f"{MAX_COPIES}: for networks that lose packets. "
-        "They are sent while somebody in the room takes them.",
+        metavar="auto|N",
+        help="With each packet send a coarser copy of the one N packets before it, up to "
+        f"{MAX_COPY_DISTANCE}, which is heard where that is lost (auto: "
+        f"{USUAL_COPY_DISTANCE}, while listeners lose packets; 0: none).",
     ),
 )
 
 take_copies_option = click.option(
     "--take-copies",
-    type=click.IntRange(0, MAX_COPIES),
-    default=MAX_COPIES,
+    type=click.IntRange(0, MAX_COPY_DISTANCE),
+    default=MAX_COPY_DISTANCE,
     show_default=True,
     metavar="N",
-    help="Of the copies of earlier packets that a talker offers (its --redundancy) take so many; "
-    "0: none.",
+    help="Take copies of packets that lie at most so many back (a talker's --redundancy): where "
+    "packets are lost, the delay grows by as much. 0: none.",
 )
 
 

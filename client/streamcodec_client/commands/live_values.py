@@ -12,6 +12,7 @@ import click
 
 from streamcodec.errors import ConfigError
 from streamcodec.live.adaptive import DEFAULT_BOUNDS, DelayBounds
+from streamcodec.wire.redundancy import MAX_COPY_DISTANCE
 
 MAX_PLAYOUT_MS = 280  # FixedPlayout's limit: 400 ms less two packets of 60 ms
 LEAST_RATE, MOST_RATE = 8_000, 192_000  # Hz
@@ -19,6 +20,23 @@ USUAL_RATES = (
     *(8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000),
     *(88_200, 96_000, 176_400, 192_000),
 )
+
+
+class CopyDistanceType(click.ParamType[int | None]):
+    """How many packets back a copy lies: 0 to MAX_COPY_DISTANCE; auto -> None."""
+
+    name = "distance"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | None:
+        if value in (None, "auto"):
+            return None
+        try:
+            int(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is neither auto nor a number of packets", param, ctx)
+        return click.IntRange(0, MAX_COPY_DISTANCE).convert(value, param, ctx)
 
 
 class PlayoutType(click.ParamType[float | DelayBounds]):

@@ -26,8 +26,16 @@ class EncodingSettings:
     capped: bool = False  # bitrate_bps is a limit that no payload exceeds
     channels: int = 1
     packet_ms: int = 20
-    # number of earlier packets of which each packet carries a coarser copy, where listeners ask
-    redundancy: int = 0
+    # how many packets back the coarser copy lies that each packet carries where listeners take it;
+    # None: sent while they lose packets
+    redundancy: int | None = None
+
+    @property
+    def copies(self) -> int | None:
+        """`redundancy`, but for a capped stream, which has no room for copies unless they are asked
+        for: then the encoder says so.
+        """
+        return 0 if self.capped and self.redundancy is None else self.redundancy
 
 
 class Encoder(Protocol):
@@ -157,7 +165,7 @@ class ModelCodec:
             capped=settings.capped,
             channels=settings.channels,
             packet_ms=settings.packet_ms,
-            copies=settings.redundancy > 0,
+            copies=settings.copies != 0,
         )
 
     def decoder(self, info: StreamInfo) -> Decoder:

@@ -28,9 +28,9 @@ LEAST_INTERVAL_S = 0.1  # between capture marks
 
 @dataclasses.dataclass(frozen=True)
 class Seat:
-    """Which room of which relay, and as whom. take_copies: of how many packets before one, where
-    talkers offer them. ca: see transport.opening.route_to. first_connection_s: how long to look for
-    a relay that never let us in. Raises ConfigError for a name that no relay takes.
+    """Which room of which relay, and as whom. take_copies: how many packets back a copy may lie,
+    where talkers offer them. ca: see transport.opening.route_to. first_connection_s: how long to
+    look for a relay that never let us in. Raises ConfigError for a name that no relay takes.
     """
 
     url: str

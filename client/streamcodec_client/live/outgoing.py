@@ -1,4 +1,4 @@
-"""Packets on their way out, and the numbers, flags and copies that they get when they are sent."""
+"""Packets on their way out: the numbers, flags and copies that they get when they are sent."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ class PacketSequence:
         self._next = 0
         self._marks = Flags(0)
 
-    def want_copies(self, copies: int) -> None:
-        """How many copies of earlier packets each packet carries from now on, at most those that
-        the stream's info announced. May be called from any thread.
+    def carry_copies(self, distance: int) -> None:
+        """How many packets back the copy lies that each packet carries from now on, at most what
+        the stream's info announced; 0: none. May be called from any thread.
         """
-        self._history.wanted = copies
+        self._history.distance = distance
 
     def mark(self, flags: Flags) -> None:
         """The next packet has these flags besides its own."""
         self._marks |= flags
 
     def finish(self, outgoing: Outgoing, flags: Flags = Flags(0)) -> Outgoing:  # noqa: B008 - immutable
-        """The packet with its sequence number, its flags and copies of the packets before it."""
+        """The packet with its sequence number, its flags and the copy of an earlier packet."""
         flags, self._marks = flags | self._marks, Flags(0)
         packet = dataclasses.replace(
             outgoing.packet, flags=flags, sequence=self._next % SEQUENCE_MODULUS

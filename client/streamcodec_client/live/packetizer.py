@@ -43,7 +43,7 @@ class Packetizer:
         self._tail = np.zeros(
             (round(self._resampler.delay_s * source_rate), info.channels), np.float32
         )
-        self.want_copies(0)
+        self.carry_copies(0)
 
     @property
     def lost_samples(self) -> int:
@@ -55,12 +55,13 @@ class Packetizer:
         """Packets that were left out because nobody spoke."""
         return 0 if self._gate is None else self._gate.left_out
 
-    def want_copies(self, copies: int) -> None:
-        """How many copies of earlier packets each packet carries from now on, at most those that
-        the stream's info announced. May be called from any thread.
+    def carry_copies(self, distance: int) -> None:
+        """How many packets back the copy lies that each packet carries from now on, at most what
+        the stream's info announced; 0: none. May be called from any thread.
         """
-        self._sequence.want_copies(copies)
-        self._encoder.copying = copies > 0 and self._info.redundancy > 0
+        distance = min(distance, self._info.redundancy)
+        self._sequence.carry_copies(distance)
+        self._encoder.copying = distance > 0
 
     def push(self, block: Block, connection: int | None) -> list[Outgoing]:
         """A block of the source -> the packets that it completes.

@@ -90,18 +90,18 @@ class StreamPlayer:
 
     def receive(self, packet: Packet, received_ns: int, wire_bytes: int) -> None:
         """`wire_bytes`: size of the datagram with the headers below it. Raises MalformedPacket for
-        malformed copies.
+        a malformed copy.
         """
         info, now_ms = self.talker.info, milliseconds(received_ns)
         size = len(packet.payload)
-        packet, copies = separate(packet, info.packet_samples)
+        packet, copy = separate(packet, info.packet_samples)
         self._received.payload_bytes += size
         self._received.wire_bytes += wire_bytes
         self._quality.arrived(packet.capture_time, packet.flags, now_ms)
         arrival = self._playout.receive(
             packet.sequence, packet.capture_time, packet.payload, packet.flags, now_ms
         )
-        for copy in copies:
+        if copy is not None:
             self._playout.recover(copy, now_ms)
         if arrival is Arrival.LATE:
             self._trace.late(packet.sequence, received_ns)

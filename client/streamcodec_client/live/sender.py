@@ -26,6 +26,7 @@ from ..report.statistics import SenderStatistics
 from ..report.trace import NO_TRACE, Trace
 from ..transport.api import Transport
 from .codec import Codec, EncodingSettings
+from .copying import CopyPolicy
 from .encoding import PAUSE_S, EncodingWorker
 from .listener_reports import ListenerReports
 from .outgoing import Outgoing
@@ -79,8 +80,9 @@ class Sender:
         self._clock, self._trace = clock, trace
         self._source_rate = source.sample_rate
         encoder = codec.encoder(settings)
+        self._copying = CopyPolicy(settings.copies)
         self.info = stream_info(
-            codec.hash, encoder.config, settings.bitrate_bps, settings.redundancy
+            codec.hash, encoder.config, settings.bitrate_bps, self._copying.offered
         )
         activity = VoiceActivity(self.info.sample_rate) if dtx else None
         self._packetizer = Packetizer(encoder, self.info, source.sample_rate, clock, activity)
@@ -154,6 +156,7 @@ class Sender:
             lost_ms=self._packetizer.lost_samples / per_ms,
             invalid_samples=self._packetizer.invalid_samples,
             captured_ms=self._worker.captured_ms,
+            copy_distance=self._copying.distance,
             listeners=self._reports.fresh(self._clock.now_ns()),
         )
 
@@ -162,18 +165,21 @@ class Sender:
         self._worker.start_capture()
 
     def disconnected(self, reason: str) -> None:
-        """Makes no copies until the next relay has told how many listeners take."""
-        self._packetizer.want_copies(0)
+        """Makes no copies until the next relay has told which ones listeners take."""
+        self._copying.take(0)
+        self._packetizer.carry_copies(0)
 
     def media(self, datagram: bytes, received_ns: int) -> None:
         """A sender plays nothing."""
 
     def message(self, message: Message) -> None:
-        """Makes the copies that listeners take, and remembers what they report."""
+        """Makes the copies that listeners take and need, and remembers what they report."""
         if isinstance(message, CopiesWanted):
-            self._packetizer.want_copies(message.copies)
+            self._copying.take(message.copies)
         if isinstance(message, Report):
             self._reports.add(message, self._clock.now_ns())
+            self._copying.add(message, self._clock.now_ns())
+        self._packetizer.carry_copies(self._copying.distance)
 
     def _accept(self, outgoing: Outgoing) -> None:
         self._queue.offer(outgoing, self._clock.now_ns())

@@ -134,6 +134,8 @@ def _sent_text(sent: SenderStatistics, rates: dict[str, float]) -> str:
         text += f", silent {sent.silent}"
     if sent.lost_ms:
         text += f", capture lost {sent.lost_ms:.0f} ms"
+    if sent.copy_distance:
+        text += ", with copies"
     if sent.invalid_samples:
         text += f", {sent.invalid_samples} invalid samples silenced"
     if sent.listeners:

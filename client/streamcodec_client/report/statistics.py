@@ -96,4 +96,5 @@ class SenderStatistics:
     lost_ms: float  # the source lost it, because we read too slowly
     invalid_samples: int  # not finite: replaced with silence
     captured_ms: float
+    copy_distance: int  # how many packets back the copies lie that are sent now; 0: none are
     listeners: tuple[ListenerReport, ...]  # who reported lately, worst first

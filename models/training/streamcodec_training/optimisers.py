@@ -52,7 +52,7 @@ def split_parameters(model: VoiceVae) -> ParameterGroups:
         if name.startswith("skip_"):
             groups.linear.append(parameter)
             continue
-        if name.startswith("waveform_prior."):
+        if name.startswith(("waveform_prior.", "waveform.refinement.")):
             groups.prior.append(parameter)
             continue
         hidden = parameter.ndim == 2 and min(parameter.shape) > 8
