@@ -273,7 +273,7 @@ def test_copies_replace_lost_packets_where_they_arrive(model_folder: str) -> Non
     lost[40:43] = True  # of these, the copies in packets 43 and 44 replace 41 and 42
     concealed, bits = loss.conceal(pcm, 9_000.0, lost, model=model_folder)
     recovered, bits_with_copies = loss.recover(pcm, 9_000.0, lost, model=model_folder, distance=2)
-    assert 1.05 * bits < bits_with_copies < 1.2 * bits
+    assert 1.05 * bits < bits_with_copies < 1.6 * bits  # its lowest level is a high one
     untouched = loss.recover(pcm, 9_000.0, none_lost, model=model_folder, distance=2)
     assert untouched[1] == loss.conceal(pcm, 9_000.0, none_lost, model=model_folder)[1]
     whole, _ = loss.conceal(pcm, 9_000.0, none_lost, model=model_folder)

@@ -1,4 +1,4 @@
-"""When copies of packets are sent: while listeners lose packets, and not where nobody takes them."""
+"""When copies of packets are sent: while listeners lose packets, and where somebody takes them."""
 
 from __future__ import annotations
 

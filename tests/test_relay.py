@@ -3,132 +3,32 @@
 import asyncio
 import contextlib
 import json
-import socket
 import urllib.request
 from collections.abc import AsyncIterator
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
-from streamcodec.wire.message_json import parse_message, serialize_message
-from streamcodec.wire.packet import Flags, Packet, parse, serialize
-from streamcodec.wire.session import (
-    SUBPROTOCOL,
-    CloseCode,
-    Hello,
-    Role,
-    StreamInfo,
-    Time,
-    Welcome,
+from relay_clients import (
+    INFO,
+    NO_BUDGETS,
+    PATIENCE_S,
+    ManualClock,
+    closing_code,
+    listeners,
+    member,
+    next_media,
+    relay,
+    stuck_listener,
 )
+from streamcodec.wire.message_json import parse_message, serialize_message
+from streamcodec.wire.packet import Flags, Packet, serialize
+from streamcodec.wire.session import SUBPROTOCOL, CloseCode, Hello, Role, Time
 from streamcodec_server.mailbox import Mailbox
-from streamcodec_server.members import Member
-from streamcodec_server.relay import Relay, RelayConfig
+from streamcodec_server.relay import Relay
 from streamcodec_server.rooms import RoomLimits
-
-INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 5, 6_000)
-# Only so that a broken relay fails a test instead of hanging it; no test depends on its length.
-PATIENCE_S = 20
-
-
-class ManualClock:
-    """The relay's time in ms, moved by the test, and by `step_ms` whenever the relay reads it."""
-
-    def __init__(self) -> None:
-        self.now_ms = self.step_ms = 0.0
-
-    def __call__(self) -> float:
-        self.now_ms += self.step_ms
-        return self.now_ms
-
-
-@contextlib.asynccontextmanager
-async def relay(
-    limits: RoomLimits | None = None,
-    *,
-    hello_timeout_s: float = PATIENCE_S,
-    close_timeout_s: float = 0.05,
-) -> AsyncIterator[tuple[Relay, ManualClock, str]]:
-    """A relay whose keepalive never ends a connection: what a test sees ended, the relay ended."""
-    clock = ManualClock()
-    config = RelayConfig(
-        port=0,
-        limits=limits or RoomLimits(),
-        hello_timeout_s=hello_timeout_s,
-        close_timeout_s=close_timeout_s,
-        ping_interval_s=3_600,
-    )
-    running = Relay(config, clock)
-    async with running.running() as server:
-        port = next(iter(server.sockets)).getsockname()[1]
-        yield running, clock, f"ws://127.0.0.1:{port}"
-
-
-@contextlib.asynccontextmanager
-async def member(url: str, hello: Hello) -> AsyncIterator[tuple[ClientConnection, Welcome]]:
-    async with connect(
-        url, subprotocols=[Subprotocol(SUBPROTOCOL)], compression=None, proxy=None
-    ) as connection:
-        await connection.send(serialize_message(hello))
-        welcome = parse_message(str(await connection.recv()))
-        assert isinstance(welcome, Welcome)
-        yield connection, welcome
-
-
-def listeners(running: Relay) -> list[Member]:
-    return [m for room in running.rooms.rooms.values() for m in room.members if m.role.listens]
-
-
-@contextlib.asynccontextmanager
-async def stuck_listener(running: Relay, url: str) -> AsyncIterator[None]:
-    """Joins room a, reads the handshake, and nothing more. A websocket library would go on reading,
-    so this uses a plain socket.
-    """
-    host, _, port = url.removeprefix("ws://").rpartition(":")
-    loop = asyncio.get_running_loop()
-    with socket.socket() as tcp:
-        # Before it connects, or the receive window is large already.
-        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        tcp.setblocking(False)
-        await loop.sock_connect(tcp, (host, int(port)))
-        request = (
-            b"GET / HTTP/1.1",
-            b"Host: x",
-            b"Upgrade: websocket",
-            b"Connection: Upgrade",
-            b"Sec-WebSocket-Version: 13",
-            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-            b"Sec-WebSocket-Protocol: streamcodec.v2",
-        )
-        await loop.sock_sendall(tcp, b"\r\n".join((*request, b"", b"")))
-        assert b"101" in await loop.sock_recv(tcp, 64)
-        before = len(listeners(running))
-        hello = serialize_message(Hello(Role.LISTEN, "a")).encode()
-        await loop.sock_sendall(tcp, bytes([0x81, 0x80 | len(hello)]) + bytes(4) + hello)
-        async with asyncio.timeout(PATIENCE_S):
-            while len(listeners(running)) == before:
-                await asyncio.sleep(0.01)
-        yield
-
-
-async def closing_code(connection: ClientConnection) -> tuple[int, str]:
-    """How the relay ends a connection, whatever it says before."""
-    async with asyncio.timeout(PATIENCE_S):
-        try:
-            while True:
-                await connection.recv()
-        except ConnectionClosed as closed:
-            assert closed.rcvd is not None
-            return closed.rcvd.code, closed.rcvd.reason
-
-
-async def next_media(connection: ClientConnection) -> Packet:
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            if isinstance(item := await connection.recv(), bytes):
-                return parse(item)
 
 
 async def test_listeners_receive_what_a_talker_sends() -> None:
@@ -146,15 +46,16 @@ async def test_listeners_receive_what_a_talker_sends() -> None:
             assert {p.stream for p in heard} == {welcome.stream}
 
 
-async def publish(ada: ClientConnection, well: ClientConnection) -> None:
+async def publish(clock: ManualClock, ada: ClientConnection, well: ClientConnection) -> None:
     """Ada sends a packet, and everybody who reads has received it on return."""
-    await ada.send(serialize(Packet(Flags.VOICE, 0, 0, 0, bytes(1000))))
+    captured = round(16 * clock.now_ms)
+    await ada.send(serialize(Packet(Flags.VOICE, 0, 0, captured, bytes(1000))))
     assert len((await next_media(well)).payload) == 1000
 
 
 @contextlib.asynccontextmanager
 async def blocked_listener(
-    running: Relay, url: str
+    running: Relay, clock: ManualClock, url: str
 ) -> AsyncIterator[tuple[Mailbox, ClientConnection, ClientConnection]]:
     """A listener that reads nothing, with all buffers on the way to it full -> its mailbox, and a
     talker and a listener that go on.
@@ -166,39 +67,45 @@ async def blocked_listener(
     ):
         mailbox = listeners(running)[0].mailbox
         while len(mailbox) < 100:  # fewer may fit into the kernel's buffers a moment later
-            await publish(ada, well)
+            await publish(clock, ada, well)
         yield mailbox, ada, well
 
 
 async def test_a_listener_that_reads_nothing_delays_no_other_and_has_a_bounded_queue() -> None:
-    limits = RoomLimits(max_queue_ms=50, too_slow_ms=1e9)
-    async with relay(limits) as (running, clock, url), blocked_listener(running, url) as blocked:
+    limits = RoomLimits(max_queue_ms=50, too_slow_ms=1e9, **NO_BUDGETS)
+    async with (
+        relay(limits) as (running, clock, url),
+        blocked_listener(running, clock, url) as blocked,
+    ):
         mailbox, ada, well = blocked
         for _ in range(300):
             clock.now_ms += 5.0
-            await publish(ada, well)
+            await publish(clock, ada, well)
         assert len(mailbox) == 11  # 0 to 50 ms old
         assert listeners(running)[1].mailbox.dropped == 0
 
 
 async def test_a_listener_that_reads_nothing_is_cut_off() -> None:
     """Not even the close frame reaches it: the relay has to abort the connection."""
-    limits = RoomLimits(max_queue_ms=20, too_slow_ms=50)
-    async with relay(limits) as (running, clock, url), blocked_listener(running, url) as blocked:
+    limits = RoomLimits(max_queue_ms=20, too_slow_ms=50, **NO_BUDGETS)
+    async with (
+        relay(limits) as (running, clock, url),
+        blocked_listener(running, clock, url) as blocked,
+    ):
         _, ada, well = blocked
         # Each time everything in its queue is dropped: after the second it is too slow, unless the
         # kernel has found room for more meanwhile.
         async with asyncio.timeout(PATIENCE_S):
             while len(listeners(running)) > 1:
                 clock.now_ms += 51.0
-                await publish(ada, well)
+                await publish(clock, ada, well)
                 await asyncio.sleep(0.01)
 
 
 async def test_a_listener_that_reads_nothing_does_not_delay_the_shutdown() -> None:
     async with contextlib.AsyncExitStack() as ending, asyncio.timeout(PATIENCE_S):
-        running, _, url = await ending.enter_async_context(relay())
-        async with blocked_listener(running, url):
+        running, clock, url = await ending.enter_async_context(relay(RoomLimits(**NO_BUDGETS)))
+        async with blocked_listener(running, clock, url):
             await ending.aclose()
             assert not listeners(running)
 
@@ -210,26 +117,30 @@ async def test_media_that_waited_too_long_by_the_relays_clock_is_not_sent() -> N
         member(url, Hello(Role.LISTEN, "a")) as (lis, _),
     ):
         clock.step_ms = 51.0  # that much passes between a packet's arrival and its sending
-        await ada.send(serialize(Packet(Flags.VOICE, 0, 0, 0, b"late")))
+        captured = round(16 * clock.now_ms)
+        await ada.send(serialize(Packet(Flags.VOICE, 0, 0, captured, b"late")))
         async with asyncio.timeout(PATIENCE_S):
             while not running.rooms.counters.dropped:
                 await asyncio.sleep(0.01)
         clock.step_ms = 0.0
-        await ada.send(serialize(Packet(Flags.VOICE, 0, 1, 0, b"in time")))
+        captured = round(16 * clock.now_ms)
+        await ada.send(serialize(Packet(Flags.VOICE, 0, 1, captured, b"in time")))
         assert (await next_media(lis)).payload == b"in time"
 
 
 async def test_a_listener_that_reads_too_slowly_is_told_so() -> None:
+    """It reads again before it is given up: then the close frame reaches it."""
+    limits = RoomLimits(max_queue_ms=20, too_slow_ms=50, **NO_BUDGETS)
     async with (
-        relay(close_timeout_s=PATIENCE_S) as (running, _, url),
-        member(url, Hello(Role.LISTEN, "a")) as (listener, _),
+        relay(limits, close_timeout_s=PATIENCE_S) as (running, clock, url),
+        member(url, Hello(Role.LISTEN, "a")) as (slow, _),
+        member(url, Hello(Role.TALK, "a", "Ada", INFO)) as (ada, _),
+        member(url, Hello(Role.LISTEN, "a")) as (well, _),
     ):
-        running.rooms.overflowed |= set(listeners(running))
-        async with member(url, Hello(Role.TALK, "a", "Ada", INFO)):  # the relay looks after joins
-            assert await closing_code(listener) == (
-                CloseCode.TOO_SLOW,
-                "this listener reads too slowly",
-            )
+        while len(listeners(running)) > 1:  # it has left the room when the relay closes it
+            clock.now_ms += 1.0
+            await publish(clock, ada, well)
+        assert await closing_code(slow) == (CloseCode.TOO_SLOW, "this listener reads too slowly")
 
 
 async def test_a_connection_that_was_replaced_is_cut() -> None:
@@ -363,6 +274,8 @@ async def test_health_counts_rooms_and_members() -> None:
         "bytes_in": 0,
         "bytes_out": 0,
         "dropped": 0,
+        "stale": 0,
+        "throttled": 0,
         "refused": 0,
     }
 

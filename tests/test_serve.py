@@ -27,6 +27,9 @@ PATIENCE_S = 60
         (["--max-queue-ms", "5"], "max queue must be 20 to 10000 ms, got 5"),
         (["--max-talkers", "0"], "max talkers must be 1 to 128, got 0"),
         (["--rooms", " , "], "the list of rooms is empty"),
+        (["--origin", "example.org"], r"written https://example.org\[:port\], got 'example.org'"),
+        (["--origin", "https://example.org/"], "got 'https://example.org/'"),
+        (["--max-connections", "0"], "max connections must be at least 1, got 0"),
     ],
 )
 def test_a_setting_out_of_range_is_named(arguments: list[str], complaint: str) -> None:

@@ -97,7 +97,7 @@ def test_messages_of_unknown_types_are_ignored() -> None:
         ('{"type": "hello", "version": 2, "role": "talk", "room": "a"}', "lacks stream_info"),
         (
             '{"type": "hello", "version": "2", "role": "listen", "room": "a"}',
-            "hello.version must be an integer",
+            "hello.version must be a number, got '2'",
         ),
         (
             '{"type": "hello", "version": 2, "role": "listen", "room": ""}',

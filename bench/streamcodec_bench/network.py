@@ -53,7 +53,8 @@ class Scenario:
     delay_ms(rng, sent_ms [N]) -> [N]: delay of each packet beyond ONE_WAY_MS, inf where it is lost.
     in_order: no packet overtakes another, as over TCP. drift_ppm: by how much the talker's clock is
     slow; sink_ppm: the sound sink's. settled_s: figures begin here. copy_distance: how
-    many packets back the copy lies that each packet carries. duplicated: share of packets that arrive again one packet's time later.
+    many packets back the copy lies that each packet carries. duplicated: share of packets that
+    arrive again one packet's time later.
     """
 
     name: str

@@ -1,17 +1,22 @@
-"""What one connection still has to be sent: a queue of control messages and media. Sans-I/O."""
+"""What one connection still has to be sent: control messages and media that could not be written at
+once. Sans-I/O.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import deque
+from collections.abc import Hashable
+from typing import Protocol
 
-MAX_CONTROL_BACKLOG = 256
+from .frames import head_bytes
 
 
 @dataclasses.dataclass
 class Counters:
-    """Traffic of a whole relay since it started. `dropped`: media packets that were discarded
-    because they had waited too long in a listener's queue.
+    """Traffic of a whole relay since it started. dropped: media packets that were discarded because
+    they had waited too long for a listener; stale: because they came so late already; throttled:
+    because their sender sends too fast.
     """
 
     packets_in: int = 0
@@ -19,59 +24,113 @@ class Counters:
     bytes_in: int = 0
     bytes_out: int = 0
     dropped: int = 0
+    stale: int = 0
+    throttled: int = 0
     refused: int = 0
 
 
-class Mailbox:
-    """Control messages and media in the order in which they arrived. Media is bounded by age:
-    packets older than `max_queue_ms` are dropped, oldest first. Control messages are never dropped.
-
-    TCP signals back-pressure only after minutes of audio at these bit rates, so the relay measures
-    how long a packet has waited.
+class Outlet(Protocol):
+    """Where a mailbox writes to. `writable`: what is written now leaves soon; when it becomes true
+    again, the owner calls `Mailbox.flush`.
     """
 
-    def __init__(self, max_queue_ms: float, too_slow_ms: float, counters: Counters) -> None:
-        """`too_slow_ms`: how long a member may keep losing media before it is disconnected."""
-        self._max_queue_ms, self._too_slow_ms, self._counters = max_queue_ms, too_slow_ms, counters
-        # Each with the number of media packets that had arrived before it.
-        self._control: deque[tuple[int, str]] = deque()
+    writable: bool
+
+    def write(self, frame: bytes) -> None: ...
+
+    def abort(self) -> None:
+        """Ends the connection without a word."""
+        ...
+
+
+class Mailbox:
+    """Frames in the order in which they came, written at once while the outlet takes them.
+
+    Media that waits is bounded by age: frames older than `max_queue_ms` are dropped, oldest first.
+    TCP signals back-pressure only after minutes of audio at these bit rates, so the relay measures
+    how long a packet has waited. Control is bounded by what there is to say: a newer message takes
+    the place of an older one with the same key.
+    """
+
+    def __init__(self, outlet: Outlet, max_queue_ms: float, counters: Counters) -> None:
+        self._outlet, self._max_queue_ms, self._counters = outlet, max_queue_ms, counters
+        # Each with the number of media frames that had come before it; oldest first.
+        self._control: dict[Hashable, tuple[int, bytes]] = {}
         self._media: deque[tuple[float, bytes]] = deque()  # each with its arrival time
-        self._media_arrived = 0
+        self._media_arrived = self._unkeyed = 0
         self._dropping_since_ms: float | None = None
+        self._closed = False
         self.dropped = 0
 
     def __len__(self) -> int:
         return len(self._control) + len(self._media)
 
-    def put_control(self, text: str) -> bool:
-        """False if the backlog of control messages is too long: the member must be disconnected."""
-        self._control.append((self._media_arrived, text))
-        return len(self._control) <= MAX_CONTROL_BACKLOG
+    def put_control(self, frame: bytes, key: Hashable = None) -> None:
+        """`key`: of what the message is the latest news; None: each such message counts."""
+        if self._closed:
+            return
+        if self._outlet.writable and not self._control and not self._media:
+            self._outlet.write(frame)
+            return
+        if key is None:
+            self._unkeyed += 1
+            key = self._unkeyed
+        self._control.pop(key, None)
+        self._control[key] = self._media_arrived, frame
 
-    def put_media(self, datagram: bytes, now_ms: float) -> bool:
-        """False if the member has been too slow for too long: it must be disconnected."""
+    def put_media(self, frame: bytes, arrived_ms: float, now_ms: float) -> None:
+        """arrived_ms: when the packet came to the relay."""
+        if self._closed:
+            return
+        if self._outlet.writable and not self._media and not self._control:
+            self._dropping_since_ms = None
+            self._write(frame)
+            return
         self._drop_expired(now_ms)
-        self._media.append((now_ms, datagram))
+        self._media.append((arrived_ms, frame))
         self._media_arrived += 1
-        since_ms = self._dropping_since_ms
-        return since_ms is None or now_ms - since_ms < self._too_slow_ms
 
-    def take(self, now_ms: float) -> str | bytes | None:
-        """The next control message (str) or media packet (bytes) to send; None if nothing waits."""
+    def flush(self, now_ms: float) -> None:
+        """Writes as much of what waits as the outlet takes."""
+        while self._outlet.writable and not self._closed:
+            self._drop_expired(now_ms)
+            # A stream_end must not overtake the stream's last packets, and new stream info must
+            # not overtake packets that were encoded before it.
+            if self._control:
+                key, (behind, frame) = next(iter(self._control.items()))
+                if behind <= self._media_arrived - len(self._media):
+                    del self._control[key]
+                    self._outlet.write(frame)
+                    continue
+            if not self._media:
+                self._dropping_since_ms = None  # nothing waits: the member has caught up
+                return
+            arrived_ms, frame = self._media.popleft()
+            if now_ms - arrived_ms < self._max_queue_ms / 2:
+                self._dropping_since_ms = None  # the queue is short: the member has caught up
+            self._write(frame)
+
+    def dropping_ms(self, now_ms: float) -> float:
+        """For how long media has been dropped without the member's catching up."""
         self._drop_expired(now_ms)
-        # A stream_end must not overtake the stream's last packets, and new stream info must not
-        # overtake packets that were encoded before it.
-        if self._control and self._control[0][0] <= self._media_arrived - len(self._media):
-            return self._control.popleft()[1]
-        if not self._media:
-            self._dropping_since_ms = None  # the queue is empty: the member has caught up
-            return None
-        arrived_ms, datagram = self._media.popleft()
-        if now_ms - arrived_ms < self._max_queue_ms / 2:
-            self._dropping_since_ms = None  # the queue is short: the member has caught up
+        since_ms = self._dropping_since_ms
+        return 0.0 if since_ms is None else now_ms - since_ms
+
+    def close(self) -> None:
+        """Nothing more is to be sent."""
+        self._closed = True
+        self._control.clear()
+        self._media.clear()
+
+    def abort(self) -> None:
+        """Ends the connection without a word."""
+        self.close()
+        self._outlet.abort()
+
+    def _write(self, frame: bytes) -> None:
         self._counters.packets_out += 1
-        self._counters.bytes_out += len(datagram)
-        return datagram
+        self._counters.bytes_out += len(frame) - head_bytes(frame)
+        self._outlet.write(frame)
 
     def _drop_expired(self, now_ms: float) -> None:
         while self._media and now_ms - self._media[0][0] > self._max_queue_ms:

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from streamcodec.wire.redundancy import MAX_COPY_DISTANCE
 from streamcodec.wire.session import Role, StreamInfo, StreamStart
 
+from .budget import Budget
+from .lateness import Lateness
 from .mailbox import Mailbox
 
-MAX_REPORTS_PER_S = 10  # that one talker is sent: a sample where a room has many listeners
-
-
-class ReportLimit:
-    """Lets the first MAX_REPORTS_PER_S reports of each second pass."""
-
-    def __init__(self) -> None:
-        self._second_began_ms, self._passed = 0.0, 0
-
-    def passes(self, now_ms: float) -> bool:
-        if now_ms - self._second_began_ms >= 1_000:
-            self._second_began_ms, self._passed = now_ms, 0
-        self._passed += 1
-        return self._passed <= MAX_REPORTS_PER_S
+REPORTS_PER_S = 10  # that one talker is sent, of a room that has many listeners
+LEAST_REPORT_INTERVAL_MS = 450.0  # of one listener: clients report once a second
 
 
 @dataclasses.dataclass(eq=False)
@@ -39,7 +29,9 @@ class Stream:
     resumed: str = ""
     muted: bool = False
     copies_wanted: int = 0
-    reports: ReportLimit = dataclasses.field(default_factory=ReportLimit)
+
+    def __post_init__(self) -> None:
+        self.lateness = Lateness(self.info.sample_rate)
 
     def start(self) -> StreamStart:
         """The message that announces the stream to listeners."""
@@ -47,22 +39,46 @@ class Stream:
 
 
 @dataclasses.dataclass(eq=False)
+class Budgets:
+    """What one connection may send."""
+
+    packets: Budget
+    bytes: Budget
+    control: Budget
+
+
+@dataclasses.dataclass(eq=False)
 class Member:
     """One connection. Compared by identity, because several members may have the same name.
 
-    number: distinguishes them in reports. copies: how many packets back a copy may
-    lie that a listener takes. stream: None for a listener. room: None once it has left. session: the secret that lets
-    a later connection resume the stream.
+    number: distinguishes them in reports. address: of the network that it comes from. copies: how
+    many packets back a copy may lie that a listener takes. stream: None for a listener. room: None
+    once it has left. session: the secret that lets a later connection resume the stream. reported:
+    when it last reported on a stream, by its number.
     """
 
     role: Role
     name: str
     number: int
+    address: str
     mailbox: Mailbox
+    budgets: Budgets
     copies: int
     stream: Stream | None
     room: Room | None
     session: str = dataclasses.field(default_factory=lambda: secrets.token_hex(8))
+    reported: dict[int, float] = dataclasses.field(default_factory=dict)
+
+    def may_report(self, stream: int, listeners: int, now_ms: float) -> bool:
+        """Whether its turn has come again to report on a stream that so many listen to: each of
+        them in its turn, so that a talker is sent about REPORTS_PER_S.
+        """
+        interval_ms = max(LEAST_REPORT_INTERVAL_MS, 1_000 * listeners / REPORTS_PER_S)
+        last_ms = self.reported.get(stream)
+        if last_ms is not None and now_ms - last_ms < interval_ms:
+            return False
+        self.reported[stream] = now_ms
+        return True
 
 
 class Room:
@@ -72,6 +88,7 @@ class Room:
         self.name = name
         self.members: dict[Member, None] = {}  # an ordered set
         self.talkers: dict[Member, Stream] = {}
+        self._listeners: Sequence[Member] | None = None
         self._listeners_taking = [0] * (MAX_COPY_DISTANCE + 1)  # index: packets back
 
     def add(self, member: Member) -> None:
@@ -79,19 +96,25 @@ class Room:
         if member.stream is not None:
             self.talkers[member] = member.stream
         self._listeners_taking[member.copies] += member.role.listens
+        self._listeners = None
 
     def remove(self, member: Member) -> None:
         del self.members[member]
         self.talkers.pop(member, None)
         self._listeners_taking[member.copies] -= member.role.listens
+        self._listeners = None
 
     @property
     def listening(self) -> int:
         """Number of listeners."""
         return sum(self._listeners_taking)
 
-    def listeners(self, but: Member | None = None) -> Iterable[Member]:
-        return (m for m in self.members if m.role.listens and m is not but)
+    @property
+    def listeners(self) -> Sequence[Member]:
+        """As they are now: it does not change when members come or go."""
+        if self._listeners is None:
+            self._listeners = tuple(m for m in self.members if m.role.listens)
+        return self._listeners
 
     def copies_wanted(self, talker: Member) -> int:
         """How many packets back a copy may lie that any listener but the talker itself takes."""

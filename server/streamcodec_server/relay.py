@@ -1,5 +1,5 @@
-"""The relay: websockets around Rooms, one writer task for each connection, health checks, and an
-orderly shutdown. It never decodes audio.
+"""The relay: websockets around Rooms, a watch over all connections, health checks, and an orderly
+shutdown. It never decodes audio.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ import contextlib
 import dataclasses
 import http
 import json
-import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -38,17 +37,17 @@ from streamcodec.wire.session import (
     Hello,
 )
 
-from .mailbox import MAX_CONTROL_BACKLOG
+from .connection import PING, WRITE_LIMIT_BYTES, Connection, connections_of
+from .frames import frame_of
 from .members import Member
 from .rooms import Refused, RoomLimits, Rooms
 
-# With its default buffers the kernel would hold minutes of audio for a listener that reads nothing,
-# and asyncio's default of 32 KiB another 30 s at 8 kbit/s.
-SEND_BUFFER_BYTES = 8_192
-WRITE_LIMIT_BYTES = 512
-TLS_HANDSHAKE = b"\x16\x03"  # how a TLS client begins (RFC 8446, section 5.1)
+LISTEN_BACKLOG = 4_096  # after a restart everybody comes back at once
+DELIVERIES_A_STEP = 128  # between two looks at the sockets
+READ_AT_ONCE = 8  # messages of one client before others have their turn
+WATCH_INTERVAL_S = 0.25
 MAX_REASON_BYTES = 120  # a close frame has room for 123
-MAX_ERROR_CHARACTERS = 500  # an error that lists all rooms could be longer than a message may be
+MAX_ERROR_CHARACTERS = 500
 
 
 def monotonic_ms() -> float:
@@ -59,31 +58,33 @@ def monotonic_ms() -> float:
 @dataclasses.dataclass(frozen=True)
 class RelayConfig:
     """Where the relay listens (port 0: any free one), what it accepts, and how long it waits: for a
-    hello, for a connection to close, between pings, and for the answer to a ping. Raises
-    ConfigError.
+    hello, for a connection to close, between pings, for a sign of life after a ping, and for a
+    client to take anything of what is written. origins: of the web pages (scheme://host[:port])
+    whose scripts may connect. Raises ConfigError.
     """
 
     host: str = "127.0.0.1"
     port: int = 8765
     limits: RoomLimits = dataclasses.field(default_factory=RoomLimits)
+    origins: frozenset[str] = frozenset()
     hello_timeout_s: float = 5.0
     close_timeout_s: float = 2.0
     ping_interval_s: float = 10.0
     ping_timeout_s: float = 20.0
+    stuck_timeout_s: float = 10.0
 
     def __post_init__(self) -> None:
         check_address(self.host, self.port)
-        for name in ("hello_timeout_s", "close_timeout_s", "ping_interval_s", "ping_timeout_s"):
+        for name in (
+            *("hello_timeout_s", "close_timeout_s", "ping_interval_s", "ping_timeout_s"),
+            "stuck_timeout_s",
+        ):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be above 0, got {getattr(self, name):g}")
         if not 20 <= self.limits.max_queue_ms <= 10_000:
             raise ConfigError(f"max queue must be 20 to 10000 ms, got {self.limits.max_queue_ms:g}")
-        # A new member is sent a message or two about each talker before it can read any.
-        most_talkers = MAX_CONTROL_BACKLOG // 2
-        if not 1 <= self.limits.max_talkers <= most_talkers:
-            raise ConfigError(
-                f"max talkers must be 1 to {most_talkers}, got {self.limits.max_talkers}"
-            )
+        if not 1 <= self.limits.max_talkers <= 128:
+            raise ConfigError(f"max talkers must be 1 to 128, got {self.limits.max_talkers}")
         if self.limits.rooms is not None and not self.limits.rooms:
             raise ConfigError(
                 "the list of rooms is empty: name at least one, or leave the list out, so that "
@@ -95,36 +96,13 @@ class RelayConfig:
                     f"names of rooms have at most {MAX_NAME_CHARACTERS} printable characters, "
                     f"got {room!r}"
                 )
-
-
-@dataclasses.dataclass(eq=False)
-class _Link:
-    """A member's connection. `mail`: set when its mailbox holds something new. `closing`: the task
-    that disconnects a member that reads too slowly.
-    """
-
-    connection: ServerConnection
-    mail: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
-    closing: asyncio.Task[None] | None = None
-
-
-class _Connection(ServerConnection):
-    """Answers TLS at once, in plain HTTP: otherwise it would wait for the end of a request line,
-    and the client, which wrote wss:// for ws://, for an answer.
-    """
-
-    _begun = False
-
-    def data_received(self, data: bytes) -> None:
-        begun, self._begun = self._begun, True
-        if not begun and data.startswith(TLS_HANDSHAKE):
-            self.transport.write(
-                b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
-                b"this relay speaks plain ws://, not TLS\n"
+        if self.limits.addresses.connections < 1:
+            raise ConfigError(
+                f"max connections must be at least 1, got {self.limits.addresses.connections}"
             )
-            self.transport.close()
-        else:
-            super().data_received(data)
+        for origin in self.origins:
+            if "://" not in origin or origin.endswith("/"):
+                raise ConfigError(f"origins are written https://example.org[:port], got {origin!r}")
 
 
 class Relay:
@@ -136,7 +114,10 @@ class Relay:
         """`clock`: time in ms from any origin, never going backwards."""
         self.config, self.clock = config, clock
         self.rooms = Rooms(config.limits)
-        self._links: dict[Member, _Link] = {}
+        self._connections: set[Connection] = set()
+        self._members: dict[Connection, Member] = {}
+        self._work = asyncio.Event()  # something waits to be distributed
+        self._draining = False
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Server]:
@@ -144,9 +125,11 @@ class Relay:
         are closed with 1012, which asks clients to come back.
         """
         server = await self._listen()
+        tasks = [asyncio.create_task(run()) for run in (self._distribute, self._watch)]
         try:
             yield server
         finally:
+            self._draining = True
             server.close(
                 code=CloseCode.SERVICE_RESTART, reason="the relay is going down; come back soon"
             )
@@ -154,6 +137,14 @@ class Relay:
             cut = loop.call_later(self.config.close_timeout_s, self._abort_connections)
             await server.wait_closed()
             cut.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def connections(self) -> frozenset[Connection]:
+        """All that are open, those that have said nothing yet included."""
+        return frozenset(self._connections)
 
     def health(self) -> dict[str, object]:
         """What /healthz answers."""
@@ -166,32 +157,65 @@ class Relay:
             **dataclasses.asdict(self.rooms.counters),
         }
 
+    def connected(self, connection: Connection) -> bool:
+        """A client's TCP connection stands. False: its address has too many."""
+        self._connections.add(connection)
+        return self.rooms.addresses.connect(connection.address, self.clock())
+
+    def disconnected(self, connection: Connection) -> None:
+        """And is gone."""
+        self._connections.discard(connection)
+        self.rooms.addresses.disconnect(connection.address, self.clock())
+
+    def pinged(self, connection: Connection) -> None:
+        """A client's ping came, and was answered."""
+        if (member := self._members.get(connection)) is None:
+            return
+        try:
+            self.rooms.pinged(member, self.clock())
+        except Refused as refused:
+            self._end(connection, refused)
+
     async def _listen(self) -> Server:
         with listening_at(self.config.host, self.config.port) as where:
             return await serve(
                 self._serve_connection,
                 **where,
+                backlog=LISTEN_BACKLOG,
                 subprotocols=[Subprotocol(SUBPROTOCOL)],
                 process_request=self._answer_http,
                 # Payloads are incompressible, and compression takes 50 KiB for each connection.
                 compression=None,
-                create_connection=_Connection,
+                create_connection=connections_of(self),
                 max_size=max(MAX_MESSAGE_BYTES, HEADER_BYTES + MAX_PAYLOAD_BYTES),
                 write_limit=WRITE_LIMIT_BYTES,
+                open_timeout=self.config.hello_timeout_s,
                 close_timeout=self.config.close_timeout_s,
-                ping_interval=self.config.ping_interval_s,
-                ping_timeout=self.config.ping_timeout_s,
+                ping_interval=None,  # `_watch` asks all of them
             )
 
     def _abort_connections(self) -> None:
-        for link in self._links.values():
-            link.connection.transport.abort()
+        for connection in self.connections:
+            connection.abort()
 
     def _answer_http(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Answers /healthz and /readyz, and refuses websockets of another subprotocol."""
+        """Answers /healthz and /readyz, and refuses foreign pages and other subprotocols."""
+        if request.method != "GET":
+            response = connection.respond(http.HTTPStatus.METHOD_NOT_ALLOWED, "")
+            response.headers["Allow"] = "GET"
+            return response
         path = request.path.partition("?")[0]
-        if path in ("/healthz", "/readyz"):
+        if path == "/healthz":
             return connection.respond(http.HTTPStatus.OK, json.dumps(self.health()) + "\n")
+        if path == "/readyz":
+            ready = not self._draining and not self.rooms.full
+            status = http.HTTPStatus.OK if ready else http.HTTPStatus.SERVICE_UNAVAILABLE
+            return connection.respond(status, json.dumps({**self.health(), "ready": ready}) + "\n")
+        # Programs send no Origin, browsers always do.
+        if set(request.headers.get_all("Origin")) - self.config.origins:
+            return connection.respond(
+                http.HTTPStatus.FORBIDDEN, "this relay does not know the page that connects\n"
+            )
         offered = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
         if SUBPROTOCOL not in (name.strip() for name in offered):
             return connection.respond(
@@ -201,33 +225,28 @@ class Relay:
         return None
 
     async def _serve_connection(self, connection: ServerConnection) -> None:
+        assert isinstance(connection, Connection)
         try:
-            _shrink_buffers(connection)
             hello = await self._read_hello(connection)
-            member, told = self.rooms.join(hello)
+            member = self.rooms.join(hello, connection, connection.address, self.clock())
         except Refused as refused:
             await _refuse(connection, refused)
             return
         except ConnectionClosed:
             return
-        link = self._links[member] = _Link(connection)
-        while self.rooms.replaced:
-            if old := self._links.get(self.rooms.replaced.pop()):
-                # Its client no longer reads from it: a close handshake would get no answer.
-                old.connection.transport.abort()
-        self._wake(told)
-        writer = asyncio.create_task(self._write(member, link))
+        connection.mailbox = member.mailbox
+        self._members[connection] = member
+        self._work.set()
         try:
             await self._read(member, connection)
         except Refused as refused:
-            writer.cancel()
             await _refuse(connection, refused)
         except ConnectionClosed:
             pass
         finally:
-            writer.cancel()
-            del self._links[member]
-            self._wake(self.rooms.leave(member))
+            del self._members[connection]
+            self.rooms.leave(member, self.clock())
+            self._work.set()
 
     async def _read_hello(self, connection: ServerConnection) -> Hello:
         timeout_s = self.config.hello_timeout_s
@@ -249,60 +268,88 @@ class Relay:
         return hello
 
     async def _read(self, member: Member, connection: ServerConnection) -> None:
+        read = 0
         async for frame in connection:
             try:
                 if isinstance(frame, bytes):
                     check(frame)
-                    self._wake(self.rooms.publish(member, frame, self.clock()))
+                    self.rooms.publish(member, frame, self.clock())
                 elif (message := parse_message(frame)) is not None:
-                    self._wake(self.rooms.control(member, message, self.clock()))
+                    self.rooms.control(member, message, self.clock())
             except UnsupportedVersion as error:
                 raise Refused(CloseCode.VERSION, str(error)) from error
             except (MalformedPacket, MalformedMessage) as error:
                 raise Refused(CloseCode.MALFORMED, str(error)) from error
+            self._work.set()
+            read += 1
+            if read % READ_AT_ONCE == 0:
+                await asyncio.sleep(0)  # what has come already is read without waiting
 
-    async def _write(self, member: Member, link: _Link) -> None:
-        """A task of its own for each connection, so that a listener that reads nothing blocks no
-        other.
-        """
-        with contextlib.suppress(ConnectionClosed):
-            while True:
-                await link.mail.wait()
-                link.mail.clear()
-                while (item := member.mailbox.take(self.clock())) is not None:
-                    await link.connection.send(item)
+    async def _distribute(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while self.rooms.waiting:
+                self.rooms.distribute(self.clock(), DELIVERIES_A_STEP)
+                await asyncio.sleep(0)
 
-    def _wake(self, members: Iterable[Member]) -> None:
-        for member in members:
-            if link := self._links.get(member):
-                link.mail.set()
-        while self.rooms.overflowed:
-            # A member's mailbox may overflow again before its connection is closed.
-            link = self._links.get(self.rooms.overflowed.pop())
-            if link is not None and link.closing is None:
-                link.closing = asyncio.create_task(self._close_too_slow(link.connection))
+    async def _watch(self) -> None:
+        """Asks silent clients for a sign of life, and ends those that give none or take nothing."""
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            now_ms = self.clock()
+            for number, connection in enumerate(self.connections):
+                self._look_after(connection, now_ms)
+                if number % 256 == 255:
+                    await asyncio.sleep(0)
 
-    async def _close_too_slow(self, connection: ServerConnection) -> None:
-        """`close` waits until the close frame is written, behind all that the other end does not
-        read: after a time-out the connection is aborted.
+    def _look_after(self, connection: Connection, now_ms: float) -> None:
+        config = self.config
+        blocked_ms = connection.blocked_ms
+        if blocked_ms is not None and now_ms - blocked_ms > 1_000 * config.stuck_timeout_s:
+            connection.abort()
+            return
+        mailbox = connection.mailbox
+        if mailbox is None or connection.closing is not None:
+            return
+        if mailbox.dropping_ms(now_ms) >= config.limits.too_slow_ms:
+            self._end(connection, Refused(CloseCode.TOO_SLOW, "this listener reads too slowly"))
+            return
+        silent_s = (now_ms - connection.heard_ms) / 1_000
+        if silent_s > config.ping_interval_s + config.ping_timeout_s:
+            self._end(connection, Refused(CloseCode.INTERNAL_ERROR, "no answer to pings"))
+        elif now_ms - connection.pinged_ms >= 1_000 * config.ping_interval_s:
+            connection.pinged_ms = now_ms
+            if connection.writable:
+                connection.write(PING)
+
+    def _end(self, connection: Connection, why: Refused) -> None:
+        """Closes a connection, whose reader then ends."""
+        if connection.mailbox is not None:
+            connection.mailbox.close()
+        if connection.closing is None:
+            connection.closing = asyncio.create_task(self._close(connection, why))
+
+    async def _close(self, connection: Connection, why: Refused) -> None:
+        """The close frame stands behind all that the other end has not read: whoever reads nothing
+        never sees it, and is cut off after a time-out.
         """
         try:
             async with asyncio.timeout(self.config.close_timeout_s):
-                await connection.close(CloseCode.TOO_SLOW, "this listener reads too slowly")
+                await connection.close(why.code, _reason(why))
         except TimeoutError:
-            connection.transport.abort()
+            connection.abort()
 
 
-async def _refuse(connection: ServerConnection, refused: Refused) -> None:
-    message = str(refused)
+async def _refuse(connection: Connection, refused: Refused) -> None:
+    """Says why, and closes."""
+    if connection.mailbox is not None:
+        connection.mailbox.close()
+    error = Error(refused.code, str(refused)[:MAX_ERROR_CHARACTERS])
+    connection.write(frame_of(serialize_message(error)))
     with contextlib.suppress(ConnectionClosed):
-        error = Error(refused.code, message[:MAX_ERROR_CHARACTERS])
-        await connection.send(serialize_message(error))
-        reason = message.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
-        await connection.close(refused.code, reason)
+        await connection.close(refused.code, _reason(refused))
 
 
-def _shrink_buffers(connection: ServerConnection) -> None:
-    tcp = connection.transport.get_extra_info("socket")
-    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def _reason(refused: Refused) -> str:
+    return str(refused).encode()[:MAX_REASON_BYTES].decode(errors="ignore")

@@ -1,15 +1,15 @@
-"""The logic of a relay: who is in which room, and what each member still has to be sent. Sans-I/O:
-time is an argument, and what is to be sent lies in the members' mailboxes.
+"""The logic of a relay: who is in which room, and what each member is sent. Sans-I/O: time is an
+argument, and what members are sent goes to their mailboxes' outlets.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Hashable
 
 from streamcodec.errors import MalformedMessage, StreamcodecError
 from streamcodec.wire.message_json import serialize_message
-from streamcodec.wire.packet import STREAM_NUMBERS, restamp
+from streamcodec.wire.packet import STREAM_NUMBERS, Flags, capture_time_of, flags_of, restamp
 from streamcodec.wire.redundancy import MAX_COPY_DISTANCE, limited
 from streamcodec.wire.session import (
     Capture,
@@ -26,9 +26,15 @@ from streamcodec.wire.session import (
     Welcome,
 )
 
-from .mailbox import Counters, Mailbox
-from .members import Member, Room, Stream
+from .addresses import Addresses, AddressLimits
+from .budget import Budget, Spent
+from .distribution import Broadcast, Distributor
+from .frames import frame_of
+from .mailbox import Counters, Mailbox, Outlet
+from .members import Budgets, Member, Room, Stream
 from .streams import StreamRegister
+
+PLAIN = 0  # the distance of no copy
 
 
 class Refused(StreamcodecError):
@@ -41,9 +47,11 @@ class Refused(StreamcodecError):
 
 @dataclasses.dataclass(frozen=True)
 class RoomLimits:
-    """max_queue_ms: media that has waited longer is dropped, oldest first. too_slow_ms: a listener
-    that keeps losing media for so long is disconnected. max_talkers, max_listeners: of each room.
-    rooms: names of the only rooms; None: the first member of a room creates it.
+    """max_queue_ms: media that has waited longer, or that comes so much later than usual, is
+    dropped. too_slow_ms: a listener that keeps losing media for so long is disconnected.
+    max_talkers, max_listeners: of each room. rooms: names of the only rooms; None: the first member
+    of a room creates it. packets_per_s, bytes_per_s, control_per_s: of each connection, on average;
+    at once it may send so many seconds' worth. departed_s: for so long a stream can be resumed.
     """
 
     max_queue_ms: float = 400.0
@@ -52,22 +60,24 @@ class RoomLimits:
     max_listeners: int = 10_000
     max_rooms: int = 1_000
     rooms: frozenset[str] | None = None
+    addresses: AddressLimits = dataclasses.field(default_factory=AddressLimits)
+    packets_per_s: float = 120.0
+    bytes_per_s: float = 24_000.0
+    control_per_s: float = 50.0
+    burst_s: float = 3.0
+    departed_s: float = 120.0
 
 
 class Rooms:
-    """All rooms of a relay. Methods return the members that have something new in their mailboxes.
-
-    The caller disconnects the members in `overflowed`, which read too slowly, and those in
-    `replaced`, whose clients have opened another connection; it removes them from these sets.
-    """
+    """All rooms of a relay. What goes to all listeners of a room waits for `distribute`."""
 
     def __init__(self, limits: RoomLimits | None = None) -> None:
         self.limits = limits or RoomLimits()
         self.counters = Counters()
-        self.overflowed: set[Member] = set()
-        self.replaced: set[Member] = set()
+        self.addresses = Addresses(self.limits.addresses)
         self._rooms: dict[str, Room] = {}
-        self._streams = StreamRegister()
+        self._streams = StreamRegister(1_000 * self.limits.departed_s)
+        self._distributor = Distributor(self.limits.max_queue_ms, self.counters)
         self._joined = 0
 
     @property
@@ -75,99 +85,150 @@ class Rooms:
         """By name; only rooms that have members."""
         return self._rooms
 
-    def join(self, hello: Hello) -> tuple[Member, list[Member]]:
-        """-> the new member, and everybody who has something to be sent. Raises Refused.
+    @property
+    def full(self) -> bool:
+        """Whether no room can be opened any more."""
+        fixed = self.limits.rooms
+        return fixed is None and len(self._rooms) >= self.limits.max_rooms
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to distribute."""
+        return bool(self._distributor)
+
+    def distribute(self, now_ms: float, deliveries: int) -> None:
+        """About so many of what waits for the listeners of rooms."""
+        self._distributor.step(now_ms, deliveries)
+
+    def join(self, hello: Hello, outlet: Outlet, address: str = "", now_ms: float = 0.0) -> Member:
+        """-> the new member, whose messages go to `outlet`. Raises Refused.
 
         A talker that names its previous session keeps its stream number, even if that session's
-        connection still counts as open: the earlier member is then replaced.
+        connection still counts as open: the earlier member is then replaced, its outlet aborted.
         """
-        room = self._room_for(hello)
-        previous = self._streams.connected(hello.resume, room.name) if hello.role.talks else None
-        self._check_space(room, hello, previous)
-        stream = self._stream_for(hello, previous) if hello.role.talks else None
-        member = self._add_member(room, hello, stream)
+        room = self._room_for(hello, address, now_ms)
+        resume = hello.resume if hello.role.talks else ""
+        previous = self._streams.connected(resume, room.name) if resume else None
+        self._check_space(room, hello, previous, address)
+        stream = self._stream_for(hello, previous, now_ms) if hello.role.talks else None
+        member = self._add_member(room, hello, stream, outlet, address, now_ms)
         self._greet(room, member)
-        told = [member]
         if stream is not None:
-            told += self._tell(room.listeners(but=member), stream.start())
-        return member, told + self._tell_copies_wanted(room)
+            self._tell_listeners(room, member, stream.start(), ("stream", stream.number), now_ms)
+        self._tell_copies_wanted(room)
+        return member
 
-    def leave(self, member: Member) -> list[Member]:
+    def leave(self, member: Member, now_ms: float = 0.0) -> None:
         """Does nothing for a member that has left before."""
         room, member.room = member.room, None
-        self.overflowed.discard(member)
+        member.mailbox.close()
         if room is None:
-            return []
-        room.remove(member)
-        if not room.members:
-            del self._rooms[room.name]
-        told = self._tell_copies_wanted(room)
+            return
+        self._remove(room, member)
         if member.stream is not None:
-            self._streams.depart(member, member.stream, room.name)
-            told += self._tell(room.listeners(), StreamEnd(member.stream.number))
-        return told
+            self._streams.depart(member, member.stream, room.name, now_ms)
+            number = member.stream.number
+            self._tell_listeners(room, None, StreamEnd(number), ("stream", number), now_ms)
+        self._tell_copies_wanted(room)
 
-    def publish(self, member: Member, datagram: bytes, now_ms: float) -> list[Member]:
-        """Puts a media packet, which `packet.check` has accepted, into the listeners' mailboxes.
-        Raises Refused for a member that only listens, and MalformedPacket for a malformed copy.
+    def publish(self, member: Member, datagram: bytes, now_ms: float) -> None:
+        """A media packet, which `packet.check` has accepted, for the room's listeners. Raises
+        Refused for a member that only listens or sends too much, and MalformedPacket for a
+        malformed copy.
         """
-        if member.stream is None or member.room is None:
+        room, stream = member.room, member.stream
+        if stream is None:
             raise self._refusal(
                 CloseCode.POLICY_VIOLATION, "this connection listens: it may not send media"
             )
-        stamped = restamp(datagram, member.stream.number)
-        by_distance = [limited(stamped, most) for most in range(MAX_COPY_DISTANCE + 1)]
+        if room is None:
+            return
+        plain = limited(datagram, PLAIN)  # also checks a copy
         self.counters.packets_in += 1
         self.counters.bytes_in += len(datagram)
-        told = []
-        for listener in member.room.listeners(but=member):
-            if not listener.mailbox.put_media(by_distance[listener.copies], now_ms):
-                self.overflowed.add(listener)
-            told.append(listener)
-        return told
+        if not self._affords(member, len(datagram), now_ms):
+            return
+        if flags_of(datagram) & Flags.RESET:
+            stream.lateness.restart()
+        captured, bound_ms = capture_time_of(datagram), self.limits.max_queue_ms
+        if stream.lateness.is_stale(captured, now_ms, bound_ms):
+            self.counters.stale += 1
+            return
+        frames = [frame_of(restamp(plain, stream.number))] * (MAX_COPY_DISTANCE + 1)
+        if plain is not datagram:
+            stamped = restamp(datagram, stream.number)
+            by_distance = [limited(stamped, most) for most in range(MAX_COPY_DISTANCE + 1)]
+            whole = frame_of(stamped)
+            frames = [whole if d is stamped else frames[0] for d in by_distance]
+        self._distributor.add(room, Broadcast(frames, member, now_ms, is_media=True))
 
-    def control(self, member: Member, message: Message, now_ms: float) -> list[Member]:
+    def control(self, member: Member, message: Message, now_ms: float) -> None:
         """Answers or forwards a control message of a member that has joined. Raises Refused for a
-        message that the member may not send, and MalformedMessage where a report becomes too long
-        with the sender's name in it.
+        message that the member may not send, or for too many, and MalformedMessage where a report
+        becomes too long with the sender's name in it.
         """
         room, stream = member.room, member.stream
-        if room is None:
-            return []
+        if room is None or not self._within(member.budgets.control, 1, "messages", now_ms):
+            return
         match message:
             case Time():
-                return self._tell([member], Time(message.sent_ms, now_ms))
+                answer = frame_of(serialize_message(Time(message.sent_ms, now_ms)))
+                member.mailbox.put_control(answer, "time")
+                return
             case Report() if member.role.listens:
-                return self._forward_report(room, member, message, now_ms)
+                self._forward_report(room, member, message, now_ms)
+                return
             case Capture() if stream is not None:
-                capture = Capture(message.capture_time, message.relay_ms, stream.number)
-                return self._tell(room.listeners(but=member), capture)
+                number = stream.number
+                capture = Capture(message.capture_time, message.relay_ms, number)
+                self._tell_listeners(room, member, capture, ("capture", number), now_ms)
+                return
             case Mute() if stream is not None:
                 stream.muted = message.muted
                 mute = Mute(message.muted, stream.number)
-                return self._tell(room.listeners(but=member), mute)
+                self._tell_listeners(room, member, mute, ("mute", stream.number), now_ms)
+                return
             case StreamUpdate() if stream is not None:
                 stream.info = message.info
-                return self._tell(room.listeners(but=member), stream.start())
+                start = stream.start()
+                self._tell_listeners(room, member, start, ("stream", stream.number), now_ms)
+                return
         raise self._refusal(
             CloseCode.POLICY_VIOLATION,
             f"a {member.role} connection may not send {type(message).__name__} now",
         )
 
-    def _room_for(self, hello: Hello) -> Room:
+    def pinged(self, member: Member, now_ms: float) -> None:
+        """A websocket ping came, which counts as a message. Raises Refused where they are too
+        many.
+        """
+        self._within(member.budgets.control, 1, "pings", now_ms)
+
+    def _affords(self, member: Member, size: int, now_ms: float) -> bool:
+        """Whether a packet is within what its sender may send."""
+        packets = self._within(member.budgets.packets, 1, "packets", now_ms)
+        return self._within(member.budgets.bytes, size, "bytes", now_ms) and packets
+
+    def _within(self, budget: Budget, amount: float, what: str, now_ms: float) -> bool:
+        spent = budget.spend(amount, now_ms)
+        if spent is Spent.EXHAUSTED:
+            raise self._refusal(CloseCode.TOO_FAST, f"too many {what} a second from this client")
+        self.counters.throttled += spent is Spent.OVER
+        return spent is Spent.WITHIN
+
+    def _room_for(self, hello: Hello, address: str, now_ms: float) -> Room:
         """The room that a client asks for; a new one is registered only when it gets a member."""
         if self.limits.rooms is not None and hello.room not in self.limits.rooms:
-            raise self._refusal(
-                CloseCode.NO_SUCH_ROOM,
-                f"no room {hello.room}: this relay has {', '.join(sorted(self.limits.rooms))}",
-            )
+            raise self._refusal(CloseCode.NO_SUCH_ROOM, f"this relay has no room {hello.room}")
         if hello.room in self._rooms:
             return self._rooms[hello.room]
-        if len(self._rooms) >= self.limits.max_rooms:
+        if self.full:
             raise self._full(f"the relay has {len(self._rooms)} rooms")
+        if not self.addresses.may_open_room(address, now_ms):
+            raise self._refusal(CloseCode.TOO_FAST, "too many new rooms from this address")
         return Room(hello.room)
 
-    def _check_space(self, room: Room, hello: Hello, previous: Member | None) -> None:
+    def _check_space(self, room: Room, hello: Hello, previous: Member | None, address: str) -> None:
         """Raises Refused where the room is full. A member that is to be replaced does not count."""
         talkers = len(room.talkers) - (previous is not None)
         listeners = room.listening - (previous is not None and previous.role.listens)
@@ -175,14 +236,17 @@ class Rooms:
             raise self._full(f"room {hello.room} has {talkers} talkers")
         if hello.role.listens and listeners >= self.limits.max_listeners:
             raise self._full(f"room {hello.room} has {listeners} listeners")
+        mine = sum(m.address == address and m is not previous for m in room.talkers)
+        if hello.role.talks and mine >= self.limits.addresses.talkers_in_a_room:
+            raise self._full(f"room {hello.room} has {mine} talkers of this address")
 
-    def _stream_for(self, hello: Hello, previous: Member | None) -> Stream:
+    def _stream_for(self, hello: Hello, previous: Member | None, now_ms: float) -> Stream:
         """The stream that the hello resumes, or a new one. Removes the member that is replaced."""
         assert hello.stream_info is not None, "parse_message accepts no talker without stream_info"
         if previous is not None:
             number = self._replace(previous)
         else:
-            number = self._streams.take_departed(hello.resume, hello.room)
+            number = self._streams.take_departed(hello.resume, hello.room, now_ms)
         if number is not None:
             return Stream(number, hello.name, hello.stream_info, resumed=hello.resume)
         if (number := self._streams.unused_number()) is None:
@@ -192,20 +256,52 @@ class Rooms:
         return Stream(number, hello.name, hello.stream_info)
 
     def _replace(self, previous: Member) -> int | None:
-        """Removes a member without a stream_end -> the number of its stream, which goes on."""
+        """Removes a member without a stream_end -> the number of its stream, which goes on. Its
+        client no longer reads from it: a close handshake would get no answer.
+        """
         room, previous.room = previous.room, None
         assert room is not None
         assert previous.stream is not None
         room.remove(previous)
         self._streams.remove(previous, previous.stream)
-        self.overflowed.discard(previous)
-        self.replaced.add(previous)
+        previous.mailbox.abort()
         return previous.stream.number
 
-    def _add_member(self, room: Room, hello: Hello, stream: Stream | None) -> Member:
+    def _remove(self, room: Room, member: Member) -> None:
+        room.remove(member)
+        if not room.members:
+            del self._rooms[room.name]
+            self._distributor.forget(room)
+
+    def _add_member(
+        self,
+        room: Room,
+        hello: Hello,
+        stream: Stream | None,
+        outlet: Outlet,
+        address: str,
+        now_ms: float,
+    ) -> Member:
         self._joined += 1
-        mailbox = Mailbox(self.limits.max_queue_ms, self.limits.too_slow_ms, self.counters)
-        member = Member(hello.role, hello.name, self._joined, mailbox, hello.copies, stream, room)
+        limits = self.limits
+        mailbox = Mailbox(outlet, limits.max_queue_ms, self.counters)
+        budgets = Budgets(
+            *(
+                Budget(rate, limits.burst_s * rate)
+                for rate in (limits.packets_per_s, limits.bytes_per_s, limits.control_per_s)
+            )
+        )
+        member = Member(
+            hello.role,
+            hello.name,
+            self._joined,
+            address,
+            mailbox,
+            budgets,
+            hello.copies,
+            stream,
+            room,
+        )
         room.add(member)
         self._rooms[room.name] = room
         if stream is not None:
@@ -213,7 +309,7 @@ class Rooms:
         return member
 
     def _greet(self, room: Room, member: Member) -> None:
-        """Puts the welcome into a new member's mailbox, and what it must know of each talker."""
+        """Sends a new member its welcome, and what it must know of each talker."""
         others = [stream for talker, stream in room.talkers.items() if talker is not member]
         number = None if member.stream is None else member.stream.number
         talking, listening = len(room.talkers), room.listening
@@ -221,38 +317,33 @@ class Rooms:
         texts = _introduce(welcome, [stream.start() for stream in others])
         mutes = [Mute(muted=True, stream=stream.number) for stream in others if stream.muted]
         for text in (*texts, *map(serialize_message, mutes)):
-            member.mailbox.put_control(text)
+            member.mailbox.put_control(frame_of(text))
 
-    def _forward_report(
-        self, room: Room, member: Member, report: Report, now_ms: float
-    ) -> list[Member]:
-        talkers = [
-            talker
-            for talker, stream in room.talkers.items()
-            if stream.number == report.stream
-            and talker is not member
-            and stream.reports.passes(now_ms)
-        ]
-        signed = Report(report.stream, report.statistics, member.name, member.number)
-        return self._tell(talkers, signed)
+    def _forward_report(self, room: Room, member: Member, report: Report, now_ms: float) -> None:
+        for talker, stream in room.talkers.items():
+            if stream.number == report.stream and talker is not member:
+                break
+        else:
+            return
+        if member.may_report(report.stream, room.listening, now_ms):
+            signed = Report(report.stream, report.statistics, member.name, member.number)
+            frame = frame_of(serialize_message(signed))
+            talker.mailbox.put_control(frame, ("report", member.number))
 
-    def _tell_copies_wanted(self, room: Room) -> list[Member]:
+    def _tell_copies_wanted(self, room: Room) -> None:
         """Tells each talker for which the number has changed."""
-        told = []
         for talker, stream in room.talkers.items():
             wanted = room.copies_wanted(talker)
             if wanted != stream.copies_wanted:
                 stream.copies_wanted = wanted
-                told += self._tell([talker], CopiesWanted(wanted))
-        return told
+                frame = frame_of(serialize_message(CopiesWanted(wanted)))
+                talker.mailbox.put_control(frame, "copies_wanted")
 
-    def _tell(self, members: Iterable[Member], message: Message) -> list[Member]:
-        text, told = serialize_message(message), []
-        for member in members:
-            if not member.mailbox.put_control(text):
-                self.overflowed.add(member)
-            told.append(member)
-        return told
+    def _tell_listeners(
+        self, room: Room, sender: Member | None, message: Message, key: Hashable, now_ms: float
+    ) -> None:
+        frame = frame_of(serialize_message(message))
+        self._distributor.add(room, Broadcast([frame], sender, now_ms, is_media=False, key=key))
 
     def _full(self, what: str) -> Refused:
         return self._refusal(CloseCode.TRY_AGAIN_LATER, f"{what}: that is all it takes")
@@ -266,10 +357,14 @@ def _introduce(welcome: Welcome, streams: list[StreamStart]) -> list[str]:
     """The welcome with as many streams as one message holds, and a stream_start for each of the
     rest.
     """
-    for count in range(len(streams), 0, -1):
+    low, high = 0, len(streams)  # it holds `low`, but not more than `high`
+    texts = {0: serialize_message(welcome)}
+    while low < high:
+        count = (low + high + 1) // 2
+        whole = dataclasses.replace(welcome, streams=tuple(streams[:count]))
         try:
-            text = serialize_message(dataclasses.replace(welcome, streams=tuple(streams[:count])))
+            texts[count] = serialize_message(whole)
+            low = count
         except MalformedMessage:
-            continue
-        return [text, *(serialize_message(s) for s in streams[count:])]
-    return [serialize_message(welcome), *(serialize_message(s) for s in streams)]
+            high = count - 1
+    return [texts[low], *(serialize_message(s) for s in streams[low:])]

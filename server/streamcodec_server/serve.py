@@ -11,6 +11,7 @@ import click
 
 from streamcodec.listening import shown_url
 
+from .addresses import AddressLimits
 from .log import Log
 from .relay import Relay, RelayConfig
 from .rooms import RoomLimits
@@ -40,22 +41,45 @@ DEFAULTS = RoomLimits()
     help="The only rooms, comma-separated.  [default: the first member of a room creates it]",
 )
 @click.option(
+    "--origin",
+    "origins",
+    multiple=True,
+    metavar="URL",
+    help="A web page's origin (https://example.org) whose scripts may connect; may be repeated.  "
+    "[default: none]",
+)
+@click.option(
+    "--max-connections",
+    default=DEFAULTS.addresses.connections,
+    show_default=True,
+    help="Of one address at once.",
+)
+@click.option(
     "--json",
     "as_json",
     is_flag=True,
     help="Print JSON lines: where it listens, and what /healthz says once a second.",
 )
 def serve(
-    host: str, port: int, max_queue_ms: float, max_talkers: int, rooms: str | None, as_json: bool
+    host: str,
+    port: int,
+    max_queue_ms: float,
+    max_talkers: int,
+    rooms: str | None,
+    origins: tuple[str, ...],
+    max_connections: int,
+    as_json: bool,
 ) -> None:
     """Run a relay, which passes on what is said in its rooms. It needs no PyTorch and never decodes
     audio."""
     fixed = (
         frozenset(r.strip() for r in rooms.split(",") if r.strip()) if rooms is not None else None
     )
-    config = RelayConfig(
-        host, port, RoomLimits(max_queue_ms=max_queue_ms, max_talkers=max_talkers, rooms=fixed)
+    addresses = AddressLimits(connections=max_connections, connects_at_once=max_connections)
+    limits = RoomLimits(
+        max_queue_ms=max_queue_ms, max_talkers=max_talkers, rooms=fixed, addresses=addresses
     )
+    config = RelayConfig(host, port, limits, frozenset(origins))
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, as_json))
 

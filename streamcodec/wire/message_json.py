@@ -38,6 +38,12 @@ from .session import (
 MODEL_DIGITS = 16
 MAX_BITRATE_BPS = 1_000_000
 MAX_REPORT_FIELDS = 32
+REPORTED_COUNTS = frozenset(
+    (
+        *("received", "played", "lost", "late", "duplicate", "skipped", "concealed"),
+        *("underruns", "restarts", "recovered", "payload_bytes", "wire_bytes", "bad_payloads"),
+    )
+)
 MAX_LISTENER = (1 << 53) - 1  # larger integers lose digits in JSON readers that use doubles
 MAX_NUMBER = 1e18  # JSON has no infinity, although Python reads and writes one
 MAX_MEMBERS = 1 << 31
@@ -142,6 +148,11 @@ class _Fields:
                     f"{self._where}.{name} must hold numbers by name, "
                     f"got {key!r:.40}: {value!r:.40}"
                 )
+            low, high = _range_of(key)
+            if not low <= value <= high:
+                raise MalformedMessage(
+                    f"{self._where}.{name}.{key} must be {low:g} to {high:g}, got {value!r:.40}"
+                )
         return values
 
     def section(self, name: str) -> _Fields:
@@ -176,6 +187,15 @@ def _is_number(value: object) -> bool:
     return abs(value) <= MAX_NUMBER
 
 
+def _range_of(statistic: str) -> tuple[float, float]:
+    """In which a number of a report lies, by its name; of those that we do not know, too."""
+    if statistic == "mos":
+        return 1, 5
+    if statistic.endswith("_percent"):
+        return 0, 100
+    return (0 if statistic in REPORTED_COUNTS else -MAX_NUMBER), MAX_NUMBER
+
+
 def _parse_info(fields: _Fields) -> StreamInfo:
     return StreamInfo(
         fields.hex_digits("model", MODEL_DIGITS),
@@ -190,9 +210,9 @@ def _parse_info(fields: _Fields) -> StreamInfo:
 
 def _parse_hello(fields: _Fields) -> Hello:
     # First, because in another version the other fields may mean something else.
-    if (version := fields.integer("version", 0, 1 << 16)) != VERSION:
+    if (version := fields.number("version")) != VERSION:
         raise UnsupportedHello(
-            f"hello of protocol version {version}: this program speaks {VERSION}"
+            f"hello of protocol version {version:g}: this program speaks {VERSION}"
         )
     role = fields.role("role")
     info = _parse_info(fields.section("stream_info")) if fields.has("stream_info") else None
@@ -203,7 +223,7 @@ def _parse_hello(fields: _Fields) -> Hello:
         fields.name("room"),
         fields.text("name", ""),
         info,
-        version,
+        VERSION,
         fields.text("resume", ""),
         fields.integer("copies", 0, MAX_COPY_DISTANCE, 0),
     )

@@ -111,6 +111,16 @@ def restamp(datagram: bytes, stream: int) -> bytes:
     return datagram[:_STREAM_OFFSET] + _STREAM.pack(stream) + datagram[end:]
 
 
+def flags_of(datagram: bytes) -> int:
+    """Of a packet that `check` has accepted."""
+    return datagram[1]
+
+
+def capture_time_of(datagram: bytes) -> int:
+    """Of a packet that `check` has accepted."""
+    return int.from_bytes(datagram[HEADER_BYTES - 4 : HEADER_BYTES], "big")
+
+
 def sequence_distance(newer: int, older: int) -> int:
     """newer - older modulo 2^32, as a signed number: -2^31 .. 2^31 - 1."""
     half = SEQUENCE_MODULUS >> 1

@@ -61,8 +61,8 @@ class StreamInfo:
 
     model: 16 hex digits. sample_rate: Hz. packet_samples: of each payload, at that rate.
     base_level: quality level that payloads are parsed with. bitrate_bps: 0 for constant quality.
-    redundancy: a packet may carry a copy of one that lies at most so many packets back, for listeners
-    that take it.
+    redundancy: a packet may carry a copy of one that lies at most so many packets back, for
+    listeners that take it.
     """
 
     model: str

@@ -1,0 +1,120 @@
+"""What a room's listeners are to be sent, in turns: a busy room takes no other's time, and no step
+takes long, however many listen. Sans-I/O.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Hashable, Sequence
+
+from .mailbox import Counters
+from .members import Member, Room
+
+TURN = 64  # deliveries of one room before the next one has its turn
+
+
+@dataclasses.dataclass(eq=False, slots=True)
+class Broadcast:
+    """Something for all listeners of a room but `sender`. frames: by how far back a copy may lie
+    that a listener takes; of control there is one. key: of control, what it is the latest news of.
+    """
+
+    frames: Sequence[bytes]
+    sender: Member | None
+    arrived_ms: float
+    is_media: bool
+    key: Hashable = None
+    void: bool = False  # newer news of the same stands behind it
+
+
+class _Queue:
+    """Of one room. The first broadcast may have gone to some listeners already."""
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
+        self._waiting: deque[Broadcast] = deque()
+        self._newest: dict[Hashable, Broadcast] = {}  # of control
+        self._listeners: Sequence[Member] = ()
+        self._done = 0  # of _listeners, which have the first broadcast
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def add(self, broadcast: Broadcast) -> None:
+        if broadcast.key is not None:
+            older = self._newest.get(broadcast.key)
+            if older is not None and (older is not self._waiting[0] or not self._done):
+                older.void = True
+            self._newest[broadcast.key] = broadcast
+        self._waiting.append(broadcast)
+
+    def deliver(self, most: int, max_queue_ms: float, now_ms: float, counters: Counters) -> int:
+        """Makes at most so many deliveries -> how many it made."""
+        made = 0
+        while self._waiting and made < most:
+            now = self._waiting[0]
+            if not self._done:
+                self._listeners = self.room.listeners
+            expired = now.is_media and now_ms - now.arrived_ms > max_queue_ms
+            if now.void or expired:
+                counters.dropped += (len(self._listeners) - self._done) if expired else 0
+                self._next()
+                made += 1  # a queue of nothing else must not take long either
+                continue
+            upto = min(len(self._listeners), self._done + most - made)
+            for member in self._listeners[self._done : upto]:
+                if member is now.sender:
+                    continue
+                if now.is_media:
+                    frame = now.frames[member.copies]
+                    member.mailbox.put_media(frame, now.arrived_ms, now_ms)
+                else:
+                    member.mailbox.put_control(now.frames[0], now.key)
+            made += max(1, upto - self._done)
+            self._done = upto
+            if upto == len(self._listeners):
+                self._next()
+        return made
+
+    def _next(self) -> None:
+        done = self._waiting.popleft()
+        if self._newest.get(done.key) is done:
+            del self._newest[done.key]
+        self._done = 0
+
+
+class Distributor:
+    """Gives rooms their turns."""
+
+    def __init__(self, max_queue_ms: float, counters: Counters) -> None:
+        self._max_queue_ms, self._counters = max_queue_ms, counters
+        self._queues: dict[Room, _Queue] = {}
+        self._turns: deque[_Queue] = deque()  # of rooms that have something waiting
+
+    def __bool__(self) -> bool:
+        return bool(self._turns)
+
+    def add(self, room: Room, broadcast: Broadcast) -> None:
+        if (queue := self._queues.get(room)) is None:
+            queue = self._queues[room] = _Queue(room)
+        if not queue:
+            self._turns.append(queue)
+        queue.add(broadcast)
+
+    def step(self, now_ms: float, deliveries: int) -> None:
+        """Makes about so many deliveries, if so many wait."""
+        while deliveries > 0 and self._turns:
+            queue = self._turns.popleft()
+            most = min(TURN, deliveries)
+            deliveries -= queue.deliver(most, self._max_queue_ms, now_ms, self._counters)
+            if queue:
+                self._turns.append(queue)
+            elif not queue.room.members:
+                del self._queues[queue.room]
+
+    def forget(self, room: Room) -> None:
+        """A room that has no members any more."""
+        queue = self._queues.get(room)
+        if queue is not None and not queue:
+            del self._queues[room]
