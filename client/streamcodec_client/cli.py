@@ -51,6 +51,11 @@ COMMANDS = {
         "What an .sc file or a model holds.",
     ),
     "train": ("streamcodec_training.cli:train", "train", "Train a codec on a folder of audio."),
+    "loadtest": (
+        "streamcodec_bench.loadtest_command:loadtest",
+        "bench",
+        "How many listeners a relay carries.",
+    ),
     "bench": ("streamcodec_bench.cli:bench", "bench", "Measure latency and quality."),
 }
 

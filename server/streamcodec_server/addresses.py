@@ -27,6 +27,9 @@ class AddressLimits:
     talkers_in_a_room: int = 16
 
 
+NO_ADDRESS_LIMITS = AddressLimits(1 << 30, 1e9, 1 << 30, 1e9, 1 << 30, 1 << 30)
+
+
 @dataclasses.dataclass(eq=False)
 class _Seen:
     connects: Budget

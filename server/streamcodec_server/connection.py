@@ -38,6 +38,10 @@ class Owner(Protocol):
 
     def pinged(self, connection: Connection) -> None: ...
 
+    def shake_hands(self, connection: Connection, data: bytes) -> None:
+        """Calls `connection.feed(data)` when its turn has come, after what came before."""
+        ...
+
     def clock(self) -> float: ...
 
 
@@ -53,6 +57,7 @@ class Connection(ServerConnection):
         super().__init__(*args, **settings)
         self._owner = owner
         self._received = 0  # bytes of the handshake
+        self.queued = 0  # pieces that wait for their turn at the owner's
         self._unwanted = False
         self.writable = False
         self.mailbox: Mailbox | None = None
@@ -92,6 +97,13 @@ class Connection(ServerConnection):
             if self._received > MOST_HANDSHAKE_BYTES:
                 self.abort()
                 return
+        if self.queued or self.protocol.state is State.CONNECTING:
+            self._owner.shake_hands(self, data)
+        else:
+            self.feed(data)
+
+    def feed(self, data: bytes) -> None:
+        """Takes what was received."""
         super().data_received(data)
         if self.transport.get_write_buffer_size() > MOST_UNSENT_BYTES:
             self.abort()  # it asks for more than it takes

@@ -10,6 +10,7 @@ import dataclasses
 import http
 import json
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -43,6 +44,7 @@ from .members import Member
 from .rooms import Refused, RoomLimits, Rooms
 
 LISTEN_BACKLOG = 4_096  # after a restart everybody comes back at once
+HANDSHAKES_A_STEP = 3
 DELIVERIES_A_STEP = 128  # between two looks at the sockets
 READ_AT_ONCE = 8  # messages of one client before others have their turn
 WATCH_INTERVAL_S = 0.25
@@ -117,6 +119,8 @@ class Relay:
         self._connections: set[Connection] = set()
         self._members: dict[Connection, Member] = {}
         self._work = asyncio.Event()  # something waits to be distributed
+        self._handshakes: deque[tuple[Connection, bytes]] = deque()
+        self._arrived = asyncio.Event()  # one of them
         self._draining = False
 
     @contextlib.asynccontextmanager
@@ -125,7 +129,7 @@ class Relay:
         are closed with 1012, which asks clients to come back.
         """
         server = await self._listen()
-        tasks = [asyncio.create_task(run()) for run in (self._distribute, self._watch)]
+        tasks = [asyncio.create_task(run()) for run in (self._distribute, self._greet, self._watch)]
         try:
             yield server
         finally:
@@ -166,6 +170,12 @@ class Relay:
         """And is gone."""
         self._connections.discard(connection)
         self.rooms.addresses.disconnect(connection.address, self.clock())
+
+    def shake_hands(self, connection: Connection, data: bytes) -> None:
+        """When everybody comes back at once, their handshakes take turns with what is said."""
+        connection.queued += 1
+        self._handshakes.append((connection, data))
+        self._arrived.set()
 
     def pinged(self, connection: Connection) -> None:
         """A client's ping came, and was answered."""
@@ -291,6 +301,18 @@ class Relay:
             self._work.clear()
             while self.rooms.waiting:
                 self.rooms.distribute(self.clock(), DELIVERIES_A_STEP)
+                await asyncio.sleep(0)
+
+    async def _greet(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._handshakes:
+                for _ in range(min(HANDSHAKES_A_STEP, len(self._handshakes))):
+                    connection, data = self._handshakes.popleft()
+                    connection.queued -= 1
+                    if not connection.transport.is_closing():
+                        connection.feed(data)
                 await asyncio.sleep(0)
 
     async def _watch(self) -> None:

@@ -11,7 +11,7 @@ import click
 
 from streamcodec.listening import shown_url
 
-from .addresses import AddressLimits
+from .addresses import NO_ADDRESS_LIMITS, AddressLimits
 from .log import Log
 from .relay import Relay, RelayConfig
 from .rooms import RoomLimits
@@ -55,6 +55,13 @@ DEFAULTS = RoomLimits()
     help="Of one address at once.",
 )
 @click.option(
+    "--address-limits/--no-address-limits",
+    default=True,
+    show_default=True,
+    help="Whether what one address may do is limited; not where all clients share one, as behind "
+    "a proxy.",
+)
+@click.option(
     "--json",
     "as_json",
     is_flag=True,
@@ -68,6 +75,7 @@ def serve(
     rooms: str | None,
     origins: tuple[str, ...],
     max_connections: int,
+    address_limits: bool,
     as_json: bool,
 ) -> None:
     """Run a relay, which passes on what is said in its rooms. It needs no PyTorch and never decodes
@@ -75,7 +83,11 @@ def serve(
     fixed = (
         frozenset(r.strip() for r in rooms.split(",") if r.strip()) if rooms is not None else None
     )
-    addresses = AddressLimits(connections=max_connections, connects_at_once=max_connections)
+    addresses = (
+        AddressLimits(connections=max_connections, connects_at_once=max_connections)
+        if address_limits
+        else NO_ADDRESS_LIMITS
+    )
     limits = RoomLimits(
         max_queue_ms=max_queue_ms, max_talkers=max_talkers, rooms=fixed, addresses=addresses
     )

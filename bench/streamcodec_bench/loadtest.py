@@ -1,0 +1,174 @@
+"""`streamcodec loadtest`: how many listeners a relay carries, and what abuse of it costs others.
+
+The relay is a process of its own on one core, the clients another one on another; ages are from a
+talker's write to a listener's read, in one clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+from streamcodec.errors import ConfigError
+
+from .abuse import Abuser
+from .load_clients import Load, Talker, Tally, joined, percentile
+
+SETTLE_S = 1.0
+TAIL_S = 1.0  # after the last packet was sent: what has not come by then is lost
+MOST_AGES = 200_000
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadReport:
+    """What came of it. joined_s: until all were in. cpu_percent: of one core, of the relay;
+    rss_mib: its memory at the end, idle_kib: what each member took of it. None: not our relay.
+    """
+
+    load: Load
+    joined_s: float
+    expected: int
+    delivered: int
+    age_p50_ms: float
+    age_p99_ms: float
+    age_max_ms: float
+    closed: dict[int, int]
+    cpu_percent: float | None
+    rss_mib: float | None
+    idle_kib: float | None
+
+    @property
+    def lost_percent(self) -> float:
+        return 100 * (1 - self.delivered / max(1, self.expected))
+
+    def to_json(self) -> str:
+        return json.dumps({**dataclasses.asdict(self), "lost_percent": self.lost_percent})
+
+    def line(self) -> str:
+        """A row of a table of Markdown; see HEAD."""
+        load = self.load
+
+        def or_dash(value: float | None, form: str) -> str:
+            return "-" if value is None else format(value, form)
+
+        return (
+            f"| {load.rooms} | {load.talkers} | {load.listeners} | {load.abuse or '-'} "
+            f"| {self.age_p50_ms:.1f} | {self.age_p99_ms:.1f} | {self.age_max_ms:.0f} "
+            f"| {self.lost_percent:.2f} | {or_dash(self.cpu_percent, '.0f')} "
+            f"| {or_dash(self.rss_mib, '.0f')} | {or_dash(self.idle_kib, '.1f')} "
+            f"| {self.joined_s:.2f} |"
+        )
+
+
+HEAD = (
+    "| rooms | talkers | listeners | abuse | p50 ms | p99 ms | max ms | lost % | CPU % | RSS MiB "
+    "| KiB a member | joined in s |\n" + "|---" * 12 + "|"
+)
+
+
+class RelayProcess:
+    """A relay of ours, on a core of its own."""
+
+    def __init__(self, core: int | None, settings: list[str]) -> None:
+        command = [sys.executable, "-m", "streamcodec_client", "serve", "--port", "0", "--json"]
+        self._process = subprocess.Popen(  # noqa: S603 - our own command
+            [*command, *settings],
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
+        )
+        assert self._process.stdout is not None
+        first = json.loads(self._process.stdout.readline() or "{}")
+        if "url" not in first:
+            raise ConfigError("the relay did not start")
+        self.url: str = first["url"]
+
+    @property
+    def cpu_s(self) -> float:
+        """Time that it has used."""
+        with open(f"/proc/{self._process.pid}/stat", encoding="ascii") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def rss_mib(self) -> float:
+        with open(f"/proc/{self._process.pid}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def stop(self) -> None:
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(10)
+        self._process.kill()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+@contextlib.contextmanager
+def relay_of_our_own(core: int | None = 0, others: int | None = 1) -> Iterator[RelayProcess]:
+    """On one core, this process on another; without limits by address, since all clients have one.
+    None: on any.
+    """
+    if (os.cpu_count() or 1) < 2:
+        core = others = None
+    before = os.sched_getaffinity(0)
+    process = RelayProcess(core, ["--no-address-limits"])
+    if others is not None:
+        os.sched_setaffinity(0, {others})
+    try:
+        yield process
+    finally:
+        os.sched_setaffinity(0, before)
+        process.stop()
+
+
+async def run_load(url: str, load: Load, process: RelayProcess | None = None) -> LoadReport:
+    """Raises ConfigError where not everybody can join."""
+    deliveries = load.rooms * load.talkers * load.listeners * load.seconds * 1000 / load.packet_ms
+    tally = Tally(one_in=max(1, round(deliveries / MOST_AGES)))
+    idle_mib = process.rss_mib if process else 0.0
+    async with joined(url, load, tally) as (talkers, joined_s):
+        members = load.rooms * (load.talkers + load.listeners)
+        idle_kib = 1024 * (process.rss_mib - idle_mib) / members if process else None
+        abuser = Abuser(url, load.abuse) if load.abuse else None
+        loop = asyncio.get_running_loop()
+        begin = loop.time() + 0.05
+        step = load.packet_ms / 1000 / len(talkers)
+        sending = [
+            Talker(client, load.payload_bytes, load.packet_ms, begin + step * n)
+            for n, client in enumerate(talkers)
+        ]
+        await asyncio.sleep(SETTLE_S)
+        sent = sum(talker.sent for talker in sending)
+        tally.counting = True
+        cpu_s, began = process.cpu_s if process else 0.0, time.monotonic()
+        await asyncio.sleep(load.seconds)
+        seconds = time.monotonic() - began
+        cpu = 100 * (process.cpu_s - cpu_s) / seconds if process else None
+        for talker in sending:
+            talker.stop()
+        expected = (sum(talker.sent for talker in sending) - sent) * load.listeners
+        await asyncio.sleep(TAIL_S)
+        if abuser is not None:
+            abuser.stop()
+    ages = tally.ages_ms
+    return LoadReport(
+        load,
+        joined_s,
+        expected,
+        min(tally.delivered, expected),
+        percentile(ages, 0.5),
+        percentile(ages, 0.99),
+        max(ages, default=float("nan")),
+        tally.closed,
+        cpu,
+        process.rss_mib if process else None,
+        idle_kib,
+    )

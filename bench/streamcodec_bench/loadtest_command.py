@@ -1,0 +1,68 @@
+"""`streamcodec loadtest`, the command."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+import click
+
+from .load_clients import ABUSES, Load
+from .loadtest import HEAD, LoadReport, relay_of_our_own, run_load
+
+
+@click.command()
+@click.argument("url", required=False)
+@click.option("--rooms", default=1, show_default=True)
+@click.option("--talkers", default=1, show_default=True, help="Of each room.")
+@click.option("--listeners", default="100", show_default=True, help="Of each room; 100,500: runs.")
+@click.option("--seconds", default=10.0, show_default=True, help="That are counted.")
+@click.option("--packet-ms", default=20, show_default=True)
+@click.option("--payload-bytes", default=15, show_default=True, help="Of each packet.")
+@click.option(
+    "--abuse",
+    default="",
+    metavar="KIND",
+    help=f"Beside it, in a room of 100 listeners: {', '.join(ABUSES)}, or all, one after another.",
+)
+@click.option("--json", "as_json", is_flag=True, help="A JSON line a run.")
+def loadtest(
+    url: str | None,
+    rooms: int,
+    talkers: int,
+    listeners: str,
+    seconds: float,
+    packet_ms: int,
+    payload_bytes: int,
+    abuse: str,
+    as_json: bool,
+) -> None:
+    """Talkers and listeners over real sockets, without sound: how old packets are when a listener
+    reads them, how many are lost, and what the relay uses. Without a URL a relay is started on one
+    core, and the clients have another.
+    """
+    counts = [int(part) for part in listeners.split(",")]
+    kinds = ["", *ABUSES] if abuse == "all" else [abuse]
+    plain = Load(rooms, talkers, 1, seconds, packet_ms, payload_bytes)
+    loads = [dataclasses.replace(plain, listeners=n, abuse=k) for n in counts for k in kinds]
+    if not as_json:
+        click.echo(HEAD)
+    for load in loads:
+        report = _measured(url, load)
+        click.echo(report.to_json() if as_json else report.line())
+
+
+def _measured(url: str | None, load: Load) -> LoadReport:
+    if url is not None:
+        with _runner() as runner:
+            return runner.run(run_load(url, load))
+    with relay_of_our_own() as process, _runner() as runner:
+        return runner.run(run_load(process.url, load, process))
+
+
+def _runner() -> asyncio.Runner:
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
