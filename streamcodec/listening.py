@@ -48,16 +48,25 @@ def held_port(host: str, port: int) -> socket.socket:
         return _bound(family, address, shared_port=True)
 
 
-def shown_url(host: str, port: int) -> tuple[str, str]:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that listens there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def shown_url(host: str, port: int, *, tls: bool = False) -> tuple[str, str]:
     """-> a URL for clients of a server that listens there, and what is to be said besides: all
     addresses are none that could be connected to.
     """
+    scheme = "wss" if tls else "ws"
     if _is_any_ipv6(host):
         both = "IPv4 and IPv6" if socket.has_dualstack_ipv6() else "IPv6"
-        return f"ws://[::1]:{port}", f" and on all addresses of this machine ({both})"
+        return f"{scheme}://[::1]:{port}", f" and on all addresses of this machine ({both})"
     if host == "0.0.0.0":  # noqa: S104
-        return f"ws://127.0.0.1:{port}", " and on all addresses of this machine (IPv4)"
-    return f"ws://{_bracketed(host)}:{port}", ""
+        return f"{scheme}://127.0.0.1:{port}", " and on all addresses of this machine (IPv4)"
+    return f"{scheme}://{_bracketed(host)}:{port}", ""
 
 
 def _bound(family: int, address: Any, shared_port: bool) -> socket.socket:

@@ -34,6 +34,7 @@ SMALL = VaeConfig(
     encoder_blocks=(1, 1),
     decoder_blocks=(1, 1),
     prior_dim=16,
+    refine_dim=16,
 )
 
 

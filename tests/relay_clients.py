@@ -14,9 +14,11 @@ from websockets.typing import Subprotocol
 from streamcodec.wire.message_json import parse_message, serialize_message
 from streamcodec.wire.packet import Packet, parse
 from streamcodec.wire.session import SUBPROTOCOL, Hello, Role, StreamInfo, Welcome
+from streamcodec_server.certificate import Certificate
 from streamcodec_server.members import Member
 from streamcodec_server.relay import Relay, RelayConfig
 from streamcodec_server.rooms import RoomLimits
+from streamcodec_server.tokens import Keys
 
 INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 5, 6_000)
 # Only so that a broken relay fails a test instead of hanging it; no test depends on its length.
@@ -43,6 +45,8 @@ async def relay(
     close_timeout_s: float = 0.05,
     ping_interval_s: float = 3_600,
     origins: frozenset[str] = frozenset(),
+    keys: Keys | None = None,
+    certificate: Certificate | None = None,
 ) -> AsyncIterator[tuple[Relay, ManualClock, str]]:
     """A relay whose keepalive never ends a connection: what a test sees ended, the relay ended."""
     clock = ManualClock()
@@ -53,6 +57,8 @@ async def relay(
         close_timeout_s=close_timeout_s,
         ping_interval_s=ping_interval_s,
         origins=origins,
+        keys=keys,
+        certificate=certificate,
     )
     running = Relay(config, clock)
     async with running.running() as server:

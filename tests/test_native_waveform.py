@@ -48,11 +48,13 @@ LAYERED = SMALL.base_levels  # the first level with the layer
 
 @pytest.fixture(scope="module")
 def vae() -> VoiceVae:
-    """The small model, whose layer predicts and limits each coefficient otherwise."""
+    """The small model, whose layer predicts, limits and refines each coefficient otherwise."""
     made = small_vae()
     with torch.no_grad():
         made.waveform.prediction.uniform_(0, 1)
         made.waveform.ceiling.uniform_(-2, 0.3)
+        made.waveform.refinement.last.weight.normal_(0, 0.15)
+        made.waveform.refinement.last.bias.uniform_(-1, 1)
     return made
 
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.client import connect
 
+from certificates import make_certificate
 from fakes import WAIT_S, FakeModel
 from stand_in_relay import HELLO, Diary, StandInRelay, standing_in
 from streamcodec.errors import ConfigError, ConnectionRefused
@@ -29,41 +29,13 @@ from streamcodec_client.transport.opening import route_to
 from streamcodec_client.transport.relay import RelayTransport
 from streamcodec_server.relay import Relay, RelayConfig
 
-OPENSSL = shutil.which("openssl")
 WSS = "wss://relay.example"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With cert.pem (for localhost, its own authority) and key.pem."""
-    if OPENSSL is None:
-        pytest.skip("certificates for the tests are made by the openssl command, which is not here")
-    made = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        [
-            OPENSSL,
-            "req",
-            "-x509",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=localhost",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-addext",
-            "subjectAltName=DNS:localhost",
-            "-keyout",
-            str(made / "key.pem"),
-            "-out",
-            str(made / "cert.pem"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return made
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

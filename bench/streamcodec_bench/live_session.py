@@ -77,7 +77,7 @@ def run_session(
     model = ["--model", plan.model] if plan.model else []
     client = [*plan.client_prefix, *PROGRAM]
     with started(
-        [*plan.relay_prefix, *PROGRAM, "serve", "--host", plan.relay_host, "--port", "0"]
+        [*plan.relay_prefix, *PROGRAM, "serve", "--host", plan.relay_host, "--port", "0", "--open"]
     ) as relay:
         url = line_with(relay, "listening on ").split("listening on ")[1].split()[0]
         room = ["--url", url, "--room", "bench", "--json", *model]

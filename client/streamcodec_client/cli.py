@@ -26,6 +26,11 @@ from .commands.options import SETTINGS_FILE
 # printed without importing any of these modules.
 COMMANDS = {
     "serve": ("streamcodec_server.serve:serve", "relay", "Run a relay."),
+    "token": (
+        "streamcodec_server.token_command:token",
+        "relay",
+        "Let somebody into rooms of a relay.",
+    ),
     "send": (
         "streamcodec_client.commands.live:send",
         "client",

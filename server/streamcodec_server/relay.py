@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import http
 import json
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -38,16 +39,21 @@ from streamcodec.wire.session import (
     Hello,
 )
 
+from .certificate import Certificate
 from .connection import PING, WRITE_LIMIT_BYTES, Connection, connections_of
 from .frames import frame_of
 from .members import Member
 from .rooms import Refused, RoomLimits, Rooms
+from .tokens import Keys, TokenRefused
+
+LOG = logging.getLogger("streamcodec.relay")
 
 LISTEN_BACKLOG = 4_096  # after a restart everybody comes back at once
 HANDSHAKES_A_STEP = 3
 DELIVERIES_A_STEP = 128  # between two looks at the sockets
 READ_AT_ONCE = 8  # messages of one client before others have their turn
 WATCH_INTERVAL_S = 0.25
+REFRESH_INTERVAL_MS = 5_000.0
 MAX_REASON_BYTES = 120  # a close frame has room for 123
 MAX_ERROR_CHARACTERS = 500
 
@@ -62,13 +68,16 @@ class RelayConfig:
     """Where the relay listens (port 0: any free one), what it accepts, and how long it waits: for a
     hello, for a connection to close, between pings, for a sign of life after a ping, and for a
     client to take anything of what is written. origins: of the web pages (scheme://host[:port])
-    whose scripts may connect. Raises ConfigError.
+    whose scripts may connect. keys: of the tokens that it asks for; None: it asks for none.
+    certificate: of TLS; None: plain ws://. Raises ConfigError.
     """
 
     host: str = "127.0.0.1"
     port: int = 8765
     limits: RoomLimits = dataclasses.field(default_factory=RoomLimits)
     origins: frozenset[str] = frozenset()
+    keys: Keys | None = None
+    certificate: Certificate | None = None
     hello_timeout_s: float = 5.0
     close_timeout_s: float = 2.0
     ping_interval_s: float = 10.0
@@ -122,6 +131,7 @@ class Relay:
         self._handshakes: deque[tuple[Connection, bytes]] = deque()
         self._arrived = asyncio.Event()  # one of them
         self._draining = False
+        self._refreshed_ms = clock()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Server]:
@@ -187,10 +197,12 @@ class Relay:
             self._end(connection, refused)
 
     async def _listen(self) -> Server:
+        certificate = self.config.certificate
         with listening_at(self.config.host, self.config.port) as where:
             return await serve(
                 self._serve_connection,
                 **where,
+                ssl=None if certificate is None else certificate.context,
                 backlog=LISTEN_BACKLOG,
                 subprotocols=[Subprotocol(SUBPROTOCOL)],
                 process_request=self._answer_http,
@@ -237,7 +249,7 @@ class Relay:
     async def _serve_connection(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Connection)
         try:
-            hello = await self._read_hello(connection)
+            hello = self._allowed(await self._read_hello(connection))
             member = self.rooms.join(hello, connection, connection.address, self.clock())
         except Refused as refused:
             await _refuse(connection, refused)
@@ -276,6 +288,23 @@ class Relay:
         if not isinstance(hello, Hello):
             raise Refused(CloseCode.MALFORMED, "the first message must be a hello")
         return hello
+
+    def _allowed(self, hello: Hello) -> Hello:
+        """With the name that its token gives. Raises Refused."""
+        if self.config.keys is None:
+            return hello
+        try:
+            grant = self.config.keys.check(hello.token)
+        except TokenRefused as refused:
+            raise self.rooms.refusal(CloseCode.UNAUTHORIZED, str(refused)) from None
+        for asked, allowed, what in (
+            (True, grant.covers(hello.room), f"join room {hello.room}"),
+            (hello.role.talks, grant.publish, "talk"),
+            (hello.role.listens, grant.subscribe, "listen"),
+        ):
+            if asked and not allowed:
+                raise self.rooms.refusal(CloseCode.FORBIDDEN, f"the token does not allow to {what}")
+        return dataclasses.replace(hello, name=grant.name or hello.name)
 
     async def _read(self, member: Member, connection: ServerConnection) -> None:
         read = 0
@@ -320,10 +349,20 @@ class Relay:
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
             now_ms = self.clock()
+            self._refresh(now_ms)
             for number, connection in enumerate(self.connections):
                 self._look_after(connection, now_ms)
                 if number % 256 == 255:
                     await asyncio.sleep(0)
+
+    def _refresh(self, now_ms: float) -> None:
+        """Keys and a certificate that have been replaced count from now on."""
+        if now_ms - self._refreshed_ms < REFRESH_INTERVAL_MS:
+            return
+        self._refreshed_ms = now_ms
+        for renewed in (self.config.keys, self.config.certificate):
+            if renewed is not None and (problem := renewed.refresh()) is not None:
+                LOG.warning("%s; what was read before stays", problem)
 
     def _look_after(self, connection: Connection, now_ms: float) -> None:
         config = self.config

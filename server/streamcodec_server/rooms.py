@@ -138,7 +138,7 @@ class Rooms:
         """
         room, stream = member.room, member.stream
         if stream is None:
-            raise self._refusal(
+            raise self.refusal(
                 CloseCode.POLICY_VIOLATION, "this connection listens: it may not send media"
             )
         if room is None:
@@ -193,7 +193,7 @@ class Rooms:
                 start = stream.start()
                 self._tell_listeners(room, member, start, ("stream", stream.number), now_ms)
                 return
-        raise self._refusal(
+        raise self.refusal(
             CloseCode.POLICY_VIOLATION,
             f"a {member.role} connection may not send {type(message).__name__} now",
         )
@@ -212,20 +212,20 @@ class Rooms:
     def _within(self, budget: Budget, amount: float, what: str, now_ms: float) -> bool:
         spent = budget.spend(amount, now_ms)
         if spent is Spent.EXHAUSTED:
-            raise self._refusal(CloseCode.TOO_FAST, f"too many {what} a second from this client")
+            raise self.refusal(CloseCode.TOO_FAST, f"too many {what} a second from this client")
         self.counters.throttled += spent is Spent.OVER
         return spent is Spent.WITHIN
 
     def _room_for(self, hello: Hello, address: str, now_ms: float) -> Room:
         """The room that a client asks for; a new one is registered only when it gets a member."""
         if self.limits.rooms is not None and hello.room not in self.limits.rooms:
-            raise self._refusal(CloseCode.NO_SUCH_ROOM, f"this relay has no room {hello.room}")
+            raise self.refusal(CloseCode.NO_SUCH_ROOM, f"this relay has no room {hello.room}")
         if hello.room in self._rooms:
             return self._rooms[hello.room]
         if self.full:
             raise self._full(f"the relay has {len(self._rooms)} rooms")
         if not self.addresses.may_open_room(address, now_ms):
-            raise self._refusal(CloseCode.TOO_FAST, "too many new rooms from this address")
+            raise self.refusal(CloseCode.TOO_FAST, "too many new rooms from this address")
         return Room(hello.room)
 
     def _check_space(self, room: Room, hello: Hello, previous: Member | None, address: str) -> None:
@@ -250,7 +250,7 @@ class Rooms:
         if number is not None:
             return Stream(number, hello.name, hello.stream_info, resumed=hello.resume)
         if (number := self._streams.unused_number()) is None:
-            raise self._refusal(
+            raise self.refusal(
                 CloseCode.TRY_AGAIN_LATER, f"all {STREAM_NUMBERS} stream numbers are taken"
             )
         return Stream(number, hello.name, hello.stream_info)
@@ -346,9 +346,10 @@ class Rooms:
         self._distributor.add(room, Broadcast([frame], sender, now_ms, is_media=False, key=key))
 
     def _full(self, what: str) -> Refused:
-        return self._refusal(CloseCode.TRY_AGAIN_LATER, f"{what}: that is all it takes")
+        return self.refusal(CloseCode.TRY_AGAIN_LATER, f"{what}: that is all it takes")
 
-    def _refusal(self, code: CloseCode, message: str) -> Refused:
+    def refusal(self, code: CloseCode, message: str) -> Refused:
+        """To be raised; it is counted."""
         self.counters.refused += 1
         return Refused(code, message)
 

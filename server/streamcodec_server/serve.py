@@ -6,17 +6,22 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
-from streamcodec.listening import shown_url
+from streamcodec.errors import ConfigError
+from streamcodec.listening import is_loopback, shown_url
 
 from .addresses import NO_ADDRESS_LIMITS, AddressLimits
+from .certificate import Certificate
 from .log import Log
 from .relay import Relay, RelayConfig
 from .rooms import RoomLimits
+from .tokens import Keys
 
 DEFAULTS = RoomLimits()
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
@@ -62,6 +67,20 @@ DEFAULTS = RoomLimits()
     "a proxy.",
 )
 @click.option(
+    "--keys",
+    type=FILE,
+    metavar="FILE",
+    help="Asks for tokens that these keys have signed: TOML, see `streamcodec token`.",
+)
+@click.option("--cert", type=FILE, metavar="FILE", help="Speaks TLS: the certificate chain (PEM).")
+@click.option("--key", type=FILE, metavar="FILE", help="And its private key (PEM).")
+@click.option(
+    "--open",
+    "open_to_all",
+    is_flag=True,
+    help="Without --keys, too, listen beyond this machine: whoever reaches the address may join.",
+)
+@click.option(
     "--json",
     "as_json",
     is_flag=True,
@@ -76,6 +95,10 @@ def serve(
     origins: tuple[str, ...],
     max_connections: int,
     address_limits: bool,
+    keys: Path | None,
+    cert: Path | None,
+    key: Path | None,
+    open_to_all: bool,
     as_json: bool,
 ) -> None:
     """Run a relay, which passes on what is said in its rooms. It needs no PyTorch and never decodes
@@ -91,7 +114,20 @@ def serve(
     limits = RoomLimits(
         max_queue_ms=max_queue_ms, max_talkers=max_talkers, rooms=fixed, addresses=addresses
     )
-    config = RelayConfig(host, port, limits, frozenset(origins))
+    if keys is None and not open_to_all and not is_loopback(host):
+        raise ConfigError(
+            f"whoever reaches {host} could join: give --keys, so that they need a token, or --open"
+        )
+    if (cert is None) != (key is None):
+        raise ConfigError("TLS needs both --cert and --key")
+    config = RelayConfig(
+        host,
+        port,
+        limits,
+        frozenset(origins),
+        None if keys is None else Keys(keys),
+        None if cert is None or key is None else Certificate(cert, key),
+    )
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, as_json))
 
@@ -104,7 +140,8 @@ async def _serve(config: RelayConfig, as_json: bool) -> None:
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
     async with relay.running() as server:
-        url, note = shown_url(config.host, next(iter(server.sockets)).getsockname()[1])
+        bound = next(iter(server.sockets)).getsockname()[1]
+        url, note = shown_url(config.host, bound, tls=config.certificate is not None)
         log.tell("listening", f"relay listening on {url}{note}", url=url, host=config.host)
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):

@@ -47,6 +47,7 @@ REPORTED_COUNTS = frozenset(
 MAX_LISTENER = (1 << 53) - 1  # larger integers lose digits in JSON readers that use doubles
 MAX_NUMBER = 1e18  # JSON has no infinity, although Python reads and writes one
 MAX_MEMBERS = 1 << 31
+MAX_TOKEN_CHARACTERS = 2_048
 T = TypeVar("T")
 
 
@@ -226,6 +227,7 @@ def _parse_hello(fields: _Fields) -> Hello:
         VERSION,
         fields.text("resume", ""),
         fields.integer("copies", 0, MAX_COPY_DISTANCE, 0),
+        fields.text("token", "", MAX_TOKEN_CHARACTERS),
     )
 
 

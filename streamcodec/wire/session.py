@@ -80,7 +80,7 @@ class Hello:
 
     stream_info: required of a talker. resume: session of the previous connection, whose stream this
     one continues. copies: how many packets back a copy may lie that this listener takes; the relay
-    removes others.
+    removes others. token: leave to do so, where the relay asks for one.
     """
 
     role: Role
@@ -90,6 +90,7 @@ class Hello:
     version: int = VERSION
     resume: str = ""
     copies: int = 0
+    token: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ async def connect(
     ca: str | Path | None = None,
     room: str = "lobby",
     name: str = "python",
+    token: str = "",
     talk: bool = True,
     listen: bool = True,
     sample_rate: int = 16_000,
@@ -44,7 +45,8 @@ async def connect(
     breaks, the relay is looked for again.
 
     url: ws://HOST:PORT or wss://HOST:PORT. ca: a file of certificate authorities, where the system
-    does not know the relay's. name: as others see it. talk, listen: what for. sample_rate (Hz),
+    does not know the relay's. name: as others see it. token: leave to
+    join, where the relay asks for one. talk, listen: what for. sample_rate (Hz),
     channels: of the PCM that is sent and of the frames that are heard. bitrate_bps: mean payload
     rate (6000 where no quality, 0..1, is given instead); capped: a limit that no payload exceeds.
     packet_ms: 20, 40 or 60. dtx: send next to nothing while nobody speaks.
@@ -63,6 +65,7 @@ async def connect(
         ca=Path(ca) if isinstance(ca, str) else ca,
         room=room,
         name=name,
+        token=token,
         talk=talk,
         listen=listen,
         sample_rate=sample_rate,

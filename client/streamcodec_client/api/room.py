@@ -104,6 +104,7 @@ class Room:
             settings.take_copies,
             settings.ca,
             settings.timeout_s,
+            settings.token,
         )
         listeners = [part for part in (receiver, self._roster) if part is not None]
         self._member = Member(seat, clock, sender, receiver, listeners, retrying=_log_retrying)

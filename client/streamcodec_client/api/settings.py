@@ -21,7 +21,7 @@ DEFAULT_BITRATE_BPS = 6_000.0
 TEXT, WHOLE, SWITCH = (str, "text"), (int, "a whole number"), (bool, "True or False")
 RATE = (int | float | None, "a number or None")
 KINDS: dict[str, tuple[Any, str]] = {
-    **dict.fromkeys(("url", "room", "name"), TEXT),
+    **dict.fromkeys(("url", "room", "name", "token"), TEXT),
     **dict.fromkeys(("talk", "listen", "capped", "dtx"), SWITCH),
     **dict.fromkeys(("sample_rate", "channels", "packet_ms", "take_copies"), WHOLE),
     "redundancy": (int | None, "a whole number or None"),
@@ -41,6 +41,7 @@ class RoomSettings:
     ca: Path | None
     room: str
     name: str
+    token: str = dataclasses.field(repr=False)
     talk: bool
     listen: bool
     sample_rate: int

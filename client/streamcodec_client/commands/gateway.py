@@ -25,7 +25,7 @@ from ..live.codec import EncodingSettings, load_codec
 from ..live.process import short_thread_turns, stop_on_signals
 from ..transport.opening import route_to
 from .folders import cores
-from .live_options import ca_option
+from .live_options import ca_option, token_option
 from .options import CodecOptions, RateOptions, codec_options, rate_options
 
 DEFAULTS = GatewayConfig()
@@ -39,6 +39,7 @@ class _Plan:
 
     relay: str
     ca: Path | None
+    token: str
     config: GatewayConfig
     rate: RateOptions
     codec: CodecOptions
@@ -47,6 +48,7 @@ class _Plan:
 @click.command()
 @click.option("--relay", default="ws://127.0.0.1:8765", show_default=True, help="Whose rooms.")
 @ca_option
+@token_option
 @click.option(
     "--host",
     default=DEFAULTS.host,
@@ -78,6 +80,7 @@ class _Plan:
 def gateway(
     relay: str,
     ca: Path | None,
+    token: str,
     host: str,
     port: int,
     jobs: int | None,
@@ -99,7 +102,7 @@ def gateway(
             held = opened.enter_context(held_port(host, port))
             port = held.getsockname()[1]
         config = GatewayConfig(host, port, max_clients, shared_port=processes > 1)
-        plan = _Plan(relay, ca, config, rate, codec)
+        plan = _Plan(relay, ca, token, config, rate, codec)
         if processes == 1:
             asyncio.run(_serve(plan, lambda port: click.echo(_listening(host, port))))
         else:
@@ -123,7 +126,9 @@ def _listening(host: str, port: int) -> str:
 async def _serve(plan: _Plan, listening: Callable[[int], None]) -> None:
     """Until a signal. `listening` is told the port."""
     codec = load_codec(plan.codec.model, plan.codec.codec_device, plan.codec.engine)
-    settings = MemberSettings(plan.relay, codec, _encoding(plan.rate), MonotonicClock(), plan.ca)
+    settings = MemberSettings(
+        plan.relay, codec, _encoding(plan.rate), MonotonicClock(), plan.ca, plan.token
+    )
     stop = asyncio.Event()
     with stop_on_signals(stop), short_thread_turns():
         async with Gateway(plan.config, settings).running() as server:

@@ -194,7 +194,14 @@ def _settings(
 ) -> LiveSettings:
     route_to(session.url, session.ca)  # before anything is opened, or overwritten
     return LiveSettings(
-        Seat(session.url, session.room, session.shown_name, take_copies, session.ca),
+        Seat(
+            session.url,
+            session.room,
+            session.shown_name,
+            take_copies,
+            session.ca,
+            token=session.token,
+        ),
         duration_s=session.duration_s,
         exit_when_done=exit_when_done,
         impairment=impairment,

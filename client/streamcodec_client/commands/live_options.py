@@ -41,6 +41,7 @@ class SessionOptions:
     ca: Path | None
     room: str
     name: str | None
+    token: str
     duration_s: float | None
     trace: Path | None
     as_json: bool
@@ -68,6 +69,13 @@ ca_option = click.option(
     help="Certificate authorities to trust for wss:// instead of the system's (PEM).",
 )
 
+token_option = click.option(
+    "--token",
+    default="",
+    help="Leave to join, where the relay asks for it. Other users of this machine see flags: "
+    "better in the environment.",
+)
+
 session_options = grouped(
     "session",
     SessionOptions,
@@ -75,6 +83,7 @@ session_options = grouped(
     ca_option,
     click.option("--room", default="lobby", show_default=True),
     click.option("--name", help="How others see you.  [default: the user's name]"),
+    token_option,
     click.option(
         "--duration",
         "duration_s",

@@ -30,13 +30,16 @@ MAX_REASON_BYTES = 120  # a close frame has room for 123
 
 @dataclasses.dataclass(frozen=True)
 class MemberSettings:
-    """What all clients of a gateway share. relay: its URL. ca: see transport.opening.route_to."""
+    """What all clients of a gateway share. relay: its URL. ca: see transport.opening.route_to.
+    token: see Seat.
+    """
 
     relay: str
     codec: Codec
     encoding: EncodingSettings
     clock: Clock
     ca: Path | None = None
+    token: str = dataclasses.field(default="", repr=False)
 
 
 class _Ended(Exception):
@@ -77,7 +80,9 @@ class _Member:
             sink = FrameSink(clock, FrameWriter(request.rate, self._outbox.put), SINK_AHEAD_MS)
             tls = settings.relay.startswith("wss:")
             receiver = Receiver(codec, sink, clock, tls=tls, notify=self._outbox.warn)
-        seat = Seat(settings.relay, request.room, request.name, ca=settings.ca)
+        seat = Seat(
+            settings.relay, request.room, request.name, ca=settings.ca, token=settings.token
+        )
         listeners = [part for part in (receiver, self._outbox) if part is not None]
         self._member = Member(
             seat,

@@ -30,7 +30,8 @@ LEAST_INTERVAL_S = 0.1  # between capture marks
 class Seat:
     """Which room of which relay, and as whom. take_copies: how many packets back a copy may lie,
     where talkers offer them. ca: see transport.opening.route_to. first_connection_s: how long to
-    look for a relay that never let us in. Raises ConfigError for a name that no relay takes.
+    look for a relay that never let us in. token: leave to join, where the relay asks for one.
+    Raises ConfigError for a name that no relay takes.
     """
 
     url: str
@@ -39,6 +40,7 @@ class Seat:
     take_copies: int = 0
     ca: Path | None = None
     first_connection_s: float = 10.0
+    token: str = dataclasses.field(default="", repr=False)
 
     def __post_init__(self) -> None:
         check_label("room", self.room)
@@ -203,4 +205,5 @@ def _hello(seat: Seat, sender: Sender | None, receiver: Receiver | None) -> Hell
         name=seat.name,
         stream_info=sender.info if sender else None,
         copies=seat.take_copies,
+        token=seat.token,
     )
