@@ -16,8 +16,9 @@ from streamcodec.wire.packet import Packet, parse
 from streamcodec.wire.session import SUBPROTOCOL, Hello, Role, StreamInfo, Welcome
 from streamcodec_server.certificate import Certificate
 from streamcodec_server.members import Member
-from streamcodec_server.relay import Relay, RelayConfig
+from streamcodec_server.relay import Relay
 from streamcodec_server.rooms import RoomLimits
+from streamcodec_server.settings import RelayConfig
 from streamcodec_server.tokens import Keys
 
 INFO = StreamInfo("0123456789abcdef", 16_000, 1, 320, 5, 6_000)

@@ -23,7 +23,8 @@ from streamcodec_client.clock import MonotonicClock
 from streamcodec_client.gateway.member import MemberSettings
 from streamcodec_client.gateway.server import Gateway, GatewayConfig
 from streamcodec_client.live.codec import EncodingSettings
-from streamcodec_server.relay import Relay, RelayConfig
+from streamcodec_server.relay import Relay
+from streamcodec_server.settings import RelayConfig
 
 Listen: TypeAlias = Callable[[str, int], AbstractAsyncContextManager[Server]]
 PATIENCE_S = 10

@@ -15,7 +15,8 @@ from stand_in_relay import HELLO, Client, StandInRelay, standing_in
 from streamcodec.errors import ConfigError, ConnectionRefused
 from streamcodec_client.transport.opening import route_to
 from streamcodec_client.transport.relay import RelayTransport
-from streamcodec_server.relay import Relay, RelayConfig
+from streamcodec_server.relay import Relay
+from streamcodec_server.settings import RelayConfig
 from virtual_network import LoopClock, VirtualLoop
 
 RELAY, RELAY_TLS = "ws://relay.example:8765", "wss://relay.example:8765"

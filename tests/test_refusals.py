@@ -18,7 +18,8 @@ from fakes import fake_info
 from streamcodec.errors import ConnectionRefused
 from streamcodec.wire.session import SUBPROTOCOL, CloseCode, Hello, Role
 from streamcodec_client.transport.relay import RelayTransport
-from streamcodec_server.relay import Relay, RelayConfig
+from streamcodec_server.relay import Relay
+from streamcodec_server.settings import RelayConfig
 from virtual_network import LoopClock, VirtualLoop
 
 URL = "ws://127.0.0.1:1"

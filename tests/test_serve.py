@@ -1,5 +1,6 @@
 """Settings of the relay, and `streamcodec serve` as a process."""
 
+import asyncio
 import datetime
 import json
 import logging
@@ -11,11 +12,14 @@ import sys
 
 import pytest
 
+from relay_clients import member
 from streamcodec.errors import ConfigError
+from streamcodec.wire.session import Hello, Role
 from streamcodec_server.log import Log
-from streamcodec_server.relay import RelayConfig
+from streamcodec_server.relay import Relay
 from streamcodec_server.rooms import RoomLimits
 from streamcodec_server.serve import serve
+from streamcodec_server.settings import RelayConfig
 
 PATIENCE_S = 60
 
@@ -80,6 +84,26 @@ def test_a_signal_shuts_the_process_down_without_errors(number: signal.Signals) 
     process.send_signal(number)
     _, errors = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, errors) == (0, "")
+
+
+async def test_who_comes_and_goes_and_is_refused_is_told() -> None:
+    told: list[tuple[str, str, dict[str, object]]] = []
+    config = RelayConfig(port=0, limits=RoomLimits(max_listeners=1))
+    relay = Relay(config, tell=lambda kind, text, /, **fields: told.append((kind, text, fields)))
+    async with relay.running() as server:
+        url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+        async with member(url, Hello(Role.LISTEN, "a", "Ada")):
+            with pytest.raises(AssertionError):  # there is no welcome
+                async with member(url, Hello(Role.LISTEN, "a", "Bob")):
+                    pass
+        while len(told) < 3:
+            await asyncio.sleep(0.01)
+    assert [kind for kind, _, _ in told] == ["joined", "refused", "left"]
+    assert told[0][1] == "'Ada' joined 'a' to listen from 127.0.0.1"
+    assert told[1][2]["code"] == 1013
+    assert told[1][2]["reason"] == "room a has 1 listeners: that is all it takes"
+    assert {"room": "a", "name": "Ada", "member": 1, "dropped": 0}.items() <= told[2][2].items()
+    json.dumps(told)
 
 
 def test_json_lines_have_a_time_and_a_type() -> None:

@@ -27,7 +27,8 @@ from streamcodec_client.gateway.server import Gateway, GatewayConfig
 from streamcodec_client.live.codec import EncodingSettings
 from streamcodec_client.transport.opening import route_to
 from streamcodec_client.transport.relay import RelayTransport
-from streamcodec_server.relay import Relay, RelayConfig
+from streamcodec_server.relay import Relay
+from streamcodec_server.settings import RelayConfig
 
 WSS = "wss://relay.example"
 

@@ -6,8 +6,19 @@ import datetime
 import json
 import logging
 from collections.abc import Mapping
+from typing import Protocol
 
 import click
+
+
+class Tell(Protocol):
+    """Takes something that happened: its kind, a line for people, and its fields."""
+
+    def __call__(self, kind: str, text: str, /, **fields: object) -> None: ...
+
+
+def tell_nobody(kind: str, text: str, /, **fields: object) -> None:
+    """Nobody wants to know."""
 
 
 class Log(logging.Handler):
@@ -20,7 +31,7 @@ class Log(logging.Handler):
         self._as_json = as_json
         logging.getLogger().addHandler(self)
 
-    def tell(self, kind: str, text: str, **fields: object) -> None:
+    def tell(self, kind: str, text: str, /, **fields: object) -> None:
         """`text` for people, or an object with `type` (kind), `time` and `fields`."""
         click.echo(self._line(kind, text, fields))
 

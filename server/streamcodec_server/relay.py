@@ -21,30 +21,29 @@ from websockets.typing import Subprotocol
 
 from streamcodec.config import MAX_PAYLOAD_BYTES
 from streamcodec.errors import (
-    ConfigError,
     MalformedMessage,
     MalformedPacket,
     UnsupportedHello,
     UnsupportedVersion,
 )
-from streamcodec.listening import check_address, listening_at
+from streamcodec.listening import listening_at
 from streamcodec.wire.message_json import parse_message, serialize_message
 from streamcodec.wire.packet import HEADER_BYTES, check
 from streamcodec.wire.session import (
     MAX_MESSAGE_BYTES,
-    MAX_NAME_CHARACTERS,
     SUBPROTOCOL,
     CloseCode,
     Error,
     Hello,
 )
 
-from .certificate import Certificate
 from .connection import PING, WRITE_LIMIT_BYTES, Connection, connections_of
 from .frames import frame_of
+from .log import Tell, tell_nobody
 from .members import Member
-from .rooms import Refused, RoomLimits, Rooms
-from .tokens import Keys, TokenRefused
+from .rooms import Refused, Rooms
+from .settings import RelayConfig
+from .tokens import TokenRefused
 
 LOG = logging.getLogger("streamcodec.relay")
 
@@ -63,67 +62,21 @@ def monotonic_ms() -> float:
     return time.monotonic() * 1000
 
 
-@dataclasses.dataclass(frozen=True)
-class RelayConfig:
-    """Where the relay listens (port 0: any free one), what it accepts, and how long it waits: for a
-    hello, for a connection to close, between pings, for a sign of life after a ping, and for a
-    client to take anything of what is written. origins: of the web pages (scheme://host[:port])
-    whose scripts may connect. keys: of the tokens that it asks for; None: it asks for none.
-    certificate: of TLS; None: plain ws://. Raises ConfigError.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8765
-    limits: RoomLimits = dataclasses.field(default_factory=RoomLimits)
-    origins: frozenset[str] = frozenset()
-    keys: Keys | None = None
-    certificate: Certificate | None = None
-    hello_timeout_s: float = 5.0
-    close_timeout_s: float = 2.0
-    ping_interval_s: float = 10.0
-    ping_timeout_s: float = 20.0
-    stuck_timeout_s: float = 10.0
-
-    def __post_init__(self) -> None:
-        check_address(self.host, self.port)
-        for name in (
-            *("hello_timeout_s", "close_timeout_s", "ping_interval_s", "ping_timeout_s"),
-            "stuck_timeout_s",
-        ):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} must be above 0, got {getattr(self, name):g}")
-        if not 20 <= self.limits.max_queue_ms <= 10_000:
-            raise ConfigError(f"max queue must be 20 to 10000 ms, got {self.limits.max_queue_ms:g}")
-        if not 1 <= self.limits.max_talkers <= 128:
-            raise ConfigError(f"max talkers must be 1 to 128, got {self.limits.max_talkers}")
-        if self.limits.rooms is not None and not self.limits.rooms:
-            raise ConfigError(
-                "the list of rooms is empty: name at least one, or leave the list out, so that "
-                "the first member of a room creates it"
-            )
-        for room in self.limits.rooms or ():
-            if len(room) > MAX_NAME_CHARACTERS or not room.isprintable():
-                raise ConfigError(
-                    f"names of rooms have at most {MAX_NAME_CHARACTERS} printable characters, "
-                    f"got {room!r}"
-                )
-        if self.limits.addresses.connections < 1:
-            raise ConfigError(
-                f"max connections must be at least 1, got {self.limits.addresses.connections}"
-            )
-        for origin in self.origins:
-            if "://" not in origin or origin.endswith("/"):
-                raise ConfigError(f"origins are written https://example.org[:port], got {origin!r}")
-
-
 class Relay:
     """Connects websockets to Rooms. `async with Relay(config).running() as server` accepts
     connections until the block ends.
     """
 
-    def __init__(self, config: RelayConfig, clock: Callable[[], float] = monotonic_ms) -> None:
-        """`clock`: time in ms from any origin, never going backwards."""
-        self.config, self.clock = config, clock
+    def __init__(
+        self,
+        config: RelayConfig,
+        clock: Callable[[], float] = monotonic_ms,
+        tell: Tell = tell_nobody,
+    ) -> None:
+        """clock: time in ms from any origin, never going backwards. tell: takes what happens: who
+        joins and leaves, and who is refused or ended, and why. No audio and no secrets.
+        """
+        self.config, self.clock, self._tell = config, clock, tell
         self.rooms = Rooms(config.limits)
         self._connections: set[Connection] = set()
         self._members: dict[Connection, Member] = {}
@@ -252,16 +205,28 @@ class Relay:
             hello = self._allowed(await self._read_hello(connection))
             member = self.rooms.join(hello, connection, connection.address, self.clock())
         except Refused as refused:
+            self._tell_refused(connection, refused)
             await _refuse(connection, refused)
             return
         except ConnectionClosed:
             return
+        self._tell(
+            "joined",
+            f"{member.name!r} joined {hello.room!r} to {hello.role} from {connection.address}",
+            room=hello.room,
+            name=member.name,
+            member=member.number,
+            role=str(hello.role),
+            address=connection.address,
+        )
+        began_ms = self.clock()
         connection.mailbox = member.mailbox
         self._members[connection] = member
         self._work.set()
         try:
             await self._read(member, connection)
         except Refused as refused:
+            self._tell_refused(connection, refused)
             await _refuse(connection, refused)
         except ConnectionClosed:
             pass
@@ -269,6 +234,18 @@ class Relay:
             del self._members[connection]
             self.rooms.leave(member, self.clock())
             self._work.set()
+            seconds = round((self.clock() - began_ms) / 1_000, 1)
+            dropped = member.mailbox.dropped
+            self._tell(
+                "left",
+                f"{member.name!r} left {hello.room!r} after {seconds} s"
+                + (f"; {dropped} packets were too old for it" if dropped else ""),
+                room=hello.room,
+                name=member.name,
+                member=member.number,
+                seconds=seconds,
+                dropped=dropped,
+            )
 
     async def _read_hello(self, connection: ServerConnection) -> Hello:
         timeout_s = self.config.hello_timeout_s
@@ -384,11 +361,21 @@ class Relay:
             if connection.writable:
                 connection.write(PING)
 
+    def _tell_refused(self, connection: Connection, refused: Refused) -> None:
+        self._tell(
+            "refused",
+            f"refused {connection.address}: {refused} ({int(refused.code)})",
+            address=connection.address,
+            code=int(refused.code),
+            reason=str(refused),
+        )
+
     def _end(self, connection: Connection, why: Refused) -> None:
         """Closes a connection, whose reader then ends."""
         if connection.mailbox is not None:
             connection.mailbox.close()
         if connection.closing is None:
+            self._tell_refused(connection, why)
             connection.closing = asyncio.create_task(self._close(connection, why))
 
     async def _close(self, connection: Connection, why: Refused) -> None:

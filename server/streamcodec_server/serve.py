@@ -16,8 +16,9 @@ from streamcodec.listening import is_loopback, shown_url
 from .addresses import NO_ADDRESS_LIMITS, AddressLimits
 from .certificate import Certificate
 from .log import Log
-from .relay import Relay, RelayConfig
+from .relay import Relay
 from .rooms import RoomLimits
+from .settings import RelayConfig
 from .tokens import Keys
 
 DEFAULTS = RoomLimits()
@@ -134,7 +135,7 @@ def serve(
 
 async def _serve(config: RelayConfig, as_json: bool) -> None:
     log = Log(as_json=as_json)
-    relay = Relay(config)
+    relay = Relay(config, tell=log.tell)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
