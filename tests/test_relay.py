@@ -276,6 +276,7 @@ async def test_health_counts_rooms_and_members() -> None:
         "dropped": 0,
         "stale": 0,
         "throttled": 0,
+        "loop_lag_ms": health["loop_lag_ms"],
         "refused": 0,
     }
 

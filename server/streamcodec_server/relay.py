@@ -7,8 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import http
-import json
+import functools
 import logging
 import time
 from collections import deque
@@ -16,7 +15,6 @@ from collections.abc import AsyncIterator, Callable
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from streamcodec.config import MAX_PAYLOAD_BYTES
@@ -41,6 +39,7 @@ from .connection import PING, WRITE_LIMIT_BYTES, Connection, connections_of
 from .frames import frame_of
 from .log import Tell, tell_nobody
 from .members import Member
+from .requests import answer_request
 from .rooms import Refused, Rooms
 from .settings import RelayConfig
 from .tokens import TokenRefused
@@ -53,6 +52,7 @@ DELIVERIES_A_STEP = 128  # between two looks at the sockets
 READ_AT_ONCE = 8  # messages of one client before others have their turn
 WATCH_INTERVAL_S = 0.25
 REFRESH_INTERVAL_MS = 5_000.0
+LAGS_KEPT = 40  # of the last ten seconds
 MAX_REASON_BYTES = 120  # a close frame has room for 123
 MAX_ERROR_CHARACTERS = 500
 
@@ -85,6 +85,7 @@ class Relay:
         self._arrived = asyncio.Event()  # one of them
         self._draining = False
         self._refreshed_ms = clock()
+        self._lags: deque[float] = deque(maxlen=LAGS_KEPT)  # how late the watch woke, ms
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Server]:
@@ -122,7 +123,13 @@ class Relay:
             "talkers": sum(len(room.talkers) for room in rooms),
             "listeners": sum(room.listening for room in rooms),
             **dataclasses.asdict(self.rooms.counters),
+            "loop_lag_ms": round(max(self._lags, default=0.0), 1),
         }
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes new members, and can open rooms for them."""
+        return not self._draining and not self.rooms.full
 
     def connected(self, connection: Connection) -> bool:
         """A client's TCP connection stands. False: its address has too many."""
@@ -158,7 +165,7 @@ class Relay:
                 ssl=None if certificate is None else certificate.context,
                 backlog=LISTEN_BACKLOG,
                 subprotocols=[Subprotocol(SUBPROTOCOL)],
-                process_request=self._answer_http,
+                process_request=functools.partial(answer_request, self),
                 # Payloads are incompressible, and compression takes 50 KiB for each connection.
                 compression=None,
                 create_connection=connections_of(self),
@@ -172,32 +179,6 @@ class Relay:
     def _abort_connections(self) -> None:
         for connection in self.connections:
             connection.abort()
-
-    def _answer_http(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Answers /healthz and /readyz, and refuses foreign pages and other subprotocols."""
-        if request.method != "GET":
-            response = connection.respond(http.HTTPStatus.METHOD_NOT_ALLOWED, "")
-            response.headers["Allow"] = "GET"
-            return response
-        path = request.path.partition("?")[0]
-        if path == "/healthz":
-            return connection.respond(http.HTTPStatus.OK, json.dumps(self.health()) + "\n")
-        if path == "/readyz":
-            ready = not self._draining and not self.rooms.full
-            status = http.HTTPStatus.OK if ready else http.HTTPStatus.SERVICE_UNAVAILABLE
-            return connection.respond(status, json.dumps({**self.health(), "ready": ready}) + "\n")
-        # Programs send no Origin, browsers always do.
-        if set(request.headers.get_all("Origin")) - self.config.origins:
-            return connection.respond(
-                http.HTTPStatus.FORBIDDEN, "this relay does not know the page that connects\n"
-            )
-        offered = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
-        if SUBPROTOCOL not in (name.strip() for name in offered):
-            return connection.respond(
-                http.HTTPStatus.UPGRADE_REQUIRED,
-                f"this relay speaks the websocket subprotocol {SUBPROTOCOL}\n",
-            )
-        return None
 
     async def _serve_connection(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Connection)
@@ -323,8 +304,11 @@ class Relay:
 
     async def _watch(self) -> None:
         """Asks silent clients for a sign of life, and ends those that give none or take nothing."""
+        loop = asyncio.get_running_loop()
         while True:
+            due = loop.time() + WATCH_INTERVAL_S
             await asyncio.sleep(WATCH_INTERVAL_S)
+            self._lags.append(1_000 * max(0.0, loop.time() - due))
             now_ms = self.clock()
             self._refresh(now_ms)
             for number, connection in enumerate(self.connections):

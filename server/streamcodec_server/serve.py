@@ -82,6 +82,12 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     help="Without --keys, too, listen beyond this machine: whoever reaches the address may join.",
 )
 @click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65_535),
+    help="Serve /metrics for Prometheus there.  [default: nowhere]",
+)
+@click.option("--metrics-host", default="127.0.0.1", show_default=True, help="And on this address.")
+@click.option(
     "--json",
     "as_json",
     is_flag=True,
@@ -100,6 +106,8 @@ def serve(
     cert: Path | None,
     key: Path | None,
     open_to_all: bool,
+    metrics_port: int | None,
+    metrics_host: str,
     as_json: bool,
 ) -> None:
     """Run a relay, which passes on what is said in its rooms. It needs no PyTorch and never decodes
@@ -130,17 +138,23 @@ def serve(
         None if cert is None or key is None else Certificate(cert, key),
     )
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(config, as_json))
+        runner.run(_serve(config, metrics_host, metrics_port, as_json))
 
 
-async def _serve(config: RelayConfig, as_json: bool) -> None:
+async def _serve(
+    config: RelayConfig, metrics_host: str, metrics_port: int | None, as_json: bool
+) -> None:
     log = Log(as_json=as_json)
     relay = Relay(config, tell=log.tell)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
-    async with relay.running() as server:
+    async with contextlib.AsyncExitStack() as running:
+        if metrics_port is not None:
+            port = running.enter_context(_metrics_at(metrics_host, metrics_port, relay))
+            log.tell("metrics", f"metrics on http://{metrics_host}:{port}/metrics", port=port)
+        server = await running.enter_async_context(relay.running())
         bound = next(iter(server.sockets)).getsockname()[1]
         url, note = shown_url(config.host, bound, tls=config.certificate is not None)
         log.tell("listening", f"relay listening on {url}{note}", url=url, host=config.host)
@@ -150,6 +164,16 @@ async def _serve(config: RelayConfig, as_json: bool) -> None:
                     await stop.wait()
             if as_json:
                 log.tell("health", "", **relay.health())
+
+
+def _metrics_at(host: str, port: int, relay: Relay) -> contextlib.AbstractContextManager[int]:
+    try:
+        from .metrics import metrics_at
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"metrics need {error.name}: install it with pip install 'streamcodec[relay]'"
+        ) from error
+    return metrics_at(host, port, relay)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -1,0 +1,54 @@
+"""What a relay answers to HTTP requests, before one becomes a websocket."""
+
+from __future__ import annotations
+
+import http
+import json
+from typing import Protocol
+
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request, Response
+
+from streamcodec.wire.session import SUBPROTOCOL
+
+from .settings import RelayConfig
+
+
+class Asked(Protocol):
+    """The relay, as far as answers need it."""
+
+    config: RelayConfig
+
+    @property
+    def ready(self) -> bool: ...
+
+    def health(self) -> dict[str, object]: ...
+
+
+def answer_request(relay: Asked, connection: ServerConnection, request: Request) -> Response | None:
+    """Answers /healthz and /readyz, and refuses foreign pages and other subprotocols; None: it may
+    become a websocket.
+    """
+    if request.method != "GET":
+        response = connection.respond(http.HTTPStatus.METHOD_NOT_ALLOWED, "")
+        response.headers["Allow"] = "GET"
+        return response
+    path = request.path.partition("?")[0]
+    if path == "/healthz":
+        return connection.respond(http.HTTPStatus.OK, json.dumps(relay.health()) + "\n")
+    if path == "/readyz":
+        status = http.HTTPStatus.OK if relay.ready else http.HTTPStatus.SERVICE_UNAVAILABLE
+        said = {**relay.health(), "ready": relay.ready}
+        return connection.respond(status, json.dumps(said) + "\n")
+    # Programs send no Origin, browsers always do.
+    if set(request.headers.get_all("Origin")) - relay.config.origins:
+        return connection.respond(
+            http.HTTPStatus.FORBIDDEN, "this relay does not know the page that connects\n"
+        )
+    offered = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
+    if SUBPROTOCOL not in (name.strip() for name in offered):
+        return connection.respond(
+            http.HTTPStatus.UPGRADE_REQUIRED,
+            f"this relay speaks the websocket subprotocol {SUBPROTOCOL}\n",
+        )
+    return None
