@@ -52,6 +52,8 @@ DELIVERIES_A_STEP = 128  # between two looks at the sockets
 READ_AT_ONCE = 8  # messages of one client before others have their turn
 WATCH_INTERVAL_S = 0.25
 REFRESH_INTERVAL_MS = 5_000.0
+SENT_AWAY_AT_ONCE, FAREWELL_PAUSE_S = 20, 0.04  # 500 a second
+LONGEST_FAREWELL = 1_500  # connections that are spread over time: 3 s
 LAGS_KEPT = 40  # of the last ten seconds
 MAX_REASON_BYTES = 120  # a close frame has room for 123
 MAX_ERROR_CHARACTERS = 500
@@ -98,9 +100,8 @@ class Relay:
             yield server
         finally:
             self._draining = True
-            server.close(
-                code=CloseCode.SERVICE_RESTART, reason="the relay is going down; come back soon"
-            )
+            server.close(close_connections=False)
+            await self._send_away()
             loop = asyncio.get_running_loop()
             cut = loop.call_later(self.config.close_timeout_s, self._abort_connections)
             await server.wait_closed()
@@ -175,6 +176,16 @@ class Relay:
                 close_timeout=self.config.close_timeout_s,
                 ping_interval=None,  # `_watch` asks all of them
             )
+
+    async def _send_away(self) -> None:
+        """Closes all connections, not all at once where they are many: they will come back, here or
+        at another relay.
+        """
+        why = Refused(CloseCode.SERVICE_RESTART, "the relay is going down; come back soon")
+        for number, connection in enumerate(self.connections, start=1):
+            self._end(connection, why)
+            if number % SENT_AWAY_AT_ONCE == 0 and number < LONGEST_FAREWELL:
+                await asyncio.sleep(FAREWELL_PAUSE_S)
 
     def _abort_connections(self) -> None:
         for connection in self.connections:
@@ -359,7 +370,8 @@ class Relay:
         if connection.mailbox is not None:
             connection.mailbox.close()
         if connection.closing is None:
-            self._tell_refused(connection, why)
+            if why.code is not CloseCode.SERVICE_RESTART:
+                self._tell_refused(connection, why)
             connection.closing = asyncio.create_task(self._close(connection, why))
 
     async def _close(self, connection: Connection, why: Refused) -> None:
