@@ -9,13 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
 from relay_clients import member
 from streamcodec.errors import ConfigError
 from streamcodec.wire.session import Hello, Role
-from streamcodec_server.log import Log
+from streamcodec_server.log import MOST_LINES, Log
 from streamcodec_server.relay import Relay
 from streamcodec_server.rooms import RoomLimits
 from streamcodec_server.serve import serve
@@ -129,9 +131,9 @@ def test_lines_of_text_have_a_time() -> None:
         serve_command("--port", "0"), stdout=subprocess.PIPE, text=True, env=environment()
     ) as process:
         assert process.stdout is not None
-        time, said = process.stdout.readline().split(maxsplit=1)
+        when, said = process.stdout.readline().split(maxsplit=1)
         process.terminate()
-    check_time(time)
+    check_time(when)
     assert said.startswith("relay listening on ws://127.0.0.1:")
 
 
@@ -147,7 +149,7 @@ def test_what_libraries_log_is_in_the_same_form(
             logging.getLogger("asyncio").exception("cannot accept")
         logging.getLogger("asyncio").info("left out")
     finally:
-        logging.getLogger().removeHandler(log)
+        log.close()
     printed = capsys.readouterr()
     if as_json:
         line = json.loads(printed.out)
@@ -155,10 +157,33 @@ def test_what_libraries_log_is_in_the_same_form(
         assert (line["type"], line["level"], line["logger"]) == ("log", "error", "asyncio")
         assert line["text"].startswith("cannot accept\nTraceback")
     else:
-        time, said = printed.err.split(maxsplit=1)
-        check_time(time)
+        when, said = printed.err.split(maxsplit=1)
+        check_time(when)
         assert said.startswith("error: cannot accept\nTraceback")
         assert printed.out == ""
+
+
+def test_a_log_that_nobody_reads_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard output is a pipe that is full: the relay once stood still with it."""
+    reading = threading.Event()
+    written: list[str] = []
+
+    def echo(line: str, err: bool) -> None:
+        reading.wait(PATIENCE_S)
+        written.append(line)
+
+    monkeypatch.setattr("click.echo", echo)
+    log = Log(as_json=False)
+    for n in range(MOST_LINES + 500):
+        log.tell("joined", f"line {n}")
+    assert written == []
+    reading.set()
+    while len(written) < MOST_LINES:
+        time.sleep(0.01)
+    log.tell("joined", "the last")
+    log.close()
+    assert "499 lines were left out" in written[-2] or "500 lines were left out" in written[-2]
+    assert written[-1].endswith("the last")
 
 
 def check_time(text: str) -> None:

@@ -88,6 +88,8 @@ class RelayProcess:
         first = json.loads(self._process.stdout.readline() or "{}")
         if "url" not in first:
             raise ConfigError("the relay did not start")
+        # What it says of everybody who joins would fill the pipe, and cost time to read.
+        self._process.stdout.close()
         self.url: str = first["url"]
 
     @property
@@ -107,8 +109,6 @@ class RelayProcess:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(10)
         self._process.kill()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
 
 
 @contextlib.contextmanager

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import logging
+import queue
+import threading
 from collections.abc import Mapping
 from typing import Protocol
 
 import click
+
+MOST_LINES = 10_000
+FAREWELL_S = 1.0
 
 
 class Tell(Protocol):
@@ -24,23 +30,55 @@ def tell_nobody(kind: str, text: str, /, **fields: object) -> None:
 class Log(logging.Handler):
     """Lines on standard output. It also takes what libraries log from warnings on, as lines of the
     type "log": on standard error, or with `as_json` on standard output, too.
+
+    A thread writes them: whoever reads them slowly, or not at all, must not hold up the relay.
+    Lines that find MOST_LINES before them are left out and counted.
     """
 
     def __init__(self, *, as_json: bool) -> None:
         super().__init__(logging.WARNING)
-        self._as_json = as_json
+        self._as_json, self._left_out = as_json, 0
+        self._lines: queue.Queue[tuple[str, bool] | None] = queue.Queue(MOST_LINES)
+        self._writer = threading.Thread(target=self._write, name="log", daemon=True)
+        self._writer.start()
         logging.getLogger().addHandler(self)
+
+    def close(self) -> None:
+        """Writes what waits, for at most FAREWELL_S; takes nothing more."""
+        logging.getLogger().removeHandler(self)
+        with contextlib.suppress(queue.Full):
+            self._lines.put(None, timeout=FAREWELL_S)
+            self._writer.join(FAREWELL_S)
+        super().close()
 
     def tell(self, kind: str, text: str, /, **fields: object) -> None:
         """`text` for people, or an object with `type` (kind), `time` and `fields`."""
-        click.echo(self._line(kind, text, fields))
+        self._put(self._line(kind, text, fields), is_error=False)
 
     def emit(self, record: logging.LogRecord) -> None:
         """What a library logs. A traceback makes further lines in text, none in JSON."""
         text = self.format(record)
         level = record.levelname.lower()
         fields = {"level": level, "logger": record.name, "text": text}
-        click.echo(self._line("log", f"{level}: {text}", fields), err=not self._as_json)
+        self._put(self._line("log", f"{level}: {text}", fields), is_error=not self._as_json)
+
+    def _put(self, line: str, *, is_error: bool) -> None:
+        try:
+            if self._left_out:
+                count = self._left_out
+                missing = f"{count} lines were left out: nobody took them"
+                self._lines.put_nowait((self._line("left_out", missing, {"lines": count}), False))
+                self._left_out = 0
+            self._lines.put_nowait((line, is_error))
+        except queue.Full:
+            self._left_out += 1
+
+    def _write(self) -> None:
+        while (item := self._lines.get()) is not None:
+            line, is_error = item
+            # whoever read them is gone, and nobody else is to be told
+            with contextlib.suppress(OSError, ValueError):
+                click.echo(line, err=is_error)
 
     def _line(self, kind: str, text: str, fields: Mapping[str, object]) -> str:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

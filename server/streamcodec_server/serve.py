@@ -151,6 +151,7 @@ async def _serve(
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
     async with contextlib.AsyncExitStack() as running:
+        running.callback(log.close)
         if metrics_port is not None:
             port = running.enter_context(_metrics_at(metrics_host, metrics_port, relay))
             log.tell("metrics", f"metrics on http://{metrics_host}:{port}/metrics", port=port)
