@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from websockets.asyncio.server import ServerConnection
@@ -14,6 +15,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
 from .addresses import network_of
+from .framing import Found, Framing, client_frame
 from .mailbox import Mailbox
 
 # With its default buffers the kernel would hold minutes of audio for a listener that reads nothing,
@@ -25,6 +27,8 @@ MOST_UNSENT_BYTES = 32_768
 MOST_HANDSHAKE_BYTES = 16_384
 TLS_HANDSHAKE = b"\x16\x03"  # how a TLS client begins (RFC 8446, section 5.1)
 PING = b"\x89\x00"
+REQUEST_END = b"\r\n\r\n"
+READ_AT_ONCE = 8  # frames of one client before others have their turn
 
 
 class Owner(Protocol):
@@ -39,7 +43,7 @@ class Owner(Protocol):
     def pinged(self, connection: Connection) -> None: ...
 
     def shake_hands(self, connection: Connection, data: bytes) -> None:
-        """Calls `connection.feed(data)` when its turn has come, after what came before."""
+        """Calls `connection.feed(data)`, its request, when its turn has come."""
         ...
 
     def clock(self) -> float: ...
@@ -57,7 +61,10 @@ class Connection(ServerConnection):
         super().__init__(*args, **settings)
         self._owner = owner
         self._received = 0  # bytes of the handshake
-        self.queued = 0  # pieces that wait for their turn at the owner's
+        self._request = b""
+        self._asked = self._is_open = self._reading_later = False
+        self._framing = Framing(most_bytes=self.protocol.max_message_size or 0)
+        self._listener: Callable[[str | bytes], None] | None = None
         self._unwanted = False
         self.writable = False
         self.mailbox: Mailbox | None = None
@@ -86,27 +93,76 @@ class Connection(ServerConnection):
         line, and the client, which wrote wss:// for ws://, for an answer.
         """
         self.heard_ms = self._owner.clock()
-        if self.protocol.state is State.CONNECTING:
-            begun, self._received = self._received, self._received + len(data)
-            if not begun and data.startswith(TLS_HANDSHAKE):
-                self._turn_away("400 Bad Request", "this relay speaks plain ws://, not TLS")
-                return
-            if self._unwanted:
-                self._turn_away("429 Too Many Requests", "too many connections of this address")
-                return
-            if self._received > MOST_HANDSHAKE_BYTES:
-                self.abort()
-                return
-        if self.queued or self.protocol.state is State.CONNECTING:
-            self._owner.shake_hands(self, data)
+        if self._is_open:
+            self._framing.add(data)
+            self._read_on()
+            return
+        begun, self._received = self._received, self._received + len(data)
+        if not begun and data.startswith(TLS_HANDSHAKE):
+            self._turn_away("400 Bad Request", "this relay speaks plain ws://, not TLS")
+        elif self._unwanted:
+            self._turn_away("429 Too Many Requests", "too many connections of this address")
+        elif self._received > MOST_HANDSHAKE_BYTES:
+            self.abort()
         else:
-            self.feed(data)
+            self._request += data
+            head, end, rest = self._request.partition(REQUEST_END)
+            if end and not self._asked:
+                self._asked = True
+                self._framing.add(rest)
+                self._owner.shake_hands(self, head + end)
+            elif self._asked:
+                self._framing.add(data)
 
-    def feed(self, data: bytes) -> None:
-        """Takes what was received."""
-        super().data_received(data)
+    def opened(self) -> None:
+        """The handshake is done: from now on the client sends frames."""
+        self._is_open, self._request = True, b""
+        self._read_on()
+
+    def listen(self, listener: Callable[[str | bytes], None]) -> None:
+        """Plain messages go to `listener` from now on, which raises nothing, and no longer to the
+        library's `recv`.
+        """
+        self._listener = listener
+
+    def _read_on(self) -> None:
+        """A few frames; the rest when others have had their turn."""
+        if self._reading_later:
+            return
+        for _ in range(READ_AT_ONCE):
+            if self.transport.is_closing() or (found := self._framing.next()) is None:
+                return
+            if found.message is None or self._listener is None:
+                self._hand_over(found)
+                continue
+            try:
+                message = found.message.decode() if found.is_text else found.message
+            except UnicodeDecodeError:
+                self._hand_over(found)
+            else:
+                self._listener(message)
+        self._reading_later = True
+        self.transport.pause_reading()
+        self.loop.call_soon(self._read_later)
+
+    def _read_later(self) -> None:
+        self._reading_later = False
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+            self._read_on()
+
+    def _hand_over(self, found: Found) -> None:
+        """Gives a frame to the library, which answers pings and closes."""
+        raw = found.raw
+        if found.message is not None:
+            raw = client_frame(found.message, is_text=found.is_text)
+        super().data_received(raw)
         if self.transport.get_write_buffer_size() > MOST_UNSENT_BYTES:
             self.abort()  # it asks for more than it takes
+
+    def feed(self, data: bytes) -> None:
+        """The request, when its turn has come."""
+        super().data_received(data)
 
     def _turn_away(self, status: str, why: str) -> None:
         """Answers a request of which no more is read."""

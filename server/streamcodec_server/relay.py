@@ -25,18 +25,17 @@ from streamcodec.errors import (
     UnsupportedVersion,
 )
 from streamcodec.listening import listening_at
-from streamcodec.wire.message_json import parse_message, serialize_message
+from streamcodec.wire.message_json import parse_message
 from streamcodec.wire.packet import HEADER_BYTES, check
 from streamcodec.wire.session import (
     MAX_MESSAGE_BYTES,
     SUBPROTOCOL,
     CloseCode,
-    Error,
     Hello,
 )
 
 from .connection import PING, WRITE_LIMIT_BYTES, Connection, connections_of
-from .frames import frame_of
+from .farewell import error_frame, reason_of, refuse
 from .log import Tell, tell_nobody
 from .members import Member
 from .requests import answer_request
@@ -49,14 +48,11 @@ LOG = logging.getLogger("streamcodec.relay")
 LISTEN_BACKLOG = 4_096  # after a restart everybody comes back at once
 HANDSHAKES_A_STEP = 3
 DELIVERIES_A_STEP = 128  # between two looks at the sockets
-READ_AT_ONCE = 8  # messages of one client before others have their turn
 WATCH_INTERVAL_S = 0.25
 REFRESH_INTERVAL_MS = 5_000.0
 SENT_AWAY_AT_ONCE, FAREWELL_PAUSE_S = 20, 0.04  # 500 a second
 LONGEST_FAREWELL = 1_500  # connections that are spread over time: 3 s
 LAGS_KEPT = 40  # of the last ten seconds
-MAX_REASON_BYTES = 120  # a close frame has room for 123
-MAX_ERROR_CHARACTERS = 500
 
 
 def monotonic_ms() -> float:
@@ -83,6 +79,7 @@ class Relay:
         self._connections: set[Connection] = set()
         self._members: dict[Connection, Member] = {}
         self._work = asyncio.Event()  # something waits to be distributed
+        self._busy = False  # with more than one step of that
         self._handshakes: deque[tuple[Connection, bytes]] = deque()
         self._arrived = asyncio.Event()  # one of them
         self._draining = False
@@ -144,7 +141,6 @@ class Relay:
 
     def shake_hands(self, connection: Connection, data: bytes) -> None:
         """When everybody comes back at once, their handshakes take turns with what is said."""
-        connection.queued += 1
         self._handshakes.append((connection, data))
         self._arrived.set()
 
@@ -193,12 +189,13 @@ class Relay:
 
     async def _serve_connection(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Connection)
+        connection.opened()
         try:
             hello = self._allowed(await self._read_hello(connection))
             member = self.rooms.join(hello, connection, connection.address, self.clock())
         except Refused as refused:
             self._tell_refused(connection, refused)
-            await _refuse(connection, refused)
+            await refuse(connection, refused)
             return
         except ConnectionClosed:
             return
@@ -217,9 +214,6 @@ class Relay:
         self._work.set()
         try:
             await self._read(member, connection)
-        except Refused as refused:
-            self._tell_refused(connection, refused)
-            await _refuse(connection, refused)
         except ConnectionClosed:
             pass
         finally:
@@ -275,31 +269,42 @@ class Relay:
                 raise self.rooms.refusal(CloseCode.FORBIDDEN, f"the token does not allow to {what}")
         return dataclasses.replace(hello, name=grant.name or hello.name)
 
-    async def _read(self, member: Member, connection: ServerConnection) -> None:
-        read = 0
-        async for frame in connection:
-            try:
-                if isinstance(frame, bytes):
-                    check(frame)
-                    self.rooms.publish(member, frame, self.clock())
-                elif (message := parse_message(frame)) is not None:
-                    self.rooms.control(member, message, self.clock())
-            except UnsupportedVersion as error:
-                raise Refused(CloseCode.VERSION, str(error)) from error
-            except (MalformedPacket, MalformedMessage) as error:
-                raise Refused(CloseCode.MALFORMED, str(error)) from error
-            self._work.set()
-            read += 1
-            if read % READ_AT_ONCE == 0:
-                await asyncio.sleep(0)  # what has come already is read without waiting
+    async def _read(self, member: Member, connection: Connection) -> None:
+        """Until the connection ends."""
+        while len(connection.recv_messages.frames):  # what came right behind the hello
+            self._take(member, connection, await connection.recv())
+        connection.listen(functools.partial(self._take, member, connection))
+        await connection.wait_closed()
+
+    def _take(self, member: Member, connection: Connection, frame: str | bytes) -> None:
+        if connection.closing is not None:
+            return
+        try:
+            if isinstance(frame, bytes):
+                check(frame)
+                self.rooms.publish(member, frame, self.clock())
+            elif (message := parse_message(frame)) is not None:
+                self.rooms.control(member, message, self.clock())
+        except UnsupportedVersion as error:
+            self._end(connection, Refused(CloseCode.VERSION, str(error)))
+        except (MalformedPacket, MalformedMessage) as error:
+            self._end(connection, Refused(CloseCode.MALFORMED, str(error)))
+        except Refused as refused:
+            self._end(connection, refused)
+        if self.rooms.waiting and not self._busy:
+            self.rooms.distribute(self.clock(), DELIVERIES_A_STEP)
+            if self.rooms.waiting:
+                self._work.set()
 
     async def _distribute(self) -> None:
         while True:
             await self._work.wait()
             self._work.clear()
+            self._busy = True
             while self.rooms.waiting:
                 self.rooms.distribute(self.clock(), DELIVERIES_A_STEP)
                 await asyncio.sleep(0)
+            self._busy = False
 
     async def _greet(self) -> None:
         while True:
@@ -308,7 +313,6 @@ class Relay:
             while self._handshakes:
                 for _ in range(min(HANDSHAKES_A_STEP, len(self._handshakes))):
                     connection, data = self._handshakes.popleft()
-                    connection.queued -= 1
                     if not connection.transport.is_closing():
                         connection.feed(data)
                 await asyncio.sleep(0)
@@ -372,6 +376,7 @@ class Relay:
         if connection.closing is None:
             if why.code is not CloseCode.SERVICE_RESTART:
                 self._tell_refused(connection, why)
+                connection.write(error_frame(why))
             connection.closing = asyncio.create_task(self._close(connection, why))
 
     async def _close(self, connection: Connection, why: Refused) -> None:
@@ -380,20 +385,6 @@ class Relay:
         """
         try:
             async with asyncio.timeout(self.config.close_timeout_s):
-                await connection.close(why.code, _reason(why))
+                await connection.close(why.code, reason_of(why))
         except TimeoutError:
             connection.abort()
-
-
-async def _refuse(connection: Connection, refused: Refused) -> None:
-    """Says why, and closes."""
-    if connection.mailbox is not None:
-        connection.mailbox.close()
-    error = Error(refused.code, str(refused)[:MAX_ERROR_CHARACTERS])
-    connection.write(frame_of(serialize_message(error)))
-    with contextlib.suppress(ConnectionClosed):
-        await connection.close(refused.code, _reason(refused))
-
-
-def _reason(refused: Refused) -> str:
-    return str(refused).encode()[:MAX_REASON_BYTES].decode(errors="ignore")

@@ -1,0 +1,81 @@
+"""Whole websocket frames of a client in what its connection received (RFC 6455, section 5.2).
+Sans-I/O. Plain messages are taken out here, for a tenth of what the library needs for them; what is
+anything else is left to the library: control frames, fragments, faults.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+TEXT, BINARY = 0x81, 0x82  # with FIN, without extensions
+MASKED = 0x80
+FIN, OPCODE = 0x80, 0x0F
+CONTINUATION, FIRST_CONTROL = 0, 8
+TWO_BYTES, EIGHT_BYTES = 126, 127  # lengths that mean: in so many bytes more
+
+
+class Found(NamedTuple):
+    """message: of a plain frame, still as bytes; None where the library is to have `raw`."""
+
+    message: bytes | None
+    is_text: bool
+    raw: bytes
+
+
+class Framing:
+    """What one connection received, cut into frames."""
+
+    def __init__(self, most_bytes: int) -> None:
+        """most_bytes: of a plain message; larger ones are the library's to refuse."""
+        self._most = most_bytes
+        self._waiting = b""
+        self._in_fragments = False  # of a message that the library puts together
+        self._given_up = False  # the library has the rest, and will close
+
+    def add(self, data: bytes) -> None:
+        """More was received."""
+        self._waiting = self._waiting + data if self._waiting else data
+
+    def next(self) -> Found | None:
+        """The next frame; None while it is not whole."""
+        data = self._waiting
+        if self._given_up:
+            self._waiting = b""
+            return Found(None, False, data) if data else None
+        if len(data) < 2:
+            return None
+        first, length, head = data[0], data[1] & ~MASKED, 2
+        if length >= TWO_BYTES:
+            head += 2 if length == TWO_BYTES else 8
+            if len(data) < head:
+                return None
+            length = int.from_bytes(data[2:head], "big")
+        if length > self._most or not data[1] & MASKED:
+            self._given_up, self._waiting = True, b""
+            return Found(None, False, data)
+        end = head + 4 + length
+        if len(data) < end:
+            return None
+        self._waiting = data[end:]
+        if first in (TEXT, BINARY) and not self._in_fragments:
+            mask = data[head : head + 4]
+            return Found(unmasked(data[head + 4 : end], mask), first == TEXT, b"")
+        if first & OPCODE < FIRST_CONTROL:
+            self._in_fragments = not first & FIN
+        return Found(None, False, data[:end])
+
+
+def unmasked(data: bytes, mask: bytes) -> bytes:
+    """data with the client's mask of 4 bytes taken off."""
+    size = len(data)
+    if not size or mask == b"\0\0\0\0":
+        return data
+    whole = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(data, "big") ^ int.from_bytes(whole, "big")).to_bytes(size, "big")
+
+
+def client_frame(message: bytes, *, is_text: bool) -> bytes:
+    """A plain message as a frame of a client, with a mask of zeros."""
+    size = len(message)
+    length = bytes([MASKED | size]) if size < TWO_BYTES else b"\xfe" + size.to_bytes(2, "big")
+    return bytes([TEXT if is_text else BINARY]) + length + bytes(4) + message
