@@ -21,6 +21,7 @@ SETTINGS = RoomSettings(
     ca=None,
     room="lobby",
     name="Ada",
+    token="",
     talk=True,
     listen=True,
     sample_rate=RATE,
