@@ -79,7 +79,7 @@ def test_no_copy_lies_farther_back_than_listeners_take(policy: CopyPolicy) -> No
     for taken in (4, 3, 2, 1, 0):
         policy.take(taken)
         distances.append(policy.distance)
-    assert distances == [3, 3, 2, 1, 0]
+    assert distances == [4, 3, 2, 1, 0]
 
 
 @pytest.mark.parametrize("asked", [0, 1, 4])

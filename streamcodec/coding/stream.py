@@ -24,7 +24,9 @@ from .rate import rate_control
 
 COPY_BPS = 3_000.0
 COPY_OVERHEAD_BYTES = 1  # of a packet that carries one
-COPIES_ON_TOP = 0.125  # of a target rate that copies may add to it: the rest is saved elsewhere
+# What copies may add to a target rate: an eighth of it, or what brings it to so many bit/s. The rest
+# is saved in the packets themselves.
+COPIES_ON_TOP, RATE_WITH_COPIES_BPS = 0.125, 13_500.0
 
 
 class StreamEncoder:
@@ -34,8 +36,8 @@ class StreamEncoder:
     no payload exceeds), `quality` (0..1) and `level` (of the model's, for measurements) is given.
     `sample_rate` (Hz) and `channels` describe the PCM; with `downmix` two channels are averaged
     into one. With `copies`, each payload has a coarser one beside it, of COPY_BPS or less, for a
-    later packet to carry; `copying` says whether they are made for now. They add at most
-    COPIES_ON_TOP to a mean rate. Raises ConfigError for settings outside their range.
+    later packet to carry; `copying` says whether they are made for now. They add at most an eighth
+    to a mean rate, or what brings it to RATE_WITH_COPIES_BPS. Raises ConfigError for settings outside their range.
     """
 
     def __init__(
@@ -82,8 +84,9 @@ class StreamEncoder:
         base_bps = model.level_bitrates_bps[:base_levels]
         coarsest = max(0, bisect.bisect_right(base_bps, COPY_BPS) - 1)
         self._copy_level = min(coarsest, self.config.base_level)
-        target_bytes = (bitrate_bps or math.inf) * self.config.packet_ms / 8_000
-        self._free_copy_bytes = COPIES_ON_TOP * target_bytes
+        rate = bitrate_bps or math.inf
+        on_top = max(COPIES_ON_TOP * rate, RATE_WITH_COPIES_BPS * self.config.channels - rate)
+        self._free_copy_bytes = on_top * self.config.packet_ms / 8_000
         self.copying = copies
         # of the payloads that were given last, one each; empty where none was made
         self.copies: list[bytes] = []

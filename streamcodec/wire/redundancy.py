@@ -16,7 +16,7 @@ from ..errors import ConfigError, MalformedPacket
 from .packet import HEADER_BYTES, SEQUENCE_MODULUS, Flags, Packet, PacketType
 
 MAX_COPY_DISTANCE = 4
-USUAL_COPY_DISTANCE = 3  # a burst of 60 ms, and as much delay where packets are lost
+USUAL_COPY_DISTANCE = 4  # a burst of 80 ms, and as much delay where packets are lost
 SHORT_LENGTHS = 63  # of copies whose length fits beside the distance; others take a byte more
 MAX_COPY_BYTES = SHORT_LENGTHS + 255
 
