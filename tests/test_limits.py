@@ -49,7 +49,7 @@ def test_a_cap_below_the_lowest_level_is_kept_and_decodes(
 
 
 def test_a_payload_is_cut_to_as_many_leading_latents_as_fit(shipped: CodecModel) -> None:
-    encoder = StreamEncoder(shipped, bitrate_bps=1_200, capped=True)
+    encoder = StreamEncoder(shipped, bitrate_bps=1_150, capped=True)
     lowest = StreamEncoder(shipped, quality=0.0)
     bits, base_level = shipped.bitstream, encoder.config.base_level
     assert lowest.config.base_level == base_level
@@ -66,7 +66,7 @@ def test_a_payload_is_cut_to_as_many_leading_latents_as_fit(shipped: CodecModel)
             one_more = whole.y.copy()
             one_more[0, 0, left_out[0] + 1 :] = 0
             longer = bits.serialize(Latents(0, whole.gain_index, one_more), base_level)
-            assert len(longer) > 3
+            assert len(longer) > 2
     assert cut_short > 10
 
 

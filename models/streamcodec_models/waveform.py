@@ -223,9 +223,10 @@ class WaveformLayer(nn.Module):
         [..., K].
         """
         prediction = self.prediction if base.ndim == 4 else self.prediction[-1]
-        predicted, limit = prediction * base, ceiling * steps
-        quieter = torch.minimum(torch.maximum(base - predicted, -limit), limit)
-        return torch.where(is_said, said, predicted + quieter)
+        more, limit = base - prediction * base, ceiling * steps
+        quieter = torch.minimum(torch.maximum(more, -limit), limit)
+        # where nothing is quieter this is the base to the bit
+        return torch.where(is_said, said, base + (quieter - more))
 
 
 def mdct_basis(hop: int, overlap: int, bins: int) -> Tensor:

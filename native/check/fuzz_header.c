@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { HEAD = 192, SHAPE_AT = 32, FIELDS = 26, PRECISION_AT = 12, PRECISIONS = 3 };
+enum { HEAD = 192, SHAPE_AT = 32, FIELDS = 27, PRECISION_AT = 12, PRECISIONS = 3 };
 enum { REGION = 64 << 20, USUAL = 4 << 20, RARE = 500 };
 /* As `Shape` in ../src/model.h. */
 enum {

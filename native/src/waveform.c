@@ -86,9 +86,9 @@ static void add_waves(const ScModel *m, const float *coefficients, int bins, int
  * Where its integer is not zero a coefficient is what was said; elsewhere what goes beyond the prediction is cut to `limit`. */
 static void mix(const float *prediction, const float *base, const float *said, const float *limit, int bins, float *mixed) {
   for (int k = 0; k < bins; k += 8) {
-    const v8 now = LOAD(base + k), most = LOAD(limit + k), predicted = LOAD(prediction + k) * now;
-    const v8 quieter = max8(min8(now - predicted, most), -most);
-    STORE(mixed + k, choose(most < splat(0), LOAD(said + k), predicted + quieter));
+    const v8 now = LOAD(base + k), most = LOAD(limit + k), more = now - LOAD(prediction + k) * now;
+    const v8 quieter = max8(min8(more, most), -most);
+    STORE(mixed + k, choose(most < splat(0), LOAD(said + k), now + (quieter - more)));
   }
 }
 

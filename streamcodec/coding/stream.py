@@ -24,8 +24,8 @@ from .rate import rate_control
 
 COPY_BPS = 3_000.0
 COPY_OVERHEAD_BYTES = 1  # of a packet that carries one
-# What copies may add to a target rate: an eighth of it, or what brings it to so many bit/s. The rest
-# is saved in the packets themselves.
+# What copies may add to a target rate: an eighth of it, or what brings it to so many bit/s. The
+# rest is saved in the packets themselves.
 COPIES_ON_TOP, RATE_WITH_COPIES_BPS = 0.125, 13_500.0
 
 
@@ -37,7 +37,8 @@ class StreamEncoder:
     `sample_rate` (Hz) and `channels` describe the PCM; with `downmix` two channels are averaged
     into one. With `copies`, each payload has a coarser one beside it, of COPY_BPS or less, for a
     later packet to carry; `copying` says whether they are made for now. They add at most an eighth
-    to a mean rate, or what brings it to RATE_WITH_COPIES_BPS. Raises ConfigError for settings outside their range.
+    to a mean rate, or what brings it to RATE_WITH_COPIES_BPS. Raises ConfigError for settings
+    outside their range.
     """
 
     def __init__(
