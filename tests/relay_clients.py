@@ -14,6 +14,7 @@ from websockets.typing import Subprotocol
 from streamcodec.wire.message_json import parse_message, serialize_message
 from streamcodec.wire.packet import Packet, parse
 from streamcodec.wire.session import SUBPROTOCOL, Hello, Role, StreamInfo, Welcome
+from streamcodec_bench.load_clients import masked
 from streamcodec_server.certificate import Certificate
 from streamcodec_server.members import Member
 from streamcodec_server.relay import Relay
@@ -106,13 +107,6 @@ async def plain_socket(url: str) -> AsyncIterator[socket.socket]:
         await loop.sock_sendall(tcp, b"\r\n".join((*request, b"", b"")))
         assert b"101" in await loop.sock_recv(tcp, 64)
         yield tcp
-
-
-def masked(opcode: int, data: bytes) -> bytes:
-    """A client's websocket frame, with a mask of zeros."""
-    size = len(data)
-    length = bytes([0x80 | size]) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
-    return bytes([0x80 | opcode]) + length + bytes(4) + data
 
 
 @contextlib.asynccontextmanager

@@ -18,7 +18,6 @@ from relay_clients import (
     PATIENCE_S,
     closing_code,
     listeners,
-    masked,
     member,
     next_media,
     plain_socket,
@@ -28,6 +27,7 @@ from relay_clients import (
 from streamcodec.wire.message_json import parse_message, serialize_message
 from streamcodec.wire.packet import Flags, Packet, serialize
 from streamcodec.wire.session import SUBPROTOCOL, CloseCode, Hello, Mute, Role, Time
+from streamcodec_bench.load_clients import masked
 from streamcodec_server.addresses import AddressLimits
 from streamcodec_server.connection import MOST_UNSENT_BYTES, Connection
 from streamcodec_server.relay import Relay

@@ -80,7 +80,13 @@ ALLOWED = {
 SANS_IO = (
     "streamcodec.wire",
     "streamcodec.live",
-    *(f"streamcodec_server.{name}" for name in ("rooms", "members", "streams", "mailbox")),
+    *(
+        f"streamcodec_server.{name}"
+        for name in (
+            *("rooms", "members", "streams", "mailbox", "distribution", "framing", "frames"),
+            *("budget", "addresses", "lateness"),
+        )
+    ),
 )
 FORBIDDEN_IN_SANS_IO = {
     *("asyncio", "queue", "selectors", "socket", "threading", "time", "torch", "websockets"),

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcodec_server.framing import Framing, client_frame, unmasked
+from streamcodec_server.framing import Framing, unmasked
 
 MOST = 300
 MASKS = st.binary(min_size=4, max_size=4)
@@ -86,4 +86,4 @@ def test_anything_is_cut_without_an_error(garbage: bytes, cuts: list[int]) -> No
 
 def test_a_mask_is_taken_off() -> None:
     assert unmasked(bytes([1, 2, 3, 4, 5]), bytes([1, 1, 1, 1])) == bytes([0, 3, 2, 5, 4])
-    assert taken(client_frame(b"x" * 200, is_text=True), []) == ([(b"x" * 200, True)], b"")
+    assert taken(frame(0x81, b"x" * 200, bytes(4)), []) == ([(b"x" * 200, True)], b"")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 
 import pytest
 from click.testing import CliRunner
@@ -11,7 +10,7 @@ from click.testing import CliRunner
 from relay_clients import NO_BUDGETS, PATIENCE_S, relay
 from streamcodec.errors import ConfigError
 from streamcodec.wire.session import Role
-from streamcodec_bench.load_clients import Client, Load, Tally, hello, masked, percentile
+from streamcodec_bench.load_clients import Client, Load, Tally, hello, masked
 from streamcodec_bench.loadtest import run_load
 from streamcodec_bench.loadtest_command import loadtest
 from streamcodec_server.relay import Relay
@@ -70,7 +69,7 @@ def test_the_command_starts_a_relay_of_its_own() -> None:
 
 
 def test_frames_are_found_however_they_are_cut() -> None:
-    tally = Tally(counting=True)
+    tally = Tally(since_ns=0)
     joined: list[int] = []
     stamped = b"\x82\x14" + bytes(12) + (1).to_bytes(8, "big")
     large = b"\x82\x7e" + (300).to_bytes(2, "big") + bytes(12) + (1).to_bytes(8, "big") + bytes(280)
@@ -87,9 +86,3 @@ def test_frames_are_found_however_they_are_cut() -> None:
 def test_a_clients_frame_has_a_mask() -> None:
     assert masked(1, b"hi") == b"\x81\x82\0\0\0\0hi"
     assert masked(2, bytes(126))[:8] == b"\x82\xfe\0\x7e\0\0\0\0"
-
-
-def test_percentiles() -> None:
-    assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
-    assert percentile([float(n) for n in range(1, 101)], 0.99) == 99.0
-    assert math.isnan(percentile([], 0.5))

@@ -94,7 +94,7 @@ async def _flood(url: str, talker: Client) -> None:
 
 
 async def _new_rooms(url: str, talker: Client) -> None:
-    """A thousand rooms, a listener in each."""
+    """500 rooms of two, that open and close."""
     async with joined(url, Load(rooms=500, listeners=1), Tally(), "squat"):
         await asyncio.sleep(0.5)
 

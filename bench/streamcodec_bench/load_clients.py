@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import math
 import os
 import struct
 import time
@@ -35,12 +34,14 @@ def masked(opcode: int, data: bytes) -> bytes:
 
 @dataclasses.dataclass
 class Tally:
-    """What listeners heard. ages_ms: from sending to reading; kept of every `one_in`th packet."""
+    """What listeners heard of the packets that were sent from `since_ns` on (None: of none).
+    ages_ms: from sending to reading; kept of every `one_in`th packet.
+    """
 
     one_in: int = 1
     delivered: int = 0
     ages_ms: list[float] = dataclasses.field(default_factory=list)
-    counting: bool = False
+    since_ns: int | None = None
     closed: dict[int, int] = dataclasses.field(default_factory=dict)  # close code -> connections
 
 
@@ -109,10 +110,12 @@ class Client(asyncio.Protocol):
     def _take(self, opcode: int, data: bytes, start: int, end: int) -> None:
         tally = self._tally
         if opcode == BINARY:
-            if tally.counting:
+            if tally.since_ns is None:
+                return
+            (sent_ns,) = STAMP.unpack_from(data, start + HEADER_BYTES)
+            if sent_ns >= tally.since_ns:
                 tally.delivered += 1
                 if tally.delivered % tally.one_in == 0:
-                    (sent_ns,) = STAMP.unpack_from(data, start + HEADER_BYTES)
                     tally.ages_ms.append((time.monotonic_ns() - sent_ns) / 1e6)
         elif opcode == PING:
             self.send(10, data[start:end])
@@ -161,13 +164,6 @@ def hello(role: Role, room: str, name: str, packet_ms: float = 20) -> Hello:
     samples = round(SAMPLE_RATE * packet_ms / 1000)
     info = StreamInfo("0" * 16, SAMPLE_RATE, 1, samples, 0, 6_000) if role.talks else None
     return Hello(role, room, name, info)
-
-
-def percentile(values: list[float], share: float) -> float:
-    """The value that so large a share of them does not exceed; NaN where there are none."""
-    if not values:
-        return math.nan
-    return sorted(values)[min(len(values) - 1, math.ceil(share * len(values)) - 1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,14 +221,15 @@ async def joined(
     ]
     clients = await asyncio.gather(*(join(*who) for who in wanted))
     try:
-        async with asyncio.timeout(JOIN_LIMIT_S):
-            await all_in.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(JOIN_LIMIT_S):
+                await all_in.wait()
+        if waiting:
+            raise ConfigError(
+                f"{waiting} of {len(wanted)} clients could not join within {JOIN_LIMIT_S:g} s"
+            )
         talkers = [c for c, who in zip(clients, wanted, strict=True) if who[0] is Role.TALK]
         yield talkers, time.monotonic() - began
-    except TimeoutError:
-        raise ConfigError(
-            f"{waiting} of {len(wanted)} clients could not join within {JOIN_LIMIT_S:g} s"
-        ) from None
     finally:
         for client in clients:
             client.leave()

@@ -10,16 +10,17 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import math
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
-from streamcodec.errors import ConfigError
+import numpy as np
 
 from .abuse import Abuser
-from .load_clients import Load, Talker, Tally, joined, percentile
+from .live_session import PROGRAM, cpu_seconds, line_with, started
+from .load_clients import Load, Talker, Tally, joined
 
 SETTLE_S = 1.0
 TAIL_S = 1.0  # after the last packet was sent: what has not come by then is lost
@@ -73,60 +74,43 @@ HEAD = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
 class RelayProcess:
-    """A relay of ours, on a core of its own."""
+    """A relay of ours, and what it uses."""
 
-    def __init__(self, core: int | None, settings: list[str]) -> None:
-        command = [sys.executable, "-m", "streamcodec_client", "serve", "--port", "0", "--json"]
-        self._process = subprocess.Popen(  # noqa: S603 - our own command
-            [*command, *settings],
-            stdout=subprocess.PIPE,
-            text=True,
-            preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
-        )
-        assert self._process.stdout is not None
-        first = json.loads(self._process.stdout.readline() or "{}")
-        if "url" not in first:
-            raise ConfigError("the relay did not start")
-        # What it says of everybody who joins would fill the pipe, and cost time to read.
-        self._process.stdout.close()
-        self.url: str = first["url"]
+    url: str
+    pid: int
 
     @property
     def cpu_s(self) -> float:
         """Time that it has used."""
-        with open(f"/proc/{self._process.pid}/stat", encoding="ascii") as file:
-            fields = file.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.pid)
 
     @property
     def rss_mib(self) -> float:
-        with open(f"/proc/{self._process.pid}/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-    def stop(self) -> None:
-        self._process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(10)
-        self._process.kill()
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 @contextlib.contextmanager
-def relay_of_our_own(core: int | None = 0, others: int | None = 1) -> Iterator[RelayProcess]:
-    """On one core, this process on another; without limits by address, since all clients have one.
-    None: on any.
+def relay_of_our_own() -> Iterator[RelayProcess]:
+    """On the first core, this process on the second, where there are two; without limits by
+    address, since all clients have one. Raises SessionFailed where it does not start.
     """
-    if (os.cpu_count() or 1) < 2:
-        core = others = None
     before = os.sched_getaffinity(0)
-    process = RelayProcess(core, ["--no-address-limits"])
-    if others is not None:
-        os.sched_setaffinity(0, {others})
-    try:
-        yield process
-    finally:
-        os.sched_setaffinity(0, before)
-        process.stop()
+    with started([*PROGRAM, "serve", "--port", "0", "--no-address-limits"]) as process:
+        url = line_with(process, "listening on ").split("listening on ")[1].split()[0]
+        # What it says of everybody who joins would cost time to read.
+        assert process.stdout is not None
+        process.stdout.close()
+        if len(before) > 1:
+            first, second, *_ = sorted(before)
+            os.sched_setaffinity(process.pid, {first})
+            os.sched_setaffinity(0, {second})
+        try:
+            yield RelayProcess(url, process.pid)
+        finally:
+            os.sched_setaffinity(0, before)
 
 
 async def run_load(url: str, load: Load, process: RelayProcess | None = None) -> LoadReport:
@@ -147,7 +131,7 @@ async def run_load(url: str, load: Load, process: RelayProcess | None = None) ->
         ]
         await asyncio.sleep(SETTLE_S)
         sent = sum(talker.sent for talker in sending)
-        tally.counting = True
+        tally.since_ns = time.monotonic_ns()
         cpu_s, began = process.cpu_s if process else 0.0, time.monotonic()
         await asyncio.sleep(load.seconds)
         seconds = time.monotonic() - began
@@ -158,15 +142,15 @@ async def run_load(url: str, load: Load, process: RelayProcess | None = None) ->
         await asyncio.sleep(TAIL_S)
         if abuser is not None:
             abuser.stop()
-    ages = tally.ages_ms
+    p50, p99, oldest = np.percentile(tally.ages_ms or [math.nan], [50, 99, 100]).tolist()
     return LoadReport(
         load,
         joined_s,
         expected,
-        min(tally.delivered, expected),
-        percentile(ages, 0.5),
-        percentile(ages, 0.99),
-        max(ages, default=float("nan")),
+        tally.delivered,
+        p50,
+        p99,
+        oldest,
         tally.closed,
         cpu,
         process.rss_mib if process else None,

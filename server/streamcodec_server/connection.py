@@ -15,7 +15,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
 from .addresses import network_of
-from .framing import Found, Framing, client_frame
+from .framing import Framing
 from .mailbox import Mailbox
 
 # With its default buffers the kernel would hold minutes of audio for a listener that reads nothing,
@@ -133,12 +133,12 @@ class Connection(ServerConnection):
             if self.transport.is_closing() or (found := self._framing.next()) is None:
                 return
             if found.message is None or self._listener is None:
-                self._hand_over(found)
+                self._hand_over(found.raw)
                 continue
             try:
                 message = found.message.decode() if found.is_text else found.message
             except UnicodeDecodeError:
-                self._hand_over(found)
+                self._hand_over(found.raw)
             else:
                 self._listener(message)
         self._reading_later = True
@@ -151,11 +151,8 @@ class Connection(ServerConnection):
             self.transport.resume_reading()
             self._read_on()
 
-    def _hand_over(self, found: Found) -> None:
+    def _hand_over(self, raw: bytes) -> None:
         """Gives a frame to the library, which answers pings and closes."""
-        raw = found.raw
-        if found.message is not None:
-            raw = client_frame(found.message, is_text=found.is_text)
         super().data_received(raw)
         if self.transport.get_write_buffer_size() > MOST_UNSENT_BYTES:
             self.abort()  # it asks for more than it takes

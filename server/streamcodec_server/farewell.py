@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-
-from websockets.exceptions import ConnectionClosed
-
 from streamcodec.wire.message_json import serialize_message
 from streamcodec.wire.session import Error
 
-from .connection import Connection
 from .frames import frame_of
 from .rooms import Refused
 
 MAX_REASON_BYTES = 120  # a close frame has room for 123
 MAX_ERROR_CHARACTERS = 500
-
-
-async def refuse(connection: Connection, refused: Refused) -> None:
-    """Says why, and closes."""
-    if connection.mailbox is not None:
-        connection.mailbox.close()
-    connection.write(error_frame(refused))
-    with contextlib.suppress(ConnectionClosed):
-        await connection.close(refused.code, reason_of(refused))
 
 
 def error_frame(refused: Refused) -> bytes:

@@ -15,7 +15,9 @@ TWO_BYTES, EIGHT_BYTES = 126, 127  # lengths that mean: in so many bytes more
 
 
 class Found(NamedTuple):
-    """message: of a plain frame, still as bytes; None where the library is to have `raw`."""
+    """message: of a plain frame, still as bytes; None where only the library can take it, which
+    gets `raw`.
+    """
 
     message: bytes | None
     is_text: bool
@@ -59,7 +61,7 @@ class Framing:
         self._waiting = data[end:]
         if first in (TEXT, BINARY) and not self._in_fragments:
             mask = data[head : head + 4]
-            return Found(unmasked(data[head + 4 : end], mask), first == TEXT, b"")
+            return Found(unmasked(data[head + 4 : end], mask), first == TEXT, data[:end])
         if first & OPCODE < FIRST_CONTROL:
             self._in_fragments = not first & FIN
         return Found(None, False, data[:end])
@@ -72,10 +74,3 @@ def unmasked(data: bytes, mask: bytes) -> bytes:
         return data
     whole = (mask * (size // 4 + 1))[:size]
     return (int.from_bytes(data, "big") ^ int.from_bytes(whole, "big")).to_bytes(size, "big")
-
-
-def client_frame(message: bytes, *, is_text: bool) -> bytes:
-    """A plain message as a frame of a client, with a mask of zeros."""
-    size = len(message)
-    length = bytes([MASKED | size]) if size < TWO_BYTES else b"\xfe" + size.to_bytes(2, "big")
-    return bytes([TEXT if is_text else BINARY]) + length + bytes(4) + message

@@ -35,7 +35,7 @@ from streamcodec.wire.session import (
 )
 
 from .connection import PING, WRITE_LIMIT_BYTES, Connection, connections_of
-from .farewell import error_frame, reason_of, refuse
+from .farewell import error_frame, reason_of
 from .log import Tell, tell_nobody
 from .members import Member
 from .requests import answer_request
@@ -194,8 +194,7 @@ class Relay:
             hello = self._allowed(await self._read_hello(connection))
             member = self.rooms.join(hello, connection, connection.address, self.clock())
         except Refused as refused:
-            self._tell_refused(connection, refused)
-            await refuse(connection, refused)
+            await self._end(connection, refused)
             return
         except ConnectionClosed:
             return
@@ -301,12 +300,15 @@ class Relay:
             await self._work.wait()
             self._work.clear()
             self._busy = True
-            while self.rooms.waiting:
-                self.rooms.distribute(self.clock(), DELIVERIES_A_STEP)
-                await asyncio.sleep(0)
-            self._busy = False
+            try:
+                while self.rooms.waiting:
+                    self.rooms.distribute(self.clock(), DELIVERIES_A_STEP)
+                    await asyncio.sleep(0)
+            finally:
+                self._busy = False
 
     async def _greet(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             await self._arrived.wait()
             self._arrived.clear()
@@ -314,7 +316,8 @@ class Relay:
                 for _ in range(min(HANDSHAKES_A_STEP, len(self._handshakes))):
                     connection, data = self._handshakes.popleft()
                     if not connection.transport.is_closing():
-                        connection.feed(data)
+                        # as asyncio does: what fails in it ends nothing but this call
+                        loop.call_soon(connection.feed, data)
                 await asyncio.sleep(0)
 
     async def _watch(self) -> None:
@@ -369,8 +372,8 @@ class Relay:
             reason=str(refused),
         )
 
-    def _end(self, connection: Connection, why: Refused) -> None:
-        """Closes a connection, whose reader then ends."""
+    def _end(self, connection: Connection, why: Refused) -> asyncio.Task[None]:
+        """Says why, and closes a connection, whose reader then ends."""
         if connection.mailbox is not None:
             connection.mailbox.close()
         if connection.closing is None:
@@ -378,6 +381,7 @@ class Relay:
                 self._tell_refused(connection, why)
                 connection.write(error_frame(why))
             connection.closing = asyncio.create_task(self._close(connection, why))
+        return connection.closing
 
     async def _close(self, connection: Connection, why: Refused) -> None:
         """The close frame stands behind all that the other end has not read: whoever reads nothing

@@ -10,7 +10,7 @@ from collections.abc import Hashable
 from streamcodec.errors import MalformedMessage, StreamcodecError
 from streamcodec.wire.message_json import serialize_message
 from streamcodec.wire.packet import STREAM_NUMBERS, Flags, capture_time_of, flags_of, restamp
-from streamcodec.wire.redundancy import MAX_COPY_DISTANCE, limited
+from streamcodec.wire.redundancy import MAX_COPY_DISTANCE, copy_distance, limited
 from streamcodec.wire.session import (
     Capture,
     CloseCode,
@@ -33,8 +33,6 @@ from .frames import frame_of
 from .mailbox import Counters, Mailbox, Outlet
 from .members import Budgets, Member, Room, Stream
 from .streams import StreamRegister
-
-PLAIN = 0  # the distance of no copy
 
 
 class Refused(StreamcodecError):
@@ -143,7 +141,7 @@ class Rooms:
             )
         if room is None:
             return
-        plain = limited(datagram, PLAIN)  # also checks a copy
+        distance = copy_distance(datagram)
         self.counters.packets_in += 1
         self.counters.bytes_in += len(datagram)
         if not self._affords(member, len(datagram), now_ms):
@@ -154,12 +152,10 @@ class Rooms:
         if stream.lateness.is_stale(captured, now_ms, bound_ms):
             self.counters.stale += 1
             return
-        frames = [frame_of(restamp(plain, stream.number))] * (MAX_COPY_DISTANCE + 1)
-        if plain is not datagram:
-            stamped = restamp(datagram, stream.number)
-            by_distance = [limited(stamped, most) for most in range(MAX_COPY_DISTANCE + 1)]
-            whole = frame_of(stamped)
-            frames = [whole if d is stamped else frames[0] for d in by_distance]
+        stamped = restamp(datagram, stream.number)
+        frames = [frame_of(stamped)] * (MAX_COPY_DISTANCE + 1)
+        if distance:
+            frames[:distance] = [frame_of(limited(stamped, 0))] * distance
         self._distributor.add(room, Broadcast(frames, member, now_ms, is_media=True))
 
     def control(self, member: Member, message: Message, now_ms: float) -> None:

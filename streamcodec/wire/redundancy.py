@@ -85,16 +85,23 @@ def join(copy: bytes, distance: int, payload: bytes) -> bytes:
     return bytes(head) + copy + payload
 
 
+def copy_distance(datagram: bytes) -> int:
+    """How many packets back the copy lies that a packet carries; 0: it has none. Raises
+    MalformedPacket for a malformed copy.
+    """
+    if not datagram or datagram[0] & 0x0F != PacketType.AUDIO_WITH_COPY:
+        return 0
+    return _layout(datagram[HEADER_BYTES:])[0]
+
+
 def limited(datagram: bytes, farthest: int) -> bytes:
     """A packet without its copy, if that lies farther back than a listener takes. Others are
     returned unchanged. Raises MalformedPacket for a malformed copy.
     """
-    if not datagram or datagram[0] & 0x0F != PacketType.AUDIO_WITH_COPY:
+    if copy_distance(datagram) <= farthest:
         return datagram
     header, content = datagram[:HEADER_BYTES], datagram[HEADER_BYTES:]
-    distance, _, end = _layout(content)
-    if distance <= farthest:
-        return datagram
+    _, _, end = _layout(content)
     return bytes([header[0] & 0xF0 | PacketType.AUDIO]) + header[1:] + content[end:]
 
 

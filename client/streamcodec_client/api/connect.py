@@ -45,17 +45,16 @@ async def connect(
     breaks, the relay is looked for again.
 
     url: ws://HOST:PORT or wss://HOST:PORT. ca: a file of certificate authorities, where the system
-    does not know the relay's. name: as others see it. token: leave to
-    join, where the relay asks for one. talk, listen: what for. sample_rate (Hz),
-    channels: of the PCM that is sent and of the frames that are heard. bitrate_bps: mean payload
-    rate (6000 where no quality, 0..1, is given instead); capped: a limit that no payload exceeds.
-    packet_ms: 20, 40 or 60. dtx: send next to nothing while nobody speaks.
-    redundancy: how many packets back the copy lies that each packet carries for listeners that take
-    it, 0 for none; None sends copies while listeners lose packets. take_copies: how far back a copy
-    may lie that we take. playout_ms: a fixed delay, or the (least, longest)
-    between which it adapts to the network. model: a shipped model's name, a folder, or one that is
-    loaded already, which any number of rooms may share; engine: as of `load_model`. timeout_s: how
-    long to look for a relay that never let us in.
+    does not know the relay's. name: as others see it. token: leave to join, where the relay asks
+    for one. talk, listen: what for. sample_rate (Hz), channels: of the PCM that is sent and of the
+    frames that are heard. bitrate_bps: mean payload rate (6000 where no quality, 0..1, is given
+    instead); capped: a limit that no payload exceeds. packet_ms: 20, 40 or 60. dtx: send next to
+    nothing while nobody speaks. redundancy: how many packets back the copy lies that each packet
+    carries for listeners that take it, 0 for none; None sends copies while listeners lose packets.
+    take_copies: how far back a copy may lie that we take. playout_ms: a fixed delay, or the (least,
+    longest) between which it adapts to the network. model: a shipped model's name, a folder, or one
+    that is loaded already, which any number of rooms may share; engine: as of `load_model`.
+    timeout_s: how long to look for a relay that never let us in.
 
     Raises ConfigError for a setting outside its range, ModelError, ConnectionRefused where no relay
     lets us in; and at the end what failed meanwhile, unless `listen` or `send` has raised it.
