@@ -206,7 +206,7 @@ async def test_a_client_can_leave_while_there_is_no_relay() -> None:
     async with gateway(relay="ws://127.0.0.1:1") as url, connect(f"{url}/lobby") as client:
         await client.send(level(0.1))
         said = {"type": "warning", "text": "no relay: connection refused; trying again"}
-        # said once, and frames go on: waited for the other way round, a frame could come behind it
+        # It is said once; waiting for a frame first would leave it out where it comes before one.
         assert await event(client, "warning") == said
         await frame_with(client, lambda _: True)
     # the gateway has ended: it waited for its client
