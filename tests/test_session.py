@@ -79,6 +79,11 @@ def test_a_hello_of_another_version_has_an_error_of_its_own(rest: str) -> None:
         parse_message('{"type": "hello", "version": 1' + rest + "}")
 
 
+def test_a_large_version_is_named_in_full() -> None:
+    with pytest.raises(UnsupportedHello, match="version 1000000: this program"):
+        parse_message('{"type": "hello", "version": 1000000}')
+
+
 def test_messages_of_unknown_types_are_ignored() -> None:
     assert parse_message('{"type": "dance"}') is None
 

@@ -213,7 +213,7 @@ def _parse_hello(fields: _Fields) -> Hello:
     # First, because in another version the other fields may mean something else.
     if (version := fields.number("version")) != VERSION:
         raise UnsupportedHello(
-            f"hello of protocol version {version:g}: this program speaks {VERSION}"
+            f"hello of protocol version {version}: this program speaks {VERSION}"
         )
     role = fields.role("role")
     info = _parse_info(fields.section("stream_info")) if fields.has("stream_info") else None

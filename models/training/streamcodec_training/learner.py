@@ -106,14 +106,13 @@ class Learner:
         return {**figures, "gradient norm": norm, "learning rate share": torch.tensor(share)}
 
     def draw_quality(self, batch: int) -> Tensor:
-        """-> [batch] in 0..2: a share of them with the waveform layer, and of the others more that
-        are low, because low rates are the harder task.
+        """-> [batch] in 0..2: a share of them with the waveform layer; with it and without, more
+        that are low, because low rates are the harder task.
         """
-        uniform = torch.rand(batch, device=self.device)
+        low = torch.rand(batch, device=self.device) ** self.config.low_rates
         highest = min(1.0, BASE_MARGIN * self.model.config.highest_base)
-        base = highest * uniform**self.config.low_rates
         with_layer = torch.rand(batch, device=self.device) < self.config.waveform_share
-        return torch.where(with_layer, 1 + uniform, base)
+        return torch.where(with_layer, 1 + low, highest * low)
 
     def checkpoint(self) -> Checkpoint:
         """What is needed to go on from here, but for the progress of the run."""
