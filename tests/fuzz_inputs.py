@@ -66,11 +66,14 @@ def write_inputs(folder: Path) -> None:
     (folder / "speech.f32").write_bytes(np.asarray(pcm, "<f4").tobytes())
     shipped = weights.load(catalogue.folder_of(None))
     small = small_vae()
-    models = {"shipped": (shipped.vae, shipped.tables), "small": (small, small.tables())}
-    for name, (vae, tables) in models.items():
+    models = {
+        "shipped": (shipped.vae, shipped.layered, shipped.tables),
+        "small": (small, small_vae(1), small.tables()),
+    }
+    for name, (vae, layered, tables) in models.items():
         write_tables(tables, folder / f"{name}.tables")
         for precision in catalogue.PACKED_PRECISIONS:
-            packed = pack(vae, "0" * catalogue.HASH_DIGITS, folder, precision)
+            packed = pack(vae, "0" * catalogue.HASH_DIGITS, folder, precision, layered)
             packed.replace(folder / f"{name}.{precision}.native")
 
 

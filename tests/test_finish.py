@@ -50,7 +50,7 @@ def test_fitted_tables_code_what_is_sent_in_fewer_bits() -> None:
     vae = small_vae().eval()
     segments = iter([voice(0.4, seed=seed) for seed in range(16)])
     engine = TorchEngine(vae)
-    fitted, before = Bitstream(fit_tables(vae, segments, 12)), Bitstream(vae.tables())
+    fitted, before = Bitstream(fit_tables(TorchEngine(vae), segments, 12)), Bitstream(vae.tables())
     spent = {"fitted": 0, "before": 0}
     for pcm, level in zip([next(segments) for _ in range(4)], (1, 3, 5, 7), strict=True):
         means, _ = engine.encode(pcm[None], level, engine.initial_encoder_state(1))

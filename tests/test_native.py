@@ -52,7 +52,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).symlink_to(source / name)
     loaded = weights.load(folder)
     for precision in catalogue.PACKED_PRECISIONS:
-        pack(loaded.vae, loaded.hash, folder, precision)
+        pack(loaded.vae, loaded.hash, folder, precision, loaded.layered)
     return folder
 
 

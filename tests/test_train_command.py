@@ -159,7 +159,7 @@ def test_a_failed_export_leaves_the_model_before(
     checkpoint.save(path, Checkpoint(SMALL, small_vae(seed=1).state_dict()))
     shutil.copytree(model_folder, model)
     before = {file.name: file.read_bytes() for file in model.iterdir()}
-    monkeypatch.setattr(export, "pack", lambda *_: full_disk(0))
+    monkeypatch.setattr(export, "pack", lambda *_, **named: full_disk(0))
     with pytest.raises(OutputError, match=r"model\.safetensors: no space left on the disk"):
         invoke("finish", path, "--data", corpus, "--export", model, "--no-fit-swell")
     assert {file.name: file.read_bytes() for file in model.iterdir()} == before

@@ -25,9 +25,11 @@ WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT_NAME = "voice-16k"
 # 2: levels priced around a stream's base level, gains by class; 3: noise that swells with the
-# voice; 4: waveform layer
-FORMAT = 4
+# voice; 4: waveform layer; 5: a network of its own for levels with the layer, or none
+FORMAT = 5
+READABLE_FORMATS = (4, 5)
 TABLE_PREFIX = "tables."  # of the tensors that are integer tables
+LAYERED_PREFIX = "layered."  # of those of the network for levels with the waveform layer
 WAVEFORM_PREFIX = "waveform."  # of those, behind it, that price the waveform layer
 INTEGERS = {"I32": "<i4", "I8": "|i1"}  # types of tables
 HASH_DIGITS = 16
@@ -46,7 +48,7 @@ class Description:
 
     level_bitrates_bps [levels]: mean payload rate in bit/s of one channel of speech at 20 ms a
     payload, measured at export: where rate control starts. hash: 16 hex digits over both files.
-    parameters: weights of the network, without its tables.
+    parameters: weights of its networks, without its tables.
     """
 
     config: VaeConfig
@@ -85,9 +87,10 @@ def describe(folder: Path) -> Description:
     try:
         config_text = (folder / CONFIG_FILE).read_bytes()
         description = json.loads(config_text)
-        if description.get("format") != FORMAT:
+        if description.get("format") not in READABLE_FORMATS:
+            readable = " and ".join(map(str, READABLE_FORMATS))
             raise ModelError(
-                f"{folder}: model format {description.get('format')}, this program reads {FORMAT}"
+                f"{folder}: model format {description.get('format')}, this program reads {readable}"
             )
         config = VaeConfig.from_dict(description["vae"])
         bitrates = tuple(float(b) for b in description["level_bitrates_bps"])
@@ -137,7 +140,8 @@ def _header(file: BinaryIO) -> tuple[dict[str, Any], int]:
 
 def _parameters(tensors: dict[str, Any]) -> int:
     """Count of the weights; the noise table is none."""
-    weights = [n for n in tensors if n != "noise" and not n.startswith(TABLE_PREFIX)]
+    noise = ("noise", LAYERED_PREFIX + "noise")
+    weights = [n for n in tensors if n not in noise and not n.startswith(TABLE_PREFIX)]
     return sum(math.prod(tensors[name]["shape"]) for name in weights)
 
 

@@ -1,7 +1,8 @@
 """Weights as the native engine reads them (native/src/model.c): a file that is mapped into memory.
 
 A header of 192 bytes, then arrays in the order in which a packet meets them, each begun at a
-multiple of 64 bytes.
+multiple of 64 bytes. The same again where levels with the waveform layer have a network of their
+own.
 
 mixed: int8 weights in blocks (activations are quantised to int16 as they come), float16 elsewhere.
 exact: float16 everywhere, as stored. float32: for tests.
@@ -36,9 +37,15 @@ CLIPS = 1 - 0.02 * np.arange(
 Array = NDArray[np.float64]
 
 
-def pack(vae: VoiceVae, model_hash: str, folder: Path, precision: str = "mixed") -> Path:
-    """Write `vae` beside the model in `folder` whose hash is given -> the file. Raises
-    ConfigError.
+def pack(
+    vae: VoiceVae,
+    model_hash: str,
+    folder: Path,
+    precision: str = "mixed",
+    layered: VoiceVae | None = None,
+) -> Path:
+    """Write `vae`, and the network of levels with the waveform layer where they have their own,
+    beside the model in `folder` whose hash is given -> the file. Raises ConfigError.
     """
     if precision not in PACKED_PRECISIONS:
         raise ConfigError(
@@ -47,7 +54,10 @@ def pack(vae: VoiceVae, model_hash: str, folder: Path, precision: str = "mixed")
     target = folder / packed_file(precision)
     partial = target.with_suffix(".partial")
     with partial.open("wb") as file, torch.no_grad():
-        _Packer(file, precision).model(vae.cpu().float(), model_hash)
+        packer = _Packer(file, precision)
+        for network in (vae, layered):
+            if network is not None:
+                packer.network(network.cpu().float(), model_hash)
     partial.replace(target)
     return target
 
@@ -94,7 +104,7 @@ class _Packer:
         self._blocks = {"mixed": "int8", "exact": "float16", "float32": "float32"}[precision]
         self._others = "float32" if precision == "float32" else "float16"
 
-    def model(self, vae: VoiceVae, model_hash: str) -> None:
+    def network(self, vae: VoiceVae, model_hash: str) -> None:
         c = vae.config
         shape = np.array(list(shape_of(vae).values()), "<i4")
         code = PACKED_PRECISIONS.index(self._precision)

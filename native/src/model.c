@@ -1,5 +1,6 @@
 /* Packed weights -> a model, and the sizes that follow from its shape. The packed form is written by
- * streamcodec_models/pack.py: a header of 192 bytes, then arrays that begin at multiples of 64. */
+ * streamcodec_models/pack.py: a header of 192 bytes, then arrays that begin at multiples of 64; and the same again where
+ * levels with the waveform layer have a network of their own. */
 #include "model.h"
 
 #include <stdlib.h>
@@ -219,19 +220,37 @@ uint64_t sc_packed_bytes(const void *header) {
   return check_header(header) == SC_OK ? read_packed(&sizes, header, NULL) : 0;
 }
 
+/* Whether `bytes` are one network, or two of one shape and precision. */
+static int is_whole(const uint8_t *packed, uint64_t bytes) {
+  const Header *first = (const Header *)packed;
+  const uint64_t each = sc_packed_bytes(first);
+  if (bytes == each) return 1;
+  if (bytes != 2 * each) return 0;
+  const Header *second = (const Header *)(packed + each);
+  return check_header(second) == SC_OK && second->precision == first->precision &&
+         !memcmp(&second->shape, &first->shape, sizeof first->shape);
+}
+
+static int open_network(const uint8_t *packed, const Variant *variant, ScModel **model) {
+  ScModel *m = *model = calloc(1, sizeof *m);
+  if (!m) return SC_NO_MEMORY;
+  m->variant = variant;
+  read_packed(m, (const Header *)packed, packed);
+  return variant->loads_f16 ? SC_OK : widen_all(m);
+}
+
 int sc_model_open(const void *packed, uint64_t bytes, const char *variant, ScModel **model) {
   *model = NULL;
   if (bytes < sizeof(Header)) return SC_BAD_FORMAT;
   const int checked = check_header(packed);
   if (checked != SC_OK) return checked;
-  if (sc_packed_bytes(packed) != bytes) return SC_BAD_FORMAT;
+  if (!is_whole(packed, bytes)) return SC_BAD_FORMAT;
   const Variant *chosen = sc_find_variant(variant);
   if (!chosen) return SC_NO_VARIANT;
-  ScModel *m = calloc(1, sizeof *m);
-  if (!m) return SC_NO_MEMORY;
-  m->variant = chosen;
-  read_packed(m, packed, packed);
-  const int status = chosen->loads_f16 ? SC_OK : widen_all(m);
+  const uint64_t each = sc_packed_bytes(packed);
+  ScModel *m;
+  int status = open_network(packed, chosen, &m);
+  if (status == SC_OK && bytes > each) status = open_network((const uint8_t *)packed + each, chosen, &m->layered);
   if (status != SC_OK) {
     sc_model_close(m);
     return status;
@@ -242,6 +261,7 @@ int sc_model_open(const void *packed, uint64_t bytes, const char *variant, ScMod
 
 void sc_model_close(ScModel *model) {
   if (!model) return;
+  sc_model_close(model->layered);
   free(model->widened);
   free(model);
 }
@@ -274,9 +294,11 @@ static uint64_t most(uint64_t a, uint64_t b) { return a > b ? a : b; }
 #include <sanitizer/asan_interface.h>
 enum { GUARD = 1024 }; /* bytes behind each scratch array that nobody may touch */
 #define FORBID(at) ASAN_POISON_MEMORY_REGION(at, GUARD)
+#define ALLOW(at, bytes) ASAN_UNPOISON_MEMORY_REGION(at, bytes)
 #else
 enum { GUARD = 0 };
 #define FORBID(at) (void)(at)
+#define ALLOW(at, bytes) (void)(at)
 #endif
 
 /* The bytes of each scratch array, and the pointers to them where there is memory. */
@@ -303,10 +325,13 @@ static uint64_t carve(const ScModel *m, int streams, uint8_t *memory, Workspace 
                      (void **)&ws->c, (void **)&ws->d, (void **)&ws->e, (void **)&ws->f};
   uint64_t total = 0;
   for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-    if (memory) *arrays[i] = memory + total;
-    total += (sizes[i] + SLACK * sizeof(float) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    if (memory) FORBID(memory + total);
-    total += GUARD;
+    const uint64_t size = (sizes[i] + SLACK * sizeof(float) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    if (memory) {
+      *arrays[i] = memory + total;
+      ALLOW(memory + total, size); /* fewer streams may have had a guard there */
+      FORBID(memory + total + size);
+    }
+    total += size + GUARD;
   }
   return total;
 }
@@ -322,18 +347,49 @@ Workspace sc_workspace(const ScModel *m, int streams, void *memory) {
   return ws;
 }
 
+static const ScModel *network_of(const ScModel *m, int level) {
+  return m->layered && level >= m->shape.base_levels ? m->layered : m;
+}
+
+/* How many of the streams, from the first on, go through its network. */
+static int run_of(const ScModel *m, int streams, const int32_t *levels) {
+  int n = 1;
+  while (n < streams && network_of(m, levels[n]) == network_of(m, levels[0])) n++;
+  return n;
+}
+
 void sc_encode(const ScModel *m, int streams, void *states, const float *pcm, const int32_t *levels, float *means,
                int32_t *gain_index, float *coefficients, void *workspace) {
-  m->variant->encode(m, streams, states, pcm, levels, means, gain_index, coefficients, workspace);
+  for (int b = 0, n; b < streams; b += n) {
+    const ScModel *network = network_of(m, levels[b]);
+    n = run_of(m, streams - b, levels + b);
+    m->variant->encode(network, n, (float *)states + (size_t)b * m->encoder_state, pcm + (size_t)b * m->packet, levels + b,
+                       means + (size_t)b * m->shape.latent, gain_index + b,
+                       coefficients ? coefficients + (size_t)b * sc_model_coefficients(m) : NULL, workspace);
+  }
 }
 
 void sc_residual(const ScModel *m, int streams, void *states, const int32_t *y, const int32_t *gain_index,
                  const int32_t *levels, const float *coefficients, float *residual, void *workspace) {
-  m->variant->residual(m, streams, states, y, gain_index, levels, coefficients, residual, workspace);
+  for (int b = 0, n; b < streams; b += n) {
+    const ScModel *network = network_of(m, levels[b]);
+    const size_t at = (size_t)b * sc_model_coefficients(m);
+    n = run_of(m, streams - b, levels + b);
+    m->variant->residual(network, n, (float *)states + (size_t)b * m->decoder_state, y + (size_t)b * m->shape.latent,
+                         gain_index + b, levels + b, coefficients ? coefficients + at : NULL, residual ? residual + at : NULL,
+                         workspace);
+  }
 }
 
 void sc_decode(const ScModel *m, int streams, void *states, const int32_t *y, const int32_t *gain_index,
                const int32_t *levels, const uint8_t *lost, const int32_t *q, const float *steps, const int32_t *bins,
                float *pcm, void *workspace) {
-  m->variant->decode(m, streams, states, y, gain_index, levels, lost, q, steps, bins, pcm, workspace);
+  for (int b = 0, n; b < streams; b += n) {
+    const ScModel *network = network_of(m, levels[b]);
+    n = run_of(m, streams - b, levels + b);
+    m->variant->decode(network, n, (float *)states + (size_t)b * m->decoder_state, y + (size_t)b * m->shape.latent,
+                       gain_index + b, levels + b, lost + b, q ? q + (size_t)b * sc_model_coefficients(m) : NULL,
+                       steps ? steps + (size_t)b * (m->shape.waveform_bins / STEP_BAND) : NULL, bins ? bins + b : NULL,
+                       pcm + (size_t)b * m->packet, workspace);
+  }
 }

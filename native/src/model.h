@@ -1,4 +1,4 @@
-/* The network as it lies in packed weights, and how states and workspaces are laid out. Shared by all variants. */
+/* Networks as they lie in packed weights, and how states and workspaces are laid out. Shared by all variants. */
 #ifndef SC_MODEL_H
 #define SC_MODEL_H
 
@@ -46,6 +46,7 @@ typedef struct Variant Variant;
 struct ScModel {
   Shape shape;
   const Variant *variant;
+  ScModel *layered; /* the network of levels with the waveform layer; NULL: this one is theirs, too */
   int32_t packet, frame, bins, history, comb_history, low_history;
   Linear encoder_in, encoder_down, to_latent, skip_in, from_latent, decoder_up, head, skip_out, inverse_dft;
   Block encoder_frames[MAX_BLOCKS], encoder_packets[MAX_BLOCKS], decoder_packets[MAX_BLOCKS], decoder_frames[MAX_BLOCKS];

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -21,12 +21,20 @@ from ..tables import GAIN_STEPS_PER_OCTAVE, STEP_BAND
 from ..units import Pcm
 from .api import DecodeRequest, EncodeRequest, Latents, LoadedModel, Means, ModelShape
 
+Request = TypeVar("Request", EncodeRequest, DecodeRequest)
+Result = TypeVar("Result")
+
 
 @dataclasses.dataclass(frozen=True)
 class TorchEngine:
-    """Channels, and streams that share a step, are the batch of one call."""
+    """Channels, and streams that share a step, are the batch of one call.
+
+    layered: the network of levels with the waveform layer; None where `vae` is theirs, too. Both
+    have one shape, so that a stream's state goes from one to the other.
+    """
 
     vae: VoiceVae
+    layered: VoiceVae | None = None
     slowest_step_ms: ClassVar[float] = 12.0
 
     @property
@@ -48,7 +56,7 @@ class TorchEngine:
         """As `Engine.encode`."""
         x = torch.from_numpy(np.ascontiguousarray(pcm)).to(self._device)
         quality = self._quality(level, len(pcm), pcm.shape[1] // self.vae.config.packet)
-        encoded = self.vae.encode(x, quality, state)
+        encoded = self._network(level).encode(x, quality, state)
         return _means(encoded, level, slice(None)), encoded.state
 
     @torch.inference_mode()
@@ -58,9 +66,10 @@ class TorchEngine:
         """As `Engine.residual`."""
         y, gains, quality = self._inputs(latents)
         lost = torch.zeros_like(quality, dtype=torch.bool)
-        sound, held, after = self.vae.base(y, gains, quality, lost, state)
+        vae = self._network(latents.level)
+        sound, held, after = vae.base(y, gains, quality, lost, state)
         gain = torch.exp2(held / GAIN_STEPS_PER_OCTAVE)
-        known = self.vae.waveform.prediction * self.vae.waveform.base_coefficients(sound, gain)
+        known = vae.waveform.prediction * vae.waveform.base_coefficients(sound, gain)
         return means.coefficients - known.transpose(0, 1).cpu().numpy(), after
 
     @torch.inference_mode()
@@ -69,7 +78,8 @@ class TorchEngine:
         y, gains, quality = self._inputs(latents)
         lost = torch.zeros_like(quality, dtype=torch.bool)
         waveform = self._waveform([latents], quality)
-        out, after = self.vae.decode(y, gains, quality, lost, state, waveform)
+        vae = self._network(latents.level)
+        out, after = vae.decode(y, gains, quality, lost, state, waveform)
         return out.float().cpu().numpy(), after
 
     @torch.inference_mode()
@@ -79,9 +89,8 @@ class TorchEngine:
         """The network's own continuation, fading."""
         y = torch.zeros(channels, packets, self.vae.config.latent_dim, device=self._device)
         gains, quality = y[..., 0], self._quality(level, channels, packets)
-        out, after = self.vae.decode(
-            y, gains, quality, torch.ones_like(gains, dtype=torch.bool), state
-        )
+        lost = torch.ones_like(gains, dtype=torch.bool)
+        out, after = self._network(level).decode(y, gains, quality, lost, state)
         return out.float().cpu().numpy(), after
 
     @torch.inference_mode()
@@ -91,12 +100,14 @@ class TorchEngine:
         """
         if len(requests) == 1 or len({r.pcm.shape[1] for r in requests}) > 1:
             return [self.encode(*request) for request in requests]
+        if self._networks(requests) > 1:
+            return self._one_step_a_network(self.encode_many, requests)
         rows = [len(r.pcm) for r in requests]
         x = torch.from_numpy(np.concatenate([r.pcm for r in requests])).to(self._device)
         packets = x.shape[1] // self.vae.config.packet
         quality = torch.cat([self._quality(r.level, len(r.pcm), packets) for r in requests])
         state = _joined([r.state for r in requests])
-        encoded = self.vae.encode(x, quality, state)
+        encoded = self._network(requests[0].level).encode(x, quality, state)
         ends = list(accumulate(rows, initial=0))
         return [
             (_means(encoded, r.level, slice(a, b)), state)
@@ -112,6 +123,8 @@ class TorchEngine:
         """
         if len(requests) == 1 or len({r.packets for r in requests}) > 1:
             return [self._decode_one(request) for request in requests]
+        if self._networks(requests) > 1:
+            return self._one_step_a_network(self.decode_many, requests)
         rows, packets = [r.channels for r in requests], requests[0].packets
         ends = list(accumulate(rows, initial=0))
         y = np.zeros((ends[-1], packets, self.vae.config.latent_dim), np.float32)
@@ -126,12 +139,31 @@ class TorchEngine:
         quality = torch.cat([self._quality(r.level, r.channels, packets) for r in requests])
         state = _joined([r.state for r in requests])
         waveform = self._waveform([r.latents for r in requests], quality, rows)
-        out, after = self.vae.decode(inputs[0], inputs[1], quality, inputs[2], state, waveform)
+        vae = self._network(requests[0].level)
+        out, after = vae.decode(inputs[0], inputs[1], quality, inputs[2], state, waveform)
         pcm = out.float().cpu().numpy()
         return [
             (pcm[a:b], state)
             for (a, b), state in zip(pairwise(ends), _split(after, rows), strict=True)
         ]
+
+    def _network(self, level: int) -> VoiceVae:
+        if self.layered is None or level < self.vae.config.base_levels:
+            return self.vae
+        return self.layered
+
+    def _networks(self, requests: Sequence[Request]) -> int:
+        return len({self._network(r.level) for r in requests})
+
+    def _one_step_a_network(
+        self, step: Callable[[list[Request]], list[Result]], requests: Sequence[Request]
+    ) -> list[Result]:
+        """Results in the order of `requests`."""
+        results: dict[int, Result] = {}
+        for network in {self._network(r.level) for r in requests}:
+            chosen = [i for i, r in enumerate(requests) if self._network(r.level) is network]
+            results.update(zip(chosen, step([requests[i] for i in chosen]), strict=True))
+        return [results[i] for i in range(len(requests))]
 
     def _decode_one(self, request: DecodeRequest) -> tuple[Pcm, DecoderState]:
         latents, packets, channels, level, state = request
@@ -227,6 +259,10 @@ def load(folder: Path, device: str) -> LoadedModel:
         raise ConfigError("device cuda: PyTorch finds no GPU here; use cpu or auto")
     chosen = torch.device("cuda" if available and device != "cpu" else "cpu")
     loaded = weights.load(folder)
+    layered = loaded.layered.to(chosen) if loaded.layered is not None else None
     return LoadedModel(
-        TorchEngine(loaded.vae.to(chosen)), loaded.tables, loaded.level_bitrates_bps, loaded.hash
+        TorchEngine(loaded.vae.to(chosen), layered),
+        loaded.tables,
+        loaded.level_bitrates_bps,
+        loaded.hash,
     )

@@ -92,22 +92,26 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
     return checkpoint
 
 
-def load_weights(path: Path, device: torch.device | str = "cpu") -> tuple[VaeConfig, StateDict]:
-    """Shape and final weights, from a checkpoint or from the folder of an exported model. Raises
+def load_weights(
+    path: Path, device: torch.device | str = "cpu", *, layered: bool = False
+) -> tuple[VaeConfig, StateDict]:
+    """Shape and final weights, from a checkpoint or from the folder of an exported model; with
+    `layered` those of its network for levels with the waveform layer, where it has two. Raises
     ModelError naming the path.
     """
     if path.is_dir():
-        vae = weights.load(path).vae
+        stored = weights.load(path)
+        vae = stored.layered if layered and stored.layered is not None else stored.vae
         return vae.config, vae.state_dict()
     checkpoint = load(path, device)
     return checkpoint.model_config, checkpoint.final_weights
 
 
-def load_vae(path: Path) -> VoiceVae:
+def load_vae(path: Path, *, layered: bool = False) -> VoiceVae:
     """The network with its final weights, on the CPU and in evaluation mode, from what
     `load_weights` reads. Raises ModelError naming the path.
     """
-    config, state = load_weights(path)
+    config, state = load_weights(path, layered=layered)
     vae = VoiceVae(config)
     assign(vae, state, path)
     return vae.eval()

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from streamcodec.errors import ModelError
 from streamcodec_models.catalogue import folder_of, shipped_names
 from streamcodec_models.config import VaeConfig
 
@@ -154,6 +155,12 @@ def train(
 @click.option("--data", type=FOLDER, required=True, help="Folder of speech.")
 @click.option("--export", "folder", type=NEW_FOLDER, required=True, help="Where the model goes.")
 @click.option(
+    "--layered",
+    type=PATH,
+    help="Checkpoint of a run with --waveform-share 1: the network of levels with the waveform "
+    "layer, in place of CHECKPOINT's.",
+)
+@click.option(
     "--fit-noise",
     "noise_share",
     type=SHARE,
@@ -173,6 +180,7 @@ def finish(
     checkpoint: Path,
     data: Path,
     folder: Path,
+    layered: Path | None,
     noise_share: float | None,
     fit_swell: bool,
     seed: int,
@@ -182,7 +190,7 @@ def finish(
     Fits the noise, fits the entropy tables, measures the bit rate of each quality level, and writes
     model.safetensors and config.json.
     """
-    _export(checkpoint, data, folder, noise_share, fit_swell, seed)
+    _export(checkpoint, data, folder, layered, noise_share, fit_swell, seed)
 
 
 @train.command(short_help="Mix the weights of two runs.")
@@ -211,10 +219,13 @@ def _export(
     checkpoint: Path,
     data: Path,
     folder: Path,
+    layered: Path | None = None,
     noise_share: float | None = None,
     swell: bool = False,
     seed: int = 0,
 ) -> None:
+    from streamcodec.engines.torch import TorchEngine
+
     from . import fit_noise, fit_swell
     from .checkpoint import load_vae
     from .corpus import load_corpus
@@ -222,6 +233,9 @@ def _export(
 
     require_writable(folder)
     vae = load_vae(checkpoint)
+    second = load_vae(layered, layered=True) if layered else None
+    if second is not None and second.config != vae.config:
+        raise ModelError(f"{layered} holds a network of another shape than {checkpoint}")
     # First of all: it names what cannot be read, and refuses silence.
     speech = load_corpus(data, vae.config.sample_rate, checkpoint.parent / "cache")
     if noise_share is not None:
@@ -229,7 +243,7 @@ def _export(
     if swell:
         for quality, shift in zip(fit_swell.QUALITIES, fit_swell.fit(vae, data, seed), strict=True):
             click.echo(f"depth of swells at quality {quality:g}: logit moved by {shift:+.2f}")
-    export(vae, folder, data, speech)
+    export(TorchEngine(vae, second), folder, data, speech)
     click.echo(f"exported: {folder}")
 
 

@@ -23,7 +23,6 @@ from streamcodec.files import cannot_write
 from streamcodec_models import weights
 from streamcodec_models.catalogue import WEIGHTS_FILE
 from streamcodec_models.pack import pack
-from streamcodec_models.vae import VoiceVae
 
 from .corpus import audio_files, first_clips
 from .sampler import AUGMENTATION, SegmentSampler
@@ -34,28 +33,30 @@ CALIBRATION_CLIPS = 12
 CALIBRATION_SECONDS = 5
 
 
-def export(vae: VoiceVae, folder: Path, calibration: Path, speech: NDArray[np.int16]) -> None:
-    """Writes model.safetensors, config.json and packed weights into `folder`; a model that was
-    there stays until they are complete. Tables are fitted to `speech`, [T] as `load_corpus` reads
-    it from the folder `calibration`, whose recordings say what each level costs. Raises AudioError,
-    ModelError where weights do not fit into float16, OutputError.
+def export(engine: TorchEngine, folder: Path, calibration: Path, speech: NDArray[np.int16]) -> None:
+    """Writes the networks of `engine` as model.safetensors, config.json and packed weights into
+    `folder`; a model that was there stays until they are complete. Tables are fitted to `speech`,
+    [T] as `load_corpus` reads it from the folder `calibration`, whose recordings say what each
+    level costs. Raises AudioError, ModelError where weights do not fit into float16, OutputError.
     """
-    if wrong := [n for n, t in vae.state_dict().items() if not bool(t.half().isfinite().all())]:
+    networks = [vae for vae in (engine.vae, engine.layered) if vae is not None]
+    named = [tensor for vae in networks for tensor in vae.state_dict().items()]
+    if wrong := [n for n, t in named if not bool(t.half().isfinite().all())]:
         raise ModelError(f"{', '.join(wrong)}: beyond float16, in which models are stored")
-    c = vae.config
+    c = engine.vae.config
     segment = min(FIT_SECONDS * c.sample_rate, len(speech) - 1) // c.packet * c.packet
     sampler = SegmentSampler(
         speech, None, c.sample_rate, segment, c.packet, 1, AUGMENTATION, np.random.default_rng(0)
     )
     torch.manual_seed(0)
-    tables = fit_tables(vae, (batch[0] for batch, _ in sampler), FIT_SEGMENTS)
-    bitrates = level_bitrates(vae, bitstream_of(tables), calibration)
+    tables = fit_tables(engine, (batch[0] for batch, _ in sampler), FIT_SEGMENTS)
+    bitrates = level_bitrates(engine, bitstream_of(tables), calibration)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as new:
-            weights.save(Path(new), vae, tables, bitrates)
+            weights.save(Path(new), engine.vae, tables, bitrates, engine.layered)
             stored = weights.load(Path(new))
-            pack(stored.vae, stored.hash, Path(new))
+            pack(stored.vae, stored.hash, Path(new), layered=stored.layered)
             for file in Path(new).iterdir():
                 file.replace(folder / file.name)
     except (OSError, safetensors.SafetensorError) as error:
@@ -63,12 +64,12 @@ def export(vae: VoiceVae, folder: Path, calibration: Path, speech: NDArray[np.in
 
 
 def level_bitrates(
-    vae: VoiceVae, bitstream: Bitstream | NativeBitstream, calibration: Path
+    engine: TorchEngine, bitstream: Bitstream | NativeBitstream, calibration: Path
 ) -> list[float]:
     """Mean payload rate in bit/s of every quality level over evenly chosen clips, made to rise with
     the level, without the waveform layer and with it. Raises AudioError.
     """
-    c = vae.config
+    c = engine.vae.config
     files = audio_files(calibration)
     chosen = files[:: max(1, len(files) // CALIBRATION_CLIPS)]
     others = sorted(set(files) - set(chosen))  # in place of bad ones
@@ -78,7 +79,7 @@ def level_bitrates(
     )
     if not clips:
         raise AudioError(f"no recording below {calibration} is as long as a packet")
-    model = CodecModel(TorchEngine(vae), bitstream, (1.0,) * c.quality_levels, "")
+    model = CodecModel(engine, bitstream, (1.0,) * c.quality_levels, "")
     rates = []
     for level in tqdm(range(bitstream.levels), desc="bit rates: measuring", unit="level"):
         size_bytes, packets = 0, 0

@@ -240,7 +240,9 @@ def _first_model(config: TrainingConfig, shape: VaeConfig, speech: NDArray[np.in
     """
     model = VoiceVae(shape)
     if config.warm_start is not None:
-        found, state = checkpoint.load_weights(config.warm_start)
+        found, state = checkpoint.load_weights(
+            config.warm_start, layered=config.waveform_share == 1
+        )
         if found != shape:
             raise ModelError(
                 f"{config.warm_start} holds a model of another shape; train it with its own "

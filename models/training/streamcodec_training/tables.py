@@ -31,7 +31,6 @@ from streamcodec.tables import (
 )
 from streamcodec.units import Pcm
 from streamcodec_models.entropy import latent_bits
-from streamcodec_models.vae import VoiceVae
 
 from .waveform_tables import fit_waveform_tables
 
@@ -55,14 +54,13 @@ class Sent:
     chosen: NDArray[np.int64]
 
 
-def fit_tables(vae: VoiceVae, segments: Iterator[Pcm], count: int) -> EntropyTables:
-    """Tables for `vae` from `count` segments [T] of the sound it was trained on, T a multiple of
-    its packet.
+def fit_tables(engine: TorchEngine, segments: Iterator[Pcm], count: int) -> EntropyTables:
+    """Tables for the networks of `engine` from `count` segments [T] of the sound they were trained
+    on, T a multiple of their packet.
     """
-    tables = vae.tables()
-    engine = TorchEngine(vae)
+    tables = trained_tables(engine)
     clips = [next(segments)[None] for _ in range(count)]
-    levels = tqdm(range(vae.config.quality_levels), desc="entropy tables: coding", unit="level")
+    levels = tqdm(range(engine.shape.levels), desc="entropy tables: coding", unit="level")
     means = [
         _join([engine.encode(clip, level, engine.initial_encoder_state(1))[0] for clip in clips])
         for level in levels
@@ -75,6 +73,16 @@ def fit_tables(vae: VoiceVae, segments: Iterator[Pcm], count: int) -> EntropyTab
             _scaled(tables, sent, f"entropy tables: fitting, {i + 1} of {ROUNDS}"), sent
         )
     return fit_waveform_tables(tables, engine, clips[:: max(1, count // WAVEFORM_CLIPS)])
+
+
+def trained_tables(engine: TorchEngine) -> EntropyTables:
+    """As training left them. Classes are those of the network without the layer."""
+    tables = engine.vae.tables()
+    if engine.layered is None:
+        return tables
+    layered, first = engine.layered.tables(), engine.shape.base_levels
+    scale = np.concatenate([tables.level_scale[:first], layered.level_scale[first:]])
+    return dataclasses.replace(tables, level_scale=scale, waveform=layered.waveform)
 
 
 def _join(parts: list[Means]) -> Means:
