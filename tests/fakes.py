@@ -150,10 +150,11 @@ class MemoryTransport:
         self.datagrams: list[bytes] = []
         self.messages: list[Message] = []
 
-    async def send(self, datagram: bytes) -> bool:
-        if self.connection is not None:
-            self.datagrams.append(datagram)
-        return self.connection is not None
+    async def send(self, datagram: bytes) -> int:
+        if self.connection is None:
+            return 0
+        self.datagrams.append(datagram)
+        return len(datagram)
 
     async def send_message(self, message: Message) -> bool:
         if self.connection is not None:

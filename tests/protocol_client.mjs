@@ -7,9 +7,9 @@ const info = {
 };
 
 function join(role, name, extra) {
-  const socket = new WebSocket(url, "streamcodec.v2");
+  const socket = new WebSocket(url, "streamcodec.v3");
   socket.binaryType = "arraybuffer";
-  const hello = { type: "hello", version: 2, role, room: "hall", name, token, ...extra };
+  const hello = { type: "hello", version: 3, role, room: "hall", name, token, ...extra };
   socket.onopen = () => socket.send(JSON.stringify(hello));
   return socket;
 }
@@ -17,7 +17,7 @@ function join(role, name, extra) {
 // Media packet: version and type, flags, stream, sequence, capture time, payload; big-endian.
 function packet(type, flags, sequence, captureTime, payload) {
   const view = new DataView(new ArrayBuffer(12 + payload.length));
-  view.setUint8(0, (2 << 4) | type);
+  view.setUint8(0, (3 << 4) | type);
   view.setUint8(1, flags);
   view.setUint32(4, sequence);
   view.setUint32(8, captureTime);
@@ -25,13 +25,23 @@ function packet(type, flags, sequence, captureTime, payload) {
   return view.buffer;
 }
 
+// Short header: no counters. They are those that would follow the two packets before.
+function shortPacket(type, flags, payload) {
+  return new Uint8Array([(3 << 4) | 8 | type, flags, 0, 0, ...payload]);
+}
+
+const last = {}; // by stream: counters of the packet before, and the step of its capture time
 function read(buffer) {
   const view = new DataView(buffer);
+  const stream = view.getUint16(2), before = last[stream];
+  const short = (view.getUint8(0) & 8) !== 0;
+  const sequence = short ? (before.sequence + 1) >>> 0 : view.getUint32(4);
+  const capture_time = short ? (before.capture_time + before.step) >>> 0 : view.getUint32(8);
+  last[stream] = { sequence, capture_time, step: before && (capture_time - before.capture_time) >>> 0 };
   const parsed = {
-    type: view.getUint8(0) & 15, flags: view.getUint8(1), stream: view.getUint16(2),
-    sequence: view.getUint32(4), capture_time: view.getUint32(8),
+    type: view.getUint8(0) & 7, flags: view.getUint8(1), stream, sequence, capture_time, short,
   };
-  let payload = [...new Uint8Array(buffer, 12)];
+  let payload = [...new Uint8Array(buffer, short ? 4 : 12)];
   if (parsed.type === 2) {
     let [head, ...rest] = payload;
     let length = head & 63;
@@ -47,7 +57,7 @@ const listener = join("listen", "Lis", { copies: 4 });
 listener.onmessage = ({ data }) => {
   if (typeof data !== "string") {
     heard.packets.push(read(data));
-    if (heard.packets.length === 3) talker.send(JSON.stringify({ type: "mute", muted: true }));
+    if (heard.packets.length === 5) talker.send(JSON.stringify({ type: "mute", muted: true }));
     return;
   }
   const message = JSON.parse(data);
@@ -72,7 +82,9 @@ function begin() {
     talker.send(packet(0, 1, 0, 0, [1, 2, 3])); // RESET
     const copy = [0 << 6 | 2, 8, 9]; // of the packet before, two bytes
     talker.send(packet(2, 0, 1, 320, [...copy, 4, 5]));
-    talker.send(packet(0, 4, 2, 640, [])); // DTX: silence
+    talker.send(shortPacket(0, 2, [6])); // VOICE
+    talker.send(shortPacket(0, 2, [7]));
+    talker.send(packet(0, 4, 4, 1280, [])); // DTX: silence, with counters that it need not have
     setTimeout(() => talker.close(1000), 200);
   };
 }

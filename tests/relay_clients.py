@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import weakref
 from collections.abc import AsyncIterator
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -14,6 +15,7 @@ from websockets.typing import Subprotocol
 from streamcodec.wire.message_json import parse_message, serialize_message
 from streamcodec.wire.packet import Packet, parse
 from streamcodec.wire.session import SUBPROTOCOL, Hello, Role, StreamInfo, Welcome
+from streamcodec.wire.short_headers import Restorer
 from streamcodec_bench.load_clients import masked
 from streamcodec_server.certificate import Certificate
 from streamcodec_server.members import Member
@@ -102,7 +104,7 @@ async def plain_socket(url: str) -> AsyncIterator[socket.socket]:
             b"Connection: Upgrade",
             b"Sec-WebSocket-Version: 13",
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-            b"Sec-WebSocket-Protocol: streamcodec.v2",
+            b"Sec-WebSocket-Protocol: streamcodec.v3",
         )
         await loop.sock_sendall(tcp, b"\r\n".join((*request, b"", b"")))
         assert b"101" in await loop.sock_recv(tcp, 64)
@@ -133,8 +135,11 @@ async def closing_code(connection: ClientConnection) -> tuple[int, str]:
             return closed.rcvd.code, closed.rcvd.reason
 
 
+_restorers: weakref.WeakKeyDictionary[ClientConnection, Restorer] = weakref.WeakKeyDictionary()
+
+
 async def next_media(connection: ClientConnection) -> Packet:
     async with asyncio.timeout(PATIENCE_S):
         while True:
             if isinstance(item := await connection.recv(), bytes):
-                return parse(item)
+                return parse(_restorers.setdefault(connection, Restorer()).restore(item))

@@ -7,6 +7,7 @@ import weakref
 from streamcodec.wire.message_json import parse_message
 from streamcodec.wire.packet import Flags, Packet, parse, serialize
 from streamcodec.wire.session import Hello, Message, Role, StreamInfo
+from streamcodec.wire.short_headers import Restorer
 from streamcodec_server.frames import message_in
 from streamcodec_server.members import Member
 from streamcodec_server.rooms import Rooms
@@ -27,6 +28,7 @@ class Outlet:
         self.writable = self.aborted = False
         self.frames: list[bytes] = []
         self.room = 0  # for so many frames
+        self.restorer = Restorer()
 
     def write(self, frame: bytes) -> None:
         assert self.writable
@@ -101,4 +103,5 @@ def drain(member: Member, now_ms: float = 0.0, most: int = 1_000_000) -> list[ob
     outlet.writable = False
     frames, outlet.frames = outlet.frames, []
     items = [message_in(frame) for frame in frames]
-    return [parse_message(item) if isinstance(item, str) else parse(item) for item in items]
+    restore = outlet.restorer.restore
+    return [parse_message(i) if isinstance(i, str) else parse(restore(i)) for i in items]

@@ -222,7 +222,7 @@ async def test_connections_of_one_address_are_limited() -> None:
             assert len(listeners(running)) == 1
 
 
-@pytest.mark.parametrize("version", ["1.0", "1", "3", "2.5"])
+@pytest.mark.parametrize("version", ["1.0", "1", "2", "4", "3.5"])
 async def test_every_other_version_gets_4426(version: str) -> None:
     hello = f'{{"type": "hello", "version": {version}, "role": "listen", "room": "a"}}'
     async with (

@@ -106,7 +106,7 @@ def test_a_header_that_cannot_be_read_is_refused(header: str) -> None:
     [
         ({"type": "error", "code": 4400, "message": 7}, "error.message must be a string"),
         (
-            {"type": "hello", "version": 2, "role": "listen", "room": "r", "name": "n" * 65},
+            {"type": "hello", "version": 3, "role": "listen", "room": "r", "name": "n" * 65},
             "hello.name: at most 64 characters are allowed, got 65",
         ),
         ({"type": "time", "sent_ms": 1e19}, "time.sent_ms must be a number within 1e[+]18"),

@@ -70,7 +70,7 @@ class FakeTransport:
         self.sync, self.clock, self.ways_ms, self.offset_ms = sync, clock, ways_ms, offset_ms
         self.connection: int | None = 1
 
-    async def send(self, datagram: bytes) -> bool:
+    async def send(self, datagram: bytes) -> int:
         raise AssertionError("no media")
 
     async def send_message(self, message: Message) -> bool:

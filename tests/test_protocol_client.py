@@ -53,16 +53,19 @@ async def test_a_client_in_javascript_joins_talks_and_listens(tmp_path: Path) ->
     stream = messages[1]["stream"]
     assert messages[1]["name"] == "Ada"
     common = {"stream": stream}
+    assert [packet.pop("short") for packet in packets] == [False, False, True, True, True]
+    for n, packet in enumerate(packets):
+        assert (packet.pop("sequence"), packet.pop("capture_time")) == (n, 320 * n)
     assert packets == [
-        {**common, "type": 0, "flags": 1, "sequence": 0, "capture_time": 0, "payload": [1, 2, 3]},
+        {**common, "type": 0, "flags": 1, "payload": [1, 2, 3]},
         {
             **common,
             "type": 2,
             "flags": 0,
-            "sequence": 1,
-            "capture_time": 320,
             "copy": {"back": 1, "payload": [8, 9]},
             "payload": [4, 5],
         },
-        {**common, "type": 0, "flags": 4, "sequence": 2, "capture_time": 640, "payload": []},
+        {**common, "type": 0, "flags": 2, "payload": [6]},
+        {**common, "type": 0, "flags": 2, "payload": [7]},
+        {**common, "type": 0, "flags": 4, "payload": []},
     ]

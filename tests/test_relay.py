@@ -170,12 +170,12 @@ async def test_the_relay_answers_with_the_time_of_its_clock() -> None:
 @pytest.mark.parametrize(
     ("role", "sent", "code", "reason"),
     [
-        (Role.TALK, b"\x20\0\0", CloseCode.MALFORMED, "need 12 header bytes, got 3"),
-        (Role.TALK, b"\x30" + bytes(20), CloseCode.VERSION, "version 3: this program speaks 2"),
+        (Role.TALK, b"\x30\0\0", CloseCode.MALFORMED, "need 12 header bytes, got 3"),
+        (Role.TALK, b"\x20" + bytes(20), CloseCode.VERSION, "version 2: this program speaks 3"),
         (Role.TALK, bytes(5000), CloseCode.TOO_BIG, ""),
         (
             Role.TALK,
-            b"\x20" + bytes(1300),
+            b"\x30" + bytes(1300),
             CloseCode.MALFORMED,
             "payload of 1289 bytes: at most 1200",
         ),
@@ -213,15 +213,15 @@ async def test_bad_input_ends_its_connection_with_a_reason_and_no_other(
         (
             '{"type": "hello", "version": 9, "role": "talk", "room": "a"}',
             CloseCode.VERSION,
-            "version 9: this program speaks 2",
+            "version 9: this program speaks 3",
         ),
         (
             '{"type": "hello", "version": 9, "place": "a"}',
             CloseCode.VERSION,
-            "version 9: this program speaks 2",
+            "version 9: this program speaks 3",
         ),
         (
-            '{"type": "hello", "version": 2, "role": "listen", "room": "cellar"}',
+            '{"type": "hello", "version": 3, "role": "listen", "room": "cellar"}',
             CloseCode.NO_SUCH_ROOM,
             "no room cellar",
         ),
@@ -247,7 +247,7 @@ async def test_a_client_that_says_no_hello_is_disconnected() -> None:
         )
 
 
-@pytest.mark.parametrize("other", ["streamcodec.v1", "streamcodec.v20", None])
+@pytest.mark.parametrize("other", ["streamcodec.v1", "streamcodec.v30", None])
 async def test_another_subprotocol_is_refused_with_the_right_one(other: str | None) -> None:
     async with relay() as (_, _, url):
         with pytest.raises(InvalidStatus) as refused:
@@ -256,7 +256,7 @@ async def test_another_subprotocol_is_refused_with_the_right_one(other: str | No
             ):
                 pass
     assert refused.value.response.status_code == 426
-    assert b"streamcodec.v2" in (refused.value.response.body or b"")
+    assert b"streamcodec.v3" in (refused.value.response.body or b"")
 
 
 async def test_health_counts_rooms_and_members() -> None:

@@ -116,8 +116,8 @@ async def test_a_source_starts_with_the_first_connection() -> None:
 
 async def test_a_packet_that_the_transport_refuses_is_counted_as_dropped() -> None:
     class BrokenTransport(MemoryTransport):
-        async def send(self, datagram: bytes) -> bool:
-            return False
+        async def send(self, datagram: bytes) -> int:
+            return 0
 
     source = ScriptedSource([block(n) for n in range(4)])
     source.end()
@@ -291,7 +291,7 @@ class StallingTransport(MemoryTransport):
         super().__init__()
         self.free, self.waiting = asyncio.Event(), False
 
-    async def send(self, datagram: bytes) -> bool:
+    async def send(self, datagram: bytes) -> int:
         self.waiting = True
         await self.free.wait()
         return await super().send(datagram)

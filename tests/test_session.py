@@ -75,7 +75,7 @@ def test_examples_in_the_protocol_document() -> None:
     "rest", ["", ', "role": "sing"', ', "role": "talk", "room": 7, "stream_info": []']
 )
 def test_a_hello_of_another_version_has_an_error_of_its_own(rest: str) -> None:
-    with pytest.raises(UnsupportedHello, match="version 1: this program speaks 2"):
+    with pytest.raises(UnsupportedHello, match="version 1: this program speaks 3"):
         parse_message('{"type": "hello", "version": 1' + rest + "}")
 
 
@@ -94,21 +94,21 @@ def test_messages_of_unknown_types_are_ignored() -> None:
         ("{", "no JSON"),
         ("[]", 'JSON object with a string "type"'),
         ('{"type": 3}', 'JSON object with a string "type"'),
-        ('{"type": "hello", "version": 2, "role": "listen"}', "hello lacks room"),
+        ('{"type": "hello", "version": 3, "role": "listen"}', "hello lacks room"),
         (
-            '{"type": "hello", "version": 2, "role": "sing", "room": "a"}',
+            '{"type": "hello", "version": 3, "role": "sing", "room": "a"}',
             "talk, listen, both, got 'sing'",
         ),
-        ('{"type": "hello", "version": 2, "role": "talk", "room": "a"}', "lacks stream_info"),
+        ('{"type": "hello", "version": 3, "role": "talk", "room": "a"}', "lacks stream_info"),
         (
             '{"type": "hello", "version": "2", "role": "listen", "room": "a"}',
             "hello.version must be a number, got '2'",
         ),
         (
-            '{"type": "hello", "version": 2, "role": "listen", "room": ""}',
+            '{"type": "hello", "version": 3, "role": "listen", "room": ""}',
             "hello.room must not be empty",
         ),
-        ('{"type": "hello", "version": 2, "role": "listen", "room": "a\\nb"}', "printable"),
+        ('{"type": "hello", "version": 3, "role": "listen", "room": "a\\nb"}', "printable"),
         (
             '{"type": "stream_end", "stream": 65536}',
             "stream_end.stream must be 0 to 65535, got 65536",

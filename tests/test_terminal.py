@@ -139,7 +139,7 @@ def test_a_recording_with_a_sample_that_is_none_is_named(
     [
         (
             b"this relay speaks the websocket subprotocol streamcodec.v1\n",
-            "the relay speaks streamcodec.v1, and this program streamcodec.v2",
+            "the relay speaks streamcodec.v1, and this program streamcodec.v3",
         ),
         (b"", "the server answers with HTTP 426: is it a streamcodec relay?"),
     ],

@@ -15,6 +15,7 @@ from stand_in_relay import HELLO, Client, StandInRelay, standing_in
 from streamcodec.errors import ConfigError
 from streamcodec.wire.message_json import serialize_message
 from streamcodec.wire.overhead import wire_bytes
+from streamcodec.wire.packet import Flags, Packet, serialize
 from streamcodec.wire.session import CloseCode, Mute
 from streamcodec_client.transport.url import check_url
 
@@ -37,14 +38,14 @@ async def test_media_and_messages_go_both_ways(relay: StandInRelay) -> None:
     client = Client(relay.url)
     await client.diary.next()
     await relay.received.get()
-    assert await client.transport.send(b"packet")
+    assert await client.transport.send(word("packet"))
     assert await client.transport.send_message(Mute(True))
-    assert await relay.received.get() == b"packet"
+    assert await relay.received.get() == word("packet")
     assert await relay.received.get() == serialize_message(Mute(True))
     assert relay.connection is not None
-    await relay.connection.send(b"media")
+    await relay.connection.send(word("media"))
     await relay.connection.send(serialize_message(Mute(True, 2)))
-    assert await client.diary.next() == ("media", b"media")
+    assert await client.diary.next() == ("media", word("media"))
     assert await client.diary.next() == ("message", Mute(True, 2))
     await client.leaves()
 
@@ -55,8 +56,8 @@ async def test_messages_that_we_do_not_understand_are_ignored(relay: StandInRela
     assert relay.connection is not None
     for text in ('{"type": "from the future"}', "no JSON", '{"type": "stream_end"}'):
         await relay.connection.send(text)
-    await relay.connection.send(b"still here")
-    assert await client.diary.next() == ("media", b"still here")
+    await relay.connection.send(word("still here"))
+    assert await client.diary.next() == ("media", word("still here"))
     await client.leaves()
 
 
@@ -67,7 +68,7 @@ async def test_goodbye_is_a_normal_close(relay: StandInRelay) -> None:
     async with asyncio.timeout(WAIT_S):
         assert await relay.endings.get() == CloseCode.NORMAL
     assert client.transport.connection is None
-    assert not await client.transport.send(b"too late")
+    assert not await client.transport.send(word("too late"))
 
 
 async def test_a_relay_that_dies_is_reconnected_to_and_nothing_is_replayed(
@@ -79,12 +80,12 @@ async def test_a_relay_that_dies_is_reconnected_to_and_nothing_is_replayed(
     await relay.die()
     assert (await client.diary.next())[0] == "disconnected"
     assert client.transport.connection is None
-    assert not await client.transport.send(b"stale")
+    assert not await client.transport.send(word("stale"))
     await relay.start()
     assert await client.diary.next() == ("connected", 2)
-    assert await client.transport.send(b"fresh")
+    assert await client.transport.send(word("fresh"))
     assert await relay.hello() == dataclasses.replace(HELLO, resume="session")
-    assert await relay.received.get() == b"fresh"
+    assert await relay.received.get() == word("fresh")
     await client.leaves()
 
 
@@ -102,7 +103,7 @@ async def test_a_session_that_goes_on_sends_at_once(relay: StandInRelay) -> None
         while client.transport.connection is None:
             await asyncio.sleep(0.001)
     assert client.transport.connection == 2
-    assert await client.transport.send(b"before the welcome")
+    assert await client.transport.send(word("before the welcome"))
     # That relay says nothing: the next connection has a number of its own, so that encoders begin
     # anew with it.
     assert await client.diary.next() == ("connected", 3)
@@ -117,9 +118,13 @@ def test_a_url_that_names_no_relay_is_refused(url: str) -> None:
         check_url(url)
 
 
+def word(text: str) -> bytes:
+    return serialize(Packet(Flags.VOICE, 0, 0, 0, text.encode()))
+
+
 def test_wire_bytes() -> None:
     """TCP/IP 52, frame 2 and mask 4, header 12; a longer length field from 126 bytes on; TLS 22."""
-    assert wire_bytes(15, to_relay=True, tls=False) == 52 + 6 + 12 + 15
-    assert wire_bytes(15, to_relay=False, tls=False) == 52 + 2 + 12 + 15
-    assert wire_bytes(113, to_relay=False, tls=False) == 52 + 2 + 125
-    assert wire_bytes(114, to_relay=False, tls=True) == 52 + 22 + 4 + 126
+    assert wire_bytes(19, to_relay=True, tls=False) == 52 + 6 + 19
+    assert wire_bytes(19, to_relay=False, tls=False) == 52 + 2 + 19
+    assert wire_bytes(125, to_relay=False, tls=False) == 52 + 2 + 125
+    assert wire_bytes(126, to_relay=False, tls=True) == 52 + 22 + 4 + 126

@@ -121,7 +121,7 @@ async def test_closing_ends_the_search_for_a_relay(relay: StandInRelay) -> None:
 
 @pytest.mark.parametrize(
     ("spoken", "said"),
-    [(None, r"does not speak streamcodec\.v2"), ("chat.v9", "HTTP 400: is it a")],
+    [(None, r"does not speak streamcodec\.v3"), ("chat.v9", "HTTP 400: is it a")],
 )
 async def test_a_server_of_another_protocol_is_refused(spoken: str | None, said: str) -> None:
     async with standing_in(StandInRelay(spoken)) as other:

@@ -15,8 +15,16 @@ from typing import cast
 
 from streamcodec.errors import ConfigError
 from streamcodec.wire.message_json import serialize_message
-from streamcodec.wire.packet import HEADER_BYTES, SEQUENCE_MODULUS, Flags, Packet, serialize
+from streamcodec.wire.packet import (
+    HEADER_BYTES,
+    SEQUENCE_MODULUS,
+    SHORT,
+    Flags,
+    Packet,
+    serialize,
+)
 from streamcodec.wire.session import SUBPROTOCOL, Hello, Role, StreamInfo
+from streamcodec.wire.short_headers import SHORT_HEADER_BYTES, Shortener
 
 SAMPLE_RATE = 16_000
 STAMP = struct.Struct("!Q")  # when a packet was sent, monotonic ns: the first bytes of its payload
@@ -112,7 +120,8 @@ class Client(asyncio.Protocol):
         if opcode == BINARY:
             if tally.since_ns is None:
                 return
-            (sent_ns,) = STAMP.unpack_from(data, start + HEADER_BYTES)
+            header = SHORT_HEADER_BYTES if data[start] & SHORT else HEADER_BYTES
+            (sent_ns,) = STAMP.unpack_from(data, start + header)
             if sent_ns >= tally.since_ns:
                 tally.delivered += 1
                 if tally.delivered % tally.one_in == 0:
@@ -140,6 +149,7 @@ class Talker:
         self._filling = os.urandom(max(0, payload_bytes - STAMP.size))
         self._loop, self._at = asyncio.get_running_loop(), first_s
         self._stopped = False
+        self._shortener = Shortener()
         self.sent = 0
         self._loop.call_at(first_s, self._tick)
 
@@ -153,7 +163,7 @@ class Talker:
         captured = self.sent * self._samples % SEQUENCE_MODULUS
         flags = Flags.RESET if self.sent == 0 else Flags(0)
         packet = Packet(flags, 0, self.sent % SEQUENCE_MODULUS, captured, payload)
-        self._client.send(BINARY, serialize(packet))
+        self._client.send(BINARY, self._shortener.shorten(serialize(packet)))
         self.sent += 1
         self._at += self._packet_s
         self._loop.call_at(self._at, self._tick)

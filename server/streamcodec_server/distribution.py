@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Hashable, Sequence
 
 from .mailbox import Counters
+from .media import Media
 from .members import Member, Room
 
 TURN = 64  # deliveries of one room before the next one has its turn
@@ -16,14 +17,15 @@ TURN = 64  # deliveries of one room before the next one has its turn
 
 @dataclasses.dataclass(eq=False, slots=True)
 class Broadcast:
-    """Something for all listeners of a room but `sender`. frames: by how far back a copy may lie
-    that a listener takes; of control there is one. key: of control, what it is the latest news of.
+    """Something for all listeners of a room but `sender`. media: by how far back a copy may lie
+    that a listener takes; None for control. control: a frame. key: of control, what it is the
+    latest news of.
     """
 
-    frames: Sequence[bytes]
     sender: Member | None
     arrived_ms: float
-    is_media: bool
+    media: Sequence[Media] | None = None
+    control: bytes = b""
     key: Hashable = None
     void: bool = False  # newer news of the same stands behind it
 
@@ -56,7 +58,7 @@ class _Queue:
             now = self._waiting[0]
             if not self._done:
                 self._listeners = self.room.listeners
-            expired = now.is_media and now_ms - now.arrived_ms > max_queue_ms
+            expired = now.media is not None and now_ms - now.arrived_ms > max_queue_ms
             if now.void or expired:
                 counters.dropped += (len(self._listeners) - self._done) if expired else 0
                 self._next()
@@ -66,11 +68,11 @@ class _Queue:
             for member in self._listeners[self._done : upto]:
                 if member is now.sender:
                     continue
-                if now.is_media:
-                    frame = now.frames[member.copies]
-                    member.mailbox.put_media(frame, now.arrived_ms, now_ms)
+                if now.media is not None:
+                    media = now.media[member.copies]
+                    member.mailbox.put_media(media, now.arrived_ms, now_ms)
                 else:
-                    member.mailbox.put_control(now.frames[0], now.key)
+                    member.mailbox.put_control(now.control, now.key)
             made += max(1, upto - self._done)
             self._done = upto
             if upto == len(self._listeners):

@@ -10,6 +10,7 @@ from collections.abc import Hashable
 from typing import Protocol
 
 from .frames import head_bytes
+from .media import Following, Media
 
 
 @dataclasses.dataclass
@@ -56,7 +57,8 @@ class Mailbox:
         self._outlet, self._max_queue_ms, self._counters = outlet, max_queue_ms, counters
         # Each with the number of media frames that had come before it; oldest first.
         self._control: dict[Hashable, tuple[int, bytes]] = {}
-        self._media: deque[tuple[float, bytes]] = deque()  # each with its arrival time
+        self._media: deque[tuple[float, Media]] = deque()  # each with its arrival time
+        self._following = Following()
         self._media_arrived = self._unkeyed = 0
         self._dropping_since_ms: float | None = None
         self._closed = False
@@ -78,16 +80,16 @@ class Mailbox:
         self._control.pop(key, None)
         self._control[key] = self._media_arrived, frame
 
-    def put_media(self, frame: bytes, arrived_ms: float, now_ms: float) -> None:
+    def put_media(self, media: Media, arrived_ms: float, now_ms: float) -> None:
         """arrived_ms: when the packet came to the relay."""
         if self._closed:
             return
         if self._outlet.writable and not self._media and not self._control:
             self._dropping_since_ms = None
-            self._write(frame)
+            self._write(media)
             return
         self._drop_expired(now_ms)
-        self._media.append((arrived_ms, frame))
+        self._media.append((arrived_ms, media))
         self._media_arrived += 1
 
     def flush(self, now_ms: float) -> None:
@@ -105,10 +107,10 @@ class Mailbox:
             if not self._media:
                 self._dropping_since_ms = None  # nothing waits: the member has caught up
                 return
-            arrived_ms, frame = self._media.popleft()
+            arrived_ms, media = self._media.popleft()
             if now_ms - arrived_ms < self._max_queue_ms / 2:
                 self._dropping_since_ms = None  # the queue is short: the member has caught up
-            self._write(frame)
+            self._write(media)
 
     def dropping_ms(self, now_ms: float) -> float:
         """For how long media has been dropped without the member's catching up."""
@@ -127,7 +129,8 @@ class Mailbox:
         self.close()
         self._outlet.abort()
 
-    def _write(self, frame: bytes) -> None:
+    def _write(self, media: Media) -> None:
+        frame = self._following.frame_of(media)
         self._counters.packets_out += 1
         self._counters.bytes_out += len(frame) - head_bytes(frame)
         self._outlet.write(frame)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import secrets
 from collections.abc import Sequence
 
 from streamcodec.wire.redundancy import MAX_COPY_DISTANCE
 from streamcodec.wire.session import Role, StreamInfo, StreamStart
+from streamcodec.wire.short_headers import Restorer
 
 from .budget import Budget
 from .lateness import Lateness
 from .mailbox import Mailbox
+from .media import Outgoing
 
 REPORTS_PER_S = 10  # that one talker is sent, of a room that has many listeners
 LEAST_REPORT_INTERVAL_MS = 450.0  # of one listener: clients report once a second
+_first_serials = itertools.count(1 << 40, 1 << 40)  # of packets of streams, far from each other
 
 
 @dataclasses.dataclass(eq=False)
@@ -32,6 +36,8 @@ class Stream:
 
     def __post_init__(self) -> None:
         self.lateness = Lateness(self.info.sample_rate)
+        self.restorer = Restorer(one_stream=True)
+        self.outgoing = Outgoing(self.number, next(_first_serials))
 
     def start(self) -> StreamStart:
         """The message that announces the stream to listeners."""

@@ -26,7 +26,7 @@ from streamcodec.errors import (
 )
 from streamcodec.listening import listening_at
 from streamcodec.wire.message_json import parse_message
-from streamcodec.wire.packet import HEADER_BYTES, check
+from streamcodec.wire.packet import HEADER_BYTES
 from streamcodec.wire.session import (
     MAX_MESSAGE_BYTES,
     SUBPROTOCOL,
@@ -280,7 +280,6 @@ class Relay:
             return
         try:
             if isinstance(frame, bytes):
-                check(frame)
                 self.rooms.publish(member, frame, self.clock())
             elif (message := parse_message(frame)) is not None:
                 self.rooms.control(member, message, self.clock())

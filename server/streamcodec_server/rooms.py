@@ -9,8 +9,8 @@ from collections.abc import Hashable
 
 from streamcodec.errors import MalformedMessage, StreamcodecError
 from streamcodec.wire.message_json import serialize_message
-from streamcodec.wire.packet import STREAM_NUMBERS, Flags, capture_time_of, flags_of, restamp
-from streamcodec.wire.redundancy import MAX_COPY_DISTANCE, copy_distance, limited
+from streamcodec.wire.packet import STREAM_NUMBERS, Flags, capture_time_of, flags_of
+from streamcodec.wire.redundancy import copy_distance
 from streamcodec.wire.session import (
     Capture,
     CloseCode,
@@ -130,9 +130,9 @@ class Rooms:
         self._tell_copies_wanted(room)
 
     def publish(self, member: Member, datagram: bytes, now_ms: float) -> None:
-        """A media packet, which `packet.check` has accepted, for the room's listeners. Raises
-        Refused for a member that only listens or sends too much, and MalformedPacket for a
-        malformed copy.
+        """A media packet as it was received, for the room's listeners. Raises Refused for a member
+        that only listens or sends too much, and MalformedPacket and UnsupportedVersion as
+        `Restorer.restore`; MalformedPacket also for a malformed copy.
         """
         room, stream = member.room, member.stream
         if stream is None:
@@ -141,10 +141,12 @@ class Rooms:
             )
         if room is None:
             return
-        distance = copy_distance(datagram)
+        received = len(datagram)
+        datagram = stream.restorer.restore(datagram)
+        copy_distance(datagram)  # malformed copies are refused here
         self.counters.packets_in += 1
-        self.counters.bytes_in += len(datagram)
-        if not self._affords(member, len(datagram), now_ms):
+        self.counters.bytes_in += received
+        if not self._affords(member, received, now_ms):
             return
         if flags_of(datagram) & Flags.RESET:
             stream.lateness.restart()
@@ -152,11 +154,8 @@ class Rooms:
         if stream.lateness.is_stale(captured, now_ms, bound_ms):
             self.counters.stale += 1
             return
-        stamped = restamp(datagram, stream.number)
-        frames = [frame_of(stamped)] * (MAX_COPY_DISTANCE + 1)
-        if distance:
-            frames[:distance] = [frame_of(limited(stamped, 0))] * distance
-        self._distributor.add(room, Broadcast(frames, member, now_ms, is_media=True))
+        media = stream.outgoing.media(datagram)
+        self._distributor.add(room, Broadcast(member, now_ms, media))
 
     def control(self, member: Member, message: Message, now_ms: float) -> None:
         """Answers or forwards a control message of a member that has joined. Raises Refused for a
@@ -339,7 +338,7 @@ class Rooms:
         self, room: Room, sender: Member | None, message: Message, key: Hashable, now_ms: float
     ) -> None:
         frame = frame_of(serialize_message(message))
-        self._distributor.add(room, Broadcast([frame], sender, now_ms, is_media=False, key=key))
+        self._distributor.add(room, Broadcast(sender, now_ms, control=frame, key=key))
 
     def _full(self, what: str) -> Refused:
         return self.refusal(CloseCode.TRY_AGAIN_LATER, f"{what}: that is all it takes")

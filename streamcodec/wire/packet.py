@@ -1,4 +1,7 @@
-"""Media packets on the wire: a 12-byte header and a payload (docs/protocol.md). Sans-I/O."""
+"""Media packets: a 12-byte header and a payload (docs/protocol.md). Sans-I/O.
+
+On the wire most have shorter headers (see `short_headers`).
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ import struct
 from ..config import MAX_PAYLOAD_BYTES
 from ..errors import MalformedPacket, UnsupportedVersion
 
-VERSION = 2  # of the protocol: packets, messages and subprotocol
+VERSION = 3  # of the protocol: packets, messages and subprotocol
 HEADER_BYTES = 12
-TYPES = 1 << 4
+TYPES = 1 << 3
+SHORT = 0x08  # of the first byte: a short header
 STREAM_NUMBERS = 1 << 16
 SEQUENCE_MODULUS = 1 << 32
 _HEADER = struct.Struct("!BBHII")
@@ -87,20 +91,29 @@ def parse(datagram: bytes) -> Packet:
     check(datagram)
     first, flags, stream, sequence, capture_time = _HEADER.unpack_from(datagram)
     payload = datagram[HEADER_BYTES:]
-    return Packet(Flags(flags) & KNOWN_FLAGS, stream, sequence, capture_time, payload, first & 0x0F)
+    return Packet(
+        Flags(flags) & KNOWN_FLAGS, stream, sequence, capture_time, payload, first % TYPES
+    )
 
 
 def check(datagram: bytes) -> None:
     """Raises what `parse` would raise. A relay checks packets so before it forwards them."""
     if not datagram:
         raise MalformedPacket(f"need {HEADER_BYTES} header bytes, got 0")
+    check_version(datagram)
+    if datagram[0] & SHORT:
+        raise MalformedPacket("short header: only the connection that it came over can restore it")
+    if len(datagram) < HEADER_BYTES:
+        raise MalformedPacket(f"need {HEADER_BYTES} header bytes, got {len(datagram)}")
+    _check_payload(datagram[0] % TYPES, datagram[1], len(datagram) - HEADER_BYTES)
+
+
+def check_version(datagram: bytes) -> None:
+    """Of a packet of at least a byte. Raises UnsupportedVersion."""
     if (version := datagram[0] >> 4) != VERSION:
         raise UnsupportedVersion(
             f"packet of protocol version {version}: this program speaks {VERSION}"
         )
-    if len(datagram) < HEADER_BYTES:
-        raise MalformedPacket(f"need {HEADER_BYTES} header bytes, got {len(datagram)}")
-    _check_payload(datagram[0] & 0x0F, datagram[1], len(datagram) - HEADER_BYTES)
 
 
 def restamp(datagram: bytes, stream: int) -> bytes:
@@ -109,6 +122,12 @@ def restamp(datagram: bytes, stream: int) -> bytes:
     """
     end = _STREAM_OFFSET + _STREAM.size
     return datagram[:_STREAM_OFFSET] + _STREAM.pack(stream) + datagram[end:]
+
+
+def stream_of(datagram: bytes) -> int:
+    """Of a packet of at least 4 bytes."""
+    number: int = _STREAM.unpack_from(datagram, _STREAM_OFFSET)[0]
+    return number
 
 
 def flags_of(datagram: bytes) -> int:

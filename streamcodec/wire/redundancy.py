@@ -13,7 +13,7 @@ from collections import deque
 
 from ..config import MAX_PAYLOAD_BYTES
 from ..errors import ConfigError, MalformedPacket
-from .packet import HEADER_BYTES, SEQUENCE_MODULUS, Flags, Packet, PacketType
+from .packet import HEADER_BYTES, SEQUENCE_MODULUS, TYPES, Flags, Packet, PacketType
 
 MAX_COPY_DISTANCE = 4
 USUAL_COPY_DISTANCE = 4  # a burst of 80 ms, and as much delay where packets are lost
@@ -89,7 +89,7 @@ def copy_distance(datagram: bytes) -> int:
     """How many packets back the copy lies that a packet carries; 0: it has none. Raises
     MalformedPacket for a malformed copy.
     """
-    if not datagram or datagram[0] & 0x0F != PacketType.AUDIO_WITH_COPY:
+    if not datagram or datagram[0] % TYPES != PacketType.AUDIO_WITH_COPY:
         return 0
     return _layout(datagram[HEADER_BYTES:])[0]
 

@@ -17,9 +17,11 @@ from streamcodec.live.call_quality import CallQuality
 from streamcodec.live.loss_fade import LossFade
 from streamcodec.live.playout import Arrival, Conceal, Play, PlayoutBuffer
 from streamcodec.units import NS, Pcm
-from streamcodec.wire.packet import Flags, Packet
+from streamcodec.wire.overhead import wire_bytes
+from streamcodec.wire.packet import HEADER_BYTES, Flags, Packet
 from streamcodec.wire.redundancy import separate
 from streamcodec.wire.session import Capture, StreamStart
+from streamcodec.wire.short_headers import SHORT_HEADER_BYTES, Course
 
 from ..audio.stretch import Stretcher
 from ..clock import Clock, milliseconds
@@ -72,6 +74,7 @@ class StreamPlayer:
         self.concealed = False  # any of the block that was pulled last
         self._muted = False
         self._received = _Received()
+        self._course = Course()
 
     @property
     def finished(self) -> bool:
@@ -88,15 +91,18 @@ class StreamPlayer:
         """The talker said that nothing follows for now; a sender says it before it leaves."""
         return self._muted
 
-    def receive(self, packet: Packet, received_ns: int, wire_bytes: int) -> None:
-        """`wire_bytes`: size of the datagram with the headers below it. Raises MalformedPacket for
-        a malformed copy.
+    def receive(self, packet: Packet, received_ns: int, *, tls: bool) -> None:
+        """`tls`: it came encrypted, which counts in `wire_bytes`. Raises MalformedPacket for a
+        malformed copy.
         """
         info, now_ms = self.talker.info, milliseconds(received_ns)
         size = len(packet.payload)
         packet, copy = separate(packet, info.packet_samples)
+        # The relay left the counters out where these say that they follow from those before.
+        continues = self._course.add((packet.sequence, packet.capture_time))
+        header = SHORT_HEADER_BYTES if continues else HEADER_BYTES
         self._received.payload_bytes += size
-        self._received.wire_bytes += wire_bytes
+        self._received.wire_bytes += wire_bytes(header + size, to_relay=False, tls=tls)
         self._quality.arrived(packet.capture_time, packet.flags, now_ms)
         arrival = self._playout.receive(
             packet.sequence, packet.capture_time, packet.payload, packet.flags, now_ms

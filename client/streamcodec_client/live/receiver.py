@@ -13,7 +13,6 @@ import numpy as np
 from streamcodec.errors import MalformedPacket
 from streamcodec.live.adaptive import DEFAULT_BOUNDS, DelayBounds
 from streamcodec.units import NS, Pcm
-from streamcodec.wire.overhead import wire_bytes
 from streamcodec.wire.packet import AUDIO_TYPES, parse
 from streamcodec.wire.session import Message, StreamInfo, StreamStart, Welcome
 
@@ -209,8 +208,7 @@ class Receiver:
         packet = parse(media.datagram)
         player = self._talkers.player(StreamKey(media.connection, packet.stream))
         if player is not None and packet.type in AUDIO_TYPES:
-            size = wire_bytes(len(packet.payload), to_relay=False, tls=self._tls)
-            player.receive(packet, media.received_ns, size)
+            player.receive(packet, media.received_ns, tls=self._tls)
 
     def _publish(self, event_count: int) -> None:
         totals, streams = self._talkers.statistics()

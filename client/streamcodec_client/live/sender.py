@@ -196,12 +196,12 @@ class Sender:
 
     async def _send(self, transport: Transport, outgoing: Outgoing) -> None:
         packet = outgoing.packet
-        if not await transport.send(serialize(packet)):
+        if not (message_bytes := await transport.send(serialize(packet))):
             self._unsent += 1
             return
         if packet.flags & (Flags.RESET | Flags.DISCONTINUITY):
             self.begun.set()
-        on_wire = wire_bytes(len(packet.payload), to_relay=True, tls=transport.tls)
+        on_wire = wire_bytes(message_bytes, to_relay=True, tls=transport.tls)
         self._packets += 1
         self._payload_bytes += len(packet.payload)
         self._wire_bytes += on_wire

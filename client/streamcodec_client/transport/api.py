@@ -41,12 +41,15 @@ class Transport(Protocol):
     @property
     def tls(self) -> bool: ...
 
-    async def send(self, datagram: bytes) -> bool:
-        """Waits while the socket is full. False: there is no connection, or it broke; the datagram
-        is lost.
+    async def send(self, datagram: bytes) -> int:
+        """Sends a packet as `packet.serialize` makes it, and waits while the socket is full -> how
+        many bytes the message had, whose header may be shorter. 0: there is no connection, or it
+        broke; the packet is lost.
         """
         ...
 
     async def send_message(self, message: Message) -> bool:
-        """As `send`, for a control message."""
+        """Waits while the socket is full. False: there is no connection, or it broke; the message
+        is lost.
+        """
         ...

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from streamcodec.errors import MalformedMessage
+from streamcodec.errors import MalformedMessage, MalformedPacket
 from streamcodec.live.reconnect import Reconnect
 from streamcodec.live.reconnect_events import (
     Abandon,
@@ -42,6 +42,7 @@ from streamcodec.live.reconnect_events import (
 from streamcodec.live.reconnect_timing import Timing
 from streamcodec.wire.message_json import parse_message, serialize_message
 from streamcodec.wire.session import Error, Hello, Message, Welcome
+from streamcodec.wire.short_headers import Restorer, Shortener
 
 from ..clock import Clock
 from .api import TransportListener
@@ -110,6 +111,7 @@ class RelayTransport:
         # The connection in use, from its hello on, and the tasks whose results are its events.
         self._socket: ClientConnection | None = None
         self._connection_tasks: set[asyncio.Task[Event]] = set()
+        self._shortener = Shortener()  # of that connection
 
     @property
     def connection(self) -> int | None:
@@ -147,8 +149,11 @@ class RelayTransport:
         self._close_asked = True
         self._woken.set()
 
-    async def send(self, datagram: bytes) -> bool:
-        return await self._write(datagram)
+    async def send(self, datagram: bytes) -> int:
+        if self._socket is None or self.connection is None:
+            return 0
+        message = self._shortener.shorten(datagram)
+        return len(message) if await self._write(message) else 0
 
     async def send_message(self, message: Message) -> bool:
         return await self._write(serialize_message(message))
@@ -191,7 +196,7 @@ class RelayTransport:
                     self._abandon_attempts()
                 case SayHello():
                     assert opened is not None
-                    self._socket = opened
+                    self._socket, self._shortener = opened, Shortener()
                     self._connection_tasks.add(asyncio.ensure_future(self._converse(opened)))
                 case Probe():
                     self._connection_tasks.add(asyncio.ensure_future(self._probe()))
@@ -243,6 +248,7 @@ class RelayTransport:
         limit_send_buffer(connection, SEND_BUFFER_BYTES)
         complaint = ""  # what the relay said before it closed
         heartbeat: asyncio.Future[None] | None = None
+        restorer = Restorer()
         try:
             await connection.send(serialize_message(self._hello))
             self._apply(HelloSent())
@@ -253,6 +259,8 @@ class RelayTransport:
                 message = _parsed(frame)
                 if isinstance(message, Error):
                     complaint = message.message
+                if isinstance(frame, bytes):
+                    frame = _restored(restorer, frame)
                 if heartbeat is not None:
                     self._pass_on(frame, message, received_ns)
                 elif isinstance(message, Welcome):
@@ -297,6 +305,14 @@ def _results(tasks: set[asyncio.Task[Result]], done: set[asyncio.Future[Any]]) -
         if task in tasks:
             tasks.remove(task)
             yield task.result()
+
+
+def _restored(restorer: Restorer, frame: bytes) -> bytes:
+    """With its whole header; as it is, where it is malformed."""
+    try:
+        return restorer.restore(frame)
+    except MalformedPacket:
+        return frame
 
 
 def _parsed(frame: str | bytes) -> Message | None:
