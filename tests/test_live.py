@@ -115,7 +115,7 @@ async def test_a_file_goes_through_a_room(
     assert reports[-1]["type"] == "summary"
     assert reports[-1]["receive"]["packets"] == 30
     assert reports[-1]["receive"]["payload_bytes"] == 30 * 3
-    assert reports[-1]["receive"]["wire_bytes"] == 30 * (3 + 12 + 2 + 52)
+    assert reports[-1]["receive"]["wire_bytes"] == 30 * (3 + 4 + 2 + 52) + 2 * 8
     assert "sent: payload 1.2 wire " in captured.err
     assert ", 30 packets, dropped 0" in captured.err
     assert "disconnected" not in captured.err
