@@ -18,9 +18,9 @@ from streamcodec.wire.session import SUBPROTOCOL, Hello, Role, StreamInfo, Welco
 from streamcodec.wire.short_headers import Restorer
 from streamcodec_bench.load_clients import masked
 from streamcodec_server.certificate import Certificate
+from streamcodec_server.limits import RoomLimits
 from streamcodec_server.members import Member
 from streamcodec_server.relay import Relay
-from streamcodec_server.rooms import RoomLimits
 from streamcodec_server.settings import RelayConfig
 from streamcodec_server.tokens import Keys
 

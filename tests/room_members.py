@@ -6,7 +6,7 @@ import weakref
 
 from streamcodec.wire.message_json import parse_message
 from streamcodec.wire.packet import Flags, Packet, parse, serialize
-from streamcodec.wire.session import Hello, Message, Role, StreamInfo
+from streamcodec.wire.session import CloseCode, Hello, Message, Role, StreamInfo
 from streamcodec.wire.short_headers import Restorer
 from streamcodec_server.frames import message_in
 from streamcodec_server.members import Member
@@ -26,6 +26,7 @@ class Outlet:
 
     def __init__(self) -> None:
         self.writable = self.aborted = False
+        self.dismissed: tuple[CloseCode, str] | None = None
         self.frames: list[bytes] = []
         self.room = 0  # for so many frames
         self.restorer = Restorer()
@@ -38,6 +39,9 @@ class Outlet:
 
     def abort(self) -> None:
         self.aborted = True
+
+    def dismiss(self, code: CloseCode, reason: str) -> None:
+        self.dismissed = code, reason
 
 
 outlets: weakref.WeakKeyDictionary[Member, Outlet] = weakref.WeakKeyDictionary()

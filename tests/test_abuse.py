@@ -27,8 +27,9 @@ from streamcodec.wire.session import Capture, CloseCode, Hello, Mute, Report, Ro
 from streamcodec_server.addresses import Addresses, AddressLimits, network_of
 from streamcodec_server.budget import Budget, Spent
 from streamcodec_server.lateness import Lateness
+from streamcodec_server.limits import RoomLimits
 from streamcodec_server.members import Member
-from streamcodec_server.rooms import Refused, RoomLimits, Rooms
+from streamcodec_server.rooms import Refused, Rooms
 
 RATE = 16_000
 

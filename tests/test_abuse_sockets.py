@@ -30,8 +30,8 @@ from streamcodec.wire.session import SUBPROTOCOL, CloseCode, Hello, Mute, Role, 
 from streamcodec_bench.load_clients import masked
 from streamcodec_server.addresses import AddressLimits
 from streamcodec_server.connection import MOST_UNSENT_BYTES, Connection
+from streamcodec_server.limits import RoomLimits
 from streamcodec_server.relay import Relay
-from streamcodec_server.rooms import RoomLimits
 
 SUBPROTOCOLS = [Subprotocol(SUBPROTOCOL)]
 

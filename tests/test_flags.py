@@ -11,7 +11,18 @@ import pytest
 from streamcodec_client.cli import streamcodec_command
 
 GOLDEN = Path(__file__).parent / "golden" / "flags.txt"
-COMMANDS = ("send", "listen", "talk", "gateway", "devices", "encode", "decode", "info", "bench")
+COMMANDS = (
+    "send",
+    "listen",
+    "talk",
+    "gateway",
+    "devices",
+    "encode",
+    "decode",
+    "info",
+    "bench",
+    "moderate",
+)
 
 
 def described(command: click.Command, name: str) -> Iterator[str]:

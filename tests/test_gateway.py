@@ -29,8 +29,8 @@ from streamcodec_client.clock import MonotonicClock
 from streamcodec_client.gateway.member import MemberSettings
 from streamcodec_client.gateway.server import Gateway, GatewayConfig
 from streamcodec_client.live.codec import Codec, EncodingSettings, load_codec
+from streamcodec_server.limits import RoomLimits
 from streamcodec_server.relay import Relay
-from streamcodec_server.rooms import RoomLimits
 from streamcodec_server.settings import RelayConfig
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "gateway.md"

@@ -31,8 +31,8 @@ from streamcodec_client.live.sender import Sender
 from streamcodec_client.live.session import LiveSettings, run_live
 from streamcodec_client.report.reporter import Reporter
 from streamcodec_client.report.trace import NullTrace, Trace
+from streamcodec_server.limits import RoomLimits
 from streamcodec_server.relay import Relay
-from streamcodec_server.rooms import RoomLimits
 from streamcodec_server.settings import RelayConfig
 
 CLOCK = MonotonicClock()

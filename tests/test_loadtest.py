@@ -13,8 +13,8 @@ from streamcodec.wire.session import Role
 from streamcodec_bench.load_clients import Client, Load, Tally, hello, masked
 from streamcodec_bench.loadtest import run_load
 from streamcodec_bench.loadtest_command import loadtest
+from streamcodec_server.limits import RoomLimits
 from streamcodec_server.relay import Relay
-from streamcodec_server.rooms import RoomLimits
 from streamcodec_server.settings import RelayConfig
 
 SHORT = Load(rooms=2, talkers=1, listeners=3, seconds=0.4)

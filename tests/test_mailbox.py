@@ -13,7 +13,8 @@ from room_members import (
 )
 from streamcodec.wire.packet import Packet
 from streamcodec.wire.session import Capture, Mute, StreamEnd, StreamStart, StreamUpdate
-from streamcodec_server.rooms import RoomLimits, Rooms
+from streamcodec_server.limits import RoomLimits
+from streamcodec_server.rooms import Rooms
 
 
 def order(taken: list[object]) -> list[object]:

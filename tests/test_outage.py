@@ -14,8 +14,8 @@ from streamcodec.live.playout import Play
 from streamcodec.wire.packet import Flags, Packet, parse, serialize
 from streamcodec.wire.session import Hello, Message, Role, Time, Welcome
 from streamcodec_client.transport.relay import RelayTransport
+from streamcodec_server.limits import RoomLimits
 from streamcodec_server.relay import Relay
-from streamcodec_server.rooms import RoomLimits
 from streamcodec_server.settings import RelayConfig
 from virtual_network import LoopClock, Outage, VirtualLoop
 

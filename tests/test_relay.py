@@ -26,9 +26,9 @@ from relay_clients import (
 from streamcodec.wire.message_json import parse_message, serialize_message
 from streamcodec.wire.packet import Flags, Packet, serialize
 from streamcodec.wire.session import SUBPROTOCOL, CloseCode, Hello, Role, Time
+from streamcodec_server.limits import RoomLimits
 from streamcodec_server.mailbox import Mailbox
 from streamcodec_server.relay import Relay
-from streamcodec_server.rooms import RoomLimits
 
 
 async def test_listeners_receive_what_a_talker_sends() -> None:

@@ -17,9 +17,9 @@ import pytest
 from relay_clients import member
 from streamcodec.errors import ConfigError
 from streamcodec.wire.session import Hello, Role
+from streamcodec_server.limits import RoomLimits
 from streamcodec_server.log import MOST_LINES, Log
 from streamcodec_server.relay import Relay
-from streamcodec_server.rooms import RoomLimits
 from streamcodec_server.serve import serve
 from streamcodec_server.settings import RelayConfig
 

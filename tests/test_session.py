@@ -3,7 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from streamcodec.errors import MalformedMessage, UnsupportedHello
@@ -13,16 +13,22 @@ from streamcodec.wire.session import (
     CopiesWanted,
     Error,
     Hello,
+    Members,
     Message,
     Mute,
+    Present,
+    Remove,
     Report,
     Role,
+    Silence,
+    Silenced,
     StreamEnd,
     StreamInfo,
     StreamStart,
     StreamUpdate,
     Time,
     Welcome,
+    Who,
 )
 
 PROTOCOL = Path(__file__).parents[1] / "docs" / "protocol.md"
@@ -41,6 +47,12 @@ MESSAGES: list[Message] = [
     CopiesWanted(2),
     Capture(320, 88_040.0, 3),
     Mute(True, 4),
+    Who(),
+    Members((Present(12, "Ada", Role.TALK, 3, False, "192.0.2.7"),), more=False),
+    Members((Present(12, "Lis", Role.LISTEN, None, False, ""),), more=True),
+    Remove(12),
+    Silence(12, True),
+    Silenced(True),
     Error(4404, "no room cellar"),
 ]
 
@@ -151,6 +163,7 @@ def test_a_message_with_one_field_changed_is_parsed_or_refused_by_name(
     message: Message, draw: st.DataObject, value: object
 ) -> None:
     fields = json.loads(serialize_message(message))
+    assume(len(fields) > 1)  # "who" says nothing more
     name = draw.draw(st.sampled_from(sorted(set(fields) - {"type"})))
     text = json.dumps({**fields, name: value})
     try:

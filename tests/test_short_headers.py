@@ -25,8 +25,9 @@ from streamcodec.wire.packet import (
 from streamcodec.wire.redundancy import join
 from streamcodec.wire.short_headers import SHORT_HEADER_BYTES, Restorer, Shortener
 from streamcodec_server.frames import message_in
+from streamcodec_server.limits import RoomLimits
 from streamcodec_server.media import MOST_STREAMS_FOLLOWED
-from streamcodec_server.rooms import RoomLimits, Rooms
+from streamcodec_server.rooms import Rooms
 
 PROTOCOL = Path(__file__).parents[1] / "docs" / "protocol.md"
 VOICE = Flags.VOICE

@@ -42,6 +42,11 @@ COMMANDS = {
         "Play, or record, what is said in a room.",
     ),
     "talk": ("streamcodec_client.commands.live:talk", "client", "Send and listen at once."),
+    "moderate": (
+        "streamcodec_client.commands.moderate:moderate",
+        "client",
+        "Show who is in a room; silence and remove them.",
+    ),
     "gateway": (
         "streamcodec_client.commands.gateway:gateway",
         "client",

@@ -14,6 +14,8 @@ from websockets.asyncio.server import ServerConnection
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
+from streamcodec.wire.session import CloseCode
+
 from .addresses import network_of
 from .framing import Framing
 from .mailbox import Mailbox
@@ -41,6 +43,8 @@ class Owner(Protocol):
     def disconnected(self, connection: Connection) -> None: ...
 
     def pinged(self, connection: Connection) -> None: ...
+
+    def dismissed(self, connection: Connection, code: CloseCode, reason: str) -> None: ...
 
     def shake_hands(self, connection: Connection, data: bytes) -> None:
         """Calls `connection.feed(data)`, its request, when its turn has come."""
@@ -190,6 +194,9 @@ class Connection(ServerConnection):
 
     def abort(self) -> None:
         self.transport.abort()
+
+    def dismiss(self, code: CloseCode, reason: str) -> None:
+        self._owner.dismissed(self, code, reason)
 
 
 def connections_of(owner: Owner) -> type[Connection]:

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Protocol
 
+from streamcodec.wire.session import CloseCode
+
 from .frames import head_bytes
 from .media import Following, Media
 
@@ -41,6 +43,10 @@ class Outlet(Protocol):
 
     def abort(self) -> None:
         """Ends the connection without a word."""
+        ...
+
+    def dismiss(self, code: CloseCode, reason: str) -> None:
+        """Ends it, and says why."""
         ...
 
 
@@ -128,6 +134,11 @@ class Mailbox:
         """Ends the connection without a word."""
         self.close()
         self._outlet.abort()
+
+    def dismiss(self, code: CloseCode, reason: str) -> None:
+        """Ends the connection, and says why."""
+        self.close()
+        self._outlet.dismiss(code, reason)
 
     def _write(self, media: Media) -> None:
         frame = self._following.frame_of(media)

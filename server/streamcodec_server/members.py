@@ -24,7 +24,7 @@ _first_serials = itertools.count(1 << 40, 1 << 40)  # of packets of streams, far
 @dataclasses.dataclass(eq=False)
 class Stream:
     """What a talker sends. `resumed`: the session that began the stream, empty for a new stream.
-    `copies_wanted`: the distance that the talker has been told.
+    `copies_wanted`: the distance that the talker has been told. `silenced`: by a moderator.
     """
 
     number: int
@@ -33,11 +33,17 @@ class Stream:
     resumed: str = ""
     muted: bool = False
     copies_wanted: int = 0
+    silenced: bool = False
 
     def __post_init__(self) -> None:
         self.lateness = Lateness(self.info.sample_rate)
         self.restorer = Restorer(one_stream=True)
         self.outgoing = Outgoing(self.number, next(_first_serials))
+
+    @property
+    def quiet(self) -> bool:
+        """Whether listeners are told that nothing comes."""
+        return self.muted or self.silenced
 
     def start(self) -> StreamStart:
         """The message that announces the stream to listeners."""
@@ -59,7 +65,8 @@ class Member:
 
     number: distinguishes them in reports. address: of the network that it comes from. copies: how
     many packets back a copy may lie that a listener takes. stream: None for a listener. room: None
-    once it has left. session: the secret that lets a later connection resume the stream. reported:
+    once it has left. identity: by which moderators' words about it are remembered; moderates: it is
+    one. session: the secret that lets a later connection resume the stream. reported:
     when it last reported on a stream, by its number.
     """
 
@@ -72,6 +79,8 @@ class Member:
     copies: int
     stream: Stream | None
     room: Room | None
+    identity: tuple[str, str, str] = ("", "", "")
+    moderates: bool = False
     session: str = dataclasses.field(default_factory=lambda: secrets.token_hex(8))
     reported: dict[int, float] = dataclasses.field(default_factory=dict)
 

@@ -139,6 +139,10 @@ class Relay:
         self._connections.discard(connection)
         self.rooms.addresses.disconnect(connection.address, self.clock())
 
+    def dismissed(self, connection: Connection, code: CloseCode, reason: str) -> None:
+        """Its member must go."""
+        self._end(connection, Refused(code, reason))
+
     def shake_hands(self, connection: Connection, data: bytes) -> None:
         """When everybody comes back at once, their handshakes take turns with what is said."""
         self._handshakes.append((connection, data))
@@ -191,8 +195,10 @@ class Relay:
         assert isinstance(connection, Connection)
         connection.opened()
         try:
-            hello = self._allowed(await self._read_hello(connection))
-            member = self.rooms.join(hello, connection, connection.address, self.clock())
+            hello, moderates = self._allowed(await self._read_hello(connection))
+            member = self.rooms.join(
+                hello, connection, connection.address, self.clock(), moderates=moderates
+            )
         except Refused as refused:
             await self._end(connection, refused)
             return
@@ -251,10 +257,10 @@ class Relay:
             raise Refused(CloseCode.MALFORMED, "the first message must be a hello")
         return hello
 
-    def _allowed(self, hello: Hello) -> Hello:
-        """With the name that its token gives. Raises Refused."""
+    def _allowed(self, hello: Hello) -> tuple[Hello, bool]:
+        """With the name that its token gives, and whether it moderates. Raises Refused."""
         if self.config.keys is None:
-            return hello
+            return hello, False
         try:
             grant = self.config.keys.check(hello.token)
         except TokenRefused as refused:
@@ -266,7 +272,7 @@ class Relay:
         ):
             if asked and not allowed:
                 raise self.rooms.refusal(CloseCode.FORBIDDEN, f"the token does not allow to {what}")
-        return dataclasses.replace(hello, name=grant.name or hello.name)
+        return dataclasses.replace(hello, name=grant.name or hello.name), grant.moderate
 
     async def _read(self, member: Member, connection: Connection) -> None:
         """Until the connection ends."""

@@ -4,10 +4,9 @@ argument, and what members are sent goes to their mailboxes' outlets.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Hashable
 
-from streamcodec.errors import MalformedMessage, StreamcodecError
+from streamcodec.errors import StreamcodecError
 from streamcodec.wire.message_json import serialize_message
 from streamcodec.wire.packet import STREAM_NUMBERS, Flags, capture_time_of, flags_of
 from streamcodec.wire.redundancy import copy_distance
@@ -18,20 +17,26 @@ from streamcodec.wire.session import (
     Hello,
     Message,
     Mute,
+    Remove,
     Report,
+    Silence,
+    Silenced,
     StreamEnd,
-    StreamStart,
     StreamUpdate,
     Time,
     Welcome,
+    Who,
 )
 
-from .addresses import Addresses, AddressLimits
+from .addresses import Addresses
 from .budget import Budget, Spent
 from .distribution import Broadcast, Distributor
 from .frames import frame_of
+from .introduction import introduce
+from .limits import RoomLimits
 from .mailbox import Counters, Mailbox, Outlet
 from .members import Budgets, Member, Room, Stream
+from .moderation import REMOVED, Sanctions, list_of, member_of
 from .streams import StreamRegister
 
 
@@ -43,29 +48,6 @@ class Refused(StreamcodecError):
         self.code = code
 
 
-@dataclasses.dataclass(frozen=True)
-class RoomLimits:
-    """max_queue_ms: media that has waited longer, or that comes so much later than usual, is
-    dropped. too_slow_ms: a listener that keeps losing media for so long is disconnected.
-    max_talkers, max_listeners: of each room. rooms: names of the only rooms; None: the first member
-    of a room creates it. packets_per_s, bytes_per_s, control_per_s: of each connection, on average;
-    at once it may send so many seconds' worth. departed_s: for so long a stream can be resumed.
-    """
-
-    max_queue_ms: float = 400.0
-    too_slow_ms: float = 10_000.0
-    max_talkers: int = 32
-    max_listeners: int = 10_000
-    max_rooms: int = 1_000
-    rooms: frozenset[str] | None = None
-    addresses: AddressLimits = dataclasses.field(default_factory=AddressLimits)
-    packets_per_s: float = 120.0
-    bytes_per_s: float = 24_000.0
-    control_per_s: float = 50.0
-    burst_s: float = 3.0
-    departed_s: float = 120.0
-
-
 class Rooms:
     """All rooms of a relay. What goes to all listeners of a room waits for `distribute`."""
 
@@ -75,6 +57,7 @@ class Rooms:
         self.addresses = Addresses(self.limits.addresses)
         self._rooms: dict[str, Room] = {}
         self._streams = StreamRegister(1_000 * self.limits.departed_s)
+        self._sanctions = Sanctions(1_000 * self.limits.sanction_s)
         self._distributor = Distributor(self.limits.max_queue_ms, self.counters)
         self._joined = 0
 
@@ -98,21 +81,35 @@ class Rooms:
         """About so many of what waits for the listeners of rooms."""
         self._distributor.step(now_ms, deliveries)
 
-    def join(self, hello: Hello, outlet: Outlet, address: str = "", now_ms: float = 0.0) -> Member:
+    def join(
+        self,
+        hello: Hello,
+        outlet: Outlet,
+        address: str = "",
+        now_ms: float = 0.0,
+        *,
+        moderates: bool = False,
+    ) -> Member:
         """-> the new member, whose messages go to `outlet`. Raises Refused.
 
         A talker that names its previous session keeps its stream number, even if that session's
         connection still counts as open: the earlier member is then replaced, its outlet aborted.
         """
+        identity = (hello.room, hello.token, address)
+        if self._sanctions.is_removed(identity, now_ms):
+            raise self.refusal(CloseCode.FORBIDDEN, REMOVED)
         room = self._room_for(hello, address, now_ms)
         resume = hello.resume if hello.role.talks else ""
         previous = self._streams.connected(resume, room.name) if resume else None
         self._check_space(room, hello, previous, address)
         stream = self._stream_for(hello, previous, now_ms) if hello.role.talks else None
         member = self._add_member(room, hello, stream, outlet, address, now_ms)
+        member.identity, member.moderates = identity, moderates
         self._greet(room, member)
         if stream is not None:
             self._tell_listeners(room, member, stream.start(), ("stream", stream.number), now_ms)
+            if self._sanctions.is_silenced(identity, now_ms):
+                self._silence(room, member, stream, True, now_ms)
         self._tell_copies_wanted(room)
         return member
 
@@ -151,6 +148,8 @@ class Rooms:
         if flags_of(datagram) & Flags.RESET:
             stream.lateness.restart()
         captured, bound_ms = capture_time_of(datagram), self.limits.max_queue_ms
+        if stream.silenced:
+            return
         if stream.lateness.is_stale(captured, now_ms, bound_ms):
             self.counters.stale += 1
             return
@@ -180,8 +179,10 @@ class Rooms:
                 return
             case Mute() if stream is not None:
                 stream.muted = message.muted
-                mute = Mute(message.muted, stream.number)
-                self._tell_listeners(room, member, mute, ("mute", stream.number), now_ms)
+                self._tell_quiet(room, member, stream, now_ms)
+                return
+            case Who() | Remove() | Silence():
+                self._moderate(room, member, message, now_ms)
                 return
             case StreamUpdate() if stream is not None:
                 stream.info = message.info
@@ -192,6 +193,36 @@ class Rooms:
             CloseCode.POLICY_VIOLATION,
             f"a {member.role} connection may not send {type(message).__name__} now",
         )
+
+    def _moderate(
+        self, room: Room, moderator: Member, message: Who | Remove | Silence, now_ms: float
+    ) -> None:
+        if not moderator.moderates:
+            raise self.refusal(CloseCode.FORBIDDEN, "only a token with moderate allows that")
+        if isinstance(message, Who):
+            for number, text in enumerate(list_of(room)):
+                moderator.mailbox.put_control(frame_of(text), ("members", number))
+            return
+        if (member := member_of(room, message.member)) is None:
+            return  # it has just left
+        if isinstance(message, Remove):
+            self._sanctions.remove(member.identity, now_ms)
+            member.mailbox.dismiss(CloseCode.FORBIDDEN, REMOVED)
+            self.leave(member, now_ms)
+        elif member.stream is not None:
+            self._sanctions.silence(member.identity, message.silenced, now_ms)
+            self._silence(room, member, member.stream, message.silenced, now_ms)
+
+    def _silence(
+        self, room: Room, member: Member, stream: Stream, silenced: bool, now_ms: float
+    ) -> None:
+        stream.silenced = silenced
+        member.mailbox.put_control(frame_of(serialize_message(Silenced(silenced))), "silenced")
+        self._tell_quiet(room, member, stream, now_ms)
+
+    def _tell_quiet(self, room: Room, member: Member, stream: Stream, now_ms: float) -> None:
+        mute = Mute(stream.quiet, stream.number)
+        self._tell_listeners(room, member, mute, ("mute", stream.number), now_ms)
 
     def pinged(self, member: Member, now_ms: float) -> None:
         """A websocket ping came, which counts as a message. Raises Refused where they are too
@@ -280,12 +311,8 @@ class Rooms:
         self._joined += 1
         limits = self.limits
         mailbox = Mailbox(outlet, limits.max_queue_ms, self.counters)
-        budgets = Budgets(
-            *(
-                Budget(rate, limits.burst_s * rate)
-                for rate in (limits.packets_per_s, limits.bytes_per_s, limits.control_per_s)
-            )
-        )
+        rates = (limits.packets_per_s, limits.bytes_per_s, limits.control_per_s)
+        budgets = Budgets(*(Budget(rate, limits.burst_s * rate) for rate in rates))
         member = Member(
             hello.role,
             hello.name,
@@ -309,8 +336,8 @@ class Rooms:
         number = None if member.stream is None else member.stream.number
         talking, listening = len(room.talkers), room.listening
         welcome = Welcome(member.session, room.name, number, (), talking, listening)
-        texts = _introduce(welcome, [stream.start() for stream in others])
-        mutes = [Mute(muted=True, stream=stream.number) for stream in others if stream.muted]
+        texts = introduce(welcome, [stream.start() for stream in others])
+        mutes = [Mute(muted=True, stream=stream.number) for stream in others if stream.quiet]
         for text in (*texts, *map(serialize_message, mutes)):
             member.mailbox.put_control(frame_of(text))
 
@@ -347,20 +374,3 @@ class Rooms:
         """To be raised; it is counted."""
         self.counters.refused += 1
         return Refused(code, message)
-
-
-def _introduce(welcome: Welcome, streams: list[StreamStart]) -> list[str]:
-    """The welcome with as many streams as one message holds, and a stream_start for each of the
-    rest.
-    """
-    low, high = 0, len(streams)  # it holds `low`, but not more than `high`
-    texts = {0: serialize_message(welcome)}
-    while low < high:
-        count = (low + high + 1) // 2
-        whole = dataclasses.replace(welcome, streams=tuple(streams[:count]))
-        try:
-            texts[count] = serialize_message(whole)
-            low = count
-        except MalformedMessage:
-            high = count - 1
-    return [texts[low], *(serialize_message(s) for s in streams[low:])]

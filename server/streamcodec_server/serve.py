@@ -15,9 +15,9 @@ from streamcodec.listening import is_loopback, shown_url
 
 from .addresses import NO_ADDRESS_LIMITS, AddressLimits
 from .certificate import Certificate
+from .limits import RoomLimits
 from .log import Log
 from .relay import Relay
-from .rooms import RoomLimits
 from .settings import RelayConfig
 from .tokens import Keys
 

@@ -9,7 +9,7 @@ from streamcodec.listening import check_address
 from streamcodec.wire.session import MAX_NAME_CHARACTERS
 
 from .certificate import Certificate
-from .rooms import RoomLimits
+from .limits import RoomLimits
 from .tokens import Keys
 
 

@@ -44,6 +44,9 @@ class PeriodType(click.ParamType[int]):
 @click.option("--room", "rooms", multiple=True, help="Name or pattern (team-*); may be repeated.")
 @click.option("--talk/--no-talk", default=True, show_default=True)
 @click.option("--listen/--no-listen", default=True, show_default=True)
+@click.option(
+    "--moderate", is_flag=True, help="Also to see who is there, to silence and to remove."
+)
 @click.option("--name", default="", help="How others see its owner.  [default: as the client says]")
 @click.option("--expires", type=PeriodType(), default="12h", show_default=True, metavar="TIME")
 def token(
@@ -52,6 +55,7 @@ def token(
     rooms: tuple[str, ...],
     talk: bool,
     listen: bool,
+    moderate: bool,
     name: str,
     expires: int,
 ) -> None:
@@ -63,5 +67,5 @@ def token(
         return
     if keys is None or not rooms:
         raise click.UsageError("give --keys FILE and at least one --room, or --new-key ID")
-    grant = Grant(rooms, talk, listen, name)
+    grant = Grant(rooms, talk, listen, name, moderate)
     click.echo(Keys(keys).sign(grant, expires, time.time()))

@@ -31,13 +31,15 @@ class TokenRefused(StreamcodecError):
 @dataclasses.dataclass(frozen=True)
 class Grant:
     """rooms: names, or patterns with * and ?. publish, subscribe: to talk and to listen there.
-    name: what others see, "" for what the client says.
+    moderate: to see who is there, to silence and to remove. name: what others see, "" for what the
+    client says.
     """
 
     rooms: tuple[str, ...]
     publish: bool = True
     subscribe: bool = True
     name: str = ""
+    moderate: bool = False
 
     def covers(self, room: str) -> bool:
         return any(fnmatch.fnmatchcase(room, pattern) for pattern in self.rooms)
@@ -74,6 +76,8 @@ class Keys:
             "iat": int(now_s),
             "exp": int(now_s + expires_s),
         }
+        if grant.moderate:
+            claims["moderate"] = True
         if grant.name:
             claims["name"] = grant.name
         return jwt.encode(claims, secret, ALGORITHM, headers={"kid": number})
@@ -134,12 +138,14 @@ def _read(path: Path) -> dict[str, str]:
 
 def _grant_of(claims: dict[str, Any]) -> Grant:
     rooms, name = claims.get("rooms"), claims.get("name", "")
-    flags = [claims.get(what, False) for what in ("publish", "subscribe")]
+    flags = [claims.get(what, False) for what in ("publish", "subscribe", "moderate")]
     if isinstance(rooms, str):
         rooms = [rooms]
     if not isinstance(rooms, list) or not all(isinstance(room, str) for room in rooms):
         raise TokenRefused("the token must name its rooms")
     if not all(isinstance(flag, bool) for flag in flags) or not isinstance(name, str):
-        raise TokenRefused("publish and subscribe of a token are true or false, its name is text")
-    publish, subscribe = flags
-    return Grant(tuple(rooms), publish, subscribe, name)
+        raise TokenRefused(
+            "publish, subscribe and moderate of a token are true or false, its name is text"
+        )
+    publish, subscribe, moderate = flags
+    return Grant(tuple(rooms), publish, subscribe, name, moderate)

@@ -23,16 +23,22 @@ from .session import (
     CopiesWanted,
     Error,
     Hello,
+    Members,
     Message,
     Mute,
+    Present,
+    Remove,
     Report,
     Role,
+    Silence,
+    Silenced,
     StreamEnd,
     StreamInfo,
     StreamStart,
     StreamUpdate,
     Time,
     Welcome,
+    Who,
 )
 
 MODEL_DIGITS = 16
@@ -123,6 +129,9 @@ class _Fields:
 
     def stream(self, default: int | None = None) -> int:
         return self.integer("stream", 0, STREAM_NUMBERS - 1, default)
+
+    def member(self) -> int:
+        return self.integer("member", 0, MAX_LISTENER)
 
     def number(self, name: str, default: float | None = None) -> float:
         value: float = self._get(name, (int, float), "a number", default)
@@ -285,6 +294,37 @@ def _parse_copies_wanted(fields: _Fields) -> CopiesWanted:
     return CopiesWanted(fields.integer("copies", 0, MAX_COPY_DISTANCE))
 
 
+def _parse_who(fields: _Fields) -> Who:
+    return Who()
+
+
+def _parse_members(fields: _Fields) -> Members:
+    present = tuple(
+        Present(
+            section.member(),
+            section.text("name", ""),
+            section.role("role"),
+            section.stream() if section.has("stream") else None,
+            section.boolean("silenced"),
+            section.text("address", ""),
+        )
+        for section in fields.sections("members")
+    )
+    return Members(present, fields.boolean("more"))
+
+
+def _parse_remove(fields: _Fields) -> Remove:
+    return Remove(fields.member())
+
+
+def _parse_silence(fields: _Fields) -> Silence:
+    return Silence(fields.member(), fields.boolean("silenced"))
+
+
+def _parse_silenced(fields: _Fields) -> Silenced:
+    return Silenced(fields.boolean("silenced"))
+
+
 def _parse_error(fields: _Fields) -> Error:
     return Error(fields.integer("code", 1000, 4999), fields.text("message", most=MAX_MESSAGE_BYTES))
 
@@ -301,6 +341,11 @@ _FORMATS: dict[str, tuple[type[Message], Callable[[_Fields], Message]]] = {
     "time": (Time, _parse_time),
     "capture": (Capture, _parse_capture),
     "copies_wanted": (CopiesWanted, _parse_copies_wanted),
+    "who": (Who, _parse_who),
+    "members": (Members, _parse_members),
+    "remove": (Remove, _parse_remove),
+    "silence": (Silence, _parse_silence),
+    "silenced": (Silenced, _parse_silenced),
     "error": (Error, _parse_error),
 }
 _TYPES = {kind: name for name, (kind, _) in _FORMATS.items()}

@@ -189,6 +189,55 @@ class CopiesWanted:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Who:
+    """Moderator to relay: who is in the room? The answer is one or more `Members`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Present:
+    """Who is in a room. member: a number of the relay's. stream: of a talker, else None. silenced:
+    what it sends is passed on to nobody. address: of the network that it comes from.
+    """
+
+    member: int
+    name: str
+    role: Role
+    stream: int | None
+    silenced: bool
+    address: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Members:
+    """Relay to moderator, as many as one message holds. more: another message follows."""
+
+    members: tuple[Present, ...]
+    more: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Remove:
+    """Moderator to relay: that member must leave the room, and may not come back for a time."""
+
+    member: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Silence:
+    """Moderator to relay: what that member sends is passed on to nobody, or is again."""
+
+    member: int
+    silenced: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Silenced:
+    """Relay to talker: a moderator has silenced it, or lets it speak again."""
+
+    silenced: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Error:
     """Relay to client, the last message before the relay closes with `code`."""
 
@@ -207,5 +256,10 @@ Message: TypeAlias = (
     | Time
     | Capture
     | CopiesWanted
+    | Who
+    | Members
+    | Remove
+    | Silence
+    | Silenced
     | Error
 )

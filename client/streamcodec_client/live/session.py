@@ -8,7 +8,7 @@ import asyncio
 import dataclasses
 from collections.abc import Sequence
 
-from streamcodec.wire.session import Message, Welcome
+from streamcodec.wire.session import Message, Silenced, Welcome
 
 from ..clock import Clock
 from ..report.arrivals import ArrivalRecorder
@@ -62,7 +62,11 @@ class _Announcer:
         """Nothing to announce."""
 
     def message(self, message: Message) -> None:
-        """Nothing to announce."""
+        match message:
+            case Silenced(silenced=True):
+                self._reporter.warning("a moderator has silenced you: nobody hears what you send")
+            case Silenced(silenced=False):
+                self._reporter.notice("you are heard again")
 
 
 async def run_live(

@@ -1,0 +1,136 @@
+"""`streamcodec moderate`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import click
+
+from streamcodec.errors import ConfigError
+from streamcodec.wire.session import (
+    Hello,
+    Members,
+    Message,
+    Present,
+    Remove,
+    Role,
+    Silence,
+    Welcome,
+    Who,
+)
+
+from ..clock import MonotonicClock
+from ..transport.relay import RelayTransport
+from .live_options import ca_option, token_option
+
+ANSWER_LIMIT_S = 10.0
+
+
+class _Moderator:
+    """Says one thing, and asks who is in the room then."""
+
+    def __init__(self, said: Message | None) -> None:
+        self._said = said
+        self._transport: RelayTransport | None = None
+        self._asking: asyncio.Future[None] | None = None
+        self.present: list[Present] = []
+        self.answered = asyncio.Event()
+
+    def begin(self, transport: RelayTransport) -> None:
+        self._transport = transport
+
+    def connected(self, welcome: Welcome, connection: int) -> None:
+        self._asking = asyncio.ensure_future(self._ask())
+
+    async def _ask(self) -> None:
+        assert self._transport is not None
+        self.present.clear()
+        for message in (self._said, Who()):
+            if message is not None:
+                await self._transport.send_message(message)
+
+    def disconnected(self, reason: str) -> None:
+        """It connects again, and asks again."""
+
+    def media(self, datagram: bytes, received_ns: int) -> None:
+        """Nobody listens."""
+
+    def message(self, message: Message) -> None:
+        if isinstance(message, Members):
+            self.present += message.members
+            if not message.more:
+                self.answered.set()
+
+
+@click.command()
+@click.option("--url", default="ws://127.0.0.1:8765", show_default=True, help="The relay.")
+@ca_option
+@click.option("--room", default="lobby", show_default=True)
+@token_option
+@click.option("--remove", type=int, metavar="MEMBER", help="Ends a member's connection.")
+@click.option("--silence", type=int, metavar="MEMBER", help="Nobody hears a member any more.")
+@click.option("--unsilence", type=int, metavar="MEMBER", help="And everybody again.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each member.")
+def moderate(
+    url: str,
+    ca: Path | None,
+    room: str,
+    token: str,
+    remove: int | None,
+    silence: int | None,
+    unsilence: int | None,
+    as_json: bool,
+) -> None:
+    """Show who is in a room, and with --remove, --silence or --unsilence the number of a member,
+    do that first. It needs a token that allows it: `streamcodec token --moderate`. Who is removed,
+    or silenced, stays so for an hour with that token and address.
+    """
+    asked: list[Message] = [
+        *([] if remove is None else [Remove(remove)]),
+        *([] if silence is None else [Silence(silence, True)]),
+        *([] if unsilence is None else [Silence(unsilence, False)]),
+    ]
+    if len(asked) > 1:
+        raise ConfigError("give one of --remove, --silence and --unsilence at a time")
+    hello = Hello(Role.LISTEN, room, "moderator", token=token)
+    present = asyncio.run(_moderate(url, ca, hello, asked[0] if asked else None))
+    for member in present:
+        click.echo(_json(member) if as_json else _line(member))
+
+
+async def _moderate(url: str, ca: Path | None, hello: Hello, said: Message | None) -> list[Present]:
+    moderator = _Moderator(said)
+    transport = RelayTransport(url, hello, [moderator], MonotonicClock(), ca=ca)
+    moderator.begin(transport)
+    running = asyncio.ensure_future(transport.run())
+    answered = asyncio.ensure_future(moderator.answered.wait())
+    try:
+        await asyncio.wait(
+            {running, answered}, timeout=ANSWER_LIMIT_S, return_when=asyncio.FIRST_COMPLETED
+        )
+    finally:
+        answered.cancel()
+        transport.close()
+        await running
+    if not moderator.answered.is_set():
+        raise ConfigError(f"{url} has not said who is in room {hello.room}")
+    return moderator.present
+
+
+def _line(member: Present) -> str:
+    silenced = "  silenced" if member.silenced else ""
+    return f"{member.member:6}  {member.role:6}  {member.address:15}  {member.name}{silenced}"
+
+
+def _json(member: Present) -> str:
+    return json.dumps(
+        {
+            "member": member.member,
+            "role": str(member.role),
+            "address": member.address,
+            "name": member.name,
+            "silenced": member.silenced,
+        }
+    )

@@ -1,0 +1,88 @@
+"""What moderators of a room may do: see who is there, silence and remove. Sans-I/O."""
+
+from __future__ import annotations
+
+from streamcodec.errors import MalformedMessage
+from streamcodec.wire.message_json import serialize_message
+from streamcodec.wire.session import Members, Present
+
+from .members import Member, Room
+
+MOST_SANCTIONS = 10_000  # that are remembered
+REMOVED = "a moderator has removed this member from the room"
+Identity = tuple[str, str, str]  # room, token and address
+
+
+class Sanctions:
+    """Who was removed from a room, or silenced in it, and may not come back otherwise: by room,
+    token and address, for a time.
+    """
+
+    def __init__(self, lasting_ms: float) -> None:
+        self._lasting_ms = lasting_ms
+        # when it was said; oldest first
+        self._removed: dict[Identity, float] = {}
+        self._silenced: dict[Identity, float] = {}
+
+    def remove(self, identity: Identity, now_ms: float) -> None:
+        _remember(self._removed, identity, now_ms)
+
+    def silence(self, identity: Identity, silenced: bool, now_ms: float) -> None:
+        if silenced:
+            _remember(self._silenced, identity, now_ms)
+        else:
+            self._silenced.pop(identity, None)
+
+    def is_removed(self, identity: Identity, now_ms: float) -> bool:
+        return self._lasts(self._removed.get(identity), now_ms)
+
+    def is_silenced(self, identity: Identity, now_ms: float) -> bool:
+        return self._lasts(self._silenced.get(identity), now_ms)
+
+    def _lasts(self, since_ms: float | None, now_ms: float) -> bool:
+        return since_ms is not None and now_ms - since_ms < self._lasting_ms
+
+
+def member_of(room: Room, number: int) -> Member | None:
+    """None where nobody has that number, or has it any more."""
+    return next((member for member in room.members if member.number == number), None)
+
+
+def list_of(room: Room) -> list[str]:
+    """Who is in a room, as messages of the size that is allowed."""
+    present = [_present(member) for member in room.members]
+    texts = []
+    while present:
+        count = len(present)
+        while (text := _text_of(present[:count], more=count < len(present))) is None:
+            count = (count + 1) // 2
+        texts.append(text)
+        present = present[count:]
+    return texts
+
+
+def _text_of(present: list[Present], more: bool) -> str | None:
+    """None where it is too much for one message."""
+    try:
+        return serialize_message(Members(tuple(present), more))
+    except MalformedMessage:
+        return None
+
+
+def _present(member: Member) -> Present:
+    stream = member.stream
+    return Present(
+        member.number,
+        member.name,
+        member.role,
+        None if stream is None else stream.number,
+        stream is not None and stream.silenced,
+        member.address,
+    )
+
+
+def _remember(table: dict[Identity, float], identity: Identity, now_ms: float) -> None:
+    table.pop(identity, None)
+    table[identity] = now_ms
+    while len(table) > MOST_SANCTIONS:
+        del table[next(iter(table))]
