@@ -20,6 +20,7 @@ from streamcodec_bench.load_clients import masked
 from streamcodec_server.certificate import Certificate
 from streamcodec_server.limits import RoomLimits
 from streamcodec_server.members import Member
+from streamcodec_server.proxies import Proxies
 from streamcodec_server.relay import Relay
 from streamcodec_server.settings import RelayConfig
 from streamcodec_server.tokens import Keys
@@ -51,6 +52,7 @@ async def relay(
     origins: frozenset[str] = frozenset(),
     keys: Keys | None = None,
     certificate: Certificate | None = None,
+    proxies: tuple[str, ...] = (),
 ) -> AsyncIterator[tuple[Relay, ManualClock, str]]:
     """A relay whose keepalive never ends a connection: what a test sees ended, the relay ended."""
     clock = ManualClock()
@@ -63,6 +65,7 @@ async def relay(
         origins=origins,
         keys=keys,
         certificate=certificate,
+        proxies=Proxies(proxies),
     )
     running = Relay(config, clock)
     async with running.running() as server:

@@ -29,7 +29,8 @@ from streamcodec_server.budget import Budget, Spent
 from streamcodec_server.lateness import Lateness
 from streamcodec_server.limits import RoomLimits
 from streamcodec_server.members import Member
-from streamcodec_server.rooms import Refused, Rooms
+from streamcodec_server.refused import Refused
+from streamcodec_server.rooms import Rooms
 
 RATE = 16_000
 

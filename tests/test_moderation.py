@@ -44,7 +44,8 @@ from streamcodec.wire.session import (
 from streamcodec_server.limits import RoomLimits
 from streamcodec_server.members import Member
 from streamcodec_server.moderation import MOST_SANCTIONS, Sanctions
-from streamcodec_server.rooms import Refused, Rooms
+from streamcodec_server.refused import Refused
+from streamcodec_server.rooms import Rooms
 from streamcodec_server.tokens import Grant, Keys, new_key
 
 

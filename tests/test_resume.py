@@ -18,7 +18,8 @@ from streamcodec.wire.packet import STREAM_NUMBERS, Flags, Packet
 from streamcodec.wire.session import Hello, Role, StreamEnd, StreamStart
 from streamcodec_server.limits import RoomLimits
 from streamcodec_server.members import Stream
-from streamcodec_server.rooms import Refused, Rooms
+from streamcodec_server.refused import Refused
+from streamcodec_server.rooms import Rooms
 from streamcodec_server.streams import MAX_DEPARTED, StreamRegister
 
 

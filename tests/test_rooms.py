@@ -39,7 +39,8 @@ from streamcodec.wire.session import (
 from streamcodec_server.addresses import AddressLimits
 from streamcodec_server.frames import message_in
 from streamcodec_server.members import REPORTS_PER_S, Member
-from streamcodec_server.rooms import Refused, RoomLimits, Rooms
+from streamcodec_server.refused import Refused
+from streamcodec_server.rooms import RoomLimits, Rooms
 
 
 def test_a_new_member_learns_who_talks_and_listeners_learn_of_a_new_talker() -> None:

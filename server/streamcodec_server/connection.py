@@ -58,7 +58,8 @@ class Connection(ServerConnection):
 
     writable: what is written now leaves soon. blocked_ms: since when it does not, by the relay's
     clock. heard_ms: when anything last came from it. pinged_ms: when it was last asked for a sign
-    of life. address: of the network that it comes from.
+    of life. peer: the address that it comes from. address: of that network, or of the client that a
+    proxy names. counted: among the connections of that address.
     """
 
     def __init__(self, owner: Owner, *args: Any, **settings: Any) -> None:
@@ -74,13 +75,15 @@ class Connection(ServerConnection):
         self.mailbox: Mailbox | None = None
         self.blocked_ms: float | None = None
         self.heard_ms = self.pinged_ms = owner.clock()
-        self.address = ""
+        self.peer = self.address = ""
+        self.counted = False
         self.closing: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
-        self.address = network_of(peer[0]) if peer else ""
+        self.peer = peer[0] if peer else ""
+        self.address = network_of(self.peer)
         tcp = transport.get_extra_info("socket")
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

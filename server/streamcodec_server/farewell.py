@@ -6,7 +6,7 @@ from streamcodec.wire.message_json import serialize_message
 from streamcodec.wire.session import Error
 
 from .frames import frame_of
-from .rooms import Refused
+from .refused import Refused
 
 MAX_REASON_BYTES = 120  # a close frame has room for 123
 MAX_ERROR_CHARACTERS = 500

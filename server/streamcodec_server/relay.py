@@ -11,7 +11,7 @@ import functools
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -21,7 +21,6 @@ from streamcodec.config import MAX_PAYLOAD_BYTES
 from streamcodec.errors import (
     MalformedMessage,
     MalformedPacket,
-    UnsupportedHello,
     UnsupportedVersion,
 )
 from streamcodec.listening import listening_at
@@ -34,14 +33,15 @@ from streamcodec.wire.session import (
     Hello,
 )
 
+from .admission import allowed, read_hello
 from .connection import PING, WRITE_LIMIT_BYTES, Connection, connections_of
 from .farewell import error_frame, reason_of
 from .log import Tell, tell_nobody
 from .members import Member
+from .refused import Refused
 from .requests import answer_request
-from .rooms import Refused, Rooms
+from .rooms import Rooms
 from .settings import RelayConfig
-from .tokens import TokenRefused
 
 LOG = logging.getLogger("streamcodec.relay")
 
@@ -132,12 +132,28 @@ class Relay:
     def connected(self, connection: Connection) -> bool:
         """A client's TCP connection stands. False: its address has too many."""
         self._connections.add(connection)
+        if self.config.proxies.include(connection.peer):
+            return True  # its client counts, whom the request names
+        return self._count(connection)
+
+    def forwarded(self, connection: Connection, forwarded: Sequence[str]) -> bool:
+        """A connection's request names for whom a proxy has made it, if one has. False: that client
+        has too many.
+        """
+        if connection.counted:
+            return True
+        connection.address = self.config.proxies.client(forwarded) or connection.address
+        return self._count(connection)
+
+    def _count(self, connection: Connection) -> bool:
+        connection.counted = True
         return self.rooms.addresses.connect(connection.address, self.clock())
 
     def disconnected(self, connection: Connection) -> None:
         """And is gone."""
         self._connections.discard(connection)
-        self.rooms.addresses.disconnect(connection.address, self.clock())
+        if connection.counted:
+            self.rooms.addresses.disconnect(connection.address, self.clock())
 
     def dismissed(self, connection: Connection, code: CloseCode, reason: str) -> None:
         """Its member must go."""
@@ -195,7 +211,8 @@ class Relay:
         assert isinstance(connection, Connection)
         connection.opened()
         try:
-            hello, moderates = self._allowed(await self._read_hello(connection))
+            hello = await read_hello(connection, self.config.hello_timeout_s)
+            hello, moderates = self._allowed(hello)
             member = self.rooms.join(
                 hello, connection, connection.address, self.clock(), moderates=moderates
             )
@@ -238,41 +255,13 @@ class Relay:
                 dropped=dropped,
             )
 
-    async def _read_hello(self, connection: ServerConnection) -> Hello:
-        timeout_s = self.config.hello_timeout_s
-        try:
-            async with asyncio.timeout(timeout_s):
-                first = await connection.recv()
-        except TimeoutError:
-            raise Refused(CloseCode.POLICY_VIOLATION, f"no hello within {timeout_s:g} s") from None
-        if not isinstance(first, str):
-            raise Refused(CloseCode.MALFORMED, "the first message must be a hello, not media")
-        try:
-            hello = parse_message(first)
-        except UnsupportedHello as error:
-            raise Refused(CloseCode.VERSION, str(error)) from error
-        except MalformedMessage as error:
-            raise Refused(CloseCode.MALFORMED, str(error)) from error
-        if not isinstance(hello, Hello):
-            raise Refused(CloseCode.MALFORMED, "the first message must be a hello")
-        return hello
-
     def _allowed(self, hello: Hello) -> tuple[Hello, bool]:
         """With the name that its token gives, and whether it moderates. Raises Refused."""
-        if self.config.keys is None:
-            return hello, False
         try:
-            grant = self.config.keys.check(hello.token)
-        except TokenRefused as refused:
-            raise self.rooms.refusal(CloseCode.UNAUTHORIZED, str(refused)) from None
-        for asked, allowed, what in (
-            (True, grant.covers(hello.room), f"join room {hello.room}"),
-            (hello.role.talks, grant.publish, "talk"),
-            (hello.role.listens, grant.subscribe, "listen"),
-        ):
-            if asked and not allowed:
-                raise self.rooms.refusal(CloseCode.FORBIDDEN, f"the token does not allow to {what}")
-        return dataclasses.replace(hello, name=grant.name or hello.name), grant.moderate
+            return allowed(hello, self.config.keys)
+        except Refused:
+            self.rooms.counters.refused += 1
+            raise
 
     async def _read(self, member: Member, connection: Connection) -> None:
         """Until the connection ends."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import json
+from collections.abc import Sequence
 from typing import Protocol
 
 from websockets.asyncio.server import ServerConnection
@@ -11,6 +12,7 @@ from websockets.http11 import Request, Response
 
 from streamcodec.wire.session import SUBPROTOCOL
 
+from .connection import Connection
 from .settings import RelayConfig
 
 
@@ -21,6 +23,8 @@ class Asked(Protocol):
 
     @property
     def ready(self) -> bool: ...
+
+    def forwarded(self, connection: Connection, forwarded: Sequence[str]) -> bool: ...
 
     def health(self) -> dict[str, object]: ...
 
@@ -33,6 +37,11 @@ def answer_request(relay: Asked, connection: ServerConnection, request: Request)
         response = connection.respond(http.HTTPStatus.METHOD_NOT_ALLOWED, "")
         response.headers["Allow"] = "GET"
         return response
+    assert isinstance(connection, Connection)
+    if not relay.forwarded(connection, request.headers.get_all("X-Forwarded-For")):
+        return connection.respond(
+            http.HTTPStatus.TOO_MANY_REQUESTS, "too many connections of this address\n"
+        )
     path = request.path.partition("?")[0]
     if path == "/healthz":
         return connection.respond(http.HTTPStatus.OK, json.dumps(relay.health()) + "\n")

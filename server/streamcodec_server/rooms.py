@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from streamcodec.errors import StreamcodecError
 from streamcodec.wire.message_json import serialize_message
 from streamcodec.wire.packet import STREAM_NUMBERS, Flags, capture_time_of, flags_of
 from streamcodec.wire.redundancy import copy_distance
@@ -37,15 +36,8 @@ from .limits import RoomLimits
 from .mailbox import Counters, Mailbox, Outlet
 from .members import Budgets, Member, Room, Stream
 from .moderation import REMOVED, Sanctions, list_of, member_of
+from .refused import Refused
 from .streams import StreamRegister
-
-
-class Refused(StreamcodecError):
-    """A client asked for something that it may not have. The relay closes with `code`."""
-
-    def __init__(self, code: CloseCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class Rooms:

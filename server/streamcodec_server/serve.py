@@ -17,6 +17,7 @@ from .addresses import NO_ADDRESS_LIMITS, AddressLimits
 from .certificate import Certificate
 from .limits import RoomLimits
 from .log import Log
+from .proxies import Proxies
 from .relay import Relay
 from .settings import RelayConfig
 from .tokens import Keys
@@ -65,7 +66,15 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     default=True,
     show_default=True,
     help="Whether what one address may do is limited; not where all clients share one, as behind "
-    "a proxy.",
+    "a proxy that does not name them.",
+)
+@click.option(
+    "--proxy",
+    "proxies",
+    multiple=True,
+    metavar="NETWORK",
+    help="Address or network (10.0.0.0/8) of a proxy before the relay, which names its clients in "
+    "X-Forwarded-For; may be repeated.  [default: none]",
 )
 @click.option(
     "--keys",
@@ -102,6 +111,7 @@ def serve(
     origins: tuple[str, ...],
     max_connections: int,
     address_limits: bool,
+    proxies: tuple[str, ...],
     keys: Path | None,
     cert: Path | None,
     key: Path | None,
@@ -136,6 +146,7 @@ def serve(
         frozenset(origins),
         None if keys is None else Keys(keys),
         None if cert is None or key is None else Certificate(cert, key),
+        Proxies(proxies),
     )
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, metrics_host, metrics_port, as_json))

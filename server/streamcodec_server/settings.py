@@ -10,6 +10,7 @@ from streamcodec.wire.session import MAX_NAME_CHARACTERS
 
 from .certificate import Certificate
 from .limits import RoomLimits
+from .proxies import Proxies
 from .tokens import Keys
 
 
@@ -19,7 +20,8 @@ class RelayConfig:
     hello, for a connection to close, between pings, for a sign of life after a ping, and for a
     client to take anything of what is written. origins: of the web pages (scheme://host[:port])
     whose scripts may connect. keys: of the tokens that it asks for; None: it asks for none.
-    certificate: of TLS; None: plain ws://. Raises ConfigError.
+    certificate: of TLS; None: plain ws://. proxies: whose word about clients' addresses is taken.
+    Raises ConfigError.
     """
 
     host: str = "127.0.0.1"
@@ -28,6 +30,7 @@ class RelayConfig:
     origins: frozenset[str] = frozenset()
     keys: Keys | None = None
     certificate: Certificate | None = None
+    proxies: Proxies = dataclasses.field(default_factory=Proxies)
     hello_timeout_s: float = 5.0
     close_timeout_s: float = 2.0
     ping_interval_s: float = 10.0
