@@ -14,6 +14,7 @@ from stand_in_relay import StandInRelay
 from streamcodec_client import Room
 from streamcodec_client.api.settings import RoomSettings
 from streamcodec_client.clock import MonotonicClock
+from streamcodec_client.live.encryption import RoomKey
 
 RATE = 16_000
 SETTINGS = RoomSettings(
@@ -38,9 +39,9 @@ SETTINGS = RoomSettings(
 )
 
 
-def room(url: str, **changes: Any) -> Any:
+def room(url: str, key: RoomKey | None = None, **changes: Any) -> Any:
     settings = dataclasses.replace(SETTINGS, url=url, **changes)
-    return Room(settings, FakeModel(), MonotonicClock()).joined()
+    return Room(settings, FakeModel(), MonotonicClock(), key).joined()
 
 
 def level(value: float, seconds: float = 0.1) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -14,6 +14,7 @@ from streamcodec.live.adaptive import DelayBounds
 from streamcodec.units import Pcm
 from streamcodec.wire.packet import Flags, Packet, serialize
 from streamcodec.wire.session import Mute, StreamEnd, StreamInfo, StreamStart, Welcome
+from streamcodec_client.live.encryption import RoomKey
 from streamcodec_client.live.receiver import Receiver
 from streamcodec_client.report.trace import NO_TRACE, Trace
 
@@ -29,6 +30,7 @@ class Room:
         channels: int = 1,
         trace: Trace = NO_TRACE,
         playout: float | DelayBounds = TARGET_MS,
+        key: RoomKey | None = None,
     ) -> None:
         self.clock, self.model, self.notices = ManualClock(), FakeModel(), list[str]()
         self.sink = SteppedSink(self.clock, channels=channels)
@@ -39,6 +41,7 @@ class Room:
             playout=playout,
             notify=self.notices.append,
             trace=trace,
+            key=key,
         )
         self._running: asyncio.Future[None] | None = None
         self._sequence: dict[int, int] = {}

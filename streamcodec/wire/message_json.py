@@ -42,6 +42,7 @@ from .session import (
 )
 
 MODEL_DIGITS = 16
+KEY_ID_DIGITS = 16
 MAX_BITRATE_BPS = 1_000_000
 MAX_REPORT_FIELDS = 32
 REPORTED_COUNTS = frozenset(
@@ -215,6 +216,7 @@ def _parse_info(fields: _Fields) -> StreamInfo:
         fields.integer("base_level", 0, MAX_LEVEL),
         fields.integer("bitrate_bps", 0, MAX_BITRATE_BPS, 0),
         fields.integer("redundancy", 0, MAX_COPY_DISTANCE, 0),
+        fields.hex_digits("key_id", KEY_ID_DIGITS) if fields.text("key_id", "") else "",
     )
 
 

@@ -62,7 +62,7 @@ class StreamInfo:
     model: 16 hex digits. sample_rate: Hz. packet_samples: of each payload, at that rate.
     base_level: quality level that payloads are parsed with. bitrate_bps: 0 for constant quality.
     redundancy: a packet may carry a copy of one that lies at most so many packets back, for
-    listeners that take it.
+    listeners that take it. key_id: 16 hex digits where payloads are encrypted end to end, else "".
     """
 
     model: str
@@ -72,6 +72,7 @@ class StreamInfo:
     base_level: int
     bitrate_bps: int = 0
     redundancy: int = 0
+    key_id: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from streamcodec.wire.redundancy import MAX_COPY_DISTANCE
 
 from ..clock import MonotonicClock
 from ..live.codec import ModelCodec, load_codec
+from ..live.encryption import RoomKey
 from .room import Room
 from .settings import RoomSettings
 
@@ -25,6 +26,7 @@ async def connect(
     room: str = "lobby",
     name: str = "python",
     token: str = "",
+    passphrase: str = "",
     talk: bool = True,
     listen: bool = True,
     sample_rate: int = 16_000,
@@ -46,15 +48,16 @@ async def connect(
 
     url: ws://HOST:PORT or wss://HOST:PORT. ca: a file of certificate authorities, where the system
     does not know the relay's. name: as others see it. token: leave to join, where the relay asks
-    for one. talk, listen: what for. sample_rate (Hz), channels: of the PCM that is sent and of the
-    frames that are heard. bitrate_bps: mean payload rate (6000 where no quality, 0..1, is given
-    instead); capped: a limit that no payload exceeds. packet_ms: 20, 40 or 60. dtx: send next to
-    nothing while nobody speaks. redundancy: how many packets back the copy lies that each packet
-    carries for listeners that take it, 0 for none; None sends copies while listeners lose packets.
-    take_copies: how far back a copy may lie that we take. playout_ms: a fixed delay, or the (least,
-    longest) between which it adapts to the network. model: a shipped model's name, a folder, or one
-    that is loaded already, which any number of rooms may share; engine: as of `load_model`.
-    timeout_s: how long to look for a relay that never let us in.
+    for one. passphrase: encrypts end to end; only who has the same one hears what is said, and who
+    does not encrypt is not heard. talk, listen: what for. sample_rate (Hz), channels: of the PCM
+    that is sent and of the frames that are heard. bitrate_bps: mean payload rate (6000 where no
+    quality, 0..1, is given instead); capped: a limit that no payload exceeds. packet_ms: 20, 40 or
+    60. dtx: send next to nothing while nobody speaks. redundancy: how many packets back the copy
+    lies that each packet carries for listeners that take it, 0 for none; None sends copies while
+    listeners lose packets. take_copies: how far back a copy may lie that we take. playout_ms: a
+    fixed delay, or the (least, longest) between which it adapts to the network. model: a shipped
+    model's name, a folder, or one that is loaded already, which any number of rooms may share;
+    engine: as of `load_model`. timeout_s: how long to look for a relay that never let us in.
 
     Raises ConfigError for a setting outside its range, ModelError, ConnectionRefused where no relay
     lets us in; and at the end what failed meanwhile, unless `listen` or `send` has raised it.
@@ -85,5 +88,6 @@ async def connect(
         raise ConfigError(f"model must be a name, a folder or a CodecModel, got {model!r}")
     else:
         codec = await asyncio.to_thread(load_codec, model, "auto", engine)
-    async with Room(settings, codec, MonotonicClock()).joined() as member:
+    key = await asyncio.to_thread(RoomKey, passphrase, room) if passphrase else None
+    async with Room(settings, codec, MonotonicClock(), key).joined() as member:
         yield member

@@ -21,6 +21,7 @@ from ..audio.paced import Discard, PacedSink
 from ..audio.pushed import PushedSource
 from ..clock import Clock
 from ..live.codec import Codec
+from ..live.encryption import RoomKey
 from ..live.member import Member, Seat
 from ..live.receiver import HeardBlock, Receiver
 from ..live.sender import Sender
@@ -55,7 +56,9 @@ class Room:
     those that send, one does at a time.
     """
 
-    def __init__(self, settings: RoomSettings, codec: Codec, clock: Clock) -> None:
+    def __init__(
+        self, settings: RoomSettings, codec: Codec, clock: Clock, key: RoomKey | None = None
+    ) -> None:
         """`connect` makes rooms. Raises ConfigError."""
         self._settings = settings
         self._loop = asyncio.get_running_loop()
@@ -83,7 +86,13 @@ class Room:
                 taken=self._on_taken,
             )
             sender = Sender(
-                codec, self._source, settings.encoding, clock, dtx=settings.dtx, pause_s=PAUSE_S
+                codec,
+                self._source,
+                settings.encoding,
+                clock,
+                dtx=settings.dtx,
+                pause_s=PAUSE_S,
+                key=key,
             )
         if settings.listen:
             self._maker = FrameMaker(codec.sample_rate, settings.sample_rate, settings.channels)
@@ -95,6 +104,7 @@ class Room:
                 tls=settings.url.startswith("wss:"),
                 notify=_LOG.warning,
                 tap=self._on_blocks,
+                key=key,
             )
         self._roster = Roster(self._on_connected)
         seat = Seat(

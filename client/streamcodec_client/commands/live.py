@@ -17,6 +17,7 @@ from streamcodec.wire.overhead import OVERHEAD_NOTE
 from ..audio.blocks import Sink, Source
 from ..clock import Clock, MonotonicClock
 from ..live.codec import Codec, EncodingSettings, load_codec
+from ..live.encryption import RoomKey
 from ..live.impair import Impairment, from_options
 from ..live.member import Seat
 from ..live.receiver import Receiver
@@ -69,6 +70,7 @@ def send(
     clock = MonotonicClock()
     settings = _settings(session, exit_when_done=True)
     _check_files([*codec.reads, *source.reads], session.writes)
+    key = session.key()
     with ExitStack() as opened:
         # What is written is opened last: a wrong setting must not cost what it would replace.
         origin = _open(opened, source.open(clock, device))
@@ -84,6 +86,7 @@ def send(
             duration_s=session.duration_s,
             dtx=transmission.dtx,
             trace=trace,
+            key=key,
         )
         reporter = _reporter(session, clock)
         asyncio.run(run_live(settings, clock, reporter, sender, None, [trace]))
@@ -122,6 +125,7 @@ def listen(
     sink.check_stdout(session)
     _check_files(codec.reads, [*sink.writes, *session.writes, ("--record-trace", record_trace)])
     sink.check(device)
+    key = session.key()
     with ExitStack() as opened:
         # First: a wrong model name must not cost the recording that the sink overwrites.
         loaded = load_codec(codec.model, codec.codec_device, codec.engine)
@@ -129,7 +133,9 @@ def listen(
         trace = _open_trace(opened, session.trace)
         recorder = None if record_trace is None else _open(opened, ArrivalRecorder(record_trace))
         reporter = _reporter(session, clock)
-        receiver = _receiver(loaded, target, clock, sink.playout_ms, session.url, reporter, trace)
+        receiver = _receiver(
+            loaded, target, clock, sink.playout_ms, session.url, reporter, trace, key
+        )
         asyncio.run(run_live(settings, clock, reporter, None, receiver, [trace, recorder]))
 
 
@@ -161,6 +167,7 @@ def talk(
     _check_files([*codec.reads, *source.reads], [*sink.writes, *session.writes, *duplex.writes])
     output = dataclasses.replace(device, device=duplex.output_device or device.device)
     sink.check(output)
+    key = session.key()
     with ExitStack() as opened:
         # What is written is opened last: a wrong setting must not cost what it would replace.
         origin = _open(opened, source.open(clock, device))
@@ -178,9 +185,10 @@ def talk(
             duration_s=session.duration_s,
             dtx=transmission.dtx,
             trace=traces[0],
+            key=key,
         )
         receiver = _receiver(
-            loaded, target, clock, sink.playout_ms, session.url, reporter, traces[1]
+            loaded, target, clock, sink.playout_ms, session.url, reporter, traces[1], key
         )
         asyncio.run(run_live(settings, clock, reporter, sender, receiver, traces))
 
@@ -247,6 +255,7 @@ def _receiver(
     url: str,
     reporter: Reporter,
     trace: Trace,
+    key: RoomKey | None,
 ) -> Receiver:
     return Receiver(
         codec,
@@ -256,4 +265,5 @@ def _receiver(
         tls=url.startswith("wss:"),
         notify=reporter.warning,
         trace=trace,
+        key=key,
     )

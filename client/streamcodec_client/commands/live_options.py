@@ -20,6 +20,7 @@ from streamcodec.wire.redundancy import MAX_COPY_DISTANCE, USUAL_COPY_DISTANCE
 from ..audio.blocks import Sink, Source
 from ..audio.pick import SINK_FORMS, SOURCE_FORMS, check_sink, pick_sink, pick_source
 from ..clock import Clock
+from ..live.encryption import RoomKey
 from .grouping import grouped
 from .live_values import MAX_PLAYOUT_MS, CopyDistanceType, PlayoutType, SampleRateType
 
@@ -42,10 +43,16 @@ class SessionOptions:
     room: str
     name: str | None
     token: str
+    passphrase_file: Path | None
     duration_s: float | None
     trace: Path | None
     as_json: bool
     quiet: bool
+
+    def key(self) -> RoomKey | None:
+        """Of the room. Raises ConfigError."""
+        file = self.passphrase_file
+        return None if file is None else RoomKey.of_file(file, self.room)
 
     @property
     def writes(self) -> list[NamedPath]:
@@ -76,6 +83,14 @@ token_option = click.option(
     "better in the environment.",
 )
 
+passphrase_option = click.option(
+    "--passphrase-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Encrypts end to end: only who has the same passphrase (the file's first line) hears what "
+    "is said, and the relay does not.",
+)
+
 session_options = grouped(
     "session",
     SessionOptions,
@@ -84,6 +99,7 @@ session_options = grouped(
     click.option("--room", default="lobby", show_default=True),
     click.option("--name", help="How others see you.  [default: the user's name]"),
     token_option,
+    passphrase_option,
     click.option(
         "--duration",
         "duration_s",

@@ -14,19 +14,21 @@ from ..audio.stretch import Stretcher
 from ..clock import Clock
 from ..report.trace import Trace
 from .codec import Codec
+from .encryption import RoomKey
 from .player import StreamPlayer
 
 
 @dataclasses.dataclass(frozen=True)
 class Admission:
     """Makes players for talkers. delay: a fixed playout delay in ms, or the bounds within which it
-    adapts to the network.
+    adapts to the network. key: of the room, where what is said there is encrypted.
     """
 
     codec: Codec
     clock: Clock
     trace: Trace
     delay: float | DelayBounds
+    key: RoomKey | None = None
 
     def check_delay(self) -> None:
         """Raises ConfigError for a playout delay outside its range, whatever the packet size."""
@@ -46,10 +48,17 @@ class Admission:
             self.trace,
             self.codec.overlap_samples,
             Stretcher(info.sample_rate, info.channels) if adapts else None,
+            None if self.key is None else self.key.opener(info.key_id),
         )
 
     def check(self, info: StreamInfo) -> None:
-        """Raises StreamcodecError for a stream that the loaded model cannot decode."""
+        """Raises StreamcodecError for a stream that the loaded model cannot decode, and where only
+        one of talker and listener encrypts.
+        """
+        if info.key_id and self.key is None:
+            raise StreamcodecError("it is encrypted: see --passphrase-file")
+        if self.key is not None and not info.key_id:
+            raise StreamcodecError("it is not encrypted, and you have given a passphrase")
         if info.model != self.codec.hash:
             raise StreamcodecError(
                 f"it was made with model {info.model}, and {self.codec.hash} is loaded; see --model"

@@ -28,6 +28,7 @@ from ..clock import Clock, milliseconds
 from ..report.statistics import StreamStatistics
 from ..report.trace import PlayedPackets, Trace
 from .codec import Decoder
+from .encryption import Opener
 
 # Yields payloads, or None for what is to be concealed, and is sent the PCM of each.
 Pull: TypeAlias = Generator[bytes | None, Pcm, Pcm | None]
@@ -56,15 +57,17 @@ class StreamPlayer:
         trace: Trace,
         overlap_samples: int,
         stretcher: Stretcher | None = None,
+        opener: Opener | None = None,
     ) -> None:
         """`overlap_samples`: how far the decoder's output lags the encoder's input. `stretcher`:
-        for a playout buffer that asks for speeds other than one.
+        for a playout buffer that asks for speeds other than one. `opener`: of packets that are
+        encrypted.
         """
         info = talker.info
         self.talker = talker
         self.decoder = decoder  # of what `pull` yields
         self._playout, self._clock = playout, clock
-        self._stretcher = stretcher
+        self._stretcher, self._opener = stretcher, opener
         self._fade = LossFade(info.sample_rate, info.channels, info.packet_samples)
         self._quality = CallQuality(info.sample_rate, info.packet_samples, overlap_samples)
         self._trace = PlayedPackets(trace, talker.stream, info.sample_rate)
@@ -92,8 +95,8 @@ class StreamPlayer:
         return self._muted
 
     def receive(self, packet: Packet, received_ns: int, *, tls: bool) -> None:
-        """`tls`: it came encrypted, which counts in `wire_bytes`. Raises MalformedPacket for a
-        malformed copy.
+        """`tls`: it came over TLS, which counts in `wire_bytes`. Raises MalformedPacket for a
+        malformed copy, and NotOpened.
         """
         info, now_ms = self.talker.info, milliseconds(received_ns)
         size = len(packet.payload)
@@ -103,6 +106,9 @@ class StreamPlayer:
         header = SHORT_HEADER_BYTES if continues else HEADER_BYTES
         self._received.payload_bytes += size
         self._received.wire_bytes += wire_bytes(header + size, to_relay=False, tls=tls)
+        if self._opener is not None:
+            packet = self._opener.open(packet)
+            copy = None if copy is None else self._opener.open_copy(copy)
         self._quality.arrived(packet.capture_time, packet.flags, now_ms)
         arrival = self._playout.receive(
             packet.sequence, packet.capture_time, packet.payload, packet.flags, now_ms

@@ -23,10 +23,12 @@ from ..report.statistics import ReceiverStatistics
 from ..report.trace import NO_TRACE, Trace
 from .admission import Admission
 from .codec import Codec
+from .encryption import RoomKey
 from .inbox import Inbox, Joined, Left, Media, StreamKey
 from .mix import mix
 from .player import StreamPlayer
 from .pulling import pull_together
+from .sframe import NotOpened
 from .talkers import Talkers
 from .worker import run_worker
 
@@ -78,24 +80,27 @@ class Receiver:
         notify: Callable[[str], None] = lambda text: None,
         trace: Trace = NO_TRACE,
         tap: Callable[[Sequence[HeardBlock]], None] = lambda blocks: None,
+        key: RoomKey | None = None,
     ) -> None:
         """`playout`: a fixed delay in ms, or the bounds within which it adapts to the network.
         `tls`: packets come encrypted, which counts in `wire_bytes`. `notify` is told, in the worker
         thread, what users should know, and `tap`, each 10 ms, what is heard of each talker who has
-        said anything. Raises ConfigError for a playout delay outside its range.
+        said anything. `key`: of a room where what is said is encrypted; what is not is not heard
+        then. Raises ConfigError for a playout delay outside its range.
         """
         # the relay's clock less ours in ms, None while unknown
         self.relay_offset_ms: Callable[[], float | None] = lambda: None
         self._codec, self._sink, self._clock = codec, sink, clock
         self._trace, self._tls, self._tap = trace, tls, tap
-        admission = Admission(codec, clock, trace, playout)
+        admission = Admission(codec, clock, trace, playout, key)
         admission.check_delay()  # before anything is started
         self._inbox = Inbox()
         self._stopping = threading.Event()
         self._published = _Published(ReceiverStatistics(), False, None, 0)
         # Used by the worker thread only.
-        self._talkers = Talkers(admission, notify)
+        self._talkers, self._notify = Talkers(admission, notify), notify
         self._malformed = 0
+        self._unopened: set[StreamKey] = set()  # of those that the user was told of
 
     async def run(self) -> None:
         """Returns after `stop`. Raises AudioError when the sink fails."""
@@ -208,7 +213,21 @@ class Receiver:
         packet = parse(media.datagram)
         player = self._talkers.player(StreamKey(media.connection, packet.stream))
         if player is not None and packet.type in AUDIO_TYPES:
-            player.receive(packet, media.received_ns, tls=self._tls)
+            try:
+                player.receive(packet, media.received_ns, tls=self._tls)
+            except NotOpened as error:
+                self._tell_unopened(media.connection, player.talker, error)
+                raise
+
+    def _tell_unopened(self, connection: int, talker: StreamStart, error: NotOpened) -> None:
+        """Once for each stream."""
+        key = StreamKey(connection, talker.stream)
+        if key not in self._unopened:
+            self._unopened.add(key)
+            self._notify(
+                f"{talker.name} (stream {talker.stream}) cannot be heard: a packet is no use, "
+                f"because {error}"
+            )
 
     def _publish(self, event_count: int) -> None:
         totals, streams = self._talkers.statistics()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 
 from streamcodec.config import CodecConfig
 from streamcodec.units import NS
@@ -28,6 +29,7 @@ from ..transport.api import Transport
 from .codec import Codec, EncodingSettings
 from .copying import CopyPolicy
 from .encoding import PAUSE_S, EncodingWorker
+from .encryption import RoomKey
 from .listener_reports import ListenerReports
 from .outgoing import Outgoing
 from .packetizer import Packetizer
@@ -68,11 +70,12 @@ class Sender:
         dtx: bool = False,
         trace: Trace = NO_TRACE,
         pause_s: float = PAUSE_S,
+        key: RoomKey | None = None,
     ) -> None:
         """`duration_s`: how much of the source is sent; None: all of it. `dtx`: silence is
         described now and then instead of being sent. `trace`: where the times of packets go.
         `pause_s`: a source that gives nothing for so long is not late: it pauses, and listeners are
-        told.
+        told. `key`: only who has it can hear what is sent.
 
         Raises ConfigError for settings that the codec, or the voice activity detector, refuses;
         nothing has been started then.
@@ -84,6 +87,9 @@ class Sender:
         self.info = stream_info(
             codec.hash, encoder.config, settings.bitrate_bps, self._copying.offered
         )
+        self._sealer = None if key is None else key.sealer()
+        if self._sealer is not None:
+            self.info = dataclasses.replace(self.info, key_id=self._sealer.key_id)
         activity = VoiceActivity(self.info.sample_rate) if dtx else None
         self._packetizer = Packetizer(encoder, self.info, source.sample_rate, clock, activity)
         self._worker = EncodingWorker(
@@ -196,6 +202,8 @@ class Sender:
 
     async def _send(self, transport: Transport, outgoing: Outgoing) -> None:
         packet = outgoing.packet
+        if self._sealer is not None:
+            packet = self._sealer.seal(packet)
         if not (message_bytes := await transport.send(serialize(packet))):
             self._unsent += 1
             return
