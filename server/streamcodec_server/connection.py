@@ -10,9 +10,10 @@ import socket
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import Server, ServerConnection
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
+from websockets.server import ServerProtocol
 
 from streamcodec.wire.session import CloseCode
 
@@ -62,8 +63,16 @@ class Connection(ServerConnection):
     proxy names. counted: among the connections of that address.
     """
 
-    def __init__(self, owner: Owner, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **settings)
+    def __init__(
+        self, owner: Owner, protocol: ServerProtocol, server: Server, *, close_timeout: float
+    ) -> None:
+        super().__init__(
+            protocol,
+            server,
+            ping_interval=None,  # the relay asks all of them
+            close_timeout=close_timeout,
+            write_limit=WRITE_LIMIT_BYTES,
+        )
         self._owner = owner
         self._received = 0  # bytes of the handshake
         self._request = b""
@@ -200,13 +209,3 @@ class Connection(ServerConnection):
 
     def dismiss(self, code: CloseCode, reason: str) -> None:
         self._owner.dismissed(self, code, reason)
-
-
-def connections_of(owner: Owner) -> type[Connection]:
-    """For `websockets.serve(create_connection=)`, which wants a class."""
-
-    class Owned(Connection):
-        def __init__(self, *args: Any, **settings: Any) -> None:
-            super().__init__(owner, *args, **settings)
-
-    return Owned

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from streamcodec.config import MAX_PAYLOAD_BYTES
@@ -33,8 +34,9 @@ from streamcodec.wire.session import (
     Hello,
 )
 
+from .accepting import Accepting, bound_sockets
 from .admission import allowed, read_hello
-from .connection import PING, WRITE_LIMIT_BYTES, Connection, connections_of
+from .connection import PING, Connection
 from .farewell import error_frame, reason_of
 from .log import Tell, tell_nobody
 from .members import Member
@@ -174,24 +176,33 @@ class Relay:
             self._end(connection, refused)
 
     async def _listen(self) -> Server:
-        certificate = self.config.certificate
-        with listening_at(self.config.host, self.config.port) as where:
-            return await serve(
-                self._serve_connection,
-                **where,
-                ssl=None if certificate is None else certificate.context,
-                backlog=LISTEN_BACKLOG,
+        config, certificate = self.config, self.config.certificate
+        server = serve(
+            self._serve_connection,
+            process_request=functools.partial(answer_request, self),
+            open_timeout=config.hello_timeout_s,
+        )
+
+        def connection() -> Connection:
+            protocol = ServerProtocol(
                 subprotocols=[Subprotocol(SUBPROTOCOL)],
-                process_request=functools.partial(answer_request, self),
-                # Payloads are incompressible, and compression takes 50 KiB for each connection.
-                compression=None,
-                create_connection=connections_of(self),
                 max_size=max(MAX_MESSAGE_BYTES, HEADER_BYTES + MAX_PAYLOAD_BYTES),
-                write_limit=WRITE_LIMIT_BYTES,
-                open_timeout=self.config.hello_timeout_s,
-                close_timeout=self.config.close_timeout_s,
-                ping_interval=None,  # `_watch` asks all of them
             )
+            return Connection(self, protocol, server, close_timeout=config.close_timeout_s)
+
+        async def accepting() -> Accepting:
+            with listening_at(config.host, config.port) as where:
+                return Accepting(
+                    await bound_sockets(**where),
+                    connection,
+                    backlog=LISTEN_BACKLOG,
+                    tls=None if certificate is None else certificate.context,
+                    tls_timeout_s=config.hello_timeout_s,
+                )
+
+        # asyncio's own server would accept all that wait at once
+        server.create_server = accepting  # type: ignore[assignment]
+        return await server
 
     async def _send_away(self) -> None:
         """Closes all connections, not all at once where they are many: they will come back, here or
