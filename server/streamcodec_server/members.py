@@ -25,6 +25,7 @@ _first_serials = itertools.count(1 << 40, 1 << 40)  # of packets of streams, far
 class Stream:
     """What a talker sends. `resumed`: the session that began the stream, empty for a new stream.
     `copies_wanted`: the distance that the talker has been told. `silenced`: by a moderator.
+    `wanted_elsewhere`: how far back a copy may lie that listeners of other relays take, by relay.
     """
 
     number: int
@@ -34,6 +35,7 @@ class Stream:
     muted: bool = False
     copies_wanted: int = 0
     silenced: bool = False
+    wanted_elsewhere: dict[bytes, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.lateness = Lateness(self.info.sample_rate)
@@ -66,8 +68,8 @@ class Member:
     number: distinguishes them in reports. address: of the network that it comes from. copies: how
     many packets back a copy may lie that a listener takes. stream: None for a listener. room: None
     once it has left. identity: by which moderators' words about it are remembered; moderates: it is
-    one. session: the secret that lets a later connection resume the stream. reported:
-    when it last reported on a stream, by its number.
+    one. remote: it is connected to another relay. session: the secret that lets a later connection
+    resume the stream. reported: when it last reported on a stream, by its number.
     """
 
     role: Role
@@ -81,6 +83,7 @@ class Member:
     room: Room | None
     identity: tuple[str, str, str] = ("", "", "")
     moderates: bool = False
+    remote: bool = False
     session: str = dataclasses.field(default_factory=lambda: secrets.token_hex(8))
     reported: dict[int, float] = dataclasses.field(default_factory=dict)
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from streamcodec.errors import MalformedMessage
 from streamcodec.wire.message_json import serialize_message
-from streamcodec.wire.session import Members, Present
+from streamcodec.wire.session import (
+    CloseCode,
+    Members,
+    Present,
+    Remove,
+    Silence,
+    Silenced,
+    Who,
+)
 
-from .members import Member, Room
+from .frames import frame_of
+from .members import Member, Room, Stream
 
 MOST_SANCTIONS = 10_000  # that are remembered
 REMOVED = "a moderator has removed this member from the room"
@@ -41,6 +52,61 @@ class Sanctions:
 
     def _lasts(self, since_ms: float | None, now_ms: float) -> bool:
         return since_ms is not None and now_ms - since_ms < self._lasting_ms
+
+
+class Moderated(Protocol):
+    """The rooms, as far as moderators act on them."""
+
+    def leave(self, member: Member, now_ms: float) -> None: ...
+
+    def tell_quiet(self, room: Room, member: Member, stream: Stream, now_ms: float) -> None: ...
+
+
+class Moderation:
+    """Carries out what moderators say."""
+
+    def __init__(self, rooms: Moderated, lasting_ms: float) -> None:
+        self._rooms, self._sanctions = rooms, Sanctions(lasting_ms)
+
+    def is_removed(self, identity: Identity, now_ms: float) -> bool:
+        return self._sanctions.is_removed(identity, now_ms)
+
+    def welcome(self, room: Room, member: Member, stream: Stream, now_ms: float) -> None:
+        """A talker has joined: who was silenced stays so."""
+        if self._sanctions.is_silenced(member.identity, now_ms):
+            self._silence(room, member, stream, True, now_ms)
+
+    def obey(
+        self, room: Room, moderator: Member, message: Who | Remove | Silence, now_ms: float
+    ) -> None:
+        if isinstance(message, Who):
+            for number, text in enumerate(list_of(room)):
+                moderator.mailbox.put_control(frame_of(text), ("members", number))
+        elif (member := member_of(room, message.member)) is None:
+            return  # it has just left
+        elif member.remote:  # where it is connected this is done
+            member.mailbox.put_control(frame_of(serialize_message(message)))
+        else:
+            self.sanction(room, member, message, now_ms)
+
+    def sanction(
+        self, room: Room, member: Member, message: Remove | Silence, now_ms: float
+    ) -> None:
+        """Of a member that is connected here."""
+        if isinstance(message, Remove):
+            self._sanctions.remove(member.identity, now_ms)
+            member.mailbox.dismiss(CloseCode.FORBIDDEN, REMOVED)
+            self._rooms.leave(member, now_ms)
+        elif member.stream is not None:
+            self._sanctions.silence(member.identity, message.silenced, now_ms)
+            self._silence(room, member, member.stream, message.silenced, now_ms)
+
+    def _silence(
+        self, room: Room, member: Member, stream: Stream, silenced: bool, now_ms: float
+    ) -> None:
+        stream.silenced = silenced
+        member.mailbox.put_control(frame_of(serialize_message(Silenced(silenced))), "silenced")
+        self._rooms.tell_quiet(room, member, stream, now_ms)
 
 
 def member_of(room: Room, number: int) -> Member | None:

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -36,6 +35,7 @@ from streamcodec.wire.session import (
 
 from .accepting import Accepting, bound_sockets
 from .admission import allowed, read_hello
+from .clock import monotonic_ms
 from .connection import PING, Connection
 from .farewell import error_frame, reason_of
 from .log import Tell, tell_nobody
@@ -55,11 +55,6 @@ REFRESH_INTERVAL_MS = 5_000.0
 SENT_AWAY_AT_ONCE, FAREWELL_PAUSE_S = 20, 0.04  # 500 a second
 LONGEST_FAREWELL = 1_500  # connections that are spread over time: 3 s
 LAGS_KEPT = 40  # of the last ten seconds
-
-
-def monotonic_ms() -> float:
-    """The machine's monotonic clock."""
-    return time.monotonic() * 1000
 
 
 class Relay:
@@ -295,6 +290,10 @@ class Relay:
             self._end(connection, Refused(CloseCode.MALFORMED, str(error)))
         except Refused as refused:
             self._end(connection, refused)
+        self.distribute()
+
+    def distribute(self) -> None:
+        """Some of what waits for listeners at once, the rest in turns."""
         if self.rooms.waiting and not self._busy:
             self.rooms.distribute(self.clock(), DELIVERIES_A_STEP)
             if self.rooms.waiting:

@@ -19,7 +19,6 @@ from streamcodec.wire.session import (
     Remove,
     Report,
     Silence,
-    Silenced,
     StreamEnd,
     StreamUpdate,
     Time,
@@ -30,12 +29,13 @@ from streamcodec.wire.session import (
 from .addresses import Addresses
 from .budget import Budget, Spent
 from .distribution import Broadcast, Distributor
+from .elsewhere import Elsewhere, Nowhere
 from .frames import frame_of
 from .introduction import introduce
 from .limits import RoomLimits
 from .mailbox import Counters, Mailbox, Outlet
 from .members import Budgets, Member, Room, Stream
-from .moderation import REMOVED, Sanctions, list_of, member_of
+from .moderation import REMOVED, Moderation
 from .refused import Refused
 from .streams import StreamRegister
 
@@ -44,12 +44,13 @@ class Rooms:
     """All rooms of a relay. What goes to all listeners of a room waits for `distribute`."""
 
     def __init__(self, limits: RoomLimits | None = None) -> None:
+        self.elsewhere: Elsewhere = Nowhere()
         self.limits = limits or RoomLimits()
         self.counters = Counters()
         self.addresses = Addresses(self.limits.addresses)
         self._rooms: dict[str, Room] = {}
         self._streams = StreamRegister(1_000 * self.limits.departed_s)
-        self._sanctions = Sanctions(1_000 * self.limits.sanction_s)
+        self._moderation = Moderation(self, 1_000 * self.limits.sanction_s)
         self._distributor = Distributor(self.limits.max_queue_ms, self.counters)
         self._joined = 0
 
@@ -81,14 +82,16 @@ class Rooms:
         now_ms: float = 0.0,
         *,
         moderates: bool = False,
+        remote: bool = False,
     ) -> Member:
-        """-> the new member, whose messages go to `outlet`. Raises Refused.
+        """-> the new member, whose messages go to `outlet`. `remote`: it is connected to another
+        relay. Raises Refused.
 
         A talker that names its previous session keeps its stream number, even if that session's
         connection still counts as open: the earlier member is then replaced, its outlet aborted.
         """
         identity = (hello.room, hello.token, address)
-        if self._sanctions.is_removed(identity, now_ms):
+        if self._moderation.is_removed(identity, now_ms):
             raise self.refusal(CloseCode.FORBIDDEN, REMOVED)
         room = self._room_for(hello, address, now_ms)
         resume = hello.resume if hello.role.talks else ""
@@ -96,13 +99,14 @@ class Rooms:
         self._check_space(room, hello, previous, address)
         stream = self._stream_for(hello, previous, now_ms) if hello.role.talks else None
         member = self._add_member(room, hello, stream, outlet, address, now_ms)
-        member.identity, member.moderates = identity, moderates
+        member.identity, member.moderates, member.remote = identity, moderates, remote
         self._greet(room, member)
         if stream is not None:
             self._tell_listeners(room, member, stream.start(), ("stream", stream.number), now_ms)
-            if self._sanctions.is_silenced(identity, now_ms):
-                self._silence(room, member, stream, True, now_ms)
+            self._moderation.welcome(room, member, stream, now_ms)
         self._tell_copies_wanted(room)
+        if not remote:
+            self.elsewhere.joined(room, member)
         return member
 
     def leave(self, member: Member, now_ms: float = 0.0) -> None:
@@ -117,6 +121,8 @@ class Rooms:
             number = member.stream.number
             self._tell_listeners(room, None, StreamEnd(number), ("stream", number), now_ms)
         self._tell_copies_wanted(room)
+        if not member.remote:
+            self.elsewhere.left(room, member)
 
     def publish(self, member: Member, datagram: bytes, now_ms: float) -> None:
         """A media packet as it was received, for the room's listeners. Raises Refused for a member
@@ -147,6 +153,8 @@ class Rooms:
             return
         media = stream.outgoing.media(datagram)
         self._distributor.add(room, Broadcast(member, now_ms, media))
+        if not member.remote:
+            self.elsewhere.said(room, member, datagram)
 
     def control(self, member: Member, message: Message, now_ms: float) -> None:
         """Answers or forwards a control message of a member that has joined. Raises Refused for a
@@ -168,53 +176,63 @@ class Rooms:
                 number = stream.number
                 capture = Capture(message.capture_time, message.relay_ms, number)
                 self._tell_listeners(room, member, capture, ("capture", number), now_ms)
+                self._tell_others(room, member, capture)
                 return
             case Mute() if stream is not None:
                 stream.muted = message.muted
-                self._tell_quiet(room, member, stream, now_ms)
+                self.tell_quiet(room, member, stream, now_ms)
                 return
             case Who() | Remove() | Silence():
-                self._moderate(room, member, message, now_ms)
+                if not member.moderates:
+                    raise self.refusal(
+                        CloseCode.FORBIDDEN, "only a token with moderate allows that"
+                    )
+                self._moderation.obey(room, member, message, now_ms)
                 return
             case StreamUpdate() if stream is not None:
                 stream.info = message.info
                 start = stream.start()
                 self._tell_listeners(room, member, start, ("stream", stream.number), now_ms)
+                self._tell_others(room, member, message)
                 return
         raise self.refusal(
             CloseCode.POLICY_VIOLATION,
             f"a {member.role} connection may not send {type(message).__name__} now",
         )
 
-    def _moderate(
-        self, room: Room, moderator: Member, message: Who | Remove | Silence, now_ms: float
+    def from_elsewhere(
+        self, member: Member, message: Report | Remove | Silence, now_ms: float
     ) -> None:
-        if not moderator.moderates:
-            raise self.refusal(CloseCode.FORBIDDEN, "only a token with moderate allows that")
-        if isinstance(message, Who):
-            for number, text in enumerate(list_of(room)):
-                moderator.mailbox.put_control(frame_of(text), ("members", number))
+        """What somebody at another relay has to say to a talker, or of it."""
+        if member.room is None:
             return
-        if (member := member_of(room, message.member)) is None:
-            return  # it has just left
-        if isinstance(message, Remove):
-            self._sanctions.remove(member.identity, now_ms)
-            member.mailbox.dismiss(CloseCode.FORBIDDEN, REMOVED)
-            self.leave(member, now_ms)
-        elif member.stream is not None:
-            self._sanctions.silence(member.identity, message.silenced, now_ms)
-            self._silence(room, member, member.stream, message.silenced, now_ms)
+        if isinstance(message, Report):
+            frame = frame_of(serialize_message(message))
+            member.mailbox.put_control(frame, ("report", message.name, message.listener))
+        else:
+            self._moderation.sanction(member.room, member, message, now_ms)
 
-    def _silence(
-        self, room: Room, member: Member, stream: Stream, silenced: bool, now_ms: float
-    ) -> None:
-        stream.silenced = silenced
-        member.mailbox.put_control(frame_of(serialize_message(Silenced(silenced))), "silenced")
-        self._tell_quiet(room, member, stream, now_ms)
+    def want_elsewhere(self, room: Room, member: Member | None, relay: bytes, copies: int) -> None:
+        """How far back a copy may lie that listeners of another relay take: of one talker, or of
+        all.
+        """
+        for talker, stream in room.talkers.items():
+            if member in (None, talker):
+                stream.wanted_elsewhere[relay] = copies
+                if not copies:
+                    del stream.wanted_elsewhere[relay]
+        self._tell_copies_wanted(room)
 
-    def _tell_quiet(self, room: Room, member: Member, stream: Stream, now_ms: float) -> None:
+    def tell_quiet(self, room: Room, member: Member, stream: Stream, now_ms: float) -> None:
+        """Everybody else, whether a talker sends nothing for now."""
         mute = Mute(stream.quiet, stream.number)
         self._tell_listeners(room, member, mute, ("mute", stream.number), now_ms)
+        self._tell_others(room, member, mute)
+
+    def _tell_others(self, room: Room, member: Member, message: Message) -> None:
+        """Other relays, of what a member of ours has told."""
+        if not member.remote:
+            self.elsewhere.told(room, member, message)
 
     def pinged(self, member: Member, now_ms: float) -> None:
         """A websocket ping came, which counts as a message. Raises Refused where they are too
@@ -347,7 +365,7 @@ class Rooms:
     def _tell_copies_wanted(self, room: Room) -> None:
         """Tells each talker for which the number has changed."""
         for talker, stream in room.talkers.items():
-            wanted = room.copies_wanted(talker)
+            wanted = max(room.copies_wanted(talker), *stream.wanted_elsewhere.values(), 0)
             if wanted != stream.copies_wanted:
                 stream.copies_wanted = wanted
                 frame = frame_of(serialize_message(CopiesWanted(wanted)))

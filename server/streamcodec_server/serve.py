@@ -91,6 +91,11 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     help="Without --keys, too, listen beyond this machine: whoever reaches the address may join.",
 )
 @click.option(
+    "--nats",
+    metavar="URL",
+    help="Message bus (nats://HOST:PORT) over which rooms span all relays that share it.",
+)
+@click.option(
     "--metrics-port",
     type=click.IntRange(0, 65_535),
     help="Serve /metrics for Prometheus there.  [default: nowhere]",
@@ -116,6 +121,7 @@ def serve(
     cert: Path | None,
     key: Path | None,
     open_to_all: bool,
+    nats: str | None,
     metrics_port: int | None,
     metrics_host: str,
     as_json: bool,
@@ -147,6 +153,7 @@ def serve(
         None if keys is None else Keys(keys),
         None if cert is None or key is None else Certificate(cert, key),
         Proxies(proxies),
+        nats,
     )
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, metrics_host, metrics_port, as_json))
@@ -166,6 +173,8 @@ async def _serve(
         if metrics_port is not None:
             port = running.enter_context(_metrics_at(metrics_host, metrics_port, relay))
             log.tell("metrics", f"metrics on http://{metrics_host}:{port}/metrics", port=port)
+        if config.nats is not None:
+            await running.enter_async_context(_spanning(relay, config.nats))
         server = await running.enter_async_context(relay.running())
         bound = next(iter(server.sockets)).getsockname()[1]
         url, note = shown_url(config.host, bound, tls=config.certificate is not None)
@@ -176,6 +185,16 @@ async def _serve(
                     await stop.wait()
             if as_json:
                 log.tell("health", "", **relay.health())
+
+
+def _spanning(relay: Relay, url: str) -> contextlib.AbstractAsyncContextManager[None]:
+    try:
+        from .spans import spans
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"--nats needs {error.name}: install it with pip install 'streamcodec[relay]'"
+        ) from error
+    return spans(relay, url)
 
 
 def _metrics_at(host: str, port: int, relay: Relay) -> contextlib.AbstractContextManager[int]:

@@ -21,7 +21,7 @@ class RelayConfig:
     client to take anything of what is written. origins: of the web pages (scheme://host[:port])
     whose scripts may connect. keys: of the tokens that it asks for; None: it asks for none.
     certificate: of TLS; None: plain ws://. proxies: whose word about clients' addresses is taken.
-    Raises ConfigError.
+    nats: URL of the message bus over which rooms span relays. Raises ConfigError.
     """
 
     host: str = "127.0.0.1"
@@ -31,6 +31,7 @@ class RelayConfig:
     keys: Keys | None = None
     certificate: Certificate | None = None
     proxies: Proxies = dataclasses.field(default_factory=Proxies)
+    nats: str | None = dataclasses.field(default=None, repr=False)
     hello_timeout_s: float = 5.0
     close_timeout_s: float = 2.0
     ping_interval_s: float = 10.0
