@@ -213,16 +213,18 @@ def rate_control(
     if level is not None:
         return FixedLevel(level, len(level_bitrates_bps))
     if quality is not None:
-        # The lowest levels with the layer cost less than the highest without it.
-        above = [n for n in layered if level_bitrates_bps[n] > level_bitrates_bps[base[-1]]]
-        levels = [*base, *above]
+        # The lowest levels with the layer cost less than the highest without it, and sound better.
+        below = [n for n in base if level_bitrates_bps[n] < level_bitrates_bps[layered[0]]]
+        levels = [*below, *layered]
         return Rungs(FixedQuality(quality, len(levels)), levels)
     assert bitrate_bps is not None
     checked_bitrate(bitrate_bps, level_bitrates_bps, config.channels, capped=capped)
     bitrates = [rate * config.channels for rate in level_bitrates_bps]
     # A stream has the layer in all of its packets or in none: where it comes and goes, what it
     # costs (an encoder that follows a decoder) brings little.
-    rungs = base if bitrate_bps <= bitrates[base[-1]] else layered
+    # Under a cap there must be room above its lowest level: payloads that do not fit go without.
+    least = bitrates[base[-1]] if capped else (1 - TOLERANCE / 2) * bitrates[layered[0]]
+    rungs = layered if bitrate_bps > least else base
     control = (CappedBitrate if capped else TargetBitrate)(
         bitrate_bps, [bitrates[n] for n in rungs], config.packet_ms / 1000
     )
