@@ -135,10 +135,10 @@ def controlled(**asked: object) -> RateControl:
 def test_a_stream_has_the_waveform_layer_in_all_packets_or_in_none(
     capped: bool, busyness: float
 ) -> None:
-    """With it from what its lowest level costs on; under a cap, where there is room above that."""
+    """With it from a little above what its lowest level costs; under a cap, from more room on."""
     base, layered = range(10), range(10, 19)
     between = base if capped else layered
-    cases = ((3_000, base), (4_800, base), (4_900, between), (5_500, between), (7_000, layered))
+    cases = ((3_000, base), (5_300, base), (5_400, between), (5_500, between), (7_000, layered))
     for bitrate, expected in cases:
         control = controlled(bitrate_bps=bitrate, capped=capped)
         for _ in range(300):

@@ -56,6 +56,7 @@ MESSAGES: tuple[Message, ...] = (
 )
 SESSION_EVERY = 4  # inputs
 MEMBERS = 8
+ODD = (b"-1", b"1e999", b"null", b"[]", b'"x"', b"99999999999999999999")  # values in JSON
 
 
 class _Outlet:
@@ -102,9 +103,8 @@ class Fuzz:
         if rng.random() < 0.3:
             payload = join(rng.randbytes(rng.randint(1, 80)), rng.randint(1, 4), payload)
             kind = PacketType.AUDIO_WITH_COPY
-        packet = Packet(
-            Flags(rng.randrange(16)), 1, number, 320 * number % (1 << 32), payload, kind
-        )
+        flags, captured = Flags(rng.randrange(16)), 320 * number % (1 << 32)
+        packet = Packet(flags, 1, number, captured, payload, kind)
         datagram = serialize(packet)
         return self._shortener.shorten(datagram) if rng.random() < 0.8 else datagram
 
@@ -122,10 +122,7 @@ class Fuzz:
             elif what == 3:
                 data = data[:at] + data[max(0, at - 20) :]
             else:
-                digits = rng.choice(
-                    (b"-1", b"1e999", b"null", b"[]", b'"x"', b"99999999999999999999")
-                )
-                data = data[:at] + digits + data[at + 1 :]
+                data = data[:at] + rng.choice(ODD) + data[at + 1 :]
         return data[:1_400]
 
     def _read(self, data: bytes) -> None:
@@ -205,9 +202,8 @@ def main() -> None:
     asked = parser.parse_args()
     fuzz, began = Fuzz(asked.seed), time.monotonic()
     fuzz.run(asked.inputs)
-    click.echo(
-        f"{asked.inputs} inputs in {time.monotonic() - began:.0f} s, none of them unexpected:"
-    )
+    seconds = time.monotonic() - began
+    click.echo(f"{asked.inputs} inputs in {seconds:.0f} s, nothing unexpected:")
     for outcome, count in sorted(fuzz.outcomes.items()):
         click.echo(f"  {outcome}: {count}")
 

@@ -11,6 +11,7 @@ from ..errors import ConfigError
 
 CAPPED_BITRATES_BPS = (1_000, 32_000)  # a limit may lie outside what the model would spend
 TOLERANCE = 0.05  # of a target that counts as met
+LAYER_ROOM = 1.08  # times what the lowest level with the waveform layer costs
 DEBT_LIMIT_S = 1.0  # how far speech may run ahead of, or behind, its budget
 LEVELS_PER_DEBT_SECOND = 10.0
 CAPPED_CLIMB_LEVELS = 3.0
@@ -222,8 +223,9 @@ def rate_control(
     bitrates = [rate * config.channels for rate in level_bitrates_bps]
     # A stream has the layer in all of its packets or in none: where it comes and goes, what it
     # costs (an encoder that follows a decoder) brings little.
-    # Under a cap there must be room above its lowest level: payloads that do not fit go without.
-    least = bitrates[base[-1]] if capped else (1 - TOLERANCE / 2) * bitrates[layered[0]]
+    # There must be room above its lowest level: some voices cost more than the mean, and under a
+    # cap payloads that do not fit go without the layer.
+    least = bitrates[base[-1]] if capped else LAYER_ROOM * bitrates[layered[0]]
     rungs = layered if bitrate_bps > least else base
     control = (CappedBitrate if capped else TargetBitrate)(
         bitrate_bps, [bitrates[n] for n in rungs], config.packet_ms / 1000
