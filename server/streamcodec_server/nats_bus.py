@@ -49,7 +49,9 @@ class NatsBus:
             say("the message bus is back")
 
         async def failed(error: Exception) -> None:
-            """Also each failed attempt to reconnect: `disconnected` has told of that."""
+            """Of failed attempts to reconnect, `disconnected` has told."""
+            if not isinstance(error, NatsError | OSError):
+                say(f"what came over the message bus could not be taken: {error!r}")
 
         try:
             async with asyncio.timeout(CONNECT_S):
