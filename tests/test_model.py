@@ -78,7 +78,7 @@ def test_unknown_devices_are_refused() -> None:
 
 def test_the_shipped_model_is_small_and_has_its_card(shipped: CodecModel) -> None:
     folder = catalogue.folder_of(None)
-    assert (folder / "model.safetensors").stat().st_size < 20_000_000
+    assert (folder / "model.safetensors").stat().st_size < 21_000_000  # two networks
     assert shipped.hash in (folder / "MODEL_CARD.md").read_text()
     rates, base_levels = list(shipped.level_bitrates_bps), shipped.engine.shape.base_levels
     for part in (rates[:base_levels], rates[base_levels:]):

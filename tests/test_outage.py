@@ -17,7 +17,7 @@ from streamcodec_client.transport.relay import RelayTransport
 from streamcodec_server.limits import RoomLimits
 from streamcodec_server.relay import Relay
 from streamcodec_server.settings import RelayConfig
-from virtual_network import LoopClock, Outage, VirtualLoop
+from virtual_network import LoopClock, Outage, VirtualLoop, virtual_server
 
 PACKET_S = 0.02
 DELAY_S = 0.02  # of the link, one way
@@ -80,7 +80,7 @@ async def speak(transport: RelayTransport, until_s: float) -> None:
 async def session(until_s: float) -> Ear:
     loop = asyncio.get_running_loop()
     config = RelayConfig(port=1, limits=RoomLimits(max_queue_ms=QUEUE_S * 1e3))
-    async with Relay(config, clock=lambda: loop.time() * 1e3).running():
+    async with Relay(config, lambda: loop.time() * 1e3, open_server=virtual_server).running():
         ear = Ear()
         clock = LoopClock()
         talker = RelayTransport(

@@ -17,7 +17,7 @@ from streamcodec_client.transport.opening import route_to
 from streamcodec_client.transport.relay import RelayTransport
 from streamcodec_server.relay import Relay
 from streamcodec_server.settings import RelayConfig
-from virtual_network import LoopClock, VirtualLoop
+from virtual_network import LoopClock, VirtualLoop, virtual_server
 
 RELAY, RELAY_TLS = "ws://relay.example:8765", "wss://relay.example:8765"
 FORMS = r"http://, https:// or socks5://\[USER:PASSWORD@\]HOST:PORT"
@@ -232,7 +232,9 @@ def test_a_session_that_is_lost_behind_a_proxy_does_not_storm_it(
     loop, told = VirtualLoop(round_trip_s / 2, outages=[(10.0, 25.0)]), list[str]()
 
     def relay() -> Any:
-        return Relay(RelayConfig(port=8765), clock=lambda: loop.time() * 1e3).running()
+        return Relay(
+            RelayConfig(port=8765), lambda: loop.time() * 1e3, open_server=virtual_server
+        ).running()
 
     async def session() -> None:
         await loop.create_server(lambda: Tunnel(loop), port=3128)

@@ -20,7 +20,7 @@ from streamcodec.wire.session import SUBPROTOCOL, CloseCode, Hello, Role
 from streamcodec_client.transport.relay import RelayTransport
 from streamcodec_server.relay import Relay
 from streamcodec_server.settings import RelayConfig
-from virtual_network import LoopClock, VirtualLoop
+from virtual_network import LoopClock, VirtualLoop, virtual_server
 
 URL = "ws://127.0.0.1:1"
 HELLO = Hello(Role.TALK, "lobby", "anna", fake_info())
@@ -184,7 +184,8 @@ def transport(told: list[str]) -> RelayTransport:
 
 def relay() -> Any:
     loop = asyncio.get_running_loop()
-    return Relay(RelayConfig(port=1), clock=lambda: loop.time() * 1e3).running()
+    config = RelayConfig(port=1)
+    return Relay(config, lambda: loop.time() * 1e3, open_server=virtual_server).running()
 
 
 def most_in_a_second(loop: VirtualLoop, limit: int) -> None:

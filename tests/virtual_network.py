@@ -209,3 +209,10 @@ class _Transport(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         return 0
+
+
+async def virtual_server(
+    where: dict[str, Any], make_protocol: Callable[[], Any], **settings: Any
+) -> Any:
+    """For a relay: `VirtualLoop` has no sockets that could be accepted from in turns."""
+    return await asyncio.get_running_loop().create_server(make_protocol, **where)

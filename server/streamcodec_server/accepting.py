@@ -95,6 +95,13 @@ class Accepting:
             self._loop.add_reader(listening.fileno(), self.accept, listening)
 
 
+async def accept_in_turns(
+    where: dict[str, Any], make_protocol: Callable[[], asyncio.Protocol], **settings: Any
+) -> Accepting:
+    """where: as `listening_at` gives it. settings: of Accepting. Raises OSError."""
+    return Accepting(await bound_sockets(**where), make_protocol, **settings)
+
+
 async def bound_sockets(**where: Any) -> list[socket.socket]:
     """Bound as asyncio's create_server would bind them, and not listening. Raises OSError."""
     loop = asyncio.get_running_loop()

@@ -10,7 +10,8 @@ import dataclasses
 import functools
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -33,7 +34,7 @@ from streamcodec.wire.session import (
     Hello,
 )
 
-from .accepting import Accepting, bound_sockets
+from .accepting import accept_in_turns
 from .admission import allowed, read_hello
 from .clock import monotonic_ms
 from .connection import PING, Connection
@@ -67,11 +68,14 @@ class Relay:
         config: RelayConfig,
         clock: Callable[[], float] = monotonic_ms,
         tell: Tell = tell_nobody,
+        open_server: Callable[..., Awaitable[Any]] = accept_in_turns,
     ) -> None:
         """clock: time in ms from any origin, never going backwards. tell: takes what happens: who
         joins and leaves, and who is refused or ended, and why. No audio and no secrets.
+        open_server: `accept_in_turns` wants real sockets; asyncio's servers accept all at once.
         """
         self.config, self.clock, self._tell = config, clock, tell
+        self._open_server = open_server
         self.rooms = Rooms(config.limits)
         self._connections: set[Connection] = set()
         self._members: dict[Connection, Member] = {}
@@ -172,10 +176,9 @@ class Relay:
 
     async def _listen(self) -> Server:
         config, certificate = self.config, self.config.certificate
+        answer = functools.partial(answer_request, self)
         server = serve(
-            self._serve_connection,
-            process_request=functools.partial(answer_request, self),
-            open_timeout=config.hello_timeout_s,
+            self._serve_connection, process_request=answer, open_timeout=config.hello_timeout_s
         )
 
         def connection() -> Connection:
@@ -185,18 +188,17 @@ class Relay:
             )
             return Connection(self, protocol, server, close_timeout=config.close_timeout_s)
 
-        async def accepting() -> Accepting:
+        async def accepting() -> Any:
             with listening_at(config.host, config.port) as where:
-                return Accepting(
-                    await bound_sockets(**where),
+                return await self._open_server(
+                    where,
                     connection,
                     backlog=LISTEN_BACKLOG,
                     tls=None if certificate is None else certificate.context,
                     tls_timeout_s=config.hello_timeout_s,
                 )
 
-        # asyncio's own server would accept all that wait at once
-        server.create_server = accepting  # type: ignore[assignment]
+        server.create_server = accepting
         return await server
 
     async def _send_away(self) -> None:
