@@ -20,6 +20,7 @@ from .frames import frame_of
 from .members import Member, Room, Stream
 
 MOST_SANCTIONS = 10_000  # that are remembered
+PRESENT_AT_ONCE = 16  # in a message, unless their names are long
 REMOVED = "a moderator has removed this member from the room"
 Identity = tuple[str, str, str]  # room, token and address
 
@@ -117,20 +118,20 @@ def member_of(room: Room, number: int) -> Member | None:
 def list_of(room: Room) -> list[str]:
     """Who is in a room, as messages of the size that is allowed."""
     present = [_present(member) for member in room.members]
-    texts = []
-    while present:
-        count = len(present)
-        while (text := _text_of(present[:count], more=count < len(present))) is None:
+    texts, begun = [], 0
+    while begun < len(present):
+        count = PRESENT_AT_ONCE
+        while (text := _text_of(present, begun, begun + count)) is None:
             count = (count + 1) // 2
         texts.append(text)
-        present = present[count:]
+        begun += count
     return texts
 
 
-def _text_of(present: list[Present], more: bool) -> str | None:
-    """None where it is too much for one message."""
+def _text_of(present: list[Present], begin: int, end: int) -> str | None:
+    """Of a part of them; None where it is too much for one message."""
     try:
-        return serialize_message(Members(tuple(present), more))
+        return serialize_message(Members(tuple(present[begin:end]), more=end < len(present)))
     except MalformedMessage:
         return None
 

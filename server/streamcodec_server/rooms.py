@@ -218,9 +218,9 @@ class Rooms:
         """
         for talker, stream in room.talkers.items():
             if member in (None, talker):
-                stream.wanted_elsewhere[relay] = copies
-                if not copies:
-                    del stream.wanted_elsewhere[relay]
+                stream.wanted_elsewhere.pop(relay, None)
+                if copies:
+                    stream.wanted_elsewhere[relay] = copies
         self._tell_copies_wanted(room)
 
     def tell_quiet(self, room: Room, member: Member, stream: Stream, now_ms: float) -> None:

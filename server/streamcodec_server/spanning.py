@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import hashlib
-import json
 import struct
 from collections import deque
 from collections.abc import Callable
@@ -183,7 +182,7 @@ class Spanning:
         kind, node, stream = _HEAD.unpack_from(data)
         try:
             self._take(place, kind, (node, stream), data[_HEAD.size :])
-        except (Refused, MalformedMessage, MalformedPacket, ValueError, KeyError, TypeError):
+        except (Refused, MalformedMessage, MalformedPacket, UnicodeDecodeError):
             self._rooms.counters.refused += 1
 
     def _hear(self, node: bytes, their_ms: float) -> None:
@@ -230,11 +229,8 @@ class Spanning:
                 self._rooms.control(ghost, message, self._now_ms)
 
     def _start(self, place: _Place, key: tuple[bytes, int], body: bytes) -> None:
-        if key[0] == self._node:
-            return
-        said = json.loads(body)
-        start = parse_message(said["start"])
-        if not isinstance(start, StreamStart):
+        muted, start = body[:1] == b"\1", parse_message(body[1:].decode())
+        if key[0] == self._node or not isinstance(start, StreamStart):
             return
         ghost = place.ghosts.get(key)
         if ghost is None:
@@ -245,8 +241,8 @@ class Spanning:
             place.ghosts[key] = ghost
         elif ghost.stream is not None and ghost.stream.info != start.info:
             self._rooms.control(ghost, StreamUpdate(start.info), self._now_ms)
-        if ghost.stream is not None and ghost.stream.muted != bool(said["muted"]):
-            self._rooms.control(ghost, Mute(bool(said["muted"])), self._now_ms)
+        if ghost.stream is not None and ghost.stream.muted != muted:
+            self._rooms.control(ghost, Mute(muted), self._now_ms)
 
     def _deliver(self, place: _Place, stream: int, body: bytes) -> None:
         """Something for a talker who is connected here: from node (8 bytes), and a message."""
@@ -263,8 +259,7 @@ class Spanning:
         stream = member.stream
         if stream is None:
             return
-        start = serialize_message(StreamStart(stream.number, stream.name, stream.info))
-        body = json.dumps({"start": start, "muted": stream.quiet}).encode()
+        body = bytes([stream.quiet]) + serialize_message(stream.start()).encode()
         self._publish(place, _Kind.START, self._node, stream.number, body)
 
     def _send_back(self, place: _Place, key: tuple[bytes, int], text: str) -> None:
