@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcodec_server.framing import Framing, unmasked
+from streamcodec_server.framing import BINARY, PING, PONG, TEXT, Framing, unmasked
 
 MOST = 300
 MASKS = st.binary(min_size=4, max_size=4)
@@ -26,22 +26,23 @@ def frame(first: int, data: bytes, mask: bytes) -> bytes:
     return bytes([first]) + length + mask + hidden
 
 
-def taken(stream: bytes, cuts: list[int]) -> tuple[list[tuple[bytes, bool]], bytes]:
-    """-> plain messages, and all that the library gets."""
+def taken(stream: bytes, cuts: list[int]) -> tuple[list[tuple[int, bytes]], bytes]:
+    """-> plain frames, and all that the library gets."""
     framing, messages, left = Framing(MOST), [], b""
     edges = [0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]
     for begin, end in itertools.pairwise(edges):
         framing.add(stream[begin:end])
         while (found := framing.next()) is not None:
-            if found.message is None:
-                left += found.raw
+            if found.kind:
+                messages.append((found.kind, found.data))
             else:
-                messages.append((found.message, found.is_text))
+                left += found.data
     return messages, left
 
 
-PLAIN = st.tuples(st.sampled_from([0x81, 0x82]), st.binary(max_size=MOST), MASKS)
-CONTROL = st.tuples(st.sampled_from([0x88, 0x89, 0x8A]), st.binary(max_size=125), MASKS)
+CLOSE = 0x88
+PLAIN = st.tuples(st.sampled_from([TEXT, BINARY]), st.binary(max_size=MOST), MASKS)
+CONTROL = st.tuples(st.sampled_from([CLOSE, PING, PONG]), st.binary(max_size=125), MASKS)
 
 
 @given(st.lists(PLAIN | CONTROL, max_size=8), st.lists(st.integers(0, 4_000), max_size=12))
@@ -49,8 +50,8 @@ def test_plain_messages_are_taken_out_and_the_rest_is_handed_over(
     frames: list[tuple[int, bytes, bytes]], cuts: list[int]
 ) -> None:
     stream = b"".join(frame(*one) for one in frames)
-    plain = [(data, first == 0x81) for first, data, _ in frames if first in (0x81, 0x82)]
-    others = b"".join(frame(*one) for one in frames if one[0] not in (0x81, 0x82))
+    plain = [(first, data) for first, data, _ in frames if first != CLOSE]
+    others = b"".join(frame(*one) for one in frames if one[0] == CLOSE)
     assert taken(stream, cuts) == (plain, others)
 
 
@@ -58,8 +59,16 @@ def test_plain_messages_are_taken_out_and_the_rest_is_handed_over(
 def test_messages_in_fragments_are_the_librarys(mask: bytes, data: bytes, cuts: list[int]) -> None:
     parts = [frame(0x02, data, mask), frame(0x89, b"ping", mask), frame(0x82, b"bad", mask)]
     parts += [frame(0x00, data, mask), frame(0x80, data, mask)]
-    stream = b"".join(parts)
-    assert taken(stream + frame(0x82, b"after", mask), cuts) == ([(b"after", False)], stream)
+    of_library = b"".join(parts[:1] + parts[2:])
+    plain = [(PING, b"ping"), (BINARY, b"after")]
+    assert taken(b"".join(parts) + frame(0x82, b"after", mask), cuts) == (plain, of_library)
+
+
+@given(MASKS, st.lists(st.integers(0, 999), max_size=5))
+def test_pings_that_break_the_rules_are_the_librarys(mask: bytes, cuts: list[int]) -> None:
+    """Too long, or in fragments (RFC 6455, section 5.5)."""
+    for bad in (frame(PING, bytes(126), mask), frame(PING & 0x7F, b"half", mask)):
+        assert taken(frame(PONG, b"", mask) + bad, cuts) == ([(PONG, b"")], bad)
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 999), max_size=5))
@@ -74,7 +83,7 @@ def test_what_is_no_frame_of_a_client_is_the_librarys_to_refuse(
         b"\x81\xff" + bytes([1] * 8),
     ):
         messages, left = taken(fine + bad + garbage, cuts)
-        assert messages == [(b"fine", False)]
+        assert messages == [(BINARY, b"fine")]
         assert left == bad + garbage
 
 
@@ -86,4 +95,4 @@ def test_anything_is_cut_without_an_error(garbage: bytes, cuts: list[int]) -> No
 
 def test_a_mask_is_taken_off() -> None:
     assert unmasked(bytes([1, 2, 3, 4, 5]), bytes([1, 1, 1, 1])) == bytes([0, 3, 2, 5, 4])
-    assert taken(frame(0x81, b"x" * 200, bytes(4)), []) == ([(b"x" * 200, True)], b"")
+    assert taken(frame(0x81, b"x" * 200, bytes(4)), []) == ([(TEXT, b"x" * 200)], b"")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-
-from websockets.asyncio.server import ServerConnection
 
 from streamcodec.errors import MalformedMessage, UnsupportedHello
 from streamcodec.wire.message_json import parse_message
@@ -15,13 +12,8 @@ from .refused import Refused
 from .tokens import Keys, TokenRefused
 
 
-async def read_hello(connection: ServerConnection, timeout_s: float) -> Hello:
-    """Raises Refused."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            first = await connection.recv()
-    except TimeoutError:
-        raise Refused(CloseCode.POLICY_VIOLATION, f"no hello within {timeout_s:g} s") from None
+def hello_in(first: str | bytes) -> Hello:
+    """The first message of a connection. Raises Refused."""
     if not isinstance(first, str):
         raise Refused(CloseCode.MALFORMED, "the first message must be a hello, not media")
     try:

@@ -1,35 +1,37 @@
-"""A websocket connection of the relay: `websockets` shakes hands, reads and closes; frames to a
-member are written past it, as long as the kernel takes them. What waits for a client is bounded,
-whatever the client does.
+"""A websocket connection of the relay, as an asyncio protocol without a task of its own. The
+library `websockets` shakes hands, closes, and reads what is no plain message (see `websocket`);
+frames to a member are written past it, as long as the kernel takes them. What waits for a client is
+bounded, whatever the client does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Protocol, cast
 
-from websockets.asyncio.server import Server, ServerConnection
-from websockets.frames import Frame, Opcode
-from websockets.protocol import State
+from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
 from streamcodec.wire.session import CloseCode
 
 from .addresses import network_of
-from .framing import Framing
+from .framing import BINARY, PING, TEXT, Framing
 from .mailbox import Mailbox
+from .members import Member
+from .websocket import MOST_MESSAGE_BYTES, NOT_UTF8, Websocket, shake_hands
 
 # With its default buffers the kernel would hold minutes of audio for a listener that reads nothing,
-# and asyncio's default of 32 KiB another 30 s at 8 kbit/s.
+# and asyncio's default of 32 KiB another 30 s at 8 kbit/s. With a limit of 0 the event loop writes
+# at once, and says when the kernel takes no more; TLS collects what one record holds.
 SEND_BUFFER_BYTES = 8_192
-WRITE_LIMIT_BYTES = 512
-# What asyncio may hold for a client: answers to pings and the close frame, beyond WRITE_LIMIT_BYTES
+WRITE_LIMIT_BYTES, TLS_WRITE_LIMIT_BYTES = 0, 512
+# What asyncio may hold for a client: answers to pings and the close frame, beyond those limits
 MOST_UNSENT_BYTES = 32_768
 MOST_HANDSHAKE_BYTES = 16_384
 TLS_HANDSHAKE = b"\x16\x03"  # how a TLS client begins (RFC 8446, section 5.1)
-PING = b"\x89\x00"
+PING_FRAME, PONG = b"\x89\x00", 0x8A
 REQUEST_END = b"\r\n\r\n"
 READ_AT_ONCE = 8  # frames of one client before others have their turn
 
@@ -37,59 +39,102 @@ READ_AT_ONCE = 8  # frames of one client before others have their turn
 class Owner(Protocol):
     """What a connection tells the relay."""
 
+    def clock(self) -> float: ...
+
     def connected(self, connection: Connection) -> bool:
         """False: it must be ended."""
         ...
 
-    def disconnected(self, connection: Connection) -> None: ...
+    def shake_hands(self, connection: Connection) -> None:
+        """Its request is whole. Calls `connection.shake_hands` when its turn has come."""
+        ...
+
+    def answer(
+        self, connection: Connection, protocol: ServerProtocol, request: Request
+    ) -> Response | None:
+        """To a request over HTTP; None: it may become a websocket."""
+        ...
+
+    def received(self, connection: Connection, message: str | bytes) -> None:
+        """A message came, before or after the connection's member has joined. Raises nothing."""
+        ...
 
     def pinged(self, connection: Connection) -> None: ...
 
-    def dismissed(self, connection: Connection, code: CloseCode, reason: str) -> None: ...
-
-    def shake_hands(self, connection: Connection, data: bytes) -> None:
-        """Calls `connection.feed(data)`, its request, when its turn has come."""
+    def silent(self, connection: Connection) -> None:
+        """It has not become a member in time."""
         ...
 
-    def clock(self) -> float: ...
+    def dismissed(self, connection: Connection, code: CloseCode, reason: str) -> None: ...
+
+    def disconnected(self, connection: Connection) -> None: ...
 
 
-class Connection(ServerConnection):
+class Connection(asyncio.Protocol):
     """Also its member's outlet.
 
     writable: what is written now leaves soon. blocked_ms: since when it does not, by the relay's
     clock. heard_ms: when anything last came from it. pinged_ms: when it was last asked for a sign
     of life. peer: the address that it comes from. address: of that network, or of the client that a
-    proxy names. counted: among the connections of that address.
+    proxy names. counted: among the connections of that address. member: once it has joined.
+    closing: nothing more is to be sent or taken.
     """
 
-    def __init__(
-        self, owner: Owner, protocol: ServerProtocol, server: Server, *, close_timeout: float
-    ) -> None:
-        super().__init__(
-            protocol,
-            server,
-            ping_interval=None,  # the relay asks all of them
-            close_timeout=close_timeout,
-            write_limit=WRITE_LIMIT_BYTES,
-        )
-        self._owner = owner
-        self._received = 0  # bytes of the handshake
+    __slots__ = (
+        "_asked",
+        "_close_timeout_s",
+        "_framing",
+        "_is_open",
+        "_loop",
+        "_owner",
+        "_reading_later",
+        "_request",
+        "_timer",
+        "_unwanted",
+        "_websocket",
+        "address",
+        "blocked_ms",
+        "closing",
+        "counted",
+        "heard_ms",
+        "member",
+        "peer",
+        "pinged_ms",
+        "transport",
+        "writable",
+    )
+
+    def __init__(self, owner: Owner, hello_timeout_s: float, close_timeout_s: float) -> None:
+        """hello_timeout_s: for the handshake and the first message. close_timeout_s: for the other
+        end's answer to a close frame.
+        """
+        self._owner, self._close_timeout_s = owner, close_timeout_s
+        self._loop = asyncio.get_running_loop()
         self._request = b""
-        self._asked = self._is_open = self._reading_later = False
-        self._framing = Framing(most_bytes=self.protocol.max_message_size or 0)
-        self._listener: Callable[[str | bytes], None] | None = None
-        self._unwanted = False
-        self.writable = False
-        self.mailbox: Mailbox | None = None
+        self._asked = self._is_open = self._reading_later = self._unwanted = False
+        self._framing = Framing(MOST_MESSAGE_BYTES)
+        self._websocket: Websocket | None = None  # most connections need it only to close
+        self._timer: asyncio.TimerHandle | None = self._loop.call_later(
+            hello_timeout_s, self._too_late
+        )
+        self.transport: asyncio.Transport | None = None
+        self.writable = self.closing = self.counted = False
+        self.member: Member | None = None
         self.blocked_ms: float | None = None
         self.heard_ms = self.pinged_ms = owner.clock()
         self.peer = self.address = ""
-        self.counted = False
-        self.closing: asyncio.Task[None] | None = None
+
+    @property
+    def mailbox(self) -> Mailbox | None:
+        """Its member's."""
+        return None if self.member is None else self.member.mailbox
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
+        # uvloop's transports are none of asyncio's classes
+        self.transport = cast(asyncio.Transport, transport)
+        is_tls = transport.get_extra_info("ssl_object") is not None
+        limit = TLS_WRITE_LIMIT_BYTES if is_tls else WRITE_LIMIT_BYTES
+        self.transport.set_write_buffer_limits(limit)
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if peer else ""
         self.address = network_of(self.peer)
@@ -100,112 +145,206 @@ class Connection(ServerConnection):
         self._unwanted = not self._owner.connected(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.writable = False
-        super().connection_lost(exc)
+        """Everything that refers back to it is let go: the garbage collector would stop the relay
+        for a tenth of a second to find a few hundred connections that have ended.
+        """
+        self.writable, self.closing = False, True
+        self._stop_timer()
         self._owner.disconnected(self)
+        self.member = self.transport = None
+        if self._websocket is not None:
+            self._websocket.release()
+            self._websocket = None
 
     def data_received(self, data: bytes) -> None:
-        """Answers TLS at once, in plain HTTP. Otherwise it would wait for the end of a request
-        line, and the client, which wrote wss:// for ws://, for an answer.
-        """
         self.heard_ms = self._owner.clock()
         if self._is_open:
             self._framing.add(data)
             self._read_on()
+        elif self._asked:
+            self._framing.add(data)
+        elif not self.closing:
+            self._read_request(data)
+
+    def pause_writing(self) -> None:
+        self.writable = False
+        self.blocked_ms = self._owner.clock()
+
+    def resume_writing(self) -> None:
+        self.writable = not self.closing
+        self.blocked_ms = None
+        if self.member is not None:
+            self.member.mailbox.flush(self._owner.clock())
+
+    def shake_hands(self) -> None:
+        """When the turn of its request has come."""
+        request, self._request = self._request, b""
+        if self.closing or self.transport is None or self.transport.is_closing():
             return
-        begun, self._received = self._received, self._received + len(data)
-        if not begun and data.startswith(TLS_HANDSHAKE):
+        written, self._is_open = shake_hands(
+            request, lambda protocol, asked: self._owner.answer(self, protocol, asked)
+        )
+        self._write_all(written)
+        if self._is_open:
+            self._read_on()
+        else:
+            self._stop_sending()
+
+    def joined(self, member: Member) -> None:
+        """It is no longer waited for."""
+        self.member = member
+        self._stop_timer()
+
+    def ping(self) -> None:
+        """Asks for a sign of life."""
+        if self.writable:
+            self.write(PING_FRAME)
+
+    def write(self, frame: bytes) -> None:
+        """A whole websocket frame."""
+        if self.transport is not None and not self.closing:
+            self.transport.write(frame)
+
+    def close(self, code: int, reason: str, last: bytes = b"") -> None:
+        """Says so, behind a `last` frame. Who reads nothing never sees it, and is cut off after a
+        time-out.
+        """
+        if self.closing or self.transport is None:
+            return
+        if not self._is_open:
+            self._turn_away("503 Service Unavailable", reason)
+            return
+        self.write(last)
+        websocket = self._library()
+        websocket.close(code, reason)
+        self._write_all(websocket.data_to_send())
+        self._stop_sending()
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    def dismiss(self, code: CloseCode, reason: str) -> None:
+        self._owner.dismissed(self, code, reason)
+
+    def _read_request(self, data: bytes) -> None:
+        """Answers TLS at once, in plain HTTP. Otherwise it would wait for the end of a request
+        line, and the client, which wrote wss:// for ws://, for an answer.
+        """
+        self._request += data
+        if self._request.startswith(TLS_HANDSHAKE):
             self._turn_away("400 Bad Request", "this relay speaks plain ws://, not TLS")
         elif self._unwanted:
             self._turn_away("429 Too Many Requests", "too many connections of this address")
-        elif self._received > MOST_HANDSHAKE_BYTES:
+        elif len(self._request) > MOST_HANDSHAKE_BYTES:
             self.abort()
-        else:
-            self._request += data
+        elif REQUEST_END in self._request:
             head, end, rest = self._request.partition(REQUEST_END)
-            if end and not self._asked:
-                self._asked = True
-                self._framing.add(rest)
-                self._owner.shake_hands(self, head + end)
-            elif self._asked:
-                self._framing.add(data)
-
-    def opened(self) -> None:
-        """The handshake is done: from now on the client sends frames."""
-        self._is_open, self._request = True, b""
-        self._read_on()
-
-    def listen(self, listener: Callable[[str | bytes], None]) -> None:
-        """Plain messages go to `listener` from now on, which raises nothing, and no longer to the
-        library's `recv`.
-        """
-        self._listener = listener
+            self._request, self._asked = head + end, True
+            self._framing.add(rest)
+            self._owner.shake_hands(self)
 
     def _read_on(self) -> None:
         """A few frames; the rest when others have had their turn."""
         if self._reading_later:
             return
         for _ in range(READ_AT_ONCE):
-            if self.transport.is_closing() or (found := self._framing.next()) is None:
+            if self.transport is None or self.transport.is_closing():
                 return
-            if found.message is None or self._listener is None:
-                self._hand_over(found.raw)
-                continue
-            try:
-                message = found.message.decode() if found.is_text else found.message
-            except UnicodeDecodeError:
-                self._hand_over(found.raw)
-            else:
-                self._listener(message)
+            if (found := self._framing.next()) is None:
+                return
+            self._take(found.kind, found.data)
+        assert self.transport is not None
         self._reading_later = True
         self.transport.pause_reading()
-        self.loop.call_soon(self._read_later)
+        self._loop.call_soon(self._read_later)
 
     def _read_later(self) -> None:
         self._reading_later = False
-        if not self.transport.is_closing():
+        if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
             self._read_on()
 
-    def _hand_over(self, raw: bytes) -> None:
-        """Gives a frame to the library, which answers pings and closes."""
-        super().data_received(raw)
-        if self.transport.get_write_buffer_size() > MOST_UNSENT_BYTES:
-            self.abort()  # it asks for more than it takes
+    def _take(self, kind: int, data: bytes) -> None:
+        if kind == BINARY:
+            self._owner.received(self, data)
+        elif kind == TEXT:
+            try:
+                message = data.decode()
+            except UnicodeDecodeError:
+                self.close(NOT_UTF8, "a text message must be UTF-8")
+            else:
+                self._owner.received(self, message)
+        elif kind == PING:
+            self.write(bytes((PONG, len(data))) + data)
+            self._check_unsent()
+            self._owner.pinged(self)
+        elif kind != PONG:
+            self._hand_over(data)
 
-    def feed(self, data: bytes) -> None:
-        """The request, when its turn has come."""
-        super().data_received(data)
+    def _hand_over(self, raw: bytes) -> None:
+        """Frames that the library must read."""
+        websocket = self._library()
+        messages = websocket.receive(raw)
+        self._write_all(websocket.data_to_send())
+        self._check_unsent()
+        if websocket.closing:
+            self._stop_sending()
+        for message in messages:
+            self._owner.received(self, message)
+
+    def _library(self) -> Websocket:
+        if self._websocket is None:
+            self._websocket = Websocket()
+        return self._websocket
+
+    def _check_unsent(self) -> None:
+        """Ends who asks for more than it takes."""
+        if self.transport is not None and (
+            self.transport.get_write_buffer_size() > MOST_UNSENT_BYTES
+        ):
+            self.abort()
+
+    def _write_all(self, written: Iterable[bytes]) -> None:
+        """What the library has to say; an empty string ends the connection."""
+        for data in written:
+            if self.transport is None or self.transport.is_closing():
+                return
+            if data:
+                self.transport.write(data)
+            elif self.transport.can_write_eof():
+                self.transport.write_eof()  # and what the other end still sends is read
+            else:
+                self.transport.close()
 
     def _turn_away(self, status: str, why: str) -> None:
         """Answers a request of which no more is read."""
+        assert self.transport is not None
+        self.closing = True
         self.transport.write(f"HTTP/1.1 {status}\r\nConnection: close\r\n\r\n{why}\n".encode())
         self.transport.close()
 
-    def process_event(self, event: Any) -> None:
-        super().process_event(event)
-        if isinstance(event, Frame) and event.opcode is Opcode.PING:
-            self._owner.pinged(self)
+    def _stop_sending(self) -> None:
+        """Nothing may follow a close frame, or an answer that is no websocket's."""
+        if self.closing:
+            return
+        self.closing, self.writable = True, False
+        if self.member is not None:
+            self.member.mailbox.close()
+        self._cut_off_later()
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self.writable = False
-        self.blocked_ms = self._owner.clock()
+    def _cut_off_later(self) -> None:
+        self._stop_timer()
+        self._timer = self._loop.call_later(self._close_timeout_s, self.abort)
 
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self.writable = True
-        self.blocked_ms = None
-        if self.mailbox is not None:
-            self.mailbox.flush(self._owner.clock())
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def write(self, frame: bytes) -> None:
-        """A whole websocket frame."""
-        if self.protocol.state is State.OPEN:  # behind a close frame nothing may follow
-            self.transport.write(frame)
-
-    def abort(self) -> None:
-        self.transport.abort()
-
-    def dismiss(self, code: CloseCode, reason: str) -> None:
-        self._owner.dismissed(self, code, reason)
+    def _too_late(self) -> None:
+        self._timer = None
+        if self._is_open:
+            self._owner.silent(self)
+        else:
+            self.abort()

@@ -1,13 +1,13 @@
 """Whole websocket frames of a client in what its connection received (RFC 6455, section 5.2).
-Sans-I/O. Plain messages are taken out here, for a tenth of what the library needs for them; what is
-anything else is left to the library: control frames, fragments, faults.
+Sans-I/O. Plain messages, pings and pongs are taken out here, for a tenth of what the library needs
+for them; what is anything else is left to the library: closing, fragments, faults.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-TEXT, BINARY = 0x81, 0x82  # with FIN, without extensions
+TEXT, BINARY, PING, PONG = 0x81, 0x82, 0x89, 0x8A  # with FIN, without extensions
 MASKED = 0x80
 FIN, OPCODE = 0x80, 0x0F
 CONTINUATION, FIRST_CONTROL = 0, 8
@@ -15,13 +15,12 @@ TWO_BYTES, EIGHT_BYTES = 126, 127  # lengths that mean: in so many bytes more
 
 
 class Found(NamedTuple):
-    """message: of a plain frame, still as bytes; None where only the library can take it, which
-    gets `raw`.
+    """kind: TEXT, BINARY, PING or PONG, with its data; 0 where only the library can take it: data
+    is then as it was received.
     """
 
-    message: bytes | None
-    is_text: bool
-    raw: bytes
+    kind: int
+    data: bytes
 
 
 class Framing:
@@ -41,30 +40,32 @@ class Framing:
     def next(self) -> Found | None:
         """The next frame; None while it is not whole."""
         data = self._waiting
+        size = len(data)
         if self._given_up:
             self._waiting = b""
-            return Found(None, False, data) if data else None
-        if len(data) < 2:
+            return Found(0, data) if data else None
+        if size < 2:
             return None
         first, length, head = data[0], data[1] & ~MASKED, 2
         if length >= TWO_BYTES:
             head += 2 if length == TWO_BYTES else 8
-            if len(data) < head:
+            if size < head:
                 return None
             length = int.from_bytes(data[2:head], "big")
         if length > self._most or not data[1] & MASKED:
             self._given_up, self._waiting = True, b""
-            return Found(None, False, data)
-        end = head + 4 + length
-        if len(data) < end:
+            return Found(0, data)
+        start = head + 4
+        end = start + length
+        if size < end:
             return None
         self._waiting = data[end:]
-        if first in (TEXT, BINARY) and not self._in_fragments:
-            mask = data[head : head + 4]
-            return Found(unmasked(data[head + 4 : end], mask), first == TEXT, data[:end])
+        is_message = first in (TEXT, BINARY) and not self._in_fragments
+        if is_message or (first in (PING, PONG) and head == 2):
+            return Found(first, unmasked(data[start:end], data[head:start]))
         if first & OPCODE < FIRST_CONTROL:
             self._in_fragments = not first & FIN
-        return Found(None, False, data[:end])
+        return Found(0, data[:end])
 
 
 def unmasked(data: bytes, mask: bytes) -> bytes:

@@ -68,8 +68,8 @@ class Member:
     number: distinguishes them in reports. address: of the network that it comes from. copies: how
     many packets back a copy may lie that a listener takes. stream: None for a listener. room: None
     once it has left. identity: by which moderators' words about it are remembered; moderates: it is
-    one. remote: it is connected to another relay. session: the secret that lets a later connection
-    resume the stream. reported: when it last reported on a stream, by its number.
+    one. remote: it is connected to another relay. joined_ms: when. session: the secret that lets a
+    later connection resume the stream. reported: when it last reported on a stream, by its number.
     """
 
     role: Role
@@ -84,6 +84,7 @@ class Member:
     identity: tuple[str, str, str] = ("", "", "")
     moderates: bool = False
     remote: bool = False
+    joined_ms: float = 0.0
     session: str = dataclasses.field(default_factory=lambda: secrets.token_hex(8))
     reported: dict[int, float] = dataclasses.field(default_factory=dict)
 

@@ -7,18 +7,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import functools
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
-from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
-from streamcodec.config import MAX_PAYLOAD_BYTES
 from streamcodec.errors import (
     MalformedMessage,
     MalformedPacket,
@@ -26,18 +22,12 @@ from streamcodec.errors import (
 )
 from streamcodec.listening import listening_at
 from streamcodec.wire.message_json import parse_message
-from streamcodec.wire.packet import HEADER_BYTES
-from streamcodec.wire.session import (
-    MAX_MESSAGE_BYTES,
-    SUBPROTOCOL,
-    CloseCode,
-    Hello,
-)
+from streamcodec.wire.session import CloseCode, Hello
 
-from .accepting import accept_in_turns
-from .admission import allowed, read_hello
+from .accepting import Accepting, accept_in_turns
+from .admission import allowed, hello_in
 from .clock import monotonic_ms
-from .connection import PING, Connection
+from .connection import Connection
 from .farewell import error_frame, reason_of
 from .log import Tell, tell_nobody
 from .members import Member
@@ -78,17 +68,17 @@ class Relay:
         self._open_server = open_server
         self.rooms = Rooms(config.limits)
         self._connections: set[Connection] = set()
-        self._members: dict[Connection, Member] = {}
+        self._all_gone = asyncio.Event()  # once it is going down
         self._work = asyncio.Event()  # something waits to be distributed
         self._busy = False  # with more than one step of that
-        self._handshakes: deque[tuple[Connection, bytes]] = deque()
+        self._handshakes: deque[Connection] = deque()
         self._arrived = asyncio.Event()  # one of them
         self._draining = False
         self._refreshed_ms = clock()
         self._lags: deque[float] = deque(maxlen=LAGS_KEPT)  # how late the watch woke, ms
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[Server]:
+    async def running(self) -> AsyncIterator[Accepting]:
         """Raises ConfigError if the address cannot be used. When the block ends, all connections
         are closed with 1012, which asks clients to come back.
         """
@@ -98,12 +88,9 @@ class Relay:
             yield server
         finally:
             self._draining = True
-            server.close(close_connections=False)
-            await self._send_away()
-            loop = asyncio.get_running_loop()
-            cut = loop.call_later(self.config.close_timeout_s, self._abort_connections)
+            server.close()
             await server.wait_closed()
-            cut.cancel()
+            await self._send_away()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -155,80 +142,97 @@ class Relay:
         self._connections.discard(connection)
         if connection.counted:
             self.rooms.addresses.disconnect(connection.address, self.clock())
+        if (member := connection.member) is not None:
+            self._leave(connection, member)
+        if self._draining and not self._connections:
+            self._all_gone.set()
 
     def dismissed(self, connection: Connection, code: CloseCode, reason: str) -> None:
         """Its member must go."""
         self._end(connection, Refused(code, reason))
 
-    def shake_hands(self, connection: Connection, data: bytes) -> None:
+    def shake_hands(self, connection: Connection) -> None:
         """When everybody comes back at once, their handshakes take turns with what is said."""
-        self._handshakes.append((connection, data))
+        self._handshakes.append(connection)
         self._arrived.set()
+
+    def answer(
+        self, connection: Connection, protocol: ServerProtocol, request: Request
+    ) -> Response | None:
+        """To a request over HTTP; None: it may become a websocket."""
+        return answer_request(self, connection, protocol, request)
+
+    def silent(self, connection: Connection) -> None:
+        """It has said no hello."""
+        why = f"no hello within {self.config.hello_timeout_s:g} s"
+        self._end(connection, Refused(CloseCode.POLICY_VIOLATION, why))
+
+    def received(self, connection: Connection, message: str | bytes) -> None:
+        """A message of a client."""
+        if connection.closing:
+            return
+        member = connection.member
+        try:
+            if member is None:
+                self._join(connection, message)
+            elif isinstance(message, bytes):
+                self.rooms.publish(member, message, self.clock())
+            elif (control := parse_message(message)) is not None:
+                self.rooms.control(member, control, self.clock())
+        except UnsupportedVersion as error:
+            self._end(connection, Refused(CloseCode.VERSION, str(error)))
+        except (MalformedPacket, MalformedMessage) as error:
+            self._end(connection, Refused(CloseCode.MALFORMED, str(error)))
+        except Refused as refused:
+            self._end(connection, refused)
+        self.distribute()
 
     def pinged(self, connection: Connection) -> None:
         """A client's ping came, and was answered."""
-        if (member := self._members.get(connection)) is None:
+        if connection.member is None or connection.closing:
             return
         try:
-            self.rooms.pinged(member, self.clock())
+            self.rooms.pinged(connection.member, self.clock())
         except Refused as refused:
             self._end(connection, refused)
 
-    async def _listen(self) -> Server:
-        config, certificate = self.config, self.config.certificate
-        answer = functools.partial(answer_request, self)
-        server = serve(
-            self._serve_connection, process_request=answer, open_timeout=config.hello_timeout_s
-        )
-
-        def connection() -> Connection:
-            protocol = ServerProtocol(
-                subprotocols=[Subprotocol(SUBPROTOCOL)],
-                max_size=max(MAX_MESSAGE_BYTES, HEADER_BYTES + MAX_PAYLOAD_BYTES),
+    async def _listen(self) -> Accepting:
+        config = self.config
+        with listening_at(config.host, config.port) as where:
+            server: Accepting = await self._open_server(
+                where,
+                lambda: Connection(self, config.hello_timeout_s, config.close_timeout_s),
+                backlog=LISTEN_BACKLOG,
+                tls=None if config.certificate is None else config.certificate.context,
+                tls_timeout_s=config.hello_timeout_s,
             )
-            return Connection(self, protocol, server, close_timeout=config.close_timeout_s)
-
-        async def accepting() -> Any:
-            with listening_at(config.host, config.port) as where:
-                return await self._open_server(
-                    where,
-                    connection,
-                    backlog=LISTEN_BACKLOG,
-                    tls=None if certificate is None else certificate.context,
-                    tls_timeout_s=config.hello_timeout_s,
-                )
-
-        server.create_server = accepting
-        return await server
+        return server
 
     async def _send_away(self) -> None:
         """Closes all connections, not all at once where they are many: they will come back, here or
-        at another relay.
+        at another relay. Then waits until they are gone, for as long as a client may take.
         """
         why = Refused(CloseCode.SERVICE_RESTART, "the relay is going down; come back soon")
         for number, connection in enumerate(self.connections, start=1):
             self._end(connection, why)
             if number % SENT_AWAY_AT_ONCE == 0 and number < LONGEST_FAREWELL:
                 await asyncio.sleep(FAREWELL_PAUSE_S)
-
-    def _abort_connections(self) -> None:
+        if self._connections:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.config.close_timeout_s):
+                    await self._all_gone.wait()
         for connection in self.connections:
             connection.abort()
+        if self._connections:
+            await self._all_gone.wait()
 
-    async def _serve_connection(self, connection: ServerConnection) -> None:
-        assert isinstance(connection, Connection)
-        connection.opened()
-        try:
-            hello = await read_hello(connection, self.config.hello_timeout_s)
-            hello, moderates = self._allowed(hello)
-            member = self.rooms.join(
-                hello, connection, connection.address, self.clock(), moderates=moderates
-            )
-        except Refused as refused:
-            await self._end(connection, refused)
-            return
-        except ConnectionClosed:
-            return
+    def _join(self, connection: Connection, first: str | bytes) -> None:
+        """Makes a member of whoever may come in. Raises Refused."""
+        hello, moderates = self._allowed(hello_in(first))
+        member = self.rooms.join(
+            hello, connection, connection.address, self.clock(), moderates=moderates
+        )
+        connection.joined(member)
         self._tell(
             "joined",
             f"{member.name!r} joined {hello.room!r} to {hello.role} from {connection.address}",
@@ -238,30 +242,22 @@ class Relay:
             role=str(hello.role),
             address=connection.address,
         )
-        began_ms = self.clock()
-        connection.mailbox = member.mailbox
-        self._members[connection] = member
+
+    def _leave(self, connection: Connection, member: Member) -> None:
+        room, now_ms = member.identity[0], self.clock()
+        self.rooms.leave(member, now_ms)
         self._work.set()
-        try:
-            await self._read(member, connection)
-        except ConnectionClosed:
-            pass
-        finally:
-            del self._members[connection]
-            self.rooms.leave(member, self.clock())
-            self._work.set()
-            seconds = round((self.clock() - began_ms) / 1_000, 1)
-            dropped = member.mailbox.dropped
-            self._tell(
-                "left",
-                f"{member.name!r} left {hello.room!r} after {seconds} s"
-                + (f"; {dropped} packets were too old for it" if dropped else ""),
-                room=hello.room,
-                name=member.name,
-                member=member.number,
-                seconds=seconds,
-                dropped=dropped,
-            )
+        seconds, dropped = round((now_ms - member.joined_ms) / 1_000, 1), member.mailbox.dropped
+        self._tell(
+            "left",
+            f"{member.name!r} left {room!r} after {seconds} s"
+            + (f"; {dropped} packets were too old for it" if dropped else ""),
+            room=room,
+            name=member.name,
+            member=member.number,
+            seconds=seconds,
+            dropped=dropped,
+        )
 
     def _allowed(self, hello: Hello) -> tuple[Hello, bool]:
         """With the name that its token gives, and whether it moderates. Raises Refused."""
@@ -270,29 +266,6 @@ class Relay:
         except Refused:
             self.rooms.counters.refused += 1
             raise
-
-    async def _read(self, member: Member, connection: Connection) -> None:
-        """Until the connection ends."""
-        while len(connection.recv_messages.frames):  # what came right behind the hello
-            self._take(member, connection, await connection.recv())
-        connection.listen(functools.partial(self._take, member, connection))
-        await connection.wait_closed()
-
-    def _take(self, member: Member, connection: Connection, frame: str | bytes) -> None:
-        if connection.closing is not None:
-            return
-        try:
-            if isinstance(frame, bytes):
-                self.rooms.publish(member, frame, self.clock())
-            elif (message := parse_message(frame)) is not None:
-                self.rooms.control(member, message, self.clock())
-        except UnsupportedVersion as error:
-            self._end(connection, Refused(CloseCode.VERSION, str(error)))
-        except (MalformedPacket, MalformedMessage) as error:
-            self._end(connection, Refused(CloseCode.MALFORMED, str(error)))
-        except Refused as refused:
-            self._end(connection, refused)
-        self.distribute()
 
     def distribute(self) -> None:
         """Some of what waits for listeners at once, the rest in turns."""
@@ -320,10 +293,8 @@ class Relay:
             self._arrived.clear()
             while self._handshakes:
                 for _ in range(min(HANDSHAKES_A_STEP, len(self._handshakes))):
-                    connection, data = self._handshakes.popleft()
-                    if not connection.transport.is_closing():
-                        # as asyncio does: what fails in it ends nothing but this call
-                        loop.call_soon(connection.feed, data)
+                    # as asyncio does: what fails in it ends nothing but this call
+                    loop.call_soon(self._handshakes.popleft().shake_hands)
                 await asyncio.sleep(0)
 
     async def _watch(self) -> None:
@@ -356,7 +327,7 @@ class Relay:
             connection.abort()
             return
         mailbox = connection.mailbox
-        if mailbox is None or connection.closing is not None:
+        if mailbox is None or connection.closing:
             return
         if mailbox.dropping_ms(now_ms) >= config.limits.too_slow_ms:
             self._end(connection, Refused(CloseCode.TOO_SLOW, "this listener reads too slowly"))
@@ -366,8 +337,7 @@ class Relay:
             self._end(connection, Refused(CloseCode.INTERNAL_ERROR, "no answer to pings"))
         elif now_ms - connection.pinged_ms >= 1_000 * config.ping_interval_s:
             connection.pinged_ms = now_ms
-            if connection.writable:
-                connection.write(PING)
+            connection.ping()
 
     def _tell_refused(self, connection: Connection, refused: Refused) -> None:
         self._tell(
@@ -378,23 +348,14 @@ class Relay:
             reason=str(refused),
         )
 
-    def _end(self, connection: Connection, why: Refused) -> asyncio.Task[None]:
-        """Says why, and closes a connection, whose reader then ends."""
+    def _end(self, connection: Connection, why: Refused) -> None:
+        """Says why, and closes a connection."""
         if connection.mailbox is not None:
             connection.mailbox.close()
-        if connection.closing is None:
-            if why.code is not CloseCode.SERVICE_RESTART:
-                self._tell_refused(connection, why)
-                connection.write(error_frame(why))
-            connection.closing = asyncio.create_task(self._close(connection, why))
-        return connection.closing
-
-    async def _close(self, connection: Connection, why: Refused) -> None:
-        """The close frame stands behind all that the other end has not read: whoever reads nothing
-        never sees it, and is cut off after a time-out.
-        """
-        try:
-            async with asyncio.timeout(self.config.close_timeout_s):
-                await connection.close(why.code, reason_of(why))
-        except TimeoutError:
-            connection.abort()
+        if connection.closing:
+            return
+        last = b""
+        if why.code is not CloseCode.SERVICE_RESTART:
+            self._tell_refused(connection, why)
+            last = error_frame(why)
+        connection.close(why.code, reason_of(why), last)

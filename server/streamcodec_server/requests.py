@@ -7,8 +7,8 @@ import json
 from collections.abc import Sequence
 from typing import Protocol
 
-from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
 
 from streamcodec.wire.session import SUBPROTOCOL
 
@@ -29,34 +29,35 @@ class Asked(Protocol):
     def health(self) -> dict[str, object]: ...
 
 
-def answer_request(relay: Asked, connection: ServerConnection, request: Request) -> Response | None:
+def answer_request(
+    relay: Asked, connection: Connection, protocol: ServerProtocol, request: Request
+) -> Response | None:
     """Answers /healthz and /readyz, and refuses foreign pages and other subprotocols; None: it may
     become a websocket.
     """
     if request.method != "GET":
-        response = connection.respond(http.HTTPStatus.METHOD_NOT_ALLOWED, "")
+        response = protocol.reject(http.HTTPStatus.METHOD_NOT_ALLOWED, "")
         response.headers["Allow"] = "GET"
         return response
-    assert isinstance(connection, Connection)
     if not relay.forwarded(connection, request.headers.get_all("X-Forwarded-For")):
-        return connection.respond(
+        return protocol.reject(
             http.HTTPStatus.TOO_MANY_REQUESTS, "too many connections of this address\n"
         )
     path = request.path.partition("?")[0]
     if path == "/healthz":
-        return connection.respond(http.HTTPStatus.OK, json.dumps(relay.health()) + "\n")
+        return protocol.reject(http.HTTPStatus.OK, json.dumps(relay.health()) + "\n")
     if path == "/readyz":
         status = http.HTTPStatus.OK if relay.ready else http.HTTPStatus.SERVICE_UNAVAILABLE
         said = {**relay.health(), "ready": relay.ready}
-        return connection.respond(status, json.dumps(said) + "\n")
+        return protocol.reject(status, json.dumps(said) + "\n")
     # Programs send no Origin, browsers always do.
     if set(request.headers.get_all("Origin")) - relay.config.origins:
-        return connection.respond(
+        return protocol.reject(
             http.HTTPStatus.FORBIDDEN, "this relay does not know the page that connects\n"
         )
     offered = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
     if SUBPROTOCOL not in (name.strip() for name in offered):
-        return connection.respond(
+        return protocol.reject(
             http.HTTPStatus.UPGRADE_REQUIRED,
             f"this relay speaks the websocket subprotocol {SUBPROTOCOL}\n",
         )

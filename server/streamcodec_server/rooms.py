@@ -100,6 +100,7 @@ class Rooms:
         stream = self._stream_for(hello, previous, now_ms) if hello.role.talks else None
         member = self._add_member(room, hello, stream, outlet, address, now_ms)
         member.identity, member.moderates, member.remote = identity, moderates, remote
+        member.joined_ms = now_ms
         self._greet(room, member)
         if stream is not None:
             self._tell_listeners(room, member, stream.start(), ("stream", stream.number), now_ms)
