@@ -110,7 +110,10 @@ async def plain_socket(url: str) -> AsyncIterator[socket.socket]:
             b"Sec-WebSocket-Protocol: streamcodec.v3",
         )
         await loop.sock_sendall(tcp, b"\r\n".join((*request, b"", b"")))
-        assert b"101" in await loop.sock_recv(tcp, 64)
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):
+            answer += await loop.sock_recv(tcp, 64)
+        assert b" 101 " in answer
         yield tcp
 
 

@@ -46,11 +46,13 @@ ALLOWED = {
         "streamcodec_models.catalogue",
     },
     "streamcodec.listening": VALUES,
+    "streamcodec.pauses": set(),
     "streamcodec_models": VALUES,
     "streamcodec_server": {
         "streamcodec.config",
         "streamcodec.errors",
         "streamcodec.listening",
+        "streamcodec.pauses",
         "streamcodec.wire",
     },
     "streamcodec_client": {"streamcodec", "streamcodec_models.catalogue"},

@@ -104,16 +104,18 @@ class Distributor:
             self._turns.append(queue)
         queue.add(broadcast)
 
-    def step(self, now_ms: float, deliveries: int) -> None:
-        """Makes about so many deliveries, if so many wait."""
-        while deliveries > 0 and self._turns:
+    def step(self, now_ms: float, deliveries: int) -> int:
+        """Makes at most so many deliveries, if so many wait -> how many it made."""
+        left = deliveries
+        while left > 0 and self._turns:
             queue = self._turns.popleft()
-            most = min(TURN, deliveries)
-            deliveries -= queue.deliver(most, self._max_queue_ms, now_ms, self._counters)
+            most = min(TURN, left)
+            left -= queue.deliver(most, self._max_queue_ms, now_ms, self._counters)
             if queue:
                 self._turns.append(queue)
             elif not queue.room.members:
                 del self._queues[queue.room]
+        return deliveries - left
 
     def forget(self, room: Room) -> None:
         """A room that has no members any more."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -35,11 +36,11 @@ from .refused import Refused
 from .requests import answer_request
 from .rooms import Rooms
 from .settings import RelayConfig
+from .turns import Turns
 
 LOG = logging.getLogger("streamcodec.relay")
 
 LISTEN_BACKLOG = 4_096  # after a restart everybody comes back at once
-HANDSHAKES_A_STEP = 3
 DELIVERIES_A_STEP = 128  # between two looks at the sockets
 WATCH_INTERVAL_S = 0.25
 REFRESH_INTERVAL_MS = 5_000.0
@@ -71,8 +72,8 @@ class Relay:
         self._all_gone = asyncio.Event()  # once it is going down
         self._work = asyncio.Event()  # something waits to be distributed
         self._busy = False  # with more than one step of that
-        self._handshakes: deque[Connection] = deque()
-        self._arrived = asyncio.Event()  # one of them
+        self._turns = Turns()
+        self._at_once = DELIVERIES_A_STEP  # deliveries that are left in this round of the loop
         self._draining = False
         self._refreshed_ms = clock()
         self._lags: deque[float] = deque(maxlen=LAGS_KEPT)  # how late the watch woke, ms
@@ -83,7 +84,8 @@ class Relay:
         are closed with 1012, which asks clients to come back.
         """
         server = await self._listen()
-        tasks = [asyncio.create_task(run()) for run in (self._distribute, self._greet, self._watch)]
+        duties = (self._distribute, self._turns.run, self._watch)
+        tasks = [asyncio.create_task(run()) for run in duties]
         try:
             yield server
         finally:
@@ -94,6 +96,7 @@ class Relay:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._turns.finish()
 
     @property
     def connections(self) -> frozenset[Connection]:
@@ -138,12 +141,13 @@ class Relay:
         return self.rooms.addresses.connect(connection.address, self.clock())
 
     def disconnected(self, connection: Connection) -> None:
-        """And is gone."""
+        """And is gone; its member leaves in its turn."""
         self._connections.discard(connection)
         if connection.counted:
             self.rooms.addresses.disconnect(connection.address, self.clock())
         if (member := connection.member) is not None:
-            self._leave(connection, member)
+            member.mailbox.close()
+            self._turns.add(functools.partial(self._leave, member))
         if self._draining and not self._connections:
             self._all_gone.set()
 
@@ -152,9 +156,12 @@ class Relay:
         self._end(connection, Refused(code, reason))
 
     def shake_hands(self, connection: Connection) -> None:
-        """When everybody comes back at once, their handshakes take turns with what is said."""
-        self._handshakes.append(connection)
-        self._arrived.set()
+        """Its request is whole."""
+        self._turns.add(connection.shake_hands)
+
+    def ended(self, connection: Connection) -> None:
+        """The client sends nothing more."""
+        self._turns.add(connection.abort)
 
     def answer(
         self, connection: Connection, protocol: ServerProtocol, request: Request
@@ -243,7 +250,7 @@ class Relay:
             address=connection.address,
         )
 
-    def _leave(self, connection: Connection, member: Member) -> None:
+    def _leave(self, member: Member) -> None:
         room, now_ms = member.identity[0], self.clock()
         self.rooms.leave(member, now_ms)
         self._work.set()
@@ -269,10 +276,17 @@ class Relay:
 
     def distribute(self) -> None:
         """Some of what waits for listeners at once, the rest in turns."""
-        if self.rooms.waiting and not self._busy:
-            self.rooms.distribute(self.clock(), DELIVERIES_A_STEP)
-            if self.rooms.waiting:
-                self._work.set()
+        if self._busy or not self.rooms.waiting:
+            return
+        if self._at_once == DELIVERIES_A_STEP:
+            asyncio.get_running_loop().call_soon(self._refill)
+        self._at_once -= self.rooms.distribute(self.clock(), self._at_once)
+        if self.rooms.waiting:
+            self._busy = True
+            self._work.set()
+
+    def _refill(self) -> None:
+        self._at_once = DELIVERIES_A_STEP
 
     async def _distribute(self) -> None:
         while True:
@@ -286,17 +300,6 @@ class Relay:
             finally:
                 self._busy = False
 
-    async def _greet(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            while self._handshakes:
-                for _ in range(min(HANDSHAKES_A_STEP, len(self._handshakes))):
-                    # as asyncio does: what fails in it ends nothing but this call
-                    loop.call_soon(self._handshakes.popleft().shake_hands)
-                await asyncio.sleep(0)
-
     async def _watch(self) -> None:
         """Asks silent clients for a sign of life, and ends those that give none or take nothing."""
         loop = asyncio.get_running_loop()
@@ -306,10 +309,7 @@ class Relay:
             self._lags.append(1_000 * max(0.0, loop.time() - due))
             now_ms = self.clock()
             self._refresh(now_ms)
-            for number, connection in enumerate(self.connections):
-                self._look_after(connection, now_ms)
-                if number % 256 == 255:
-                    await asyncio.sleep(0)
+            await self._look_after_all(now_ms)
 
     def _refresh(self, now_ms: float) -> None:
         """Keys and a certificate that have been replaced count from now on."""
@@ -319,6 +319,12 @@ class Relay:
         for renewed in (self.config.keys, self.config.certificate):
             if renewed is not None and (problem := renewed.refresh()) is not None:
                 LOG.warning("%s; what was read before stays", problem)
+
+    async def _look_after_all(self, now_ms: float) -> None:
+        for number, connection in enumerate(self.connections):
+            self._look_after(connection, now_ms)
+            if number % 256 == 255:
+                await asyncio.sleep(0)
 
     def _look_after(self, connection: Connection, now_ms: float) -> None:
         config = self.config

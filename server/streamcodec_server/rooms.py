@@ -70,9 +70,9 @@ class Rooms:
         """Whether there is something to distribute."""
         return bool(self._distributor)
 
-    def distribute(self, now_ms: float, deliveries: int) -> None:
-        """About so many of what waits for the listeners of rooms."""
-        self._distributor.step(now_ms, deliveries)
+    def distribute(self, now_ms: float, deliveries: int) -> int:
+        """At most so many of what waits for the listeners of rooms -> how many were made."""
+        return self._distributor.step(now_ms, deliveries)
 
     def join(
         self,

@@ -12,6 +12,7 @@ import click
 
 from streamcodec.errors import ConfigError
 from streamcodec.listening import is_loopback, shown_url
+from streamcodec.pauses import short_pauses
 
 from .addresses import NO_ADDRESS_LIMITS, AddressLimits
 from .certificate import Certificate
@@ -169,6 +170,7 @@ async def _serve(
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
     async with contextlib.AsyncExitStack() as running:
+        running.enter_context(short_pauses())
         running.callback(log.close)
         if metrics_port is not None:
             port = running.enter_context(_metrics_at(metrics_host, metrics_port, relay))

@@ -17,12 +17,13 @@ import click
 
 from streamcodec.errors import ConfigError, StreamcodecError
 from streamcodec.listening import check_address, held_port, shown_url
+from streamcodec.pauses import short_pauses
 
 from ..clock import MonotonicClock
 from ..gateway.member import MemberSettings
 from ..gateway.server import Gateway, GatewayConfig
 from ..live.codec import EncodingSettings, load_codec
-from ..live.process import short_thread_turns, stop_on_signals
+from ..live.process import stop_on_signals
 from ..transport.opening import route_to
 from .folders import cores
 from .live_options import ca_option, token_option
@@ -130,7 +131,7 @@ async def _serve(plan: _Plan, listening: Callable[[int], None]) -> None:
         plan.relay, codec, _encoding(plan.rate), MonotonicClock(), plan.ca, plan.token
     )
     stop = asyncio.Event()
-    with stop_on_signals(stop), short_thread_turns():
+    with stop_on_signals(stop), short_pauses():
         async with Gateway(plan.config, settings).running() as server:
             listening(next(iter(server.sockets)).getsockname()[1])
             await stop.wait()

@@ -1,16 +1,13 @@
-"""What a live session changes in its process, and puts back."""
+"""How a live session ends by signals."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import signal
 import sys
 from collections.abc import Iterator
 from types import FrameType
-
-SWITCH_INTERVAL_S = 0.001
 
 
 @contextlib.contextmanager
@@ -35,20 +32,3 @@ def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def short_thread_turns() -> Iterator[None]:
-    """Threads take turns each millisecond: Python lets a busy one hold the interpreter for 5 ms,
-    half an audio block. The garbage collector ignores all objects that exist now: to scan them
-    would interrupt the audio.
-    """
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        sys.setswitchinterval(before)

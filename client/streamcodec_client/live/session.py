@@ -8,6 +8,7 @@ import asyncio
 import dataclasses
 from collections.abc import Sequence
 
+from streamcodec.pauses import short_pauses
 from streamcodec.wire.session import Message, Silenced, Welcome
 
 from ..clock import Clock
@@ -17,7 +18,7 @@ from ..report.trace import Trace
 from ..transport.api import TransportListener
 from .impair import ImpairedListener, Impairment
 from .member import Member, Seat
-from .process import short_thread_turns, stop_on_signals
+from .process import stop_on_signals
 from .receiver import Receiver
 from .sender import Sender
 
@@ -98,7 +99,7 @@ async def run_live(
     )
     announcer.member = member
     stop = asyncio.Event()
-    with stop_on_signals(stop), short_thread_turns():
+    with stop_on_signals(stop), short_pauses():
         member.begin(_show(member, reporter, kept))
         reasons = [
             asyncio.ensure_future(reason)
