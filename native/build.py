@@ -25,7 +25,10 @@ from pathlib import Path
 SOURCES = Path(__file__).parent / "src"
 PACKAGE = Path(__file__).parents[1] / "streamcodec" / "native"
 # What needs no vectors, compiled once.
-COMMON = ("model", "variants", "bitstream", "waveform_coder", "waveform_prior", "payload")
+COMMON = (
+    *("model", "variants", "bitstream", "waveform_coder", "waveform_prior", "payload"),
+    "fan_out",
+)
 # Of these the bitstream compares losses as the Python one does: sums and products round alike.
 COMMON_FLAGS = ("-ffp-contract=off",)
 FLAGS = (

@@ -9,6 +9,7 @@ from streamcodec.wire.packet import Flags, Packet, parse, serialize
 from streamcodec.wire.session import CloseCode, Hello, Message, Role, StreamInfo
 from streamcodec.wire.short_headers import Restorer
 from streamcodec_server.frames import message_in
+from streamcodec_server.mailbox import HELD
 from streamcodec_server.members import Member
 from streamcodec_server.rooms import Rooms
 
@@ -26,6 +27,7 @@ class Outlet:
 
     def __init__(self) -> None:
         self.writable = self.aborted = False
+        self.descriptor = HELD
         self.dismissed: tuple[CloseCode, str] | None = None
         self.frames: list[bytes] = []
         self.room = 0  # for so many frames

@@ -47,11 +47,13 @@ ALLOWED = {
     },
     "streamcodec.listening": VALUES,
     "streamcodec.pauses": set(),
+    "streamcodec.native.where": set(),
     "streamcodec_models": VALUES,
     "streamcodec_server": {
         "streamcodec.config",
         "streamcodec.errors",
         "streamcodec.listening",
+        "streamcodec.native.where",
         "streamcodec.pauses",
         "streamcodec.wire",
     },
@@ -92,6 +94,7 @@ SANS_IO = (
         for name in (
             *("rooms", "members", "streams", "mailbox", "distribution", "framing", "frames"),
             *("budget", "addresses", "lateness", "media", "moderation", "spanning", "proxies"),
+            "audience",
         )
     ),
 )

@@ -26,7 +26,6 @@ from streamcodec.wire.redundancy import join
 from streamcodec.wire.short_headers import SHORT_HEADER_BYTES, Restorer, Shortener
 from streamcodec_server.frames import message_in
 from streamcodec_server.limits import RoomLimits
-from streamcodec_server.media import MOST_STREAMS_FOLLOWED
 from streamcodec_server.rooms import Rooms
 
 PROTOCOL = Path(__file__).parents[1] / "docs" / "protocol.md"
@@ -215,10 +214,10 @@ def test_whatever_a_relay_drops_each_listener_gets_true_counters(seed: int) -> N
     assert got > 300
 
 
-def test_a_room_of_more_streams_than_are_followed_still_gets_true_counters() -> None:
+def test_a_room_of_hundreds_of_streams_gets_true_counters() -> None:
     rooms = Rooms(RoomLimits(max_talkers=1_000))
     lis = join_listener(rooms)
-    talkers = [join_talker(rooms, address=str(n)) for n in range(MOST_STREAMS_FOLLOWED + 10)]
+    talkers = [join_talker(rooms, address=str(n)) for n in range(266)]
     drain(lis)
     for n in range(4):
         for ada in talkers:

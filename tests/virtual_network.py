@@ -121,6 +121,10 @@ class _Server:
 
 
 class _Socket:
+    def fileno(self) -> int:
+        """There is none."""
+        return -1
+
     def setsockopt(self, *_: Any) -> None:
         """Buffers have no limits here."""
 

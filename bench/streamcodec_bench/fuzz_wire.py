@@ -64,7 +64,7 @@ class _Outlet:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self.writable = True
+        self.writable, self.descriptor = True, -1
 
     def write(self, frame: bytes) -> None:
         self.writable = self._rng.random() < 0.9

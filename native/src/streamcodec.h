@@ -183,4 +183,32 @@ SC_API int sc_payload_decode(const ScModel *model, const ScBitstream *b, const u
                              int channels, int base_level, int32_t *level, const void *before, void *after, float *pcm,
                              int32_t *detail, void *workspace);
 
+/* --- a relay's listeners --- */
+
+enum { SC_HELD = -1 };
+
+/* The sockets of a room's listeners that one packet goes to: places [first, beyond) of arrays that have one entry a
+ * listener, without place `skip`. */
+typedef struct {
+  const int32_t *sockets; /* SC_HELD: nothing is to be written there past its connection; below: nobody is there */
+  const int8_t *copies;   /* how far back a copy may lie that a listener takes */
+  int64_t *had;           /* of this stream: twice the serial of its last packet, and 1 more if the one before it came */
+  int32_t first, beyond, skip;
+} ScListeners;
+
+/* Frames of one packet, each with its length; the short one (0 bytes: none) is for whoever had both packets before it. */
+typedef struct {
+  int64_t serial;
+  int32_t distance; /* how far back its copy lies; whoever takes none so far back gets `plain` */
+  const char *plain, *plain_short, *copied, *copied_short;
+  int32_t bytes[4]; /* in that order */
+} ScFrames;
+
+/* Writes to each socket, waiting for none -> how many listeners did not get the whole frame, SC_UNSUPPORTED where
+ * this is not built (Windows, WebAssembly). held[i]: the place of each of them; taken[i]: how many bytes the kernel
+ * took, and from bit 24 on which frame it was; who is SC_HELD is among them with 0. sent[4]: adds up how many of each
+ * frame were written whole or in part. */
+SC_API int sc_fan_out(const ScListeners *listeners, const ScFrames *frames, int32_t *held, int32_t *taken,
+                      int32_t *sent);
+
 #endif

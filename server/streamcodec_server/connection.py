@@ -18,7 +18,7 @@ from streamcodec.wire.session import CloseCode
 
 from .addresses import network_of
 from .framing import BINARY, PING, TEXT, Framing
-from .mailbox import Mailbox
+from .mailbox import HELD, Mailbox
 from .members import Member
 from .websocket import MOST_MESSAGE_BYTES, NOT_UTF8, Websocket, shake_hands
 
@@ -101,6 +101,7 @@ class Connection(asyncio.Protocol):
         "blocked_ms",
         "closing",
         "counted",
+        "descriptor",
         "heard_ms",
         "member",
         "peer",
@@ -125,6 +126,7 @@ class Connection(asyncio.Protocol):
         )
         self.transport: asyncio.Transport | None = None
         self.writable = self.closing = self.counted = False
+        self.descriptor = HELD
         self.member: Member | None = None
         self.blocked_ms: float | None = None
         self.heard_ms = self.pinged_ms = owner.clock()
@@ -147,6 +149,7 @@ class Connection(asyncio.Protocol):
         tcp = transport.get_extra_info("socket")
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.descriptor = HELD if self._is_tls else tcp.fileno()
         self.writable = True
         self._unwanted = not self._owner.connected(self)
 
@@ -184,6 +187,8 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self.writable = False
         self.blocked_ms = self._owner.clock()
+        if self.member is not None:
+            self.member.mailbox.settle()
 
     def resume_writing(self) -> None:
         self.writable = not self.closing

@@ -6,25 +6,26 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 
+from .audience import FanOut
 from .mailbox import Counters
 from .media import Media
 from .members import Member, Room
 
 TURN = 64  # deliveries of one room before the next one has its turn
+FEWEST_TOGETHER = 4  # listeners for which one call for all of them is faster than one for each
 
 
 @dataclasses.dataclass(eq=False, slots=True)
 class Broadcast:
-    """Something for all listeners of a room but `sender`. media: by how far back a copy may lie
-    that a listener takes; None for control. control: a frame. key: of control, what it is the
-    latest news of.
+    """Something for all listeners of a room but `sender`. media: None for control. control: a
+    frame. key: of control, what it is the latest news of.
     """
 
     sender: Member | None
     arrived_ms: float
-    media: Sequence[Media] | None = None
+    media: Media | None = None
     control: bytes = b""
     key: Hashable = None
     void: bool = False  # newer news of the same stands behind it
@@ -33,12 +34,11 @@ class Broadcast:
 class _Queue:
     """Of one room. The first broadcast may have gone to some listeners already."""
 
-    def __init__(self, room: Room) -> None:
-        self.room = room
+    def __init__(self, room: Room, fan_out: FanOut | None) -> None:
+        self.room, self._fan_out = room, fan_out
         self._waiting: deque[Broadcast] = deque()
         self._newest: dict[Hashable, Broadcast] = {}  # of control
-        self._listeners: Sequence[Member] = ()
-        self._done = 0  # of _listeners, which have the first broadcast
+        self._done = 0  # places that have had the first broadcast
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -53,29 +53,40 @@ class _Queue:
 
     def deliver(self, most: int, max_queue_ms: float, now_ms: float, counters: Counters) -> int:
         """Makes at most so many deliveries -> how many it made."""
-        made = 0
+        made, audience = 0, self.room.audience
         while self._waiting and made < most:
             now = self._waiting[0]
-            if not self._done:
-                self._listeners = self.room.listeners
             expired = now.media is not None and now_ms - now.arrived_ms > max_queue_ms
             if now.void or expired:
-                counters.dropped += (len(self._listeners) - self._done) if expired else 0
+                if expired:
+                    left = audience.mailboxes[self._done :]
+                    counters.dropped += sum(mailbox is not None for mailbox in left)
                 self._next()
                 made += 1  # a queue of nothing else must not take long either
                 continue
-            upto = min(len(self._listeners), self._done + most - made)
-            for member in self._listeners[self._done : upto]:
-                if member is now.sender:
-                    continue
-                if now.media is not None:
-                    media = now.media[member.copies]
-                    member.mailbox.put_media(media, now.arrived_ms, now_ms)
-                else:
-                    member.mailbox.put_control(now.control, now.key)
-            made += max(1, upto - self._done)
-            self._done = upto
-            if upto == len(self._listeners):
+            first, beyond = self._done, min(len(audience), self._done + most - made)
+            skip = -1 if now.sender is None else now.sender.mailbox.place
+            if now.media is None:
+                for mailbox in audience.mailboxes[first:beyond]:
+                    if mailbox is not None and mailbox.place != skip:
+                        mailbox.put_control(now.control, now.key)
+            elif self._fan_out is not None and beyond - first >= FEWEST_TOGETHER:
+                held = self._fan_out(audience, now.media, first, beyond, skip, counters)
+                for place, rest in held:
+                    mailbox = audience.mailboxes[place]
+                    if mailbox is None:
+                        continue
+                    if rest:
+                        mailbox.put_rest(rest)
+                    else:
+                        mailbox.put_media(now.media, now.arrived_ms, now_ms)
+            else:
+                for mailbox in audience.mailboxes[first:beyond]:
+                    if mailbox is not None and mailbox.place != skip:
+                        mailbox.put_media(now.media, now.arrived_ms, now_ms)
+            made += max(1, beyond - first)
+            self._done = beyond
+            if beyond >= len(audience):
                 self._next()
         return made
 
@@ -89,8 +100,11 @@ class _Queue:
 class Distributor:
     """Gives rooms their turns."""
 
-    def __init__(self, max_queue_ms: float, counters: Counters) -> None:
-        self._max_queue_ms, self._counters = max_queue_ms, counters
+    def __init__(
+        self, max_queue_ms: float, counters: Counters, fan_out: FanOut | None = None
+    ) -> None:
+        """fan_out: None sends to each listener by itself."""
+        self._max_queue_ms, self._counters, self._fan_out = max_queue_ms, counters, fan_out
         self._queues: dict[Room, _Queue] = {}
         self._turns: deque[_Queue] = deque()  # of rooms that have something waiting
 
@@ -99,7 +113,7 @@ class Distributor:
 
     def add(self, room: Room, broadcast: Broadcast) -> None:
         if (queue := self._queues.get(room)) is None:
-            queue = self._queues[room] = _Queue(room)
+            queue = self._queues[room] = _Queue(room, self._fan_out)
         if not queue:
             self._turns.append(queue)
         queue.add(broadcast)

@@ -5,6 +5,7 @@ once. Sans-I/O.
 from __future__ import annotations
 
 import dataclasses
+from array import array
 from collections import deque
 from collections.abc import Hashable
 from typing import Protocol
@@ -12,7 +13,9 @@ from typing import Protocol
 from streamcodec.wire.session import CloseCode
 
 from .frames import head_bytes
-from .media import Following, Media
+from .media import Media
+
+HELD = -1  # in place of a socket: frames go through the mailbox
 
 
 @dataclasses.dataclass
@@ -34,10 +37,13 @@ class Counters:
 
 class Outlet(Protocol):
     """Where a mailbox writes to. `writable`: what is written now leaves soon; when it becomes true
-    again, the owner calls `Mailbox.flush`.
+    again, the owner calls `Mailbox.flush`; when it becomes false, `Mailbox.settle`. `descriptor`:
+    of a socket to which frames may be written past the outlet while it is writable and the mailbox
+    is empty; HELD: none.
     """
 
     writable: bool
+    descriptor: int
 
     def write(self, frame: bytes) -> None: ...
 
@@ -57,14 +63,37 @@ class Mailbox:
     TCP signals back-pressure only after minutes of audio at these bit rates, so the relay measures
     how long a packet has waited. Control is bounded by what there is to say: a newer message takes
     the place of an older one with the same key.
+
+    copies: how far back a copy may lie that the member takes. place: among its room's listeners, -1
+    for none.
     """
 
-    def __init__(self, outlet: Outlet, max_queue_ms: float, counters: Counters) -> None:
+    __slots__ = (
+        "_closed",
+        "_control",
+        "_counters",
+        "_dropping_since_ms",
+        "_max_queue_ms",
+        "_media",
+        "_media_arrived",
+        "_outlet",
+        "_sockets",
+        "_unkeyed",
+        "copies",
+        "dropped",
+        "place",
+    )
+
+    def __init__(
+        self, outlet: Outlet, max_queue_ms: float, counters: Counters, copies: int = 0
+    ) -> None:
         self._outlet, self._max_queue_ms, self._counters = outlet, max_queue_ms, counters
         # Each with the number of media frames that had come before it; oldest first.
         self._control: dict[Hashable, tuple[int, bytes]] = {}
         self._media: deque[tuple[float, Media]] = deque()  # each with its arrival time
-        self._following = Following()
+        self.copies = copies
+        self._sockets: array[int] | None = None
+        self.place = -1
         self._media_arrived = self._unkeyed = 0
         self._dropping_since_ms: float | None = None
         self._closed = False
@@ -98,6 +127,26 @@ class Mailbox:
         self._media.append((arrived_ms, media))
         self._media_arrived += 1
 
+    def put_rest(self, rest: bytes) -> None:
+        """What the kernel did not take of a frame that was written past the mailbox."""
+        if not self._closed:
+            self._outlet.write(rest)
+
+    def sit(self, sockets: array[int], place: int) -> None:
+        """The member listens. sockets: of all listeners of its room, by their places."""
+        self._sockets, self.place = sockets, place
+        self.settle()
+
+    def stand_up(self) -> None:
+        """It has left the place."""
+        self._sockets, self.place = None, -1
+
+    def settle(self) -> None:
+        """Whether frames may be written past the mailbox may have changed."""
+        if self._sockets is not None:
+            waits = self._media or self._control or self._closed or not self._outlet.writable
+            self._sockets[self.place] = HELD if waits else self._outlet.descriptor
+
     def flush(self, now_ms: float) -> None:
         """Writes as much of what waits as the outlet takes."""
         while self._outlet.writable and not self._closed:
@@ -112,6 +161,7 @@ class Mailbox:
                     continue
             if not self._media:
                 self._dropping_since_ms = None  # nothing waits: the member has caught up
+                self.settle()
                 return
             arrived_ms, media = self._media.popleft()
             if now_ms - arrived_ms < self._max_queue_ms / 2:
@@ -129,6 +179,7 @@ class Mailbox:
         self._closed = True
         self._control.clear()
         self._media.clear()
+        self.settle()
 
     def abort(self) -> None:
         """Ends the connection without a word."""
@@ -141,7 +192,7 @@ class Mailbox:
         self._outlet.dismiss(code, reason)
 
     def _write(self, media: Media) -> None:
-        frame = self._following.frame_of(media)
+        frame = media.frame_for(self.place, self.copies)
         self._counters.packets_out += 1
         self._counters.bytes_out += len(frame) - head_bytes(frame)
         self._outlet.write(frame)

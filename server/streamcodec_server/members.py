@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import secrets
-from collections.abc import Sequence
 
 from streamcodec.wire.redundancy import MAX_COPY_DISTANCE
 from streamcodec.wire.session import Role, StreamInfo, StreamStart
 from streamcodec.wire.short_headers import Restorer
 
+from .audience import Audience
 from .budget import Budget
 from .lateness import Lateness
 from .mailbox import Mailbox
@@ -18,7 +17,6 @@ from .media import Outgoing
 
 REPORTS_PER_S = 10  # that one talker is sent, of a room that has many listeners
 LEAST_REPORT_INTERVAL_MS = 450.0  # of one listener: clients report once a second
-_first_serials = itertools.count(1 << 40, 1 << 40)  # of packets of streams, far from each other
 
 
 @dataclasses.dataclass(eq=False)
@@ -40,7 +38,7 @@ class Stream:
     def __post_init__(self) -> None:
         self.lateness = Lateness(self.info.sample_rate)
         self.restorer = Restorer(one_stream=True)
-        self.outgoing = Outgoing(self.number, next(_first_serials))
+        self.outgoing = Outgoing(self.number)
 
     @property
     def quiet(self) -> bool:
@@ -107,33 +105,32 @@ class Room:
         self.name = name
         self.members: dict[Member, None] = {}  # an ordered set
         self.talkers: dict[Member, Stream] = {}
-        self._listeners: Sequence[Member] | None = None
+        self.audience = Audience()
         self._listeners_taking = [0] * (MAX_COPY_DISTANCE + 1)  # index: packets back
 
     def add(self, member: Member) -> None:
         self.members[member] = None
         if member.stream is not None:
             self.talkers[member] = member.stream
-        self._listeners_taking[member.copies] += member.role.listens
-        self._listeners = None
+        if member.role.listens:
+            self._listeners_taking[member.copies] += 1
+            self.audience.add(member.mailbox)
+            for stream in self.talkers.values():
+                stream.outgoing.forget(member.mailbox.place)
 
     def remove(self, member: Member) -> None:
         del self.members[member]
         self.talkers.pop(member, None)
-        self._listeners_taking[member.copies] -= member.role.listens
-        self._listeners = None
+        if member.role.listens:
+            self._listeners_taking[member.copies] -= 1
+            self.audience.remove(member.mailbox)
+        if member.stream is not None:
+            member.stream.outgoing.ended = True
 
     @property
     def listening(self) -> int:
         """Number of listeners."""
         return sum(self._listeners_taking)
-
-    @property
-    def listeners(self) -> Sequence[Member]:
-        """As they are now: it does not change when members come or go."""
-        if self._listeners is None:
-            self._listeners = tuple(m for m in self.members if m.role.listens)
-        return self._listeners
 
     def copies_wanted(self, talker: Member) -> int:
         """How many packets back a copy may lie that any listener but the talker itself takes."""

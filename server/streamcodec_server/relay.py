@@ -29,6 +29,7 @@ from .accepting import Accepting, accept_in_turns
 from .admission import allowed, hello_in
 from .clock import monotonic_ms
 from .connection import Connection
+from .fan_out import native_fan_out
 from .farewell import error_frame, reason_of
 from .log import Tell, tell_nobody
 from .members import Member
@@ -67,7 +68,7 @@ class Relay:
         """
         self.config, self.clock, self._tell = config, clock, tell
         self._open_server = open_server
-        self.rooms = Rooms(config.limits)
+        self.rooms = Rooms(config.limits, native_fan_out())
         self._connections: set[Connection] = set()
         self._all_gone = asyncio.Event()  # once it is going down
         self._work = asyncio.Event()  # something waits to be distributed

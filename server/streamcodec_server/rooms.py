@@ -27,6 +27,7 @@ from streamcodec.wire.session import (
 )
 
 from .addresses import Addresses
+from .audience import FanOut
 from .budget import Budget, Spent
 from .distribution import Broadcast, Distributor
 from .elsewhere import Elsewhere, Nowhere
@@ -43,7 +44,8 @@ from .streams import StreamRegister
 class Rooms:
     """All rooms of a relay. What goes to all listeners of a room waits for `distribute`."""
 
-    def __init__(self, limits: RoomLimits | None = None) -> None:
+    def __init__(self, limits: RoomLimits | None = None, fan_out: FanOut | None = None) -> None:
+        """fan_out: sends to many listeners in one call, where that can be had."""
         self.elsewhere: Elsewhere = Nowhere()
         self.limits = limits or RoomLimits()
         self.counters = Counters()
@@ -51,7 +53,7 @@ class Rooms:
         self._rooms: dict[str, Room] = {}
         self._streams = StreamRegister(1_000 * self.limits.departed_s)
         self._moderation = Moderation(self, 1_000 * self.limits.sanction_s)
-        self._distributor = Distributor(self.limits.max_queue_ms, self.counters)
+        self._distributor = Distributor(self.limits.max_queue_ms, self.counters, fan_out)
         self._joined = 0
 
     @property
@@ -321,7 +323,7 @@ class Rooms:
     ) -> Member:
         self._joined += 1
         limits = self.limits
-        mailbox = Mailbox(outlet, limits.max_queue_ms, self.counters)
+        mailbox = Mailbox(outlet, limits.max_queue_ms, self.counters, hello.copies)
         rates = (limits.packets_per_s, limits.bytes_per_s, limits.control_per_s)
         budgets = Budgets(*(Budget(rate, limits.burst_s * rate) for rate in rates))
         member = Member(

@@ -31,6 +31,7 @@ from streamcodec.wire.session import (
 )
 
 from .frames import TEXT, message_in
+from .mailbox import HELD
 from .members import Member, Room
 from .refused import Refused
 from .rooms import Rooms
@@ -70,7 +71,7 @@ class _Kind(enum.IntEnum):
 class _Ghost:
     """The outlet of a talker who is connected elsewhere: what it is sent goes back there."""
 
-    writable = True
+    writable, descriptor = True, HELD
 
     def __init__(self, send: Callable[[str], None]) -> None:
         self._send = send

@@ -6,18 +6,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import sys
 from ctypes import POINTER, Structure, c_char_p, c_double, c_int, c_int32, c_uint64, c_void_p
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError
-
-NAMES = {"win32": "streamcodec.dll", "darwin": "libstreamcodec.dylib"}
-FILE = Path(__file__).parent / NAMES.get(sys.platform, "libstreamcodec.so")
+from .where import FILE
 
 ALIGNMENT = 64
 # What functions return below 0: native/src/streamcodec.h.
