@@ -26,6 +26,7 @@ from relay_clients import (
 from streamcodec.wire.message_json import parse_message, serialize_message
 from streamcodec.wire.packet import Flags, Packet, serialize
 from streamcodec.wire.session import SUBPROTOCOL, CloseCode, Hello, Role, Time
+from streamcodec_server.distribution import FEWEST_TOGETHER
 from streamcodec_server.limits import RoomLimits
 from streamcodec_server.mailbox import Mailbox
 from streamcodec_server.relay import Relay
@@ -115,7 +116,10 @@ async def test_media_that_waited_too_long_by_the_relays_clock_is_not_sent() -> N
         relay(RoomLimits(max_queue_ms=50)) as (running, clock, url),
         member(url, Hello(Role.TALK, "a", "Ada", INFO)) as (ada, _),
         member(url, Hello(Role.LISTEN, "a")) as (lis, _),
+        contextlib.AsyncExitStack() as others,  # so many that packets wait for their turn
     ):
+        for _ in range(FEWEST_TOGETHER):
+            await others.enter_async_context(member(url, Hello(Role.LISTEN, "a")))
         clock.step_ms = 51.0  # that much passes between a packet's arrival and its sending
         captured = round(16 * clock.now_ms)
         await ada.send(serialize(Packet(Flags.VOICE, 0, 0, captured, b"late")))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 
 import click
+
+from streamcodec.pauses import short_pauses
 
 from .load_clients import ABUSES, Load
 from .loadtest import HEAD, LoadReport, relay_of_our_own, run_load
@@ -53,11 +56,14 @@ def loadtest(
 
 
 def _measured(url: str | None, load: Load) -> LoadReport:
-    if url is not None:
-        with _runner() as runner:
-            return runner.run(run_load(url, load))
-    with relay_of_our_own() as process, _runner() as runner:
-        return runner.run(run_load(process.url, load, process))
+    with contextlib.ExitStack() as running:
+        process = None
+        if url is None:
+            process = running.enter_context(relay_of_our_own())
+            url = process.url
+        running.enter_context(short_pauses())  # of the clients: the relay's are what is measured
+        runner = running.enter_context(_runner())
+        return runner.run(run_load(url, load, process))
 
 
 def _runner() -> asyncio.Runner:

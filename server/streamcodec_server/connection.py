@@ -268,12 +268,17 @@ class Connection(asyncio.Protocol):
         """A few frames; the rest when others have had their turn."""
         if self._reading_later:
             return
+        framing = self._framing
         for _ in range(READ_AT_ONCE):
             if self.transport is None or self.transport.is_closing():
                 return
-            if (found := self._framing.next()) is None:
+            if not framing.waiting or (found := framing.next()) is None:
                 return
-            self._take(found.kind, found.data)
+            kind, data = found
+            if kind == BINARY:
+                self._owner.received(self, data)
+            else:
+                self._take(kind, data)
         assert self.transport is not None
         self._reading_later = True
         self.transport.pause_reading()
@@ -286,9 +291,7 @@ class Connection(asyncio.Protocol):
             self._read_on()
 
     def _take(self, kind: int, data: bytes) -> None:
-        if kind == BINARY:
-            self._owner.received(self, data)
-        elif kind == TEXT:
+        if kind == TEXT:
             try:
                 message = data.decode()
             except UnicodeDecodeError:

@@ -118,6 +118,19 @@ class Distributor:
             self._turns.append(queue)
         queue.add(broadcast)
 
+    def add_media(self, room: Room, sender: Member, media: Media, now_ms: float) -> None:
+        """A packet that came now. A few listeners get it at once, if none of them waits for what
+        came before: all else takes longer than that.
+        """
+        queue = self._queues.get(room)
+        if queue or len(room.audience) >= FEWEST_TOGETHER:
+            self.add(room, Broadcast(sender, now_ms, media))
+            return
+        own = sender.mailbox
+        for mailbox in room.audience.mailboxes:
+            if mailbox is not None and mailbox is not own:
+                mailbox.put_media(media, now_ms, now_ms)
+
     def step(self, now_ms: float, deliveries: int) -> int:
         """Makes at most so many deliveries, if so many wait -> how many it made."""
         left = deliveries

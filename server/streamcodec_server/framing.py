@@ -29,20 +29,20 @@ class Framing:
     def __init__(self, most_bytes: int) -> None:
         """most_bytes: of a plain message; larger ones are the library's to refuse."""
         self._most = most_bytes
-        self._waiting = b""
+        self.waiting = b""  # that makes no whole frame, or was not asked for
         self._in_fragments = False  # of a message that the library puts together
         self._given_up = False  # the library has the rest, and will close
 
     def add(self, data: bytes) -> None:
         """More was received."""
-        self._waiting = self._waiting + data if self._waiting else data
+        self.waiting = self.waiting + data if self.waiting else data
 
     def next(self) -> Found | None:
         """The next frame; None while it is not whole."""
-        data = self._waiting
+        data = self.waiting
         size = len(data)
         if self._given_up:
-            self._waiting = b""
+            self.waiting = b""
             return Found(0, data) if data else None
         if size < 2:
             return None
@@ -53,13 +53,13 @@ class Framing:
                 return None
             length = int.from_bytes(data[2:head], "big")
         if length > self._most or not data[1] & MASKED:
-            self._given_up, self._waiting = True, b""
+            self._given_up, self.waiting = True, b""
             return Found(0, data)
         start = head + 4
         end = start + length
         if size < end:
             return None
-        self._waiting = data[end:]
+        self.waiting = data[end:]
         is_message = first in (TEXT, BINARY) and not self._in_fragments
         if is_message or (first in (PING, PONG) and head == 2):
             return Found(first, unmasked(data[start:end], data[head:start]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from array import array
 
 from streamcodec.wire.packet import restamp
@@ -15,29 +14,56 @@ WHOLE, SHORT = 0, 1  # of the frames of a packet without its copy; with it, two 
 WITH_COPY = 2
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Media:
     """outgoing: the stream that it belongs to; serial: the next one for each of its packets.
-    distance: how far back its copy lies; 0: it has none. frames: without that copy, with a whole
-    header and with a short one, then with the copy. Short headers are for who had the two packets
-    before it; empty where the packet does not go on as those did.
+    distance: how far back its copy lies; 0: it has none.
     """
 
-    outgoing: Outgoing
-    serial: int
-    distance: int
-    frames: tuple[bytes, bytes, bytes, bytes]
+    __slots__ = ("_continues", "_datagram", "_frames", "distance", "outgoing", "serial")
+
+    def __init__(
+        self, outgoing: Outgoing, serial: int, datagram: bytes, *, distance: int, continues: bool
+    ) -> None:
+        """continues: it goes on as the two packets before it did."""
+        self.outgoing, self.serial, self.distance = outgoing, serial, distance
+        self._datagram, self._continues = datagram, continues
+        self._frames: list[bytes | None] = [None] * 4
+
+    @property
+    def frames(self) -> list[bytes]:
+        """Without its copy, with a whole header and with a short one, then with the copy. Short
+        headers are for who had the two packets before it; empty where it does not go on as those
+        did.
+        """
+        return [self.frame(kind) for kind in range(4)]
+
+    def frame(self, kind: int) -> bytes:
+        """One of them, made when it is first asked for."""
+        made = self._frames[kind]
+        if made is None:
+            made = self._frames[kind] = self._made(kind)
+        return made
 
     def frame_for(self, place: int, copies: int) -> bytes:
         """What the listener in that place is sent now, who takes copies that lie so far back."""
-        had = self.outgoing.had_in(place)
+        outgoing = self.outgoing
+        had = outgoing.had_in(place)
         follows = had >> 1 == self.serial - 1
-        self.outgoing.had[place] = self.serial << 1 | follows
+        outgoing.had[place] = self.serial << 1 | follows
         kind = WITH_COPY if copies >= self.distance else WHOLE
-        short = self.frames[kind + SHORT]
-        if not short or self.outgoing.ended or not (follows and had & 1):
-            return self.frames[kind]
-        return short
+        if self._continues and follows and had & 1 and not outgoing.ended:
+            kind += SHORT
+        return self.frame(kind)
+
+    def _made(self, kind: int) -> bytes:
+        if not self.distance and kind >= WITH_COPY:
+            return self.frame(kind - WITH_COPY)
+        datagram = self._datagram
+        if self.distance and kind < WITH_COPY:
+            datagram = limited(datagram, 0)
+        if not kind & SHORT:
+            return frame_of(datagram)
+        return frame_of(without_counters(datagram)) if self._continues else b""
 
 
 class Outgoing:
@@ -62,9 +88,7 @@ class Outgoing:
         stamped = restamp(datagram, self._number)
         self._serial += 1
         continues = self._course.add(counters_of(stamped))
-        copied = _frames(stamped, continues)
-        plain = _frames(limited(stamped, 0), continues) if distance else copied
-        return Media(self, self._serial, distance, (*plain, *copied))
+        return Media(self, self._serial, stamped, distance=distance, continues=continues)
 
     def had_in(self, place: int) -> int:
         """What the listener there has had; there is an entry for it now."""
@@ -80,7 +104,3 @@ class Outgoing:
         """Somebody new has the place, who has had nothing."""
         if place < len(self.had):
             self.had[place] = 0
-
-
-def _frames(datagram: bytes, continues: bool) -> tuple[bytes, bytes]:
-    return frame_of(datagram), frame_of(without_counters(datagram)) if continues else b""

@@ -40,6 +40,8 @@ from .moderation import REMOVED, Moderation
 from .refused import Refused
 from .streams import StreamRegister
 
+RESET = int(Flags.RESET)  # enums cost more than the rest of a line
+
 
 class Rooms:
     """All rooms of a relay. What goes to all listeners of a room waits for `distribute`."""
@@ -146,7 +148,7 @@ class Rooms:
         self.counters.bytes_in += received
         if not self._affords(member, received, now_ms):
             return
-        if flags_of(datagram) & Flags.RESET:
+        if flags_of(datagram) & RESET:
             stream.lateness.restart()
         captured, bound_ms = capture_time_of(datagram), self.limits.max_queue_ms
         if stream.silenced:
@@ -155,7 +157,7 @@ class Rooms:
             self.counters.stale += 1
             return
         media = stream.outgoing.media(datagram)
-        self._distributor.add(room, Broadcast(member, now_ms, media))
+        self._distributor.add_media(room, member, media, now_ms)
         if not member.remote:
             self.elsewhere.said(room, member, datagram)
 

@@ -20,25 +20,28 @@ _COUNTERS = struct.Struct("!II")  # sequence and capture time, behind the short 
 class Course:
     """The counters of a stream's last packet on a connection, and those that would follow."""
 
-    def __init__(self) -> None:
-        self._last: tuple[int, int] | None = None  # sequence, capture time
-        self._step: int | None = None  # of capture times, between the last two packets
+    __slots__ = ("_last", "_step", "next")
 
-    def next(self) -> tuple[int, int] | None:
-        """Sequence and capture time of the packet that needs no counters; None before there were
-        two.
+    def __init__(self) -> None:
+        """next: sequence and capture time of the packet that needs no counters; None before there
+        were two.
         """
-        if self._last is None or self._step is None:
-            return None
-        sequence, captured = self._last
-        return (sequence + 1) % SEQUENCE_MODULUS, (captured + self._step) % SEQUENCE_MODULUS
+        self.next: tuple[int, int] | None = None
+        self._last: int | None = None  # capture time
+        self._step = 0  # of capture times, between the last two packets
 
     def add(self, counters: tuple[int, int]) -> bool:
         """The next packet -> whether it needs no counters."""
-        continues = counters == self.next()
-        if self._last is not None and not continues:
-            self._step = (counters[1] - self._last[1]) % SEQUENCE_MODULUS
-        self._last = counters
+        continues = counters == self.next
+        sequence, captured = counters
+        if not continues and self._last is not None:
+            self._step = captured - self._last
+        if self._last is not None:
+            self.next = (
+                (sequence + 1) % SEQUENCE_MODULUS,
+                (captured + self._step) % SEQUENCE_MODULUS,
+            )
+        self._last = captured
         return continues
 
 
@@ -89,7 +92,7 @@ class Restorer:
                 f"need {SHORT_HEADER_BYTES} bytes of a short header, got {len(datagram)}"
             )
         course = self._course(datagram)
-        if (counters := course.next()) is None:
+        if (counters := course.next) is None:
             raise MalformedPacket(
                 "short header: the two packets before it on this connection must be known"
             )

@@ -1,0 +1,339 @@
+"""A packet to many listeners in one call gives each what it would have been given by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+from collections.abc import Iterator
+
+import pytest
+from websockets.asyncio.client import ClientConnection
+
+from relay_clients import INFO, NO_BUDGETS, PATIENCE_S, listeners, member, relay
+from streamcodec.wire.packet import Flags, Packet, parse, serialize
+from streamcodec.wire.redundancy import CopyHistory, separate
+from streamcodec.wire.session import CloseCode, Hello, Role
+from streamcodec.wire.short_headers import Restorer
+from streamcodec_server.audience import FanOut
+from streamcodec_server.distribution import FEWEST_TOGETHER
+from streamcodec_server.fan_out import native_fan_out
+from streamcodec_server.frames import BINARY, head_bytes, message_in
+from streamcodec_server.limits import RoomLimits
+from streamcodec_server.mailbox import HELD
+from streamcodec_server.members import Member
+from streamcodec_server.rooms import Rooms
+
+FAN_OUT = native_fan_out()
+needs_native = pytest.mark.skipif(FAN_OUT is None, reason="the C library has no sc_fan_out here")
+COPY_DISTANCE = 2
+
+
+class SocketOutlet:
+    """A connection whose client reads when it is asked to. What the kernel does not take waits
+    here, as it would in an event loop.
+    """
+
+    def __init__(self, *, direct: bool, buffer_bytes: int | None = None) -> None:
+        self._ours, self._theirs = socket.socketpair()
+        for end in (self._ours, self._theirs):
+            end.setblocking(False)
+            if buffer_bytes is not None:
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
+        self.descriptor = self._ours.fileno() if direct else HELD
+        self.writable = True
+        self.waiting = self.read = b""
+        self.member: Member | None = None
+        self.written_here = 0
+
+    def write(self, frame: bytes) -> None:
+        self.written_here += 1
+        self.waiting += frame
+        self._push()
+
+    def abort(self) -> None:
+        self.writable = False
+
+    def dismiss(self, code: CloseCode, reason: str) -> None:
+        self.writable = False
+
+    def take(self, now_ms: float) -> None:
+        """The client reads all that is there."""
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                self.read += self._theirs.recv(1 << 20)
+                continue
+            before = len(self.waiting)
+            self._push()
+            if self.waiting or not before:
+                break
+        if self.writable and self.member is not None:
+            self.member.mailbox.flush(now_ms)
+
+    def close(self) -> None:
+        self._ours.close()
+        self._theirs.close()
+
+    def packets(self) -> list[Packet]:
+        """All that was read, as a client makes packets of it."""
+        restorer, packets, data = Restorer(), [], self.read
+        while data:
+            size = data[1] if data[1] < 126 else int.from_bytes(data[2:4], "big")
+            end = head_bytes(data) + size
+            assert len(data) >= end, "half a frame"
+            if data[0] == BINARY:
+                packets.append(parse(restorer.restore(bytes(message_in(data[:end])))))  # type: ignore[arg-type]
+            data = data[end:]
+        return packets
+
+    def _push(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self.waiting:
+                self.waiting = self.waiting[self._ours.send(self.waiting) :]
+        self.writable = not self.waiting
+        if self.member is not None:
+            self.member.mailbox.settle()
+
+
+class Call:
+    """A room with a talker whose packets carry copies, and listeners on sockets."""
+
+    def __init__(self, fan_out: FanOut | None) -> None:
+        self.rooms = Rooms(RoomLimits(**NO_BUDGETS, max_queue_ms=10_000), fan_out)
+        self.talker = self._talker()
+        self.outlets: list[SocketOutlet] = []
+        self.everybody: list[SocketOutlet] = []
+        self.sequence = 0
+        self.history = CopyHistory(COPY_DISTANCE, 320)
+
+    def _talker(self, resume: str = "") -> Member:
+        quiet = SocketOutlet(direct=False)
+        quiet.close()
+        quiet.writable = False
+        hello = Hello(Role.TALK, "a", "Ada", INFO, resume=resume)
+        return self.rooms.join(hello, quiet)
+
+    def listen(
+        self, copies: int, *, direct: bool = True, buffer_bytes: int | None = None
+    ) -> SocketOutlet:
+        outlet = SocketOutlet(direct=direct, buffer_bytes=buffer_bytes)
+        outlet.member = self.rooms.join(Hello(Role.LISTEN, "a", copies=copies), outlet)
+        outlet.member.mailbox.settle()
+        self.outlets.append(outlet)
+        self.everybody.append(outlet)
+        return outlet
+
+    def leave(self, outlet: SocketOutlet) -> None:
+        assert outlet.member is not None
+        outlet.take(0.0)
+        self.outlets.remove(outlet)
+        self.rooms.leave(outlet.member)
+        outlet.member = None
+
+    def say(self, payload: bytes, *, skip: int = 0) -> None:
+        """The next packet, after `skip` that never came."""
+        self.sequence += 1 + skip
+        flags = Flags.RESET if self.sequence == 1 else Flags(0)
+        packet = Packet(flags, 0, self.sequence, 320 * self.sequence, payload)
+        packet = self.history.add(packet, b"copy of %d" % self.sequence)
+        self.rooms.publish(self.talker, serialize(packet), 20.0 * self.sequence)
+
+    def distribute(self, deliveries: int = 1_000_000) -> None:
+        while self.rooms.waiting:
+            self.rooms.distribute(20.0 * self.sequence, deliveries)
+
+    def close(self) -> None:
+        for outlet in self.everybody:
+            outlet.close()
+
+
+@pytest.fixture
+def call() -> Iterator[Call]:
+    made = Call(FAN_OUT)
+    yield made
+    made.close()
+
+
+@needs_native
+def test_listeners_get_the_frames_that_they_follow_and_take(call: Call) -> None:
+    listening = [call.listen(copies) for copies in (0, 1, 2, 4)]
+    for n in range(6):
+        call.say(b"payload %d" % n)
+    call.distribute()
+    late = call.listen(4)
+    for n in range(6, 9):
+        call.say(b"payload %d" % n)
+    call.distribute()
+    for outlet in (*listening, late):
+        outlet.take(0.0)
+        heard = outlet.packets()
+        assert [p.sequence for p in heard] == list(range(7 if outlet is late else 1, 10))
+        plain = [separate(packet, 320) for packet in heard]
+        assert [p.payload for p, _ in plain] == [b"payload %d" % (p.sequence - 1) for p in heard]
+        takes = outlet in listening[2:] or outlet is late
+        expected = [p.sequence - 2 if takes and p.sequence > 2 else None for p in heard]
+        assert [None if copy is None else copy.sequence for _, copy in plain] == expected
+        assert outlet.written_here <= 2  # the welcome: all else went past it
+    counters = call.rooms.counters
+    assert counters.packets_out == 4 * 9 + 3
+    sent = sum(len(outlet.read) for outlet in (*listening, late))
+    assert 0 < sent - counters.bytes_out < 5 * 1_000  # heads of frames and what was said in text
+
+
+@needs_native
+def test_a_kernel_that_takes_half_a_frame_gets_the_rest_first(call: Call) -> None:
+    full = call.listen(0, buffer_bytes=4_608)
+    others = [call.listen(0) for _ in range(FEWEST_TOGETHER)]
+    for n in range(60):
+        call.say(b"%04d" % n * 200)
+        call.distribute()
+        for outlet in others:
+            outlet.take(0.0)
+    assert full.waiting or not full.writable
+    assert full.member is not None
+    assert len(full.member.mailbox) > 10
+    for _ in range(100):
+        full.take(20.0 * 60)
+    for outlet in (full, *others):
+        assert [p.sequence for p in outlet.packets()] == list(range(1, 61))
+    call.say(b"again")
+    call.distribute()
+    before = full.written_here
+    full.take(0.0)
+    assert full.packets()[-1].payload == b"again"
+    assert full.written_here == before
+
+
+@needs_native
+def test_whoever_has_gone_gets_nothing_and_its_place_begins_anew(call: Call) -> None:
+    staying = [call.listen(0) for _ in range(FEWEST_TOGETHER)]
+    gone = call.listen(0)
+    for n in range(3):
+        call.say(b"%d" % n)
+    call.distribute()
+    assert gone.member is not None
+    place = gone.member.mailbox.place
+    call.leave(gone)
+    call.say(b"3")
+    call.distribute()
+    gone.take(0.0)
+    assert [p.sequence for p in gone.packets()] == [1, 2, 3]
+    new = call.listen(0)
+    assert new.member is not None
+    assert new.member.mailbox.place == place
+    for n in range(4, 8):
+        call.say(b"%d" % n)
+    call.distribute()
+    for outlet in (new, *staying):
+        outlet.take(0.0)
+    assert [p.sequence for p in new.packets()] == [5, 6, 7, 8]  # short headers would not parse
+    assert [p.sequence for p in staying[0].packets()] == list(range(1, 9))
+
+
+@needs_native
+def test_what_waits_of_a_talker_that_has_left_needs_nothing_before_it(call: Call) -> None:
+    """Whoever takes a place in the meantime has not had the packets before."""
+    staying = [call.listen(0) for _ in range(FEWEST_TOGETHER)]
+    for n in range(3):
+        call.say(b"%d" % n)
+    call.distribute()
+    call.say(b"3")
+    call.say(b"4")
+    call.rooms.leave(call.talker)
+    call.leave(staying.pop())
+    new = call.listen(0)
+    call.distribute()
+    for outlet in (new, *staying):
+        outlet.take(0.0)
+    assert [p.sequence for p in new.packets()] == [4, 5]
+    assert [p.sequence for p in staying[0].packets()] == [1, 2, 3, 4, 5]
+
+
+def random_call(seed: int, fan_out: FanOut | None) -> list[list[Packet]]:
+    """-> what each listener heard, whoever came and went, read or did not."""
+    rng, call = random.Random(seed), Call(fan_out)
+    try:
+        for _ in range(6):
+            call.listen(rng.randrange(5), direct=rng.random() < 0.8)
+        for n in range(300):
+            what = rng.random()
+            if what < 0.05 and len(call.outlets) < 12:
+                small = rng.choice([None, 4_608])
+                call.listen(rng.randrange(5), direct=rng.random() < 0.8, buffer_bytes=small)
+            elif what < 0.08 and len(call.outlets) > 4:
+                call.leave(rng.choice(call.outlets))
+            else:
+                size = rng.choice([3, 30, 300])
+                call.say(b"%04d" % n + bytes(size), skip=rng.random() < 0.05)
+            if rng.random() < 0.7:
+                call.rooms.distribute(20.0 * call.sequence, rng.choice([3, 5, 1_000]))
+            for outlet in call.outlets:
+                if rng.random() < 0.2:
+                    outlet.take(20.0 * call.sequence)
+        for _ in range(100):
+            call.distribute()
+            for outlet in call.outlets:
+                outlet.take(20.0 * call.sequence)
+        return [outlet.packets() for outlet in call.everybody]
+    finally:
+        call.close()
+
+
+@needs_native
+@pytest.mark.parametrize("seed", range(30))
+def test_together_or_one_by_one_all_hear_the_same(seed: int) -> None:
+    together, alone = random_call(seed, FAN_OUT), random_call(seed, None)
+    assert together == alone
+    assert sum(map(len, together)) > 500
+
+
+@needs_native
+async def test_among_many_one_that_reads_nothing_loses_what_is_too_old_and_no_more() -> None:
+    limits = RoomLimits(**NO_BUDGETS, max_queue_ms=100, too_slow_ms=1e9)
+    async with relay(limits) as (running, clock, url), contextlib.AsyncExitStack() as room:
+        ada, _ = await room.enter_async_context(member(url, Hello(Role.TALK, "a", "Ada", INFO)))
+        well = [
+            (await room.enter_async_context(member(url, Hello(Role.LISTEN, "a"))))[0]
+            for _ in range(FEWEST_TOGETHER)
+        ]
+        slow, _ = await room.enter_async_context(member(url, Hello(Role.LISTEN, "a")))
+        slow.transport.pause_reading()
+        restorers = {id(one): Restorer() for one in (*well, slow)}
+
+        async def next_of(one: ClientConnection) -> Packet:
+            while isinstance(got := await one.recv(), str):
+                pass
+            return parse(restorers[id(one)].restore(got))
+
+        stuck = listeners(running)[-1]
+        sequence = 0
+        async with asyncio.timeout(PATIENCE_S):
+            while stuck.mailbox.dropped < 20:
+                clock.now_ms += 20.0
+                packet = Packet(Flags(0), 0, sequence, 320 * sequence, bytes(1_000))
+                await ada.send(serialize(packet))
+                for one in well:
+                    assert (await next_of(one)).sequence == sequence
+                sequence += 1
+        slow.transport.resume_reading()
+        heard = []
+        async with asyncio.timeout(PATIENCE_S):
+            while not heard or heard[-1] < sequence - 1:
+                heard.append((await next_of(slow)).sequence)
+        assert heard == sorted(set(heard))
+        assert len(heard) == sequence - stuck.mailbox.dropped
+
+
+def test_without_the_library_each_gets_its_own() -> None:
+    call = Call(None)
+    try:
+        outlets = [call.listen(0) for _ in range(FEWEST_TOGETHER + 1)]
+        for n in range(3):
+            call.say(b"%d" % n)
+        call.distribute()
+        for outlet in outlets:
+            outlet.take(0.0)
+            assert [p.sequence for p in outlet.packets()] == [1, 2, 3]
+    finally:
+        call.close()
