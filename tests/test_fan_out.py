@@ -12,6 +12,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 
 from relay_clients import INFO, NO_BUDGETS, PATIENCE_S, listeners, member, relay
+from room_members import Outlet
 from streamcodec.wire.packet import Flags, Packet, parse, serialize
 from streamcodec.wire.redundancy import CopyHistory, separate
 from streamcodec.wire.session import CloseCode, Hello, Role
@@ -21,7 +22,8 @@ from streamcodec_server.distribution import FEWEST_TOGETHER
 from streamcodec_server.fan_out import native_fan_out
 from streamcodec_server.frames import BINARY, head_bytes, message_in
 from streamcodec_server.limits import RoomLimits
-from streamcodec_server.mailbox import HELD
+from streamcodec_server.mailbox import HELD, Counters
+from streamcodec_server.media import Media, Outgoing
 from streamcodec_server.members import Member
 from streamcodec_server.rooms import Rooms
 
@@ -30,17 +32,33 @@ needs_native = pytest.mark.skipif(FAN_OUT is None, reason="the C library has no 
 COPY_DISTANCE = 2
 
 
+def tcp_pair(buffer_bytes: int | None) -> tuple[socket.socket, socket.socket]:
+    """Two ends of a connection. buffer_bytes: how little the kernel is to hold of what is sent from
+    the first to the second: it then takes parts of frames.
+    """
+    with socket.socket() as server, contextlib.ExitStack() as on_failure:
+        theirs = on_failure.enter_context(socket.socket())
+        if buffer_bytes is not None:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        theirs.connect(server.getsockname())
+        ours, _ = server.accept()
+        on_failure.pop_all()
+    for end in (ours, theirs):
+        end.setblocking(False)
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return ours, theirs
+
+
 class SocketOutlet:
     """A connection whose client reads when it is asked to. What the kernel does not take waits
     here, as it would in an event loop.
     """
 
     def __init__(self, *, direct: bool, buffer_bytes: int | None = None) -> None:
-        self._ours, self._theirs = socket.socketpair()
-        for end in (self._ours, self._theirs):
-            end.setblocking(False)
-            if buffer_bytes is not None:
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
+        self._ours, self._theirs = tcp_pair(buffer_bytes)
         self.descriptor = self._ours.fileno() if direct else HELD
         self.writable = True
         self.waiting = self.read = b""
@@ -337,3 +355,51 @@ def test_without_the_library_each_gets_its_own() -> None:
             assert [p.sequence for p in outlet.packets()] == [1, 2, 3]
     finally:
         call.close()
+
+
+@needs_native
+def test_a_frame_that_the_kernel_takes_in_parts_arrives_whole(call: Call) -> None:
+    """Linux takes frames of our size whole or not at all; a large one it takes in parts."""
+    assert FAN_OUT is not None
+    outlets = [call.listen(0, buffer_bytes=4_608) for _ in range(2)]
+    room, large = call.rooms.rooms["a"], random.Random(0).randbytes(60_000)
+    media = Media(Outgoing(3), 2, large, distance=0, continues=False)
+    for outlet in outlets:
+        outlet.take(0.0)
+    held = list(FAN_OUT(room.audience, media, 0, 2, 1, Counters()))
+    assert [place for place, _ in held] == [0]
+    rest = held[0][1]
+    frame = media.frame(0)
+    assert 0 < len(rest) < len(frame)
+    assert frame.endswith(rest)
+    mailbox = room.audience.mailboxes[0]
+    assert mailbox is not None
+    mailbox.put_rest(rest)
+    before, skipped = outlets[0].read, outlets[1].read
+    for _ in range(1_000):
+        outlets[0].take(0.0)
+        if len(outlets[0].read) - len(before) == len(frame):
+            break
+    assert outlets[0].read == before + frame
+    assert outlets[1].read == skipped
+
+
+def test_the_rest_of_a_frame_is_written_before_anything_else() -> None:
+    def half(*_: object) -> list[tuple[int, bytes]]:
+        return [(1, b"rest"), (2, b"")]
+
+    rooms, taken = Rooms(RoomLimits(), half), []
+    ada = rooms.join(Hello(Role.TALK, "a", "Ada", INFO), Outlet())
+    for _ in range(FEWEST_TOGETHER):
+        outlet = Outlet()
+        outlet.writable, outlet.room = True, 100
+        rooms.join(Hello(Role.LISTEN, "a"), outlet)
+        taken.append(outlet.frames)
+    rooms.distribute(0.0, 1_000)
+    for frames in taken:
+        frames.clear()
+    rooms.publish(ada, serialize(Packet(Flags(0), 0, 0, 0, b"voice")), 0.0)
+    rooms.distribute(0.0, 1_000)
+    assert [len(frames) for frames in taken] == [0, 1, 1, 0]
+    assert taken[1] == [b"rest"]
+    assert bytes(message_in(taken[2][0])).endswith(b"voice")  # type: ignore[arg-type]

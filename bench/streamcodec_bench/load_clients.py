@@ -246,6 +246,15 @@ async def joined(
         await asyncio.sleep(0.1)
 
 
+def event_loop() -> asyncio.Runner:
+    """On uvloop, where it is installed."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
 def address_of(url: str) -> tuple[str, int]:
     host, _, port = url.removeprefix("ws://").partition("/")[0].rpartition(":")
     return host.strip("[]"), int(port)

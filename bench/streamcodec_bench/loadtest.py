@@ -12,6 +12,7 @@ import dataclasses
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,8 @@ MOST_AGES = 200_000
 @dataclasses.dataclass(frozen=True)
 class LoadReport:
     """What came of it. joined_s: until all were in. cpu_percent: of one core, of the relay;
-    rss_mib: its memory at the end, idle_kib: what each member took of it. None: not our relay.
+    rss_mib: its memory at the end, idle_kib: what each member took of it. None: it runs elsewhere.
+    relay: "ours", or "bare", its peer.
     """
 
     load: Load
@@ -44,6 +46,7 @@ class LoadReport:
     cpu_percent: float | None
     rss_mib: float | None
     idle_kib: float | None
+    relay: str = "ours"
 
     @property
     def lost_percent(self) -> float:
@@ -60,7 +63,8 @@ class LoadReport:
             return "-" if value is None else format(value, form)
 
         return (
-            f"| {load.rooms} | {load.talkers} | {load.listeners} | {load.abuse or '-'} "
+            f"| {self.relay} | {load.rooms} | {load.talkers} | {load.listeners} "
+            f"| {load.abuse or '-'} "
             f"| {self.age_p50_ms:.1f} | {self.age_p99_ms:.1f} | {self.age_max_ms:.0f} "
             f"| {self.lost_percent:.2f} | {or_dash(self.cpu_percent, '.0f')} "
             f"| {or_dash(self.rss_mib, '.0f')} | {or_dash(self.idle_kib, '.1f')} "
@@ -69,8 +73,8 @@ class LoadReport:
 
 
 HEAD = (
-    "| rooms | talkers | listeners | abuse | p50 ms | p99 ms | max ms | lost % | CPU % | RSS MiB "
-    "| KiB a member | joined in s |\n" + "|---" * 12 + "|"
+    "| relay | rooms | talkers | listeners | abuse | p50 ms | p99 ms | max ms | lost % | CPU % "
+    "| RSS MiB | KiB a member | joined in s |\n" + "|---" * 13 + "|"
 )
 
 
@@ -93,12 +97,15 @@ class RelayProcess:
 
 
 @contextlib.contextmanager
-def relay_of_our_own() -> Iterator[RelayProcess]:
+def relay_process(*, bare: bool = False) -> Iterator[RelayProcess]:
     """On the first core, this process on the second, where there are two; without limits by
-    address, since all clients have one. Raises SessionFailed where it does not start.
+    address, since all clients have one. bare: the peer of bare_relay. Raises SessionFailed where it
+    does not start.
     """
     before = os.sched_getaffinity(0)
-    with started([*PROGRAM, "serve", "--port", "0", "--no-address-limits"]) as process:
+    ours = [*PROGRAM, "serve", "--port", "0", "--no-address-limits"]
+    peer = [sys.executable, "-m", "streamcodec_bench.bare_relay"]
+    with started(peer if bare else ours) as process:
         url = line_with(process, "listening on ").split("listening on ")[1].split()[0]
         # What it says of everybody who joins would cost time to read.
         assert process.stdout is not None

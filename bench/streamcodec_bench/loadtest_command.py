@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 
 import click
 
+from streamcodec.errors import ConfigError
 from streamcodec.pauses import short_pauses
 
-from .load_clients import ABUSES, Load
-from .loadtest import HEAD, LoadReport, relay_of_our_own, run_load
+from .load_clients import ABUSES, Load, event_loop
+from .loadtest import HEAD, LoadReport, relay_process, run_load
 
 
 @click.command()
@@ -28,6 +28,11 @@ from .loadtest import HEAD, LoadReport, relay_of_our_own, run_load
     metavar="KIND",
     help=f"Beside it, in a room of 100 listeners: {', '.join(ABUSES)}, or all, one after another.",
 )
+@click.option(
+    "--peer",
+    is_flag=True,
+    help="Each load also on the least that passes frames on: what this machine can carry at all.",
+)
 @click.option("--json", "as_json", is_flag=True, help="A JSON line a run.")
 def loadtest(
     url: str | None,
@@ -38,6 +43,7 @@ def loadtest(
     packet_ms: int,
     payload_bytes: int,
     abuse: str,
+    peer: bool,
     as_json: bool,
 ) -> None:
     """Talkers and listeners over real sockets, without sound: how old packets are when a listener
@@ -50,25 +56,21 @@ def loadtest(
     loads = [dataclasses.replace(plain, listeners=n, abuse=k) for n in counts for k in kinds]
     if not as_json:
         click.echo(HEAD)
+    if peer and url is not None:
+        raise ConfigError("a peer runs on this machine: leave the URL out")
     for load in loads:
-        report = _measured(url, load)
-        click.echo(report.to_json() if as_json else report.line())
+        for relay in ("ours", "bare") if peer else ("ours",):
+            report = _measured(url, load, relay)
+            click.echo(report.to_json() if as_json else report.line())
 
 
-def _measured(url: str | None, load: Load) -> LoadReport:
+def _measured(url: str | None, load: Load, relay: str) -> LoadReport:
     with contextlib.ExitStack() as running:
         process = None
         if url is None:
-            process = running.enter_context(relay_of_our_own())
+            process = running.enter_context(relay_process(bare=relay == "bare"))
             url = process.url
         running.enter_context(short_pauses())  # of the clients: the relay's are what is measured
-        runner = running.enter_context(_runner())
-        return runner.run(run_load(url, load, process))
-
-
-def _runner() -> asyncio.Runner:
-    try:
-        import uvloop
-    except ModuleNotFoundError:
-        return asyncio.Runner()
-    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        runner = running.enter_context(event_loop())
+        report = runner.run(run_load(url, load, process))
+        return dataclasses.replace(report, relay=relay)

@@ -40,6 +40,8 @@ class Audience:
     there. copies: how far back a copy may lie that it takes. mailboxes: None where nobody is.
     """
 
+    __slots__ = ("_vacant", "copies", "mailboxes", "sockets")
+
     def __init__(self) -> None:
         self.sockets, self.copies = array("i"), array("b")
         self.mailboxes: list[Mailbox | None] = []

@@ -18,6 +18,8 @@ class Spent(enum.Enum):
 class Budget:
     """So much a second on average, and `burst` at once."""
 
+    __slots__ = ("_at_ms", "_burst", "_left", "_per_ms")
+
     def __init__(self, per_second: float, burst: float) -> None:
         self._per_ms, self._burst = per_second / 1_000, burst
         self._left, self._at_ms = burst, 0.0

@@ -98,7 +98,9 @@ class _Queue:
 
 
 class Distributor:
-    """Gives rooms their turns."""
+    """Gives rooms their turns. turns: of those that have something waiting; for others to ask
+    whether there is any.
+    """
 
     def __init__(
         self, max_queue_ms: float, counters: Counters, fan_out: FanOut | None = None
@@ -106,16 +108,13 @@ class Distributor:
         """fan_out: None sends to each listener by itself."""
         self._max_queue_ms, self._counters, self._fan_out = max_queue_ms, counters, fan_out
         self._queues: dict[Room, _Queue] = {}
-        self._turns: deque[_Queue] = deque()  # of rooms that have something waiting
-
-    def __bool__(self) -> bool:
-        return bool(self._turns)
+        self.turns: deque[_Queue] = deque()
 
     def add(self, room: Room, broadcast: Broadcast) -> None:
         if (queue := self._queues.get(room)) is None:
             queue = self._queues[room] = _Queue(room, self._fan_out)
         if not queue:
-            self._turns.append(queue)
+            self.turns.append(queue)
         queue.add(broadcast)
 
     def add_media(self, room: Room, sender: Member, media: Media, now_ms: float) -> None:
@@ -123,23 +122,24 @@ class Distributor:
         came before: all else takes longer than that.
         """
         queue = self._queues.get(room)
-        if queue or len(room.audience) >= FEWEST_TOGETHER:
+        mailboxes = room.audience.mailboxes
+        if queue or len(mailboxes) >= FEWEST_TOGETHER:
             self.add(room, Broadcast(sender, now_ms, media))
             return
         own = sender.mailbox
-        for mailbox in room.audience.mailboxes:
+        for mailbox in mailboxes:
             if mailbox is not None and mailbox is not own:
                 mailbox.put_media(media, now_ms, now_ms)
 
     def step(self, now_ms: float, deliveries: int) -> int:
         """Makes at most so many deliveries, if so many wait -> how many it made."""
         left = deliveries
-        while left > 0 and self._turns:
-            queue = self._turns.popleft()
+        while left > 0 and self.turns:
+            queue = self.turns.popleft()
             most = min(TURN, left)
             left -= queue.deliver(most, self._max_queue_ms, now_ms, self._counters)
             if queue:
-                self._turns.append(queue)
+                self.turns.append(queue)
             elif not queue.room.members:
                 del self._queues[queue.room]
         return deliveries - left

@@ -26,6 +26,8 @@ class Found(NamedTuple):
 class Framing:
     """What one connection received, cut into frames."""
 
+    __slots__ = ("_given_up", "_in_fragments", "_most", "waiting")
+
     def __init__(self, most_bytes: int) -> None:
         """most_bytes: of a plain message; larger ones are the library's to refuse."""
         self._most = most_bytes

@@ -15,6 +15,8 @@ class Lateness:
     packets take when nothing holds them up: talker and relay share no clock.
     """
 
+    __slots__ = ("_at_ms", "_begun", "_least_ms", "_ms_per_sample", "_stale_since_ms")
+
     def __init__(self, sample_rate: int) -> None:
         """sample_rate: Hz, of capture times."""
         self._ms_per_sample = 1_000 / sample_rate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 
 from streamcodec.wire.packet import restamp
-from streamcodec.wire.redundancy import copy_distance, limited
+from streamcodec.wire.redundancy import limited
 from streamcodec.wire.short_headers import Course, counters_of, without_counters
 
 from .frames import frame_of
@@ -74,17 +74,18 @@ class Outgoing:
     left: what still waits goes out with whole headers, since nobody looks after `had` any more.
     """
 
+    __slots__ = ("_course", "_number", "_serial", "ended", "had")
+
     def __init__(self, number: int) -> None:
         self._number, self._serial = number, 1
         self._course = Course()
         self.ended = False
         self.had = array("q")
 
-    def media(self, datagram: bytes) -> Media:
-        """The next packet, which `packet.check` has accepted. Raises MalformedPacket for a
-        malformed copy.
+    def media(self, datagram: bytes, distance: int) -> Media:
+        """The next packet, which `packet.check` and `copy_distance` have accepted. distance: how
+        far back its copy lies.
         """
-        distance = copy_distance(datagram)
         stamped = restamp(datagram, self._number)
         self._serial += 1
         continues = self._course.add(counters_of(stamped))

@@ -19,7 +19,7 @@ REPORTS_PER_S = 10  # that one talker is sent, of a room that has many listeners
 LEAST_REPORT_INTERVAL_MS = 450.0  # of one listener: clients report once a second
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, slots=True)
 class Stream:
     """What a talker sends. `resumed`: the session that began the stream, empty for a new stream.
     `copies_wanted`: the distance that the talker has been told. `silenced`: by a moderator.
@@ -34,6 +34,9 @@ class Stream:
     copies_wanted: int = 0
     silenced: bool = False
     wanted_elsewhere: dict[bytes, int] = dataclasses.field(default_factory=dict)
+    lateness: Lateness = dataclasses.field(init=False)
+    restorer: Restorer = dataclasses.field(init=False)
+    outgoing: Outgoing = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         self.lateness = Lateness(self.info.sample_rate)
@@ -50,7 +53,7 @@ class Stream:
         return StreamStart(self.number, self.name, self.info)
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, slots=True)
 class Budgets:
     """What one connection may send."""
 
@@ -59,7 +62,7 @@ class Budgets:
     control: Budget
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, slots=True, weakref_slot=True)
 class Member:
     """One connection. Compared by identity, because several members may have the same name.
 
@@ -100,6 +103,8 @@ class Member:
 
 class Room:
     """The members of one room, in the order in which they joined."""
+
+    __slots__ = ("_listeners_taking", "audience", "members", "name", "talkers")
 
     def __init__(self, name: str) -> None:
         self.name = name

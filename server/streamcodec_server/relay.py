@@ -193,7 +193,8 @@ class Relay:
             self._end(connection, Refused(CloseCode.MALFORMED, str(error)))
         except Refused as refused:
             self._end(connection, refused)
-        self.distribute()
+        if self.rooms.waiting:
+            self.distribute()
 
     def pinged(self, connection: Connection) -> None:
         """A client's ping came, and was answered."""

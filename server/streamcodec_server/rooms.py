@@ -4,7 +4,7 @@ argument, and what members are sent goes to their mailboxes' outlets.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sized
 
 from streamcodec.wire.message_json import serialize_message
 from streamcodec.wire.packet import STREAM_NUMBERS, Flags, capture_time_of, flags_of
@@ -56,6 +56,8 @@ class Rooms:
         self._streams = StreamRegister(1_000 * self.limits.departed_s)
         self._moderation = Moderation(self, 1_000 * self.limits.sanction_s)
         self._distributor = Distributor(self.limits.max_queue_ms, self.counters, fan_out)
+        # True while there is something to distribute.
+        self.waiting: Sized = self._distributor.turns
         self._joined = 0
 
     @property
@@ -68,11 +70,6 @@ class Rooms:
         """Whether no room can be opened any more."""
         fixed = self.limits.rooms
         return fixed is None and len(self._rooms) >= self.limits.max_rooms
-
-    @property
-    def waiting(self) -> bool:
-        """Whether there is something to distribute."""
-        return bool(self._distributor)
 
     def distribute(self, now_ms: float, deliveries: int) -> int:
         """At most so many of what waits for the listeners of rooms -> how many were made."""
@@ -143,7 +140,7 @@ class Rooms:
             return
         received = len(datagram)
         datagram = stream.restorer.restore(datagram)
-        copy_distance(datagram)  # malformed copies are refused here
+        distance = copy_distance(datagram)  # malformed copies are refused here
         self.counters.packets_in += 1
         self.counters.bytes_in += received
         if not self._affords(member, received, now_ms):
@@ -156,7 +153,7 @@ class Rooms:
         if stream.lateness.is_stale(captured, now_ms, bound_ms):
             self.counters.stale += 1
             return
-        media = stream.outgoing.media(datagram)
+        media = stream.outgoing.media(datagram, distance)
         self._distributor.add_media(room, member, media, now_ms)
         if not member.remote:
             self.elsewhere.said(room, member, datagram)
@@ -247,15 +244,24 @@ class Rooms:
 
     def _affords(self, member: Member, size: int, now_ms: float) -> bool:
         """Whether a packet is within what its sender may send."""
-        packets = self._within(member.budgets.packets, 1, "packets", now_ms)
-        return self._within(member.budgets.bytes, size, "bytes", now_ms) and packets
+        packets = member.budgets.packets.spend(1, now_ms)
+        size_too = member.budgets.bytes.spend(size, now_ms)
+        if packets is Spent.WITHIN and size_too is Spent.WITHIN:
+            return True
+        self._check_spent(packets, "packets")
+        self._check_spent(size_too, "bytes")
+        return False
 
     def _within(self, budget: Budget, amount: float, what: str, now_ms: float) -> bool:
         spent = budget.spend(amount, now_ms)
+        self._check_spent(spent, what)
+        return spent is Spent.WITHIN
+
+    def _check_spent(self, spent: Spent, what: str) -> None:
+        """Counts what is too much. Raises Refused where it goes on."""
         if spent is Spent.EXHAUSTED:
             raise self.refusal(CloseCode.TOO_FAST, f"too many {what} a second from this client")
         self.counters.throttled += spent is Spent.OVER
-        return spent is Spent.WITHIN
 
     def _room_for(self, hello: Hello, address: str, now_ms: float) -> Room:
         """The room that a client asks for; a new one is registered only when it gets a member."""

@@ -77,7 +77,7 @@ def serialize(packet: Packet) -> bytes:
     ):
         if not 0 <= getattr(packet, name) < limit:
             raise MalformedPacket(f"{name} must be 0 to {limit - 1}, got {getattr(packet, name)}")
-    _check_payload(packet.type, packet.flags, len(packet.payload))
+    check_payload(packet.type, packet.flags, len(packet.payload))
     first = VERSION << 4 | packet.type
     flags = packet.flags & KNOWN_FLAGS
     header = _HEADER.pack(first, flags, packet.stream, packet.sequence, packet.capture_time)
@@ -105,7 +105,7 @@ def check(datagram: bytes) -> None:
         raise MalformedPacket("short header: only the connection that it came over can restore it")
     if len(datagram) < HEADER_BYTES:
         raise MalformedPacket(f"need {HEADER_BYTES} header bytes, got {len(datagram)}")
-    _check_payload(datagram[0] % TYPES, datagram[1], len(datagram) - HEADER_BYTES)
+    check_payload(datagram[0] % TYPES, datagram[1], len(datagram) - HEADER_BYTES)
 
 
 def check_version(datagram: bytes) -> None:
@@ -146,7 +146,8 @@ def sequence_distance(newer: int, older: int) -> int:
     return (newer - older + half) % SEQUENCE_MODULUS - half
 
 
-def _check_payload(kind: int, flags: int, size: int) -> None:
+def check_payload(kind: int, flags: int, size: int) -> None:
+    """Of a packet of that type. Raises MalformedPacket."""
     if size > MAX_PAYLOAD_BYTES:
         raise MalformedPacket(f"payload of {size} bytes: at most {MAX_PAYLOAD_BYTES} are allowed")
     if size == 0 and kind == PacketType.AUDIO and not flags & Flags.DTX:

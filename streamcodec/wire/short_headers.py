@@ -11,7 +11,16 @@ from __future__ import annotations
 import struct
 
 from ..errors import MalformedPacket
-from .packet import HEADER_BYTES, SEQUENCE_MODULUS, SHORT, check, check_version, stream_of
+from .packet import (
+    HEADER_BYTES,
+    SEQUENCE_MODULUS,
+    SHORT,
+    TYPES,
+    check,
+    check_payload,
+    check_version,
+    stream_of,
+)
 
 SHORT_HEADER_BYTES = 4
 _COUNTERS = struct.Struct("!II")  # sequence and capture time, behind the short header
@@ -71,11 +80,13 @@ class Shortener:
 class Restorer:
     """Of a connection's receiving end."""
 
+    __slots__ = ("__weakref__", "_courses", "_only")
+
     def __init__(self, *, one_stream: bool = False) -> None:
         """one_stream: what the connection's packets say of their stream means nothing, as with
         those that a talker sends.
         """
-        self._one_stream = one_stream
+        self._only = Course() if one_stream else None
         self._courses: dict[int, Course] = {}
 
     def restore(self, datagram: bytes) -> bytes:
@@ -96,14 +107,16 @@ class Restorer:
             raise MalformedPacket(
                 "short header: the two packets before it on this connection must be known"
             )
-        head = bytes([datagram[0] & ~SHORT]) + datagram[1:SHORT_HEADER_BYTES]
-        restored = head + _COUNTERS.pack(*counters) + datagram[SHORT_HEADER_BYTES:]
-        check(restored)
+        first = datagram[0] & ~SHORT
+        check_payload(first % TYPES, datagram[1], len(datagram) - SHORT_HEADER_BYTES)
         course.add(counters)
-        return restored
+        head = bytes((first,)) + datagram[1:SHORT_HEADER_BYTES]
+        return head + _COUNTERS.pack(*counters) + datagram[SHORT_HEADER_BYTES:]
 
     def _course(self, datagram: bytes) -> Course:
-        stream = 0 if self._one_stream else stream_of(datagram)
+        if self._only is not None:
+            return self._only
+        stream = stream_of(datagram)
         course = self._courses.get(stream)
         if course is None:
             course = self._courses[stream] = Course()
