@@ -94,7 +94,7 @@ SANS_IO = (
         for name in (
             *("rooms", "members", "streams", "mailbox", "distribution", "framing", "frames"),
             *("budget", "addresses", "lateness", "media", "moderation", "spanning", "proxies"),
-            "audience",
+            *("audience", "histogram"),
         )
     ),
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import socket
 from collections.abc import Iterator
 
 import pytest
@@ -13,16 +12,17 @@ from websockets.asyncio.client import ClientConnection
 
 from relay_clients import INFO, NO_BUDGETS, PATIENCE_S, listeners, member, relay
 from room_members import Outlet
+from socket_outlets import SocketOutlet
 from streamcodec.wire.packet import Flags, Packet, parse, serialize
 from streamcodec.wire.redundancy import CopyHistory, separate
-from streamcodec.wire.session import CloseCode, Hello, Role
+from streamcodec.wire.session import Hello, Role
 from streamcodec.wire.short_headers import Restorer
 from streamcodec_server.audience import FanOut
 from streamcodec_server.distribution import FEWEST_TOGETHER
 from streamcodec_server.fan_out import native_fan_out
-from streamcodec_server.frames import BINARY, head_bytes, message_in
+from streamcodec_server.frames import message_in
 from streamcodec_server.limits import RoomLimits
-from streamcodec_server.mailbox import HELD, Counters
+from streamcodec_server.mailbox import Counters
 from streamcodec_server.media import Media, Outgoing
 from streamcodec_server.members import Member
 from streamcodec_server.rooms import Rooms
@@ -30,88 +30,6 @@ from streamcodec_server.rooms import Rooms
 FAN_OUT = native_fan_out()
 needs_native = pytest.mark.skipif(FAN_OUT is None, reason="the C library has no sc_fan_out here")
 COPY_DISTANCE = 2
-
-
-def tcp_pair(buffer_bytes: int | None) -> tuple[socket.socket, socket.socket]:
-    """Two ends of a connection. buffer_bytes: how little the kernel is to hold of what is sent from
-    the first to the second: it then takes parts of frames.
-    """
-    with socket.socket() as server, contextlib.ExitStack() as on_failure:
-        theirs = on_failure.enter_context(socket.socket())
-        if buffer_bytes is not None:
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
-            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        theirs.connect(server.getsockname())
-        ours, _ = server.accept()
-        on_failure.pop_all()
-    for end in (ours, theirs):
-        end.setblocking(False)
-        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return ours, theirs
-
-
-class SocketOutlet:
-    """A connection whose client reads when it is asked to. What the kernel does not take waits
-    here, as it would in an event loop.
-    """
-
-    def __init__(self, *, direct: bool, buffer_bytes: int | None = None) -> None:
-        self._ours, self._theirs = tcp_pair(buffer_bytes)
-        self.descriptor = self._ours.fileno() if direct else HELD
-        self.writable = True
-        self.waiting = self.read = b""
-        self.member: Member | None = None
-        self.written_here = 0
-
-    def write(self, frame: bytes) -> None:
-        self.written_here += 1
-        self.waiting += frame
-        self._push()
-
-    def abort(self) -> None:
-        self.writable = False
-
-    def dismiss(self, code: CloseCode, reason: str) -> None:
-        self.writable = False
-
-    def take(self, now_ms: float) -> None:
-        """The client reads all that is there."""
-        while True:
-            with contextlib.suppress(BlockingIOError):
-                self.read += self._theirs.recv(1 << 20)
-                continue
-            before = len(self.waiting)
-            self._push()
-            if self.waiting or not before:
-                break
-        if self.writable and self.member is not None:
-            self.member.mailbox.flush(now_ms)
-
-    def close(self) -> None:
-        self._ours.close()
-        self._theirs.close()
-
-    def packets(self) -> list[Packet]:
-        """All that was read, as a client makes packets of it."""
-        restorer, packets, data = Restorer(), [], self.read
-        while data:
-            size = data[1] if data[1] < 126 else int.from_bytes(data[2:4], "big")
-            end = head_bytes(data) + size
-            assert len(data) >= end, "half a frame"
-            if data[0] == BINARY:
-                packets.append(parse(restorer.restore(bytes(message_in(data[:end])))))  # type: ignore[arg-type]
-            data = data[end:]
-        return packets
-
-    def _push(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while self.waiting:
-                self.waiting = self.waiting[self._ours.send(self.waiting) :]
-        self.writable = not self.waiting
-        if self.member is not None:
-            self.member.mailbox.settle()
 
 
 class Call:

@@ -10,10 +10,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from relay_clients import INFO, member, next_media, relay
+from room_members import drain, join_listener, join_talker, media, publish
 from streamcodec.errors import ConfigError
 from streamcodec.wire.packet import Flags, Packet, serialize
 from streamcodec.wire.session import Hello, Role
+from streamcodec_server.histogram import Histogram
 from streamcodec_server.metrics import metrics_at
+from streamcodec_server.rooms import Rooms
 
 
 def read(port: int) -> dict[tuple[str, str], float]:
@@ -45,6 +48,31 @@ async def test_metrics_count_what_the_relay_did() -> None:
     assert values["streamcodec_dropped_packets_total", "sent too fast"] == 3
     assert values["streamcodec_dropped_packets_total", "slow listener"] == 0
     assert 0 <= values["streamcodec_loop_lag_seconds", ""] < 60
+    assert values["streamcodec_distribution_seconds_count", ""] == 1
+    assert values["streamcodec_wait_seconds_count", ""] == 0
+    assert values["streamcodec_loop_late_seconds_count", ""] >= 0
+
+
+def test_a_histogram_counts_what_was_not_above_each_bound() -> None:
+    ages = Histogram()
+    for value_ms in (0.0, 1.0, 1.5, 20.0, 20.1, 5_000.0):
+        ages.add(value_ms)
+    assert ages.total_ms == pytest.approx(5_042.6)
+    counted = dict(ages.cumulative())
+    assert [counted[bound] for bound in ("0.001", "0.002", "0.01", "0.02", "0.05", "1")] == [
+        *(2, 3, 3, 4, 5, 5)
+    ]
+    assert ages.cumulative()[-1] == ("+Inf", 6)
+
+
+def test_what_waits_for_a_slow_listener_is_timed() -> None:
+    rooms = Rooms()
+    ada, lis = join_talker(rooms), join_listener(rooms)
+    drain(lis)
+    publish(rooms, ada, media(0), 0.0)
+    drain(lis, 30.0)
+    assert rooms.counters.waited.total_ms == 30.0
+    assert sum(rooms.counters.waited.counts) == sum(rooms.counters.distributed.counts) == 1
 
 
 def test_a_port_in_use_is_named() -> None:

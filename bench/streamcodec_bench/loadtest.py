@@ -14,6 +14,7 @@ import math
 import os
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from .live_session import PROGRAM, cpu_seconds, line_with, started
 from .load_clients import Load, Talker, Tally, joined
 
 SETTLE_S = 1.0
+HEALTH_S = 2.0
 TAIL_S = 1.0  # after the last packet was sent: what has not come by then is lost
 MOST_AGES = 200_000
 
@@ -32,7 +34,8 @@ MOST_AGES = 200_000
 class LoadReport:
     """What came of it. joined_s: until all were in. cpu_percent: of one core, of the relay;
     rss_mib: its memory at the end, idle_kib: what each member took of it. None: it runs elsewhere.
-    relay: "ours", or "bare", its peer.
+    relay: "ours", or "bare", its peer. loop_ms: the longest that the relay's event loop was late in
+    its last ten seconds, by its own word; None where it has none.
     """
 
     load: Load
@@ -47,6 +50,7 @@ class LoadReport:
     rss_mib: float | None
     idle_kib: float | None
     relay: str = "ours"
+    loop_ms: float | None = None
 
     @property
     def lost_percent(self) -> float:
@@ -68,13 +72,13 @@ class LoadReport:
             f"| {self.age_p50_ms:.1f} | {self.age_p99_ms:.1f} | {self.age_max_ms:.0f} "
             f"| {self.lost_percent:.2f} | {or_dash(self.cpu_percent, '.0f')} "
             f"| {or_dash(self.rss_mib, '.0f')} | {or_dash(self.idle_kib, '.1f')} "
-            f"| {self.joined_s:.2f} |"
+            f"| {or_dash(self.loop_ms, '.1f')} | {self.joined_s:.2f} |"
         )
 
 
 HEAD = (
     "| relay | rooms | talkers | listeners | abuse | p50 ms | p99 ms | max ms | lost % | CPU % "
-    "| RSS MiB | KiB a member | joined in s |\n" + "|---" * 13 + "|"
+    "| RSS MiB | KiB a member | loop ms | joined in s |\n" + "|---" * 14 + "|"
 )
 
 
@@ -145,6 +149,7 @@ async def run_load(url: str, load: Load, process: RelayProcess | None = None) ->
         cpu = 100 * (process.cpu_s - cpu_s) / seconds if process else None
         for talker in sending:
             talker.stop()
+        loop_ms = await asyncio.to_thread(loop_lag, url)
         expected = (sum(talker.sent for talker in sending) - sent) * load.listeners
         await asyncio.sleep(TAIL_S)
         if abuser is not None:
@@ -162,4 +167,15 @@ async def run_load(url: str, load: Load, process: RelayProcess | None = None) ->
         cpu,
         process.rss_mib if process else None,
         idle_kib,
+        loop_ms=loop_ms,
     )
+
+
+def loop_lag(url: str) -> float | None:
+    """Of a relay, as its /healthz tells it; None where there is none."""
+    where = url.replace("ws", "http", 1).rstrip("/") + "/healthz"
+    try:
+        with urllib.request.urlopen(where, timeout=HEALTH_S) as answer:  # noqa: S310
+            return float(json.load(answer)["loop_lag_ms"])
+    except (OSError, ValueError, KeyError):
+        return None

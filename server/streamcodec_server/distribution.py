@@ -87,6 +87,8 @@ class _Queue:
             made += max(1, beyond - first)
             self._done = beyond
             if beyond >= len(audience):
+                if now.media is not None:
+                    counters.distributed.add(now_ms - now.arrived_ms)
                 self._next()
         return made
 
@@ -130,6 +132,7 @@ class Distributor:
         for mailbox in mailboxes:
             if mailbox is not None and mailbox is not own:
                 mailbox.put_media(media, now_ms, now_ms)
+        self._counters.distributed.add(0.0)
 
     def step(self, now_ms: float, deliveries: int) -> int:
         """Makes at most so many deliveries, if so many wait -> how many it made."""

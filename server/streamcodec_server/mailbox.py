@@ -13,6 +13,7 @@ from typing import Protocol
 from streamcodec.wire.session import CloseCode
 
 from .frames import head_bytes
+from .histogram import Histogram
 from .media import Media
 
 HELD = -1  # in place of a socket: frames go through the mailbox
@@ -22,7 +23,9 @@ HELD = -1  # in place of a socket: frames go through the mailbox
 class Counters:
     """Traffic of a whole relay since it started. dropped: media packets that were discarded because
     they had waited too long for a listener; stale: because they came so late already; throttled:
-    because their sender sends too fast.
+    because their sender sends too fast. distributed: from a packet's arrival until it had been
+    handed to the last listener of its room; waited: until it was sent to one for which it had to
+    wait.
     """
 
     packets_in: int = 0
@@ -33,6 +36,12 @@ class Counters:
     stale: int = 0
     throttled: int = 0
     refused: int = 0
+    distributed: Histogram = dataclasses.field(default_factory=Histogram)
+    waited: Histogram = dataclasses.field(default_factory=Histogram)
+
+    def totals(self) -> dict[str, int]:
+        """Those that are numbers."""
+        return {name: n for name, n in vars(self).items() if isinstance(n, int)}
 
 
 class Outlet(Protocol):
@@ -167,6 +176,7 @@ class Mailbox:
             if now_ms - arrived_ms < self._max_queue_ms / 2:
                 self._dropping_since_ms = None  # the queue is short: the member has caught up
             self._write(media)
+            self._counters.waited.add(now_ms - arrived_ms)
 
     def dropping_ms(self, now_ms: float) -> float:
         """For how long media has been dropped without the member's catching up."""

@@ -7,10 +7,18 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from streamcodec.errors import ConfigError
+
+from .pulse import Pulse
+from .rooms import Rooms
 
 GAUGES = {
     "rooms": "Rooms that have members.",
@@ -29,6 +37,9 @@ DROPS = {"dropped": "slow listener", "stale": "came too late", "throttled": "sen
 
 class Counted(Protocol):
     """The relay, as far as metrics need it."""
+
+    rooms: Rooms
+    pulse: Pulse
 
     def health(self) -> dict[str, object]: ...
 
@@ -59,6 +70,26 @@ class RelayCollector(Collector):
             "The longest that the event loop was late in the last ten seconds.",
             health["loop_lag_ms"] / 1_000,
         )
+        counters = self._relay.rooms.counters
+        for name, words, histogram in (
+            ("loop_late", "How late the event loop came to what was due.", self._relay.pulse.late),
+            (
+                "distribution",
+                "From a packet's arrival until the last listener of its room had been handed it.",
+                counters.distributed,
+            ),
+            (
+                "wait",
+                "From a packet's arrival until it was sent, for listeners for which it waited.",
+                counters.waited,
+            ),
+        ):
+            yield HistogramMetricFamily(
+                f"streamcodec_{name}_seconds",
+                words,
+                histogram.cumulative(),
+                histogram.total_ms / 1_000,
+            )
 
 
 @contextlib.contextmanager

@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
@@ -33,6 +31,7 @@ from .fan_out import native_fan_out
 from .farewell import error_frame, reason_of
 from .log import Tell, tell_nobody
 from .members import Member
+from .pulse import Pulse
 from .refused import Refused
 from .requests import answer_request
 from .rooms import Rooms
@@ -47,7 +46,6 @@ WATCH_INTERVAL_S = 0.25
 REFRESH_INTERVAL_MS = 5_000.0
 SENT_AWAY_AT_ONCE, FAREWELL_PAUSE_S = 20, 0.04  # 500 a second
 LONGEST_FAREWELL = 1_500  # connections that are spread over time: 3 s
-LAGS_KEPT = 40  # of the last ten seconds
 
 
 class Relay:
@@ -77,7 +75,7 @@ class Relay:
         self._at_once = DELIVERIES_A_STEP  # deliveries that are left in this round of the loop
         self._draining = False
         self._refreshed_ms = clock()
-        self._lags: deque[float] = deque(maxlen=LAGS_KEPT)  # how late the watch woke, ms
+        self.pulse = Pulse()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Accepting]:
@@ -85,7 +83,7 @@ class Relay:
         are closed with 1012, which asks clients to come back.
         """
         server = await self._listen()
-        duties = (self._distribute, self._turns.run, self._watch)
+        duties = (self._distribute, self._turns.run, self._watch, self.pulse.run)
         tasks = [asyncio.create_task(run()) for run in duties]
         try:
             yield server
@@ -112,8 +110,8 @@ class Relay:
             "rooms": len(rooms),
             "talkers": sum(len(room.talkers) for room in rooms),
             "listeners": sum(room.listening for room in rooms),
-            **dataclasses.asdict(self.rooms.counters),
-            "loop_lag_ms": round(max(self._lags, default=0.0), 1),
+            **self.rooms.counters.totals(),
+            "loop_lag_ms": round(self.pulse.most_ms, 1),
         }
 
     @property
@@ -304,11 +302,8 @@ class Relay:
 
     async def _watch(self) -> None:
         """Asks silent clients for a sign of life, and ends those that give none or take nothing."""
-        loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + WATCH_INTERVAL_S
             await asyncio.sleep(WATCH_INTERVAL_S)
-            self._lags.append(1_000 * max(0.0, loop.time() - due))
             now_ms = self.clock()
             self._refresh(now_ms)
             await self._look_after_all(now_ms)
