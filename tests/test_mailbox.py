@@ -9,6 +9,7 @@ from room_members import (
     leave,
     media,
     number,
+    outlets,
     publish,
 )
 from streamcodec.wire.packet import Packet
@@ -130,3 +131,24 @@ def test_unread_control_messages_are_bounded_by_what_there_is_to_say() -> None:
     ]
     leave(rooms, ada)
     assert drain(slow) == [StreamEnd(stream)]
+
+
+def test_members_that_could_take_nothing_for_a_while_catch_up_in_turns() -> None:
+    """A hundred of them, each with a second of packets, were once written in one go."""
+    rooms = Rooms(RoomLimits(max_queue_ms=1_000))
+    ada = join_talker(rooms)
+    stuck = [join_listener(rooms) for _ in range(100)]
+    for member in stuck:
+        drain(member)
+    for sequence in range(40):
+        publish(rooms, ada, media(sequence), sequence * 20.0)
+    for member in stuck:
+        outlets[member].writable, outlets[member].room = True, 1_000
+        rooms.resume(member.mailbox)
+    written = 0
+    while rooms.waiting:
+        rooms.distribute(800.0, 64)
+        before, written = written, sum(len(outlets[member].frames) for member in stuck)
+        assert 0 < written - before <= 64
+    assert written == 4_000
+    assert all(order(drain(member, 800.0)) == list(range(40)) for member in stuck)

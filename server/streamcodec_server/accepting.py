@@ -11,7 +11,6 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
 
-ACCEPTS_A_STEP = 2
 OUT_OF_FILES_S = 0.5  # after which it tries again
 
 
@@ -53,22 +52,21 @@ class Accepting:
         return self._loop
 
     def accept(self, listening: socket.socket) -> None:
-        """A few of those that wait there; the loop comes back for the others, after what else is
+        """One of those that wait there; the loop comes back for the others, after what else is
         due.
         """
-        for _ in range(ACCEPTS_A_STEP):
-            try:
-                accepted, _ = listening.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError:  # no more files: whoever waits would wake the loop again and again
-                self._loop.remove_reader(listening.fileno())
-                self._loop.call_later(OUT_OF_FILES_S, self._resume, listening)
-                return
-            accepted.setblocking(False)
-            opening = self._loop.create_task(self._open(accepted))
-            self._opening.add(opening)
-            opening.add_done_callback(self._opening.discard)
+        try:
+            accepted, _ = listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError:  # no more files: whoever waits would wake the loop again and again
+            self._loop.remove_reader(listening.fileno())
+            self._loop.call_later(OUT_OF_FILES_S, self._resume, listening)
+            return
+        accepted.setblocking(False)
+        opening = self._loop.create_task(self._open(accepted))
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
 
     def close(self) -> None:
         """Accepts no more; what was accepted stays."""

@@ -59,6 +59,10 @@ class Owner(Protocol):
         """A message came, before or after the connection's member has joined. Raises nothing."""
         ...
 
+    def resumed(self, mailbox: Mailbox) -> None:
+        """What waits there can be written."""
+        ...
+
     def pinged(self, connection: Connection) -> None: ...
 
     def silent(self, connection: Connection) -> None:
@@ -194,7 +198,8 @@ class Connection(asyncio.Protocol):
         self.writable = not self.closing
         self.blocked_ms = None
         if self.member is not None:
-            self.member.mailbox.flush(self._owner.clock())
+            self.member.mailbox.settle()
+            self._owner.resumed(self.member.mailbox)
 
     def shake_hands(self) -> None:
         """When the turn of its request has come."""

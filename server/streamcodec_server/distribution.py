@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Hashable
 
 from .audience import FanOut
-from .mailbox import Counters
+from .mailbox import Counters, Mailbox
 from .media import Media
 from .members import Member, Room
 
@@ -99,9 +99,22 @@ class _Queue:
         self._done = 0
 
 
+class _Resumed:
+    """A mailbox whose outlet takes frames again. With the turns of a room."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+
+    def __bool__(self) -> bool:
+        return self._mailbox.can_flush
+
+    def deliver(self, most: int, max_queue_ms: float, now_ms: float, counters: Counters) -> int:
+        return max(1, self._mailbox.flush(now_ms, most))
+
+
 class Distributor:
-    """Gives rooms their turns. turns: of those that have something waiting; for others to ask
-    whether there is any.
+    """Gives rooms their turns, and members that could not take everything at once. turns: of those
+    that have something waiting; for others to ask whether there is any.
     """
 
     def __init__(
@@ -110,7 +123,7 @@ class Distributor:
         """fan_out: None sends to each listener by itself."""
         self._max_queue_ms, self._counters, self._fan_out = max_queue_ms, counters, fan_out
         self._queues: dict[Room, _Queue] = {}
-        self.turns: deque[_Queue] = deque()
+        self.turns: deque[_Queue | _Resumed] = deque()
 
     def add(self, room: Room, broadcast: Broadcast) -> None:
         if (queue := self._queues.get(room)) is None:
@@ -134,6 +147,11 @@ class Distributor:
                 mailbox.put_media(media, now_ms, now_ms)
         self._counters.distributed.add(0.0)
 
+    def resume(self, mailbox: Mailbox) -> None:
+        """Its outlet takes frames again: what waits there goes out in turns, too."""
+        if mailbox.can_flush:
+            self.turns.append(_Resumed(mailbox))
+
     def step(self, now_ms: float, deliveries: int) -> int:
         """Makes at most so many deliveries, if so many wait -> how many it made."""
         left = deliveries
@@ -143,7 +161,7 @@ class Distributor:
             left -= queue.deliver(most, self._max_queue_ms, now_ms, self._counters)
             if queue:
                 self.turns.append(queue)
-            elif not queue.room.members:
+            elif isinstance(queue, _Queue) and not queue.room.members:
                 del self._queues[queue.room]
         return deliveries - left
 

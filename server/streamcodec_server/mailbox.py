@@ -16,6 +16,7 @@ from .frames import head_bytes
 from .histogram import Histogram
 from .media import Media
 
+MOST_FRAMES = 1 << 30
 HELD = -1  # in place of a socket: frames go through the mailbox
 
 
@@ -46,9 +47,9 @@ class Counters:
 
 class Outlet(Protocol):
     """Where a mailbox writes to. `writable`: what is written now leaves soon; when it becomes true
-    again, the owner calls `Mailbox.flush`; when it becomes false, `Mailbox.settle`. `descriptor`:
-    of a socket to which frames may be written past the outlet while it is writable and the mailbox
-    is empty; HELD: none.
+    again, the owner sees to it that `Mailbox.flush` is called; when it becomes false, that
+    `Mailbox.settle` is. `descriptor`: of a socket to which frames may be written past the outlet
+    while it is writable and the mailbox is empty; HELD: none.
     """
 
     writable: bool
@@ -156,9 +157,15 @@ class Mailbox:
             waits = self._media or self._control or self._closed or not self._outlet.writable
             self._sockets[self.place] = HELD if waits else self._outlet.descriptor
 
-    def flush(self, now_ms: float) -> None:
-        """Writes as much of what waits as the outlet takes."""
-        while self._outlet.writable and not self._closed:
+    @property
+    def can_flush(self) -> bool:
+        """Whether something waits that the outlet would take."""
+        return bool(self._outlet.writable and (self._media or self._control))
+
+    def flush(self, now_ms: float, most: int = MOST_FRAMES) -> int:
+        """Writes as much of what waits as the outlet takes, at most so many frames -> how many."""
+        written = 0
+        while self._outlet.writable and not self._closed and written < most:
             self._drop_expired(now_ms)
             # A stream_end must not overtake the stream's last packets, and new stream info must
             # not overtake packets that were encoded before it.
@@ -167,16 +174,19 @@ class Mailbox:
                 if behind <= self._media_arrived - len(self._media):
                     del self._control[key]
                     self._outlet.write(frame)
+                    written += 1
                     continue
             if not self._media:
                 self._dropping_since_ms = None  # nothing waits: the member has caught up
                 self.settle()
-                return
+                break
             arrived_ms, media = self._media.popleft()
             if now_ms - arrived_ms < self._max_queue_ms / 2:
                 self._dropping_since_ms = None  # the queue is short: the member has caught up
             self._write(media)
+            written += 1
             self._counters.waited.add(now_ms - arrived_ms)
+        return written
 
     def dropping_ms(self, now_ms: float) -> float:
         """For how long media has been dropped without the member's catching up."""

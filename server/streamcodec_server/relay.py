@@ -30,6 +30,7 @@ from .connection import Connection
 from .fan_out import native_fan_out
 from .farewell import error_frame, reason_of
 from .log import Tell, tell_nobody
+from .mailbox import Mailbox
 from .members import Member
 from .pulse import Pulse
 from .refused import Refused
@@ -41,7 +42,7 @@ from .turns import Turns
 LOG = logging.getLogger("streamcodec.relay")
 
 LISTEN_BACKLOG = 4_096  # after a restart everybody comes back at once
-DELIVERIES_A_STEP = 128  # between two looks at the sockets
+DELIVERIES_A_STEP = 64  # between two looks at the sockets
 WATCH_INTERVAL_S = 0.25
 REFRESH_INTERVAL_MS = 5_000.0
 SENT_AWAY_AT_ONCE, FAREWELL_PAUSE_S = 20, 0.04  # 500 a second
@@ -193,6 +194,11 @@ class Relay:
             self._end(connection, refused)
         if self.rooms.waiting:
             self.distribute()
+
+    def resumed(self, mailbox: Mailbox) -> None:
+        """What waits there can be written."""
+        self.rooms.resume(mailbox)
+        self.distribute()
 
     def pinged(self, connection: Connection) -> None:
         """A client's ping came, and was answered."""

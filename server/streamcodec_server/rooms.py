@@ -56,8 +56,7 @@ class Rooms:
         self._streams = StreamRegister(1_000 * self.limits.departed_s)
         self._moderation = Moderation(self, 1_000 * self.limits.sanction_s)
         self._distributor = Distributor(self.limits.max_queue_ms, self.counters, fan_out)
-        # True while there is something to distribute.
-        self.waiting: Sized = self._distributor.turns
+        self.waiting: Sized = self._distributor.turns  # true while there is something to send
         self._joined = 0
 
     @property
@@ -74,6 +73,10 @@ class Rooms:
     def distribute(self, now_ms: float, deliveries: int) -> int:
         """At most so many of what waits for the listeners of rooms -> how many were made."""
         return self._distributor.step(now_ms, deliveries)
+
+    def resume(self, mailbox: Mailbox) -> None:
+        """A member's outlet takes frames again."""
+        self._distributor.resume(mailbox)
 
     def join(
         self,

@@ -1,5 +1,5 @@
-"""What may wait a little, a few calls in each round of the event loop: when everybody comes or goes
-at once, those who stay are still heard.
+"""What may wait a little, one call in each round of the event loop: when everybody comes or goes at
+once, those who stay are still heard.
 """
 
 from __future__ import annotations
@@ -7,8 +7,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-
-CALLS_A_ROUND = 3  # handshakes, with the joining behind them: half a millisecond
 
 
 class Turns:
@@ -29,9 +27,8 @@ class Turns:
             await self._added.wait()
             self._added.clear()
             while self._waiting:
-                for _ in range(min(CALLS_A_ROUND, len(self._waiting))):
-                    # as asyncio does: what fails in it ends nothing but this call
-                    loop.call_soon(self._waiting.popleft())
+                # as asyncio does: what fails in it ends nothing but this call
+                loop.call_soon(self._waiting.popleft())
                 await asyncio.sleep(0)
 
     def finish(self) -> None:
