@@ -84,8 +84,8 @@ class Connection(asyncio.Protocol):
     writable: what is written now leaves soon. blocked_ms: since when it does not, by the relay's
     clock. heard_ms: when anything last came from it. pinged_ms: when it was last asked for a sign
     of life. peer: the address that it comes from. address: of that network, or of the client that a
-    proxy names. counted: among the connections of that address. member: once it has joined.
-    closing: nothing more is to be sent or taken.
+    proxy names. bearer: the token that its request names. counted: among the connections of that
+    address. member: once it has joined. closing: nothing more is to be sent or taken.
     """
 
     __slots__ = (
@@ -102,6 +102,7 @@ class Connection(asyncio.Protocol):
         "_unwanted",
         "_websocket",
         "address",
+        "bearer",
         "blocked_ms",
         "closing",
         "counted",
@@ -134,7 +135,7 @@ class Connection(asyncio.Protocol):
         self.member: Member | None = None
         self.blocked_ms: float | None = None
         self.heard_ms = self.pinged_ms = owner.clock()
-        self.peer = self.address = ""
+        self.peer = self.address = self.bearer = ""
 
     @property
     def mailbox(self) -> Mailbox | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -241,7 +242,10 @@ class Relay:
 
     def _join(self, connection: Connection, first: str | bytes) -> None:
         """Makes a member of whoever may come in. Raises Refused."""
-        hello, moderates = self._allowed(hello_in(first))
+        hello = hello_in(first)
+        if not hello.token:
+            hello = dataclasses.replace(hello, token=connection.bearer)
+        hello, moderates = self._allowed(hello)
         member = self.rooms.join(
             hello, connection, connection.address, self.clock(), moderates=moderates
         )

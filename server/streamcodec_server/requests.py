@@ -13,6 +13,8 @@ from websockets.server import ServerProtocol
 from streamcodec.wire.session import SUBPROTOCOL
 
 from .connection import Connection
+from .overview import BEARER, PATH, bearer_of, overview
+from .rooms import Rooms
 from .settings import RelayConfig
 
 
@@ -24,6 +26,11 @@ class Asked(Protocol):
     @property
     def ready(self) -> bool: ...
 
+    @property
+    def rooms(self) -> Rooms: ...
+
+    def clock(self) -> float: ...
+
     def forwarded(self, connection: Connection, forwarded: Sequence[str]) -> bool: ...
 
     def health(self) -> dict[str, object]: ...
@@ -32,8 +39,8 @@ class Asked(Protocol):
 def answer_request(
     relay: Asked, connection: Connection, protocol: ServerProtocol, request: Request
 ) -> Response | None:
-    """Answers /healthz and /readyz, and refuses foreign pages and other subprotocols; None: it may
-    become a websocket.
+    """Answers /healthz, /readyz and /rooms, and refuses foreign pages and other subprotocols; None:
+    it may become a websocket.
     """
     if request.method != "GET":
         response = protocol.reject(http.HTTPStatus.METHOD_NOT_ALLOWED, "")
@@ -44,12 +51,21 @@ def answer_request(
             http.HTTPStatus.TOO_MANY_REQUESTS, "too many connections of this address\n"
         )
     path = request.path.partition("?")[0]
+    connection.bearer = bearer_of(request.headers.get_all("Authorization"))
     if path == "/healthz":
         return protocol.reject(http.HTTPStatus.OK, json.dumps(relay.health()) + "\n")
     if path == "/readyz":
         status = http.HTTPStatus.OK if relay.ready else http.HTTPStatus.SERVICE_UNAVAILABLE
         said = {**relay.health(), "ready": relay.ready}
         return protocol.reject(status, json.dumps(said) + "\n")
+    if path == PATH or path.startswith(f"{PATH}/"):
+        status, body = overview(
+            path, connection.bearer, relay.config.keys, relay.rooms.rooms, relay.clock()
+        )
+        response = protocol.reject(status, body)
+        if status is http.HTTPStatus.UNAUTHORIZED:
+            response.headers["WWW-Authenticate"] = BEARER.strip()
+        return response
     # Programs send no Origin, browsers always do.
     if set(request.headers.get_all("Origin")) - relay.config.origins:
         return protocol.reject(
