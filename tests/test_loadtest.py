@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -11,7 +12,7 @@ from relay_clients import NO_BUDGETS, PATIENCE_S, relay
 from streamcodec.errors import ConfigError
 from streamcodec.wire.session import Role
 from streamcodec_bench.load_clients import Client, Load, Tally, hello, masked
-from streamcodec_bench.loadtest import run_load
+from streamcodec_bench.loadtest import LoadReport, run_load
 from streamcodec_bench.loadtest_command import loadtest
 from streamcodec_server.limits import RoomLimits
 from streamcodec_server.relay import Relay
@@ -86,3 +87,52 @@ def test_frames_are_found_however_they_are_cut() -> None:
 def test_a_clients_frame_has_a_mask() -> None:
     assert masked(1, b"hi") == b"\x81\x82\0\0\0\0hi"
     assert masked(2, bytes(126))[:8] == b"\x82\xfe\0\x7e\0\0\0\0"
+
+
+async def test_windows_follow_each_other_with_the_same_clients() -> None:
+    shown: list[LoadReport] = []
+    async with Relay(RelayConfig(port=0)).running() as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        last = await run_load(f"ws://127.0.0.1:{port}", SHORT, None, 3, shown.append)
+    assert [report.delivered == report.expected > 0 for report in shown] == [True] * 3
+    assert shown[-1] == last
+    assert {report.joined_s for report in shown} == {last.joined_s}
+
+
+def test_a_relay_that_was_stopped_delivers_nothing_old() -> None:
+    """Once it sent 232 of 251 packets, up to 5 s old, within 8 ms."""
+    arguments = ["--listeners", "3", "--seconds", "6", "--abuse", "stall", "--json"]
+    ran = CliRunner().invoke(loadtest, arguments, catch_exceptions=False)
+    report = json.loads(ran.output)
+    assert report["lost_percent"] > 60
+    assert report["delivered"] > 50
+
+
+async def test_a_relay_elsewhere_cannot_be_stopped() -> None:
+    with pytest.raises(ConfigError, match="only a relay that this command has started"):
+        await run_load("ws://127.0.0.1:1", Load(abuse="stall"))
+
+
+def test_runs_are_drawn(tmp_path: Path) -> None:
+    arguments = ["--listeners", "1,2", "--seconds", "0.3", "--peer"]
+    picture = tmp_path / "load.png"
+    ran = CliRunner().invoke(
+        loadtest, [*arguments, "--picture", str(picture)], catch_exceptions=False
+    )
+    rows = [line.split("|")[1].strip() for line in ran.output.splitlines()[2:]]
+    assert rows == ["ours", "bare"] * 2
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["ws://x", "--peer"], "a peer runs on this machine"),
+        (["--windows", "0"], "windows must be at least 1"),
+        (["--rooms", "many"], "write numbers such as 100,500"),
+    ],
+)
+def test_what_cannot_be_measured_is_named(arguments: list[str], complaint: str) -> None:
+    ran = CliRunner().invoke(loadtest, arguments)
+    assert ran.exit_code
+    assert complaint in ran.output + str(ran.exception)

@@ -30,7 +30,8 @@ SAMPLE_RATE = 16_000
 STAMP = struct.Struct("!Q")  # when a packet was sent, monotonic ns: the first bytes of its payload
 TEXT, BINARY, PING, CLOSE = 1, 2, 9, 8
 JOIN_LIMIT_S = 60.0
-ABUSES = ("mutes", "pings", "flood", "rooms", "halves", "reconnects")
+STALL = "stall"  # stops the relay itself
+ABUSES = ("mutes", "pings", "flood", "rooms", "halves", "reconnects", STALL)
 
 
 def masked(opcode: int, data: bytes) -> bytes:
@@ -42,7 +43,8 @@ def masked(opcode: int, data: bytes) -> bytes:
 
 @dataclasses.dataclass
 class Tally:
-    """What listeners heard of the packets that were sent from `since_ns` on (None: of none).
+    """What listeners heard of the packets that were sent from `since_ns` on (None: of none), and
+    before `until_ns`.
     ages_ms: from sending to reading; kept of every `one_in`th packet.
     """
 
@@ -50,7 +52,17 @@ class Tally:
     delivered: int = 0
     ages_ms: list[float] = dataclasses.field(default_factory=list)
     since_ns: int | None = None
+    until_ns: int | None = None
     closed: dict[int, int] = dataclasses.field(default_factory=dict)  # close code -> connections
+
+    def begin(self, now_ns: int) -> None:
+        """Counts anew what is sent from now on."""
+        self.delivered, self.since_ns, self.until_ns = 0, now_ns, None
+        self.ages_ms.clear()
+
+    def end(self, now_ns: int) -> None:
+        """What is sent from now on does not count."""
+        self.until_ns = now_ns
 
 
 class Client(asyncio.Protocol):
@@ -122,7 +134,8 @@ class Client(asyncio.Protocol):
                 return
             header = SHORT_HEADER_BYTES if data[start] & SHORT else HEADER_BYTES
             (sent_ns,) = STAMP.unpack_from(data, start + header)
-            if sent_ns >= tally.since_ns:
+            in_time = tally.until_ns is None or sent_ns < tally.until_ns
+            if sent_ns >= tally.since_ns and in_time:
                 tally.delivered += 1
                 if tally.delivered % tally.one_in == 0:
                     tally.ages_ms.append((time.monotonic_ns() - sent_ns) / 1e6)

@@ -12,20 +12,24 @@ import dataclasses
 import json
 import math
 import os
+import signal
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from streamcodec.errors import ConfigError
+
 from .abuse import Abuser
 from .live_session import PROGRAM, cpu_seconds, line_with, started
-from .load_clients import Load, Talker, Tally, joined
+from .load_clients import STALL, Load, Talker, Tally, joined
 
 SETTLE_S = 1.0
 HEALTH_S = 2.0
+STALL_S = 5.0
 TAIL_S = 1.0  # after the last packet was sent: what has not come by then is lost
 MOST_AGES = 200_000
 
@@ -94,6 +98,14 @@ class RelayProcess:
         """Time that it has used."""
         return cpu_seconds(self.pid)
 
+    async def stall(self, seconds: float) -> None:
+        """It does nothing for so long, as on a computer that sleeps, then goes on."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
     @property
     def rss_mib(self) -> float:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
@@ -124,15 +136,26 @@ def relay_process(*, bare: bool = False) -> Iterator[RelayProcess]:
             os.sched_setaffinity(0, before)
 
 
-async def run_load(url: str, load: Load, process: RelayProcess | None = None) -> LoadReport:
-    """Raises ConfigError where not everybody can join."""
+async def run_load(
+    url: str,
+    load: Load,
+    process: RelayProcess | None = None,
+    windows: int = 1,
+    show: Callable[[LoadReport], None] = lambda report: None,
+) -> LoadReport:
+    """Measures so many times `load.seconds` while the same clients stay; each is shown when it is
+    over -> the last one. Raises ConfigError where not everybody can join, and for a stall of a
+    relay that is no process of ours.
+    """
+    if load.abuse == STALL and process is None:
+        raise ConfigError("only a relay that this command has started can be stalled")
     deliveries = load.rooms * load.talkers * load.listeners * load.seconds * 1000 / load.packet_ms
     tally = Tally(one_in=max(1, round(deliveries / MOST_AGES)))
     idle_mib = process.rss_mib if process else 0.0
     async with joined(url, load, tally) as (talkers, joined_s):
         members = load.rooms * (load.talkers + load.listeners)
         idle_kib = 1024 * (process.rss_mib - idle_mib) / members if process else None
-        abuser = Abuser(url, load.abuse) if load.abuse else None
+        abuser = Abuser(url, load.abuse) if load.abuse not in ("", STALL) else None
         loop = asyncio.get_running_loop()
         begin = loop.time() + 0.05
         step = load.packet_ms / 1000 / len(talkers)
@@ -141,32 +164,46 @@ async def run_load(url: str, load: Load, process: RelayProcess | None = None) ->
             for n, client in enumerate(talkers)
         ]
         await asyncio.sleep(SETTLE_S)
-        sent = sum(talker.sent for talker in sending)
-        tally.since_ns = time.monotonic_ns()
-        cpu_s, began = process.cpu_s if process else 0.0, time.monotonic()
-        await asyncio.sleep(load.seconds)
-        seconds = time.monotonic() - began
-        cpu = 100 * (process.cpu_s - cpu_s) / seconds if process else None
+        for _ in range(windows):
+            measured = await _window(url, load, process, tally, sending)
+            report = dataclasses.replace(measured, joined_s=joined_s, idle_kib=idle_kib)
+            show(report)
         for talker in sending:
             talker.stop()
-        loop_ms = await asyncio.to_thread(loop_lag, url)
-        expected = (sum(talker.sent for talker in sending) - sent) * load.listeners
-        await asyncio.sleep(TAIL_S)
         if abuser is not None:
             abuser.stop()
+    return report
+
+
+async def _window(
+    url: str, load: Load, process: RelayProcess | None, tally: Tally, sending: Sequence[Talker]
+) -> LoadReport:
+    """What is sent within `load.seconds`, and comes within TAIL_S after that."""
+    sent = sum(talker.sent for talker in sending)
+    tally.begin(time.monotonic_ns())
+    cpu_s, began = process.cpu_s if process else 0.0, time.monotonic()
+    if load.abuse == STALL and process is not None:
+        await process.stall(STALL_S)
+    await asyncio.sleep(max(0.0, began + load.seconds - time.monotonic()))
+    tally.end(time.monotonic_ns())
+    expected = (sum(talker.sent for talker in sending) - sent) * load.listeners
+    seconds = time.monotonic() - began
+    cpu = 100 * (process.cpu_s - cpu_s) / seconds if process else None
+    loop_ms = await asyncio.to_thread(loop_lag, url)
+    await asyncio.sleep(TAIL_S)
     p50, p99, oldest = np.percentile(tally.ages_ms or [math.nan], [50, 99, 100]).tolist()
     return LoadReport(
         load,
-        joined_s,
+        0.0,
         expected,
         tally.delivered,
         p50,
         p99,
         oldest,
-        tally.closed,
+        dict(tally.closed),
         cpu,
         process.rss_mib if process else None,
-        idle_kib,
+        None,
         loop_ms=loop_ms,
     )
 
