@@ -73,6 +73,10 @@ ALLOWED = {
             for room in ("clock", "audio", "transport", "report", "live")
         ),
     },
+    "streamcodec_client.screen": {
+        "streamcodec",
+        *(f"streamcodec_client.{room}" for room in ("clock", "audio", "report", "live")),
+    },
     "streamcodec_client.gateway": {
         "streamcodec",
         *(f"streamcodec_client.{room}" for room in ("clock", "audio", "transport", "live")),

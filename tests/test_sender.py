@@ -21,7 +21,7 @@ from fakes import (
 )
 from streamcodec.errors import AudioError
 from streamcodec.wire.packet import Flags, parse
-from streamcodec.wire.session import Capture, CopiesWanted, Report, Welcome
+from streamcodec.wire.session import Capture, CopiesWanted, Mute, Report, Welcome
 from streamcodec_client.audio.blocks import Block
 from streamcodec_client.live.codec import EncodingSettings
 from streamcodec_client.live.listener_reports import MAX_REPORTS, ListenerReports
@@ -315,3 +315,49 @@ async def test_copies_are_made_as_long_as_the_relay_asks_for_them() -> None:
     plain.connected(WELCOME, 1)
     plain.message(CopiesWanted(4))
     assert not encoder.copying
+
+
+async def test_who_mutes_sends_nothing_and_tells_so_and_begins_anew_when_it_speaks_again() -> None:
+    source, transport = ScriptedSource(), MemoryTransport()
+    sender = Sender(FakeModel(), source, SETTINGS, ManualClock())
+    sender.connected(WELCOME, 1)
+    running = asyncio.ensure_future(sender.run(transport))
+    for n in range(4):
+        source.put(block(n, level=0.5))
+    await until(lambda: len(transport.datagrams) == 2)
+    sender.mute(True)
+    await until(lambda: transport.messages == [Mute(muted=True)])
+    for n in range(4, 10):
+        source.put(block(n, level=0.5))
+    await until(lambda: sender.statistics().muted_ms == 60)
+    assert len(transport.datagrams) == 2
+    assert sender.level.peak_db > -7  # what is captured is still measured
+    sender.mute(False)
+    for n in range(10, 14):
+        source.put(block(n, level=0.5))
+    await until(lambda: len(transport.datagrams) == 4)
+    assert transport.messages == [Mute(muted=True), Mute(muted=False)]
+    again = parse(transport.datagrams[2])
+    assert again.flags & Flags.RESET
+    assert again.flags & Flags.DISCONTINUITY
+    assert again.capture_time == 1_600  # where listeners place it: 60 ms were left out
+    assert sender.statistics().unconnected_ms == 0
+    source.end()
+    await running
+
+
+async def test_a_relay_that_comes_later_is_told_who_is_muted() -> None:
+    source, transport = ScriptedSource(), MemoryTransport(connection=None)
+    sender = Sender(FakeModel(), source, SETTINGS, ManualClock())
+    running = asyncio.ensure_future(sender.run(transport))
+    sender.mute(True)
+    await asyncio.sleep(0.01)
+    assert transport.messages == []
+    for connection in (1, 2):
+        transport.connection = connection
+        sender.connected(WELCOME, connection)
+        await until(lambda: transport.messages == [Mute(muted=True)] * transport.connection)  # type: ignore[operator]
+        transport.connection = None
+        sender.disconnected("the relay went away")
+    source.end()
+    await running

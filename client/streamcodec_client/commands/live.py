@@ -22,7 +22,7 @@ from ..live.impair import Impairment, from_options
 from ..live.member import Seat
 from ..live.receiver import Receiver
 from ..live.sender import Sender
-from ..live.session import LiveSettings, run_live
+from ..live.session import Display, LiveSettings, run_live
 from ..report.arrivals import ArrivalRecorder
 from ..report.reporter import Reporter
 from ..report.trace import NO_TRACE, FileTrace, Trace
@@ -88,7 +88,7 @@ def send(
             trace=trace,
             key=key,
         )
-        reporter = _reporter(session, clock)
+        reporter = _display(session, clock)
         asyncio.run(run_live(settings, clock, reporter, sender, None, [trace]))
 
 
@@ -132,7 +132,7 @@ def listen(
         target = _open(opened, sink.open(clock, device, loaded.slowest_step_ms))
         trace = _open_trace(opened, session.trace)
         recorder = None if record_trace is None else _open(opened, ArrivalRecorder(record_trace))
-        reporter = _reporter(session, clock)
+        reporter = _display(session, clock)
         receiver = _receiver(
             loaded, target, clock, sink.playout_ms, session.url, reporter, trace, key
         )
@@ -176,7 +176,7 @@ def talk(
         loaded.encoder(encoding)  # raises what is wrong with its rate
         target = _open(opened, sink.open(clock, output, loaded.slowest_step_ms))
         traces = [_open_trace(opened, path) for path in (session.trace, duplex.listen_trace)]
-        reporter = _reporter(session, clock)
+        reporter = _display(session, clock, push_to_talk=duplex.push_to_talk)
         sender = Sender(
             loaded,
             origin,
@@ -221,8 +221,16 @@ def _check_files(inputs: list[NamedPath], outputs: list[NamedPath]) -> None:
     check_folders(outputs)
 
 
-def _reporter(session: SessionOptions, clock: Clock) -> Reporter:
-    return Reporter(clock, as_json=session.as_json, quiet=session.quiet)
+def _display(session: SessionOptions, clock: Clock, *, push_to_talk: bool = False) -> Display:
+    """A screen, where there is a terminal for it, else lines."""
+    from ..screen.display import Screen, fits
+
+    if not session.screen or not fits(as_json=session.as_json, quiet=session.quiet):
+        return Reporter(clock, as_json=session.as_json, quiet=session.quiet)
+    where = f"{session.room} at {session.url}"
+    return Screen(
+        clock, where, session.shown_name, push_to_talk=push_to_talk, verbose=session.verbose
+    )
 
 
 def _open(opened: ExitStack, part: Closable) -> Closable:
@@ -253,7 +261,7 @@ def _receiver(
     clock: Clock,
     playout: float | DelayBounds,
     url: str,
-    reporter: Reporter,
+    reporter: Display,
     trace: Trace,
     key: RoomKey | None,
 ) -> Receiver:

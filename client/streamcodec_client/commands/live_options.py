@@ -48,6 +48,8 @@ class SessionOptions:
     trace: Path | None
     as_json: bool
     quiet: bool
+    screen: bool
+    verbose: bool
 
     def key(self) -> RoomKey | None:
         """Of the room. Raises ConfigError."""
@@ -116,6 +118,15 @@ session_options = grouped(
         help="One JSON object a second on stdout, and a summary.",
     ),
     click.option("--quiet", is_flag=True, help="No status line and no summary."),
+    click.option(
+        "--screen/--no-screen",
+        default=True,
+        show_default=True,
+        help="In a terminal: who is there, meters, keys; else a line a second.",
+    ),
+    click.option(
+        "--verbose", is_flag=True, help="Show at the end what sound libraries wrote meanwhile."
+    ),
 )
 
 
@@ -353,6 +364,7 @@ class DuplexOptions:
 
     output_device: str | None
     listen_trace: Path | None
+    push_to_talk: bool
 
     @property
     def writes(self) -> list[NamedPath]:
@@ -365,5 +377,8 @@ duplex_options = grouped(
     click.option("--output-device", help="Where it differs from --device."),
     click.option(
         "--listen-trace", type=OUTPUT_FILE, metavar="FILE", help="As --trace, for what is heard."
+    ),
+    click.option(
+        "--ptt", "push_to_talk", is_flag=True, help="Send only while the space bar is held."
     ),
 )

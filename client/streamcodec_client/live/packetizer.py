@@ -10,6 +10,7 @@ from streamcodec.wire.packet import SEQUENCE_MODULUS, Flags, Packet
 from streamcodec.wire.session import StreamInfo
 
 from ..audio.blocks import Block, with_channels
+from ..audio.level import LevelMeter
 from ..audio.resample import LiveResampler
 from ..audio.voice_activity import VoiceActivity
 from ..clock import Clock
@@ -20,7 +21,10 @@ from .speech_gate import SpeechGate
 
 
 class Packetizer:
-    """Resamples and encodes what a source captured, and makes a packet of every payload."""
+    """Resamples and encodes what a source captured, and makes a packet of every payload.
+
+    meter: of what was captured. muted: nothing is sent of it; may be set from any thread.
+    """
 
     def __init__(
         self,
@@ -39,7 +43,9 @@ class Packetizer:
         self._connection: int | None = None
         self._packet_start = 0  # stream position of the packet that is being filled
         # at the source's rate
-        self.unconnected_samples = self.invalid_samples = 0
+        self.unconnected_samples = self.invalid_samples = self.muted_samples = 0
+        self.meter = LevelMeter(source_rate)
+        self.muted = False
         self._tail = np.zeros(
             (round(self._resampler.delay_s * source_rate), info.channels), np.float32
         )
@@ -66,18 +72,23 @@ class Packetizer:
     def push(self, block: Block, connection: int | None) -> list[Outgoing]:
         """A block of the source -> the packets that it completes.
 
-        Without a connection the block is dropped. A new connection begins with a fresh encoder:
-        what was captured before it, and what waited in the encoder, would be played too late.
+        Without a connection, or while muted, the block is dropped. What follows begins with a
+        fresh encoder: what was captured before, and what waited in the encoder, would be played
+        too late.
         """
         if (skipped := self._timeline.skip_gap(block)) is not None:
             self._skip(skipped)
         captured, invalid = _finite(block.pcm)
         self.invalid_samples += invalid
+        self.meter.add(captured)
         pcm = self._resampler.convert(with_channels(captured, self._info.channels))
         begin = self._timeline.add(len(pcm), block.captured_ns)
-        if connection is None:
+        if connection is None or self.muted:
             self._connection = None
-            self.unconnected_samples += len(block.pcm)
+            if connection is None:
+                self.unconnected_samples += len(block.pcm)
+            else:
+                self.muted_samples += len(block.pcm)
             return []
         if connection != self._connection:
             self._connection, self._packet_start = connection, begin

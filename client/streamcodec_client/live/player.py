@@ -23,6 +23,7 @@ from streamcodec.wire.redundancy import separate
 from streamcodec.wire.session import Capture, StreamStart
 from streamcodec.wire.short_headers import SHORT_HEADER_BYTES, Course
 
+from ..audio.level import LevelMeter
 from ..audio.stretch import Stretcher
 from ..clock import Clock, milliseconds
 from ..report.statistics import StreamStatistics
@@ -78,6 +79,7 @@ class StreamPlayer:
         self._muted = False
         self._received = _Received()
         self._course = Course()
+        self.meter = LevelMeter(info.sample_rate)  # of what is heard
 
     @property
     def finished(self) -> bool:

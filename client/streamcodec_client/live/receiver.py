@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from streamcodec.wire.packet import AUDIO_TYPES, parse
 from streamcodec.wire.session import Message, StreamInfo, StreamStart, Welcome
 
 from ..audio.blocks import Sink, block_samples, with_channels
+from ..audio.level import Level
 from ..audio.resample import LiveResampler
 from ..clock import Clock
 from ..report.statistics import ReceiverStatistics
@@ -30,6 +31,7 @@ from .player import StreamPlayer
 from .pulling import pull_together
 from .sframe import NotOpened
 from .talkers import Talkers
+from .volumes import Volumes
 from .worker import run_worker
 
 RESUME_GRACE_S = 5.0  # a talker whose connection broke may come back over another one
@@ -58,6 +60,8 @@ class _Published:
     statistics: ReceiverStatistics
     all_said: bool  # as Talkers.all_said
     broke_off_ns: int | None  # as Talkers.broke_off_ns
+    levels: Mapping[int, Level]  # of the talkers that are heard, by stream
+    muted: frozenset[int]  # of these, who said that they send nothing for now
     event_count: int  # of the inbox's events, how many are taken into account
 
 
@@ -66,7 +70,8 @@ class Receiver:
     the same event loop.
 
     Decoding and playing happen in a worker thread. It gets events through the inbox and publishes
-    one frozen value a block; besides these the two threads share only `relay_offset_ms`.
+    one frozen value a block; besides these the two threads share only `relay_offset_ms` and
+    `volumes`.
     """
 
     def __init__(
@@ -90,13 +95,14 @@ class Receiver:
         """
         # the relay's clock less ours in ms, None while unknown
         self.relay_offset_ms: Callable[[], float | None] = lambda: None
+        self.volumes = Volumes()  # replaced as a whole, from any thread
         self._codec, self._sink, self._clock = codec, sink, clock
         self._trace, self._tls, self._tap = trace, tls, tap
         admission = Admission(codec, clock, trace, playout, key)
         admission.check_delay()  # before anything is started
         self._inbox = Inbox()
         self._stopping = threading.Event()
-        self._published = _Published(ReceiverStatistics(), False, None, 0)
+        self._published = _Published(ReceiverStatistics(), False, None, {}, frozenset(), 0)
         # Used by the worker thread only.
         self._talkers, self._notify = Talkers(admission, notify), notify
         self._malformed = 0
@@ -133,6 +139,16 @@ class Receiver:
         # What a stuck worker leaves in the inbox, only the event loop can count.
         return dataclasses.replace(self._published.statistics, overflow=self._inbox.overflow)
 
+    @property
+    def levels(self) -> Mapping[int, Level]:
+        """Of what is heard of each talker, before volumes, by stream."""
+        return self._published.levels
+
+    @property
+    def muted_streams(self) -> frozenset[int]:
+        """Of the talkers that are heard, who said that they send nothing for now."""
+        return self._published.muted
+
     def connected(self, welcome: Welcome, connection: int) -> None:
         self._inbox.connected(welcome, connection)
 
@@ -165,6 +181,8 @@ class Receiver:
                     continue
                 event_count = self._read_inbox()
                 blocks = pull_together(self._talkers.heard, samples, self._codec)
+                for player, pcm in blocks:
+                    player.meter.add(pcm)
                 heard_ns = self._sink.write(resampler.convert(self._mixed(blocks)))
                 if not started:
                     self._trace.add({"sink_start_ns": heard_ns})
@@ -181,8 +199,11 @@ class Receiver:
 
     def _mixed(self, blocks: Sequence[tuple[StreamPlayer, Pcm]]) -> Pcm:
         """All talkers' blocks as one, silence where nobody is heard."""
-        channels = self._sink.channels
-        heard = [with_channels(pcm, channels) for _, pcm in blocks]
+        channels, volumes = self._sink.channels, self.volumes
+        heard = [
+            with_channels(pcm, channels) * np.float32(volumes.gain(player.talker.stream))
+            for player, pcm in blocks
+        ]
         silence = np.zeros((block_samples(self._codec.sample_rate), channels), np.float32)
         return mix(heard) if heard else silence
 
@@ -249,7 +270,12 @@ class Receiver:
             streams=streams,
         )
         self._published = _Published(
-            statistics, self._talkers.all_said, self._talkers.broke_off_ns, event_count
+            statistics,
+            self._talkers.all_said,
+            self._talkers.broke_off_ns,
+            {player.talker.stream: player.meter.level for player in self._talkers.heard},
+            frozenset(p.talker.stream for p in self._talkers.heard if p.muted),
+            event_count,
         )
 
 

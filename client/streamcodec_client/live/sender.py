@@ -21,6 +21,7 @@ from streamcodec.wire.session import (
 )
 
 from ..audio.blocks import Source
+from ..audio.level import Level
 from ..audio.voice_activity import VoiceActivity
 from ..clock import Clock, milliseconds
 from ..report.statistics import SenderStatistics
@@ -99,6 +100,7 @@ class Sender:
         self._queue = SendQueue()
         self._wake = asyncio.Event()
         self.begun = asyncio.Event()  # a packet after which listeners need a new capture mark
+        self._muted_told: bool | None = None  # what listeners know of that
         self._sending = False  # a packet was taken from the queue and waits for the socket
         self._packets = self._payload_bytes = self._wire_bytes = self._unsent = 0
         # capture time of the sample behind the last one sent, and when that was captured, ns
@@ -135,6 +137,23 @@ class Sender:
         if isinstance(outcome, Exception):
             raise outcome
 
+    @property
+    def muted(self) -> bool:
+        """Whether nothing is sent of what is captured."""
+        return self._packetizer.muted
+
+    def mute(self, muted: bool) -> None:
+        """At once: what was captured and is not sent yet stays unsent. Listeners are told. On the
+        event loop.
+        """
+        self._packetizer.muted = muted
+        self._wake.set()
+
+    @property
+    def level(self) -> Level:
+        """Of what is captured, muted or not."""
+        return self._packetizer.meter.level
+
     def stop(self) -> None:
         """Ends the source. From any thread."""
         self._worker.stop()
@@ -159,6 +178,7 @@ class Sender:
             dropped=self._queue.dropped + self._unsent,
             silent=self._packetizer.silent,
             unconnected_ms=self._packetizer.unconnected_samples / per_ms,
+            muted_ms=self._packetizer.muted_samples / per_ms,
             lost_ms=self._packetizer.lost_samples / per_ms,
             invalid_samples=self._packetizer.invalid_samples,
             captured_ms=self._worker.captured_ms,
@@ -169,9 +189,13 @@ class Sender:
     def connected(self, welcome: Welcome, connection: int) -> None:
         """The first connection starts the source."""
         self._worker.start_capture()
+        self._wake.set()
 
     def disconnected(self, reason: str) -> None:
-        """Makes no copies until the next relay has told which ones listeners take."""
+        """Makes no copies until the next relay has told which ones listeners take. That one knows
+        nothing of a pause, either.
+        """
+        self._muted_told = None
         self._copying.take(0)
         self._packetizer.carry_copies(0)
 
@@ -196,9 +220,24 @@ class Sender:
             await self._wake.wait()
             self._wake.clear()
             self._sending = True
+            await self._tell_unmuted(transport)
             while outgoing := self._queue.take(self._clock.now_ns(), transport.connection):
-                await self._send(transport, outgoing)
+                if not self.muted:  # else it was encoded a moment before
+                    await self._send(transport, outgoing)
+            await self._tell_muted(transport)
             self._sending = False
+
+    async def _tell_unmuted(self, transport: Transport) -> None:
+        """Before the first packet that follows a pause."""
+        if self._muted_told and not self.muted:
+            self._muted_told = False
+            await transport.send_message(Mute(muted=False))
+
+    async def _tell_muted(self, transport: Transport) -> None:
+        """Behind the last packet before it."""
+        if self.muted and not self._muted_told and transport.connection is not None:
+            self._muted_told = True
+            await transport.send_message(Mute(muted=True))
 
     async def _send(self, transport: Transport, outgoing: Outgoing) -> None:
         packet = outgoing.packet

@@ -7,13 +7,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Sequence
+from typing import Protocol
 
 from streamcodec.pauses import short_pauses
-from streamcodec.wire.session import Message, Silenced, Welcome
+from streamcodec.wire.session import Message, Silenced, StreamEnd, StreamStart, Welcome
 
 from ..clock import Clock
 from ..report.arrivals import ArrivalRecorder
-from ..report.reporter import Reporter
+from ..report.statistics import ReceiverStatistics, SenderStatistics
 from ..report.trace import Trace
 from ..transport.api import TransportListener
 from .impair import ImpairedListener, Impairment
@@ -23,7 +24,39 @@ from .receiver import Receiver
 from .sender import Sender
 
 POLL_S = 0.05
-STATUS_INTERVAL_S = 1.0  # between lines for the user
+WRITE_INTERVAL_S = 1.0  # of traces
+
+
+class Display(Protocol):
+    """What the user sees of a session: a Reporter's lines, or a screen. interval_s: between calls
+    of `second`.
+    """
+
+    interval_s: float
+
+    def begin(self, member: Member, stop: asyncio.Event) -> None:
+        """On the event loop, before anything else. The user may set `stop`."""
+        ...
+
+    def notice(self, text: str) -> None: ...
+
+    def warning(self, text: str) -> None: ...
+
+    def connection(self, state: str) -> None:
+        """What the connection does, where it is none."""
+        ...
+
+    def second(
+        self,
+        connected: bool,
+        sent: SenderStatistics | None,
+        heard: ReceiverStatistics | None,
+        rtt_ms: float | None = None,
+    ) -> None: ...
+
+    def summary(self, sent: SenderStatistics | None, heard: ReceiverStatistics | None) -> None: ...
+
+    def close_line(self) -> None: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,22 +74,26 @@ class LiveSettings:
 class _Announcer:
     """Tells the user what the connection does."""
 
-    def __init__(self, reporter: Reporter, seat: Seat) -> None:
+    def __init__(self, reporter: Display, seat: Seat) -> None:
         self._reporter, self._where = reporter, f"{seat.url}, room {seat.room}"
         self.welcomed = asyncio.Event()
         self.member: Member | None = None
+        self._talkers: dict[int, str] = {}  # of the room, by stream
 
     def connected(self, welcome: Welcome, connection: int) -> None:
         self.welcomed.set()
+        self._talkers = {talker.stream: talker.name for talker in welcome.streams}
         what = "connected" if connection == 1 else "reconnected"
         self._reporter.notice(f"{what} to {self._where}")
 
     def disconnected(self, reason: str) -> None:
         if self.member is None or not self.member.leaving:
+            self._reporter.connection(f"disconnected: {reason}")
             self._reporter.warning(f"disconnected: {reason}")
 
     def retrying(self, reason: str) -> None:
         if self.member is None or not self.member.leaving:
+            self._reporter.connection(f"no connection: {reason}; trying again")
             self._reporter.warning(f"no connection: {reason}; trying again")
 
     def media(self, datagram: bytes, received_ns: int) -> None:
@@ -68,12 +105,17 @@ class _Announcer:
                 self._reporter.warning("a moderator has silenced you: nobody hears what you send")
             case Silenced(silenced=False):
                 self._reporter.notice("you are heard again")
+            case StreamStart(stream=stream, name=name) if self._talkers.get(stream) != name:
+                self._talkers[stream] = name
+                self._reporter.notice(f"{name} joined")
+            case StreamEnd(stream=stream) if stream in self._talkers:
+                self._reporter.notice(f"{self._talkers.pop(stream)} left")
 
 
 async def run_live(
     settings: LiveSettings,
     clock: Clock,
-    reporter: Reporter,
+    reporter: Display,
     sender: Sender | None,
     receiver: Receiver | None,
     traces: Sequence[Trace | ArrivalRecorder | None],
@@ -100,6 +142,7 @@ async def run_live(
     announcer.member = member
     stop = asyncio.Event()
     with stop_on_signals(stop), short_pauses():
+        reporter.begin(member, stop)
         member.begin(_show(member, reporter, kept))
         reasons = [
             asyncio.ensure_future(reason)
@@ -126,15 +169,19 @@ async def run_live(
 
 
 async def _show(
-    member: Member, reporter: Reporter, traces: Sequence[Trace | ArrivalRecorder]
+    member: Member, reporter: Display, traces: Sequence[Trace | ArrivalRecorder]
 ) -> None:
-    """Tells the user each second how things are, and writes traces."""
+    """Tells the user each second, or more often, how things are, and writes traces."""
+    loop = asyncio.get_running_loop()
+    written_s = loop.time()
     while True:
-        await asyncio.sleep(STATUS_INTERVAL_S)
+        await asyncio.sleep(reporter.interval_s)
         there = member.transport.connection is not None
         reporter.second(there, *member.statistics(), member.sync.rtt_ms)
-        for trace in traces:
-            await asyncio.to_thread(trace.flush)
+        if loop.time() - written_s > WRITE_INTERVAL_S - reporter.interval_s / 2:
+            written_s = loop.time()
+            for trace in traces:
+                await asyncio.to_thread(trace.flush)
 
 
 async def _all_said(settings: LiveSettings, member: Member) -> None:

@@ -22,12 +22,20 @@ class Reporter:
     the summary, of the whole session.
     """
 
+    interval_s = 1.0
+
     def __init__(self, clock: Clock, *, as_json: bool, quiet: bool = False) -> None:
         self._clock, self._as_json, self._quiet = clock, as_json, quiet
         self._began_ns = self._last_ns = clock.now_ns()
         # (payload, wire) bytes at the last line
         self._sent_before = self._received_before = (0, 0)
         self._line_open = False  # the cursor stands behind a status line
+
+    def begin(self, member: object, stop: object) -> None:
+        """Lines need nothing of a session but what `second` gets."""
+
+    def connection(self, state: str) -> None:
+        """Lines say it with `warning`."""
 
     def notice(self, text: str) -> None:
         """News that --quiet leaves out."""

@@ -93,6 +93,7 @@ class SenderStatistics:
     dropped: int  # encoded and not sent: the link was too slow, or broke
     silent: int  # encoded and not sent: nobody spoke
     unconnected_ms: float  # captured while there was no relay to send it to
+    muted_ms: float  # captured while muted
     lost_ms: float  # the source lost it, because we read too slowly
     invalid_samples: int  # not finite: replaced with silence
     captured_ms: float

@@ -1,0 +1,1 @@
+"""The screen of `talk`, `listen` and `send` in a terminal."""

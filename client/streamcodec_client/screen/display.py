@@ -1,0 +1,215 @@
+"""The screen of a live session: who is there, how loud, how well; and keys."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections import deque
+from typing import TextIO
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+
+from ..audio.level import SILENCE
+from ..clock import Clock
+from ..live.controls import Controls
+from ..live.member import Member
+from ..report.reporter import Reporter
+from ..report.statistics import ReceiverStatistics, SenderStatistics, StreamStatistics
+from .keys import typed
+from .noise import Noise
+from .view import Myself, Notice, Person, View, lines_of
+
+INTERVAL_S = 0.1
+NOTICES = 3
+NOTICE_S = 12.0
+RATE_OVER_S = 2.0  # bit rates are those of so long
+SLOW_UNDERRUNS, SLOW_OVER_S = 3, 5.0  # so many within that: sound stutters for want of time
+
+
+class Screen:
+    """In place of a Reporter's lines. It gets the terminal with the first thing that it shows, and
+    gives it back at the end.
+    """
+
+    interval_s = INTERVAL_S
+
+    def __init__(
+        self,
+        clock: Clock,
+        where: str,
+        name: str,
+        *,
+        push_to_talk: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        """where: which room of which relay. verbose: shows at the end what libraries wrote."""
+        self._clock, self._where, self._name = clock, where, name
+        self._push_to_talk, self._verbose = push_to_talk, verbose
+        self._began_s = self._now_s()
+        self._lines = Reporter(clock, as_json=False)  # of the summary
+        self._noise = Noise()
+        self._open = contextlib.ExitStack()
+        self._live: Live | None = None
+        self._state = "connecting"
+        self._notices: deque[tuple[float, Notice]] = deque(maxlen=NOTICES)
+        self._member: Member | None = None
+        self._controls: Controls | None = None
+        self._streams: list[int] = []  # of the people on the screen
+        self._sent: deque[tuple[float, int]] = deque()  # payload bytes until then
+        self._underruns: deque[tuple[float, int]] = deque()
+
+    def begin(self, member: Member, stop: asyncio.Event) -> None:
+        """On the event loop: shows what is known, and takes keys. q sets `stop`."""
+        self._member = member
+        self._controls = Controls(
+            member.sender, member.receiver, stop.set, push_to_talk=self._push_to_talk
+        )
+        terminal: TextIO = self._open.enter_context(self._noise.caught())
+        console = Console(file=terminal, force_terminal=True)
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._open.enter_context(self._live)
+        self._open.enter_context(typed(self._press))
+        self._draw(False, None, None, None)
+
+    def notice(self, text: str) -> None:
+        """News."""
+        self._say(Notice(text))
+
+    def warning(self, text: str) -> None:
+        """What the user must know. From any thread."""
+        self._say(Notice(text, warns=True))
+
+    def connection(self, state: str) -> None:
+        """What the connection to the relay does."""
+        self._state = state
+
+    def second(
+        self,
+        connected: bool,
+        sent: SenderStatistics | None,
+        heard: ReceiverStatistics | None,
+        rtt_ms: float | None = None,
+    ) -> None:
+        """Draws it all anew; each INTERVAL_S."""
+        self._draw(connected, sent, heard, rtt_ms)
+
+    def summary(self, sent: SenderStatistics | None, heard: ReceiverStatistics | None) -> None:
+        """The lines at the end of a session."""
+        self._lines.summary(sent, heard)
+
+    def close_line(self) -> None:
+        """Gives the terminal back."""
+        self._live = None
+        self._open.close()
+        if self._verbose:
+            for line in self._noise.lines:
+                click.echo(line, err=True)
+            self._noise.lines.clear()
+
+    def _press(self, key: str) -> None:
+        if self._controls is not None:
+            self._controls.press(key, self._streams, self._now_s())
+
+    def _say(self, notice: Notice) -> None:
+        if self._live is None:
+            self._lines.warning(notice.text)
+        else:
+            self._notices.append((self._now_s(), notice))
+
+    def _draw(
+        self,
+        connected: bool,
+        sent: SenderStatistics | None,
+        heard: ReceiverStatistics | None,
+        rtt_ms: float | None,
+    ) -> None:
+        if self._live is None or self._controls is None:
+            return
+        now_s = self._now_s()
+        streams = [] if heard is None else list(heard.streams)
+        self._streams = [stream.stream for stream in streams]
+        self._controls.tick(self._streams, now_s)
+        view = View(
+            self._where,
+            "connected" if connected else self._state,
+            connected,
+            now_s - self._began_s,
+            rtt_ms,
+            self._myself(sent, now_s),
+            [self._person(n, stream) for n, stream in enumerate(streams)],
+            heard is not None,
+            self._volume_db(),
+            self._slow(sent, heard, now_s),
+            [notice for at_s, notice in self._notices if now_s - at_s < NOTICE_S],
+            self._controls.help_open,
+        )
+        width = self._live.console.width
+        self._live.update(Group(*lines_of(view, width)), refresh=True)
+
+    def _myself(self, sent: SenderStatistics | None, now_s: float) -> Myself | None:
+        sender = None if self._member is None else self._member.sender
+        if sender is None or sent is None:
+            return None
+        return Myself(
+            self._name,
+            sender.level,
+            sender.muted,
+            self._controls is not None and self._controls.push_to_talk,
+            8 * _change_a_second(self._sent, now_s, sent.payload_bytes, RATE_OVER_S),
+            len(sent.listeners),
+            sent.lost_ms,
+        )
+
+    def _person(self, number: int, stream: StreamStatistics) -> Person:
+        assert self._member is not None
+        receiver = self._member.receiver
+        assert receiver is not None
+        volumes, key = receiver.volumes, stream.stream
+        return Person(
+            str(number + 1) if number < 9 else "",
+            stream.name,
+            receiver.levels.get(key, SILENCE),
+            key in receiver.muted_streams,
+            stream.mouth_to_ear_ms,
+            stream.mos,
+            stream.concealed_percent,
+            None if key in volumes.muted else volumes.stream_db.get(key, 0.0),
+            self._controls is not None and self._controls.chosen == key,
+        )
+
+    def _volume_db(self) -> float:
+        receiver = None if self._member is None else self._member.receiver
+        return 0.0 if receiver is None else receiver.volumes.overall_db
+
+    def _slow(
+        self, sent: SenderStatistics | None, heard: ReceiverStatistics | None, now_s: float
+    ) -> str:
+        if heard is None:
+            return ""
+        rate = _change_a_second(self._underruns, now_s, heard.underruns, SLOW_OVER_S)
+        if rate * SLOW_OVER_S < SLOW_UNDERRUNS or now_s - self._began_s < SLOW_OVER_S:
+            return ""
+        return "this computer does not keep up: sound stutters (close what else is busy)"
+
+    def _now_s(self) -> float:
+        return self._clock.now_ns() / 1e9
+
+
+def _change_a_second(
+    history: deque[tuple[float, int]], now_s: float, value: int, over_s: float
+) -> float:
+    """By how much a count grew, a second, lately; adds it to its history."""
+    history.append((now_s, value))
+    while len(history) > 1 and now_s - history[0][0] > over_s:
+        history.popleft()
+    then_s, before = history[0]
+    seconds = now_s - then_s
+    return (value - before) / seconds if seconds > 0 else 0.0
+
+
+def fits(*, as_json: bool, quiet: bool) -> bool:
+    """Whether there is a terminal for a screen, and the user wants one."""
+    return not as_json and not quiet and sys.stderr.isatty() and Console(stderr=True).width >= 60
