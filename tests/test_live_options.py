@@ -41,11 +41,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
         asked.model = model, device, engine
         return RecordingModel()
 
-    def pick_source(spec: str, clock: object, *, warn: object, **device: object) -> ScriptedSource:
+    def pick_source(
+        spec: str, clock: object, *, warn: object, notify: object, **device: object
+    ) -> ScriptedSource:
         asked.source = device | {"spec": spec}
         return ScriptedSource(channels=2)
 
-    def pick_sink(spec: str, clock: object, **device: object) -> SteppedSink:
+    def pick_sink(spec: str, clock: object, *, notify: object, **device: object) -> SteppedSink:
         asked.sink = device | {"spec": spec}
         return SteppedSink(ManualClock())
 

@@ -90,6 +90,7 @@ class MicrophoneSource:
         self._clock = clock
         self._portaudio = _portaudio()
         self._device, info = _find(self._portaudio, device, "input")
+        self._name = info["name"]
         self.sample_rate = sample_rate or round(info["default_samplerate"])
         # Some hardware captures in stereo only: then the sender mixes both channels.
         self.channels = _supported_channels(
@@ -116,9 +117,7 @@ class MicrophoneSource:
         while self._ring.available < size:
             now_ns = self._clock.now_ns()
             if now_ns - self._mark[1] > SILENT_DEVICE_S * NS:
-                raise AudioError(
-                    f"sound device {self._device} stopped delivering; was it unplugged?"
-                )
+                raise AudioError(f"{self._name} stopped delivering sound; was it unplugged?")
             if now_ns >= deadline_ns:
                 return None
             self._clock.sleep(POLL_S)
@@ -165,6 +164,7 @@ class SpeakerSink:
         self._clock = clock
         self._portaudio = _portaudio()
         self._device, info = _find(self._portaudio, device, "output")
+        self._name = info["name"]
         self.sample_rate = sample_rate or round(info["default_samplerate"])
         wanted = channels or min(2, info["max_output_channels"])
         self.channels = _supported_channels(
@@ -198,7 +198,7 @@ class SpeakerSink:
         while not self._running or self._ring.available > wanted:
             now_ns = self._clock.now_ns()
             if now_ns - self._called_ns > SILENT_DEVICE_S * NS:
-                raise AudioError(f"sound device {self._device} stopped playing; was it unplugged?")
+                raise AudioError(f"{self._name} stopped playing; was it unplugged?")
             if now_ns >= deadline_ns:
                 return False
             self._clock.sleep(POLL_S)

@@ -13,6 +13,7 @@ from .devices import MicrophoneSource, SpeakerSink, check_device
 from .files import WRITTEN_ENDINGS, AudioFile, check_format, file_writer
 from .paced import Discard, PacedSink, PacedSource, Tone
 from .pipes import PipeWriter, StdinSource
+from .reopening import ReopeningSink, ReopeningSource
 
 DEFAULT_RATE = 16_000  # of raw PCM and of files written, where --rate says nothing
 SOURCE_FORMS = "mic, tone, - (raw PCM, s16le, or WAV from standard input) or an audio file"
@@ -30,14 +31,20 @@ def pick_source(
     channels: int | None = None,
     mono: bool = False,
     warn: Callable[[str], None] = lambda text: None,
+    notify: Callable[[str], None] = lambda text: None,
 ) -> Source:
     """`spec` is one of SOURCE_FORMS. `rate` (Hz) and `channels` None: those of the file or the
     device, DEFAULT_RATE and mono for raw PCM and tones. `mono`: the file may have any number of
     channels, because they will be mixed. `warn` is told what is wrong with a file that can be
-    read nevertheless. Raises AudioError naming what was wrong.
+    read nevertheless, `notify`, in the reading thread, that a device has gone or is back. Raises
+    AudioError naming what was wrong.
     """
     if spec == "mic":
-        return MicrophoneSource(clock, device, rate, channels or 1)
+
+        def microphone(name: str | None, sample_rate: int | None, /) -> Source:
+            return MicrophoneSource(clock, name, sample_rate, channels or 1)
+
+        return ReopeningSource(clock, microphone, device, rate, notify)
     if spec == "tone":
         return PacedSource(clock, Tone(rate or DEFAULT_RATE, channels or 1))
     if spec == "-":
@@ -68,13 +75,18 @@ def pick_sink(
     rate: int | None = None,
     channels: int | None = None,
     ahead_ms: float = AHEAD_MS,
+    notify: Callable[[str], None] = lambda text: None,
 ) -> Sink:
     """`spec` is one of SINK_FORMS. `rate` (Hz) and `channels` None: the device's own, DEFAULT_RATE
-    and mono elsewhere. Raises AudioError naming what was wrong.
+    and mono elsewhere. `notify` as of pick_source. Raises AudioError naming what was wrong.
     """
     check_sink(spec, device=device, rate=rate)
     if spec == "speaker":
-        return SpeakerSink(clock, device, rate, channels, ahead_ms)
+
+        def speaker(name: str | None, sample_rate: int | None, /) -> Sink:
+            return SpeakerSink(clock, name, sample_rate, channels, ahead_ms)
+
+        return ReopeningSink(clock, speaker, device, rate, notify)
     if spec == "null":
         return PacedSink(clock, Discard(rate or DEFAULT_RATE, channels or 1), ahead_ms)
     if spec == "-":

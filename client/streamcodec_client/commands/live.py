@@ -71,9 +71,10 @@ def send(
     settings = _settings(session, exit_when_done=True)
     _check_files([*codec.reads, *source.reads], session.writes)
     key = session.key()
+    reporter = _display(session, clock)
     with ExitStack() as opened:
         # What is written is opened last: a wrong setting must not cost what it would replace.
-        origin = _open(opened, source.open(clock, device))
+        origin = _open(opened, source.open(clock, device, reporter.warning))
         encoding = _encoding(rate, transmission, source.sent_channels(origin, device))
         loaded = load_codec(codec.model, codec.codec_device, codec.engine)
         loaded.encoder(encoding)  # raises what is wrong with its rate
@@ -88,7 +89,6 @@ def send(
             trace=trace,
             key=key,
         )
-        reporter = _display(session, clock)
         asyncio.run(run_live(settings, clock, reporter, sender, None, [trace]))
 
 
@@ -126,13 +126,13 @@ def listen(
     _check_files(codec.reads, [*sink.writes, *session.writes, ("--record-trace", record_trace)])
     sink.check(device)
     key = session.key()
+    reporter = _display(session, clock)
     with ExitStack() as opened:
         # First: a wrong model name must not cost the recording that the sink overwrites.
         loaded = load_codec(codec.model, codec.codec_device, codec.engine)
-        target = _open(opened, sink.open(clock, device, loaded.slowest_step_ms))
+        target = _open(opened, sink.open(clock, device, loaded.slowest_step_ms, reporter.warning))
         trace = _open_trace(opened, session.trace)
         recorder = None if record_trace is None else _open(opened, ArrivalRecorder(record_trace))
-        reporter = _display(session, clock)
         receiver = _receiver(
             loaded, target, clock, sink.playout_ms, session.url, reporter, trace, key
         )
@@ -168,15 +168,15 @@ def talk(
     output = dataclasses.replace(device, device=duplex.output_device or device.device)
     sink.check(output)
     key = session.key()
+    reporter = _display(session, clock, push_to_talk=duplex.push_to_talk)
     with ExitStack() as opened:
         # What is written is opened last: a wrong setting must not cost what it would replace.
-        origin = _open(opened, source.open(clock, device))
+        origin = _open(opened, source.open(clock, device, reporter.warning))
         encoding = _encoding(rate, transmission, source.sent_channels(origin, device))
         loaded = load_codec(codec.model, codec.codec_device, codec.engine)
         loaded.encoder(encoding)  # raises what is wrong with its rate
-        target = _open(opened, sink.open(clock, output, loaded.slowest_step_ms))
+        target = _open(opened, sink.open(clock, output, loaded.slowest_step_ms, reporter.warning))
         traces = [_open_trace(opened, path) for path in (session.trace, duplex.listen_trace)]
-        reporter = _display(session, clock, push_to_talk=duplex.push_to_talk)
         sender = Sender(
             loaded,
             origin,

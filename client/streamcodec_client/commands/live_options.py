@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import getpass
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -189,8 +190,8 @@ class SourceOptions:
                     f"{instead}"
                 )
 
-    def open(self, clock: Clock, device: DeviceOptions) -> Source:
-        """Raises AudioError."""
+    def open(self, clock: Clock, device: DeviceOptions, notify: Callable[[str], None]) -> Source:
+        """notify: is told what happens to a sound device. Raises AudioError."""
         return pick_source(
             self.source,
             clock,
@@ -199,6 +200,7 @@ class SourceOptions:
             channels=device.channels,
             mono=self.mono,
             warn=functools.partial(click.echo, err=True),
+            notify=notify,
         )
 
     def sent_channels(self, opened: Source, device: DeviceOptions) -> int:
@@ -252,8 +254,16 @@ class SinkOptions:
             raise ConfigError(f"--sink {self.sink} is there already: --force writes it anew")
         check_sink(self.sink, device=device.device, rate=device.rate)
 
-    def open(self, clock: Clock, device: DeviceOptions, slowest_step_ms: float) -> Sink:
-        """`slowest_step_ms`: how long decoding a packet may take. Raises AudioError."""
+    def open(
+        self,
+        clock: Clock,
+        device: DeviceOptions,
+        slowest_step_ms: float,
+        notify: Callable[[str], None],
+    ) -> Sink:
+        """`slowest_step_ms`: how long decoding a packet may take. notify: is told what happens to a
+        sound device. Raises AudioError.
+        """
         return pick_sink(
             self.sink,
             clock,
@@ -261,6 +271,7 @@ class SinkOptions:
             rate=device.rate,
             channels=device.channels,
             ahead_ms=LATE_THREAD_MS + slowest_step_ms,
+            notify=notify,
         )
 
 
