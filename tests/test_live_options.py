@@ -74,7 +74,10 @@ def test_every_flag_of_talk_reaches_its_part(asked: Asked) -> None:
         9_000.0, None, capped=True, channels=1, packet_ms=40, redundancy=2
     )
     assert asked.settings == LiveSettings(
-        Seat("ws://relay:1", "stage", "Ann", 1), 3.0, exit_when_done=True, impairment=None
+        Seat("ws://relay:1", "stage", "Ann", 1, presence=True),
+        3.0,
+        exit_when_done=True,
+        impairment=None,
     )
     source = {"spec": "tone", "device": "in", "rate": 48_000, "channels": 2, "mono": True}
     assert asked.source == source
@@ -87,7 +90,7 @@ def test_without_flags_talk_sends_the_microphone_at_6_kbps(asked: Asked) -> None
     assert main(["talk", "--name", "Ann"]) == 0
     assert asked.encoding == EncodingSettings(bitrate_bps=6_000.0)
     assert asked.settings == LiveSettings(
-        Seat("ws://127.0.0.1:8765", "lobby", "Ann", 4), None, exit_when_done=False
+        Seat("ws://127.0.0.1:8765", "lobby", "Ann", 4, presence=True), None, exit_when_done=False
     )
     source = {"spec": "mic", "device": None, "rate": None, "channels": None, "mono": False}
     assert asked.source == source

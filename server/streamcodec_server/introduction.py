@@ -6,7 +6,22 @@ import dataclasses
 
 from streamcodec.errors import MalformedMessage
 from streamcodec.wire.message_json import serialize_message
-from streamcodec.wire.session import StreamStart, Welcome
+from streamcodec.wire.session import Mute, StreamStart, Welcome
+
+from .frames import frame_of
+from .members import Member, Room
+
+
+def greet(room: Room, member: Member) -> None:
+    """Sends a new member its welcome, and what it must know of each talker."""
+    others = [stream for talker, stream in room.talkers.items() if talker is not member]
+    number = None if member.stream is None else member.stream.number
+    talking, listening = len(room.talkers), room.listening
+    welcome = Welcome(member.session, room.name, number, (), talking, listening)
+    texts = introduce(welcome, [stream.start() for stream in others])
+    mutes = [Mute(muted=True, stream=stream.number) for stream in others if stream.quiet]
+    for text in (*texts, *map(serialize_message, mutes)):
+        member.mailbox.put_control(frame_of(text))
 
 
 def introduce(welcome: Welcome, streams: list[StreamStart]) -> list[str]:

@@ -102,15 +102,30 @@ class Member:
 
 
 class Room:
-    """The members of one room, in the order in which they joined."""
+    """The members of one room, in the order in which they joined.
 
-    __slots__ = ("_listeners_taking", "audience", "members", "name", "talkers")
+    only_listening: how many of them do not talk. watchers: who wants to know of these;
+    listening_told: what those were told last.
+    """
+
+    __slots__ = (
+        "_listeners_taking",
+        "audience",
+        "listening_told",
+        "members",
+        "name",
+        "only_listening",
+        "talkers",
+        "watchers",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.members: dict[Member, None] = {}  # an ordered set
         self.talkers: dict[Member, Stream] = {}
         self.audience = Audience()
+        self.only_listening = self.listening_told = 0
+        self.watchers: dict[Member, None] = {}
         self._listeners_taking = [0] * (MAX_COPY_DISTANCE + 1)  # index: packets back
 
     def add(self, member: Member) -> None:
@@ -119,15 +134,18 @@ class Room:
             self.talkers[member] = member.stream
         if member.role.listens:
             self._listeners_taking[member.copies] += 1
+            self.only_listening += member.stream is None
             self.audience.add(member.mailbox)
             for stream in self.talkers.values():
                 stream.outgoing.forget(member.mailbox.place)
 
     def remove(self, member: Member) -> None:
         del self.members[member]
+        self.watchers.pop(member, None)
         self.talkers.pop(member, None)
         if member.role.listens:
             self._listeners_taking[member.copies] -= 1
+            self.only_listening -= member.stream is None
             self.audience.remove(member.mailbox)
         if member.stream is not None:
             member.stream.outgoing.ended = True

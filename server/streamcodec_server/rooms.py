@@ -22,17 +22,17 @@ from streamcodec.wire.session import (
     StreamEnd,
     StreamUpdate,
     Time,
-    Welcome,
     Who,
 )
 
+from . import presence
 from .addresses import Addresses
 from .audience import FanOut
 from .budget import Budget, Spent
 from .distribution import Broadcast, Distributor
 from .elsewhere import Elsewhere, Nowhere
 from .frames import frame_of
-from .introduction import introduce
+from .introduction import greet
 from .limits import RoomLimits
 from .mailbox import Counters, Mailbox, Outlet
 from .members import Budgets, Member, Room, Stream
@@ -105,11 +105,15 @@ class Rooms:
         member = self._add_member(room, hello, stream, outlet, address, now_ms)
         member.identity, member.moderates, member.remote = identity, moderates, remote
         member.joined_ms = now_ms
-        self._greet(room, member)
+        greet(room, member)
         if stream is not None:
             self._tell_listeners(room, member, stream.start(), ("stream", stream.number), now_ms)
             self._moderation.welcome(room, member, stream, now_ms)
         self._tell_copies_wanted(room)
+        if hello.presence:
+            presence.welcome(room, member)
+        if stream is None:
+            presence.changed(room)
         if not remote:
             self.elsewhere.joined(room, member)
         return member
@@ -125,6 +129,8 @@ class Rooms:
             self._streams.depart(member, member.stream, room.name, now_ms)
             number = member.stream.number
             self._tell_listeners(room, None, StreamEnd(number), ("stream", number), now_ms)
+        else:
+            presence.changed(room)
         self._tell_copies_wanted(room)
         if not member.remote:
             self.elsewhere.left(room, member)
@@ -353,17 +359,6 @@ class Rooms:
         if stream is not None:
             self._streams.add(member, stream)
         return member
-
-    def _greet(self, room: Room, member: Member) -> None:
-        """Sends a new member its welcome, and what it must know of each talker."""
-        others = [stream for talker, stream in room.talkers.items() if talker is not member]
-        number = None if member.stream is None else member.stream.number
-        talking, listening = len(room.talkers), room.listening
-        welcome = Welcome(member.session, room.name, number, (), talking, listening)
-        texts = introduce(welcome, [stream.start() for stream in others])
-        mutes = [Mute(muted=True, stream=stream.number) for stream in others if stream.quiet]
-        for text in (*texts, *map(serialize_message, mutes)):
-            member.mailbox.put_control(frame_of(text))
 
     def _forward_report(self, room: Room, member: Member, report: Report, now_ms: float) -> None:
         for talker, stream in room.talkers.items():

@@ -19,10 +19,12 @@ from .redundancy import MAX_COPY_DISTANCE
 from .session import (
     MAX_MESSAGE_BYTES,
     MAX_NAME_CHARACTERS,
+    MOST_LISTENING_NAMED,
     Capture,
     CopiesWanted,
     Error,
     Hello,
+    Listening,
     Members,
     Message,
     Mute,
@@ -142,8 +144,17 @@ class _Fields:
             )
         return value
 
-    def boolean(self, name: str) -> bool:
-        return self._get(name, bool, "true or false", None)
+    def boolean(self, name: str, default: bool | None = None) -> bool:
+        return self._get(name, bool, "true or false", default)
+
+    def texts(self, name: str, most: int) -> tuple[str, ...]:
+        values: list[Any] = self._get(name, list, "a list", None)
+        if len(values) > most:
+            raise MalformedMessage(
+                f"{self._where}.{name}: at most {most} are allowed, got {len(values)}"
+            )
+        items = [_Fields(f"{self._where}.{name}", {str(i): v}) for i, v in enumerate(values)]
+        return tuple(item.text(str(i)) for i, item in enumerate(items))
 
     def numbers(self, name: str) -> dict[str, float]:
         values: dict[str, float] = self._get(name, dict, "an object", None)
@@ -239,6 +250,7 @@ def _parse_hello(fields: _Fields) -> Hello:
         fields.text("resume", ""),
         fields.integer("copies", 0, MAX_COPY_DISTANCE, 0),
         fields.text("token", "", MAX_TOKEN_CHARACTERS),
+        fields.boolean("presence", False),
     )
 
 
@@ -323,6 +335,12 @@ def _parse_silence(fields: _Fields) -> Silence:
     return Silence(fields.member(), fields.boolean("silenced"))
 
 
+def _parse_listening(fields: _Fields) -> Listening:
+    return Listening(
+        fields.integer("listeners", 0, MAX_MEMBERS), fields.texts("names", MOST_LISTENING_NAMED)
+    )
+
+
 def _parse_silenced(fields: _Fields) -> Silenced:
     return Silenced(fields.boolean("silenced"))
 
@@ -348,6 +366,7 @@ _FORMATS: dict[str, tuple[type[Message], Callable[[_Fields], Message]]] = {
     "remove": (Remove, _parse_remove),
     "silence": (Silence, _parse_silence),
     "silenced": (Silenced, _parse_silenced),
+    "listening": (Listening, _parse_listening),
     "error": (Error, _parse_error),
 }
 _TYPES = {kind: name for name, (kind, _) in _FORMATS.items()}

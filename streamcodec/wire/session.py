@@ -13,6 +13,7 @@ from .packet import VERSION
 SUBPROTOCOL = f"streamcodec.v{VERSION}"
 MAX_MESSAGE_BYTES = 4096  # UTF-8
 MAX_NAME_CHARACTERS = 64
+MOST_LISTENING_NAMED = 16
 
 
 class CloseCode(enum.IntEnum):
@@ -81,7 +82,8 @@ class Hello:
 
     stream_info: required of a talker. resume: session of the previous connection, whose stream this
     one continues. copies: how many packets back a copy may lie that this listener takes; the relay
-    removes others. token: leave to do so, where the relay asks for one.
+    removes others. token: leave to do so, where the relay asks for one. presence: whether the relay
+    is to tell who only listens.
     """
 
     role: Role
@@ -92,6 +94,7 @@ class Hello:
     resume: str = ""
     copies: int = 0
     token: str = ""
+    presence: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -195,6 +198,16 @@ class Who:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Listening:
+    """Relay to members that asked for it: how many members only listen, and the names of those who
+    came first, at most MOST_LISTENING_NAMED.
+    """
+
+    listeners: int
+    names: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Present:
     """Who is in a room. member: a number of the relay's. stream: of a talker, else None. silenced:
     what it sends is passed on to nobody. address: of the network that it comes from.
@@ -262,5 +275,6 @@ Message: TypeAlias = (
     | Remove
     | Silence
     | Silenced
+    | Listening
     | Error
 )

@@ -209,6 +209,7 @@ def _settings(
             take_copies,
             session.ca,
             token=session.token,
+            presence=True,
         ),
         duration_s=session.duration_s,
         exit_when_done=exit_when_done,

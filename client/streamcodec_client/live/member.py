@@ -31,7 +31,8 @@ class Seat:
     """Which room of which relay, and as whom. take_copies: how many packets back a copy may lie,
     where talkers offer them. ca: see transport.opening.route_to. first_connection_s: how long to
     look for a relay that never let us in. token: leave to join, where the relay asks for one.
-    Raises ConfigError for a name that no relay takes.
+    presence: whether we want to know who only listens. Raises ConfigError for a name that no relay
+    takes.
     """
 
     url: str
@@ -41,6 +42,7 @@ class Seat:
     ca: Path | None = None
     first_connection_s: float = 10.0
     token: str = dataclasses.field(default="", repr=False)
+    presence: bool = False
 
     def __post_init__(self) -> None:
         check_label("room", self.room)
@@ -206,4 +208,5 @@ def _hello(seat: Seat, sender: Sender | None, receiver: Receiver | None) -> Hell
         stream_info=sender.info if sender else None,
         copies=seat.take_copies,
         token=seat.token,
+        presence=seat.presence,
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from streamcodec.pauses import short_pauses
-from streamcodec.wire.session import Message, Silenced, StreamEnd, StreamStart, Welcome
+from streamcodec.wire.session import Listening, Message, Silenced, StreamEnd, StreamStart, Welcome
 
 from ..clock import Clock
 from ..report.arrivals import ArrivalRecorder
@@ -44,6 +44,10 @@ class Display(Protocol):
 
     def connection(self, state: str) -> None:
         """What the connection does, where it is none."""
+        ...
+
+    def listening(self, names: Sequence[str], count: int) -> None:
+        """Who only listens: so many, some of them by name."""
         ...
 
     def second(
@@ -108,6 +112,8 @@ class _Announcer:
             case StreamStart(stream=stream, name=name) if self._talkers.get(stream) != name:
                 self._talkers[stream] = name
                 self._reporter.notice(f"{name} joined")
+            case Listening():
+                self._reporter.listening(message.names, message.listeners)
             case StreamEnd(stream=stream) if stream in self._talkers:
                 self._reporter.notice(f"{self._talkers.pop(stream)} left")
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -33,6 +34,9 @@ class Reporter:
 
     def begin(self, member: object, stop: object) -> None:
         """Lines need nothing of a session but what `second` gets."""
+
+    def listening(self, names: Sequence[str], count: int) -> None:
+        """Lines do not say it."""
 
     def connection(self, state: str) -> None:
         """Lines say it with `warning`."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sys
 from collections import deque
+from collections.abc import Sequence
 from typing import TextIO
 
 import click
@@ -54,6 +55,7 @@ class Screen:
         self._open = contextlib.ExitStack()
         self._live: Live | None = None
         self._state = "connecting"
+        self._listening: tuple[tuple[str, ...], int] = ((), 0)
         self._notices: deque[tuple[float, Notice]] = deque(maxlen=NOTICES)
         self._member: Member | None = None
         self._controls: Controls | None = None
@@ -81,6 +83,10 @@ class Screen:
     def warning(self, text: str) -> None:
         """What the user must know. From any thread."""
         self._say(Notice(text, warns=True))
+
+    def listening(self, names: Sequence[str], count: int) -> None:
+        """Who only listens: so many, some of them by name."""
+        self._listening = tuple(names), count
 
     def connection(self, state: str) -> None:
         """What the connection to the relay does."""
@@ -145,6 +151,7 @@ class Screen:
             self._slow(sent, heard, now_s),
             [notice for at_s, notice in self._notices if now_s - at_s < NOTICE_S],
             self._controls.help_open,
+            *self._listening,
         )
         width = self._live.console.width
         self._live.update(Group(*lines_of(view, width)), refresh=True)

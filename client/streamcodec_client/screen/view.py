@@ -62,7 +62,9 @@ class Notice:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """state: of the connection. slow: this computer does not keep up."""
+    """state: of the connection. slow: this computer does not keep up. listening: names of some of
+    the `listeners` who do not talk.
+    """
 
     where: str
     state: str
@@ -76,6 +78,8 @@ class View:
     slow: str = ""
     notices: Sequence[Notice] = ()
     help_open: bool = False
+    listening: Sequence[str] = ()
+    listeners: int = 0
 
 
 def lines_of(view: View, width: int) -> list[Text]:
@@ -87,6 +91,8 @@ def lines_of(view: View, width: int) -> list[Text]:
     lines += [_row(person, name_cells) for person in view.people]
     if view.listens and view.connected and not view.people:
         lines.append(Text("   nobody else talks here", style="dim"))
+    if view.listeners and view.connected:
+        lines.append(Text(f"   {_listening(view)}", style="dim"))
     lines.append(Text())
     if view.slow:
         lines.append(Text(view.slow, style="bold red"))
@@ -192,6 +198,13 @@ def _row(person: Person, name_cells: int) -> Text:
     if person.volume_db:
         text.append(f" {person.volume_db:+.0f} dB", style="dim")
     return text
+
+
+def _listening(view: View) -> str:
+    named, others = list(view.listening), view.listeners - len(view.listening)
+    if others > 0:
+        named.append(f"{others} more" if named else str(others))
+    return f"listening: {', '.join(named)}"
 
 
 def _keys(view: View) -> str:
