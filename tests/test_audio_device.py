@@ -127,3 +127,12 @@ def test_listing_devices_needs_no_pytorch(pulse: Pulse) -> None:
     )
     result = pulse.python("-c", listing)
     assert result.returncode == 0, result.stderr
+
+
+def test_doctor_times_the_path_from_loudspeaker_to_microphone(pulse: Pulse) -> None:
+    arguments = ("doctor", "--loopback", "--json", "--url", "ws://127.0.0.1:9")
+    result = pulse.python("-m", "streamcodec_client", *arguments)
+    found = {line["about"]: line for line in map(json.loads, result.stdout.splitlines())}
+    assert found["sound path"]["todo"] == "", result.stderr
+    assert found["sound path"]["text"].endswith("ms beyond what the devices say")
+    assert abs(float(found["sound path"]["text"].split()[0])) < 500

@@ -22,6 +22,7 @@ COMMANDS = (
     "info",
     "bench",
     "moderate",
+    "doctor",
 )
 
 

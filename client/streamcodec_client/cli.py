@@ -53,6 +53,11 @@ COMMANDS = {
         "Raw PCM over websockets, for clients without the codec.",
     ),
     "devices": ("streamcodec_client.commands.devices:devices", "client", "List sound devices."),
+    "doctor": (
+        "streamcodec_client.commands.doctor:doctor",
+        "client",
+        "Whether this computer can hold a call.",
+    ),
     "encode": ("streamcodec_client.commands.files:encode", "client", "Audio file to .sc file."),
     "decode": ("streamcodec_client.commands.files:decode", "client", ".sc file to audio file."),
     "info": (
