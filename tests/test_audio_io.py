@@ -33,7 +33,8 @@ from streamcodec_client.audio.paced import (
 )
 from streamcodec_client.audio.pick import pick_sink, pick_source
 from streamcodec_client.audio.ring import SampleRing
-from streamcodec_client.live.mix import SOFT_CLIP_KNEE, mix, soft_clip
+from streamcodec_client.audio.tracks import SOFT_CLIP_KNEE, soft_clip
+from streamcodec_client.live.mix import mix
 
 MS = 1_000_000
 

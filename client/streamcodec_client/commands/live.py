@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +13,7 @@ import click
 
 from streamcodec.files import NamedPath, check_folders
 from streamcodec.live.adaptive import DelayBounds
+from streamcodec.units import Pcm
 from streamcodec.wire.overhead import OVERHEAD_NOTE
 
 from ..audio.blocks import Sink, Source
@@ -20,7 +22,8 @@ from ..live.codec import Codec, EncodingSettings, load_codec
 from ..live.encryption import RoomKey
 from ..live.impair import Impairment, from_options
 from ..live.member import Seat
-from ..live.receiver import Receiver
+from ..live.receiver import HeardBlock, Receiver
+from ..live.recorder import Recorder
 from ..live.sender import Sender
 from ..live.session import Display, LiveSettings, run_live
 from ..report.arrivals import ArrivalRecorder
@@ -47,7 +50,15 @@ from .live_options import (
 )
 from .options import CodecOptions, RateOptions, check_files, codec_options, rate_options
 
-Closable = TypeVar("Closable", Source, Sink, FileTrace, ArrivalRecorder)
+Closable = TypeVar("Closable", Source, Sink, FileTrace, ArrivalRecorder, Recorder)
+
+
+record_option = click.option(
+    "--record",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="A FLAC file of each person, aligned by when it was said, and at the end the mix.",
+)
 
 
 @click.command(epilog=OVERHEAD_NOTE)
@@ -97,6 +108,7 @@ def send(
 @sink_options
 @device_options
 @take_copies_option
+@record_option
 @click.option(
     "--record-trace",
     type=OUTPUT_FILE,
@@ -110,6 +122,7 @@ def listen(
     sink: SinkOptions,
     device: DeviceOptions,
     take_copies: int,
+    record: Path | None,
     record_trace: Path | None,
     simulation: SimulationOptions,
     codec: CodecOptions,
@@ -132,11 +145,12 @@ def listen(
         loaded = load_codec(codec.model, codec.codec_device, codec.engine)
         target = _open(opened, sink.open(clock, device, loaded.slowest_step_ms, reporter.warning))
         trace = _open_trace(opened, session.trace)
-        recorder = None if record_trace is None else _open(opened, ArrivalRecorder(record_trace))
+        arrivals = None if record_trace is None else _open(opened, ArrivalRecorder(record_trace))
+        recorder = _recorder(opened, record, loaded, session, reporter)
         receiver = _receiver(
-            loaded, target, clock, sink.playout_ms, session.url, reporter, trace, key
+            loaded, target, clock, sink.playout_ms, session.url, reporter, trace, key, recorder
         )
-        asyncio.run(run_live(settings, clock, reporter, None, receiver, [trace, recorder]))
+        asyncio.run(run_live(settings, clock, reporter, None, receiver, [trace, arrivals]))
 
 
 @click.command(epilog=OVERHEAD_NOTE)
@@ -148,6 +162,7 @@ def listen(
 @rate_options
 @transmission_options
 @take_copies_option
+@record_option
 @codec_options
 def talk(
     session: SessionOptions,
@@ -158,6 +173,7 @@ def talk(
     rate: RateOptions,
     transmission: TransmissionOptions,
     take_copies: int,
+    record: Path | None,
     codec: CodecOptions,
 ) -> None:
     """Send and listen at once, over one connection."""
@@ -177,6 +193,7 @@ def talk(
         loaded.encoder(encoding)  # raises what is wrong with its rate
         target = _open(opened, sink.open(clock, output, loaded.slowest_step_ms, reporter.warning))
         traces = [_open_trace(opened, path) for path in (session.trace, duplex.listen_trace)]
+        recorder = _recorder(opened, record, loaded, session, reporter)
         sender = Sender(
             loaded,
             origin,
@@ -186,9 +203,10 @@ def talk(
             dtx=transmission.dtx,
             trace=traces[0],
             key=key,
+            tap=_nothing_said if recorder is None else recorder.said,
         )
         receiver = _receiver(
-            loaded, target, clock, sink.playout_ms, session.url, reporter, traces[1], key
+            loaded, target, clock, sink.playout_ms, session.url, reporter, traces[1], key, recorder
         )
         asyncio.run(run_live(settings, clock, reporter, sender, receiver, traces))
 
@@ -234,6 +252,27 @@ def _display(session: SessionOptions, clock: Clock, *, push_to_talk: bool = Fals
     )
 
 
+def _recorder(
+    opened: ExitStack,
+    folder: Path | None,
+    codec: Codec,
+    session: SessionOptions,
+    display: Display,
+) -> Recorder | None:
+    """None where nothing is to be recorded. Raises OutputError."""
+    from ..screen.display import Screen
+
+    if folder is None:
+        return None
+    made = Recorder(
+        folder, codec.sample_rate, MonotonicClock(), session.shown_name, display.warning
+    )
+    recorder = _open(opened, made)
+    if isinstance(display, Screen):
+        display.recorder = recorder
+    return recorder
+
+
 def _open(opened: ExitStack, part: Closable) -> Closable:
     opened.callback(part.close)
     return part
@@ -265,6 +304,7 @@ def _receiver(
     reporter: Display,
     trace: Trace,
     key: RoomKey | None,
+    recorder: Recorder | None,
 ) -> Receiver:
     return Receiver(
         codec,
@@ -274,5 +314,14 @@ def _receiver(
         tls=url.startswith("wss:"),
         notify=reporter.warning,
         trace=trace,
+        tap=_nothing_heard if recorder is None else recorder.heard,
         key=key,
     )
+
+
+def _nothing_said(pcm: Pcm, captured_ns: int) -> None:
+    """Nobody records."""
+
+
+def _nothing_heard(blocks: Sequence[HeardBlock]) -> None:
+    """Nobody records."""

@@ -26,6 +26,12 @@ class Hears(Protocol):
     volumes: Volumes
 
 
+class Records(Protocol):
+    """A recorder, as far as it can be switched."""
+
+    on: bool
+
+
 class Controls:
     """chosen: the stream that volume keys are about; None: all. help_open: whether the user wants
     to see the keys.
@@ -38,7 +44,9 @@ class Controls:
         leave: Callable[[], None],
         *,
         push_to_talk: bool = False,
+        recorder: Records | None = None,
     ) -> None:
+        self._recorder = recorder
         self._sender, self._receiver, self._leave = sender, receiver, leave
         self.push_to_talk = push_to_talk and sender is not None
         self._held_until_s: float | None = None
@@ -62,6 +70,8 @@ class Controls:
                 self._change(-STEP_DB)
             case "x" if self._receiver is not None and self.chosen is not None:
                 self._receiver.volumes = self._receiver.volumes.toggled(self.chosen)
+            case "r" if self._recorder is not None:
+                self._recorder.on = not self._recorder.on
             case "?" | "h":
                 self.help_open = not self.help_open
             case "q":

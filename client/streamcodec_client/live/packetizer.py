@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from streamcodec.live.dtx import ANNOUNCEMENTS
-from streamcodec.units import Pcm
+from streamcodec.units import NS, Pcm
 from streamcodec.wire.packet import SEQUENCE_MODULUS, Flags, Packet
 from streamcodec.wire.session import StreamInfo
 
@@ -23,7 +25,8 @@ from .speech_gate import SpeechGate
 class Packetizer:
     """Resamples and encodes what a source captured, and makes a packet of every payload.
 
-    meter: of what was captured. muted: nothing is sent of it; may be set from any thread.
+    meter: of what was captured. muted: nothing is sent of it; may be set from any thread. tap: is
+    given what is sent, before it is encoded: PCM at the codec's rate, and when it began, ns.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Packetizer:
         self.unconnected_samples = self.invalid_samples = self.muted_samples = 0
         self.meter = LevelMeter(source_rate)
         self.muted = False
+        self.tap: Callable[[Pcm, int], None] = lambda pcm, captured_ns: None
         self._tail = np.zeros(
             (round(self._resampler.delay_s * source_rate), info.channels), np.float32
         )
@@ -96,6 +100,8 @@ class Packetizer:
             if self._gate is not None:
                 self._gate.reset()
             self._sequence.mark(Flags.RESET | Flags.DISCONTINUITY if begin else Flags.RESET)
+        duration_ns = len(pcm) * NS // self._info.sample_rate
+        self.tap(pcm, block.captured_ns - duration_ns - round(self._resampler.delay_s * NS))
         start_ns = self._clock.now_ns()
         if self._gate is not None:
             self._gate.hear(pcm)

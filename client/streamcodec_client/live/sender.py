@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+from collections.abc import Callable
 
 from streamcodec.config import CodecConfig
-from streamcodec.units import NS
+from streamcodec.units import NS, Pcm
 from streamcodec.wire.overhead import wire_bytes
 from streamcodec.wire.packet import SEQUENCE_MODULUS, Flags, serialize
 from streamcodec.wire.session import (
@@ -72,11 +73,13 @@ class Sender:
         trace: Trace = NO_TRACE,
         pause_s: float = PAUSE_S,
         key: RoomKey | None = None,
+        tap: Callable[[Pcm, int], None] = lambda pcm, captured_ns: None,
     ) -> None:
         """`duration_s`: how much of the source is sent; None: all of it. `dtx`: silence is
         described now and then instead of being sent. `trace`: where the times of packets go.
         `pause_s`: a source that gives nothing for so long is not late: it pauses, and listeners are
-        told. `key`: only who has it can hear what is sent.
+        told. `key`: only who has it can hear what is sent. `tap`: see Packetizer; in the encoder's
+        thread.
 
         Raises ConfigError for settings that the codec, or the voice activity detector, refuses;
         nothing has been started then.
@@ -93,6 +96,7 @@ class Sender:
             self.info = dataclasses.replace(self.info, key_id=self._sealer.key_id)
         activity = VoiceActivity(self.info.sample_rate) if dtx else None
         self._packetizer = Packetizer(encoder, self.info, source.sample_rate, clock, activity)
+        self._packetizer.tap = tap
         self._worker = EncodingWorker(
             codec, encoder, source, self._packetizer, clock, trace, duration_s, pause_s
         )

@@ -17,6 +17,7 @@ from ..audio.level import SILENCE
 from ..clock import Clock
 from ..live.controls import Controls
 from ..live.member import Member
+from ..live.recorder import Recorder
 from ..report.reporter import Reporter
 from ..report.statistics import ReceiverStatistics, SenderStatistics, StreamStatistics
 from .keys import typed
@@ -31,8 +32,8 @@ SLOW_UNDERRUNS, SLOW_OVER_S = 3, 5.0  # so many within that: sound stutters for 
 
 
 class Screen:
-    """In place of a Reporter's lines. It gets the terminal with the first thing that it shows, and
-    gives it back at the end.
+    """In place of a Reporter's lines. It has the terminal from `begin` to `close_line`. recorder:
+    that a key switches on and off; to be set before it begins.
     """
 
     interval_s = INTERVAL_S
@@ -47,6 +48,7 @@ class Screen:
         verbose: bool = False,
     ) -> None:
         """where: which room of which relay. verbose: shows at the end what libraries wrote."""
+        self.recorder: Recorder | None = None
         self._clock, self._where, self._name = clock, where, name
         self._push_to_talk, self._verbose = push_to_talk, verbose
         self._began_s = self._now_s()
@@ -67,7 +69,11 @@ class Screen:
         """On the event loop: shows what is known, and takes keys. q sets `stop`."""
         self._member = member
         self._controls = Controls(
-            member.sender, member.receiver, stop.set, push_to_talk=self._push_to_talk
+            member.sender,
+            member.receiver,
+            stop.set,
+            push_to_talk=self._push_to_talk,
+            recorder=self.recorder,
         )
         terminal: TextIO = self._open.enter_context(self._noise.caught())
         console = Console(file=terminal, force_terminal=True)
@@ -152,6 +158,7 @@ class Screen:
             [notice for at_s, notice in self._notices if now_s - at_s < NOTICE_S],
             self._controls.help_open,
             *self._listening,
+            None if self.recorder is None else self.recorder.on,
         )
         width = self._live.console.width
         self._live.update(Group(*lines_of(view, width)), refresh=True)

@@ -18,7 +18,8 @@ SILENT_AFTER_S = 3.0
 HELP = (
     "m  mute or unmute your microphone      1-9  choose a person, again: everybody",
     "+ -  volume, of the chosen one         x    do not hear the chosen one, or again",
-    "space  talk while it is held (--ptt)   q    leave        ?  close this",
+    "space  talk while it is held (--ptt)   r    record, or not (--record)",
+    "q  leave                               ?    close this",
 )
 
 
@@ -63,7 +64,7 @@ class Notice:
 @dataclasses.dataclass(frozen=True)
 class View:
     """state: of the connection. slow: this computer does not keep up. listening: names of some of
-    the `listeners` who do not talk.
+    the `listeners` who do not talk. recording: None where nothing can be.
     """
 
     where: str
@@ -80,6 +81,7 @@ class View:
     help_open: bool = False
     listening: Sequence[str] = ()
     listeners: int = 0
+    recording: bool | None = None
 
 
 def lines_of(view: View, width: int) -> list[Text]:
@@ -146,6 +148,8 @@ def _head(view: View, width: int) -> Text:
     text.append(view.state, style="green" if view.connected else "bold red")
     if view.connected and view.rtt_ms is not None:
         text.append(f", round trip {view.rtt_ms:.0f} ms")
+    if view.recording is not None:
+        text.append("  recording" if view.recording else "  not recording", style="bold magenta")
     text.truncate(max(0, width - len(clock) - 2), overflow="ellipsis", pad=True)
     text.append(f"  {clock}")
     return text

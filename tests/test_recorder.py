@@ -1,0 +1,146 @@
+"""What a session records: a file of each person, aligned by when things were said, and the mix."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from fakes import ManualClock, fake_info
+from streamcodec.errors import OutputError
+from streamcodec.units import NS, Pcm
+from streamcodec.wire.session import StreamStart
+from streamcodec_client.audio.tracks import LOOSE_MS
+from streamcodec_client.live.receiver import HeardBlock
+from streamcodec_client.live.recorder import Recorder
+
+RATE, MS = 16_000, NS // 1_000
+BEGAN = datetime.datetime(2026, 11, 28, 0, 45, 7)
+CLOCK = ManualClock(now_ms=0)
+
+
+class Session:
+    def __init__(self, folder: Path) -> None:
+        self.said: list[str] = []
+        self.folder = folder
+        self.recorder = Recorder(folder, RATE, CLOCK, "Ada", self.said.append, BEGAN)
+
+    def hears(
+        self, name: str, level: float, at_ms: float | None, stream: int = 1, ms: int = 10
+    ) -> None:
+        captured_ns = None if at_ms is None else round(at_ms * MS)
+        block = HeardBlock(
+            StreamStart(stream, name, fake_info()), tone(level, ms), captured_ns, False
+        )
+        self.recorder.heard([block])
+
+    def written(self) -> dict[str, Pcm]:
+        """Samples by the ends of files' names."""
+        self.recorder.close()
+        return {
+            path.name.removeprefix("20261128-004507-"): soundfile.read(path, dtype="float32")[0]
+            for path in sorted(self.folder.iterdir())
+        }
+
+
+def tone(level: float, ms: int) -> Pcm:
+    return np.full((RATE * ms // 1_000, 1), level, np.float32)
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    made = Session(tmp_path / "calls" / "monday")
+    yield made
+    made.recorder.close()
+
+
+def test_files_line_up_by_when_things_were_said_and_the_mix_has_all(session: Session) -> None:
+    for n in range(20):
+        session.recorder.said(tone(0.25, 10), 1_000 * MS + 10 * MS * n)
+        session.hears("Bob", 0.5, 1_100 + 10 * n)
+    written = session.written()
+    assert list(written) == ["Ada.flac", "Bob.flac", "mix.flac"]
+    ada, bob, mix = written.values()
+    assert np.flatnonzero(ada)[[0, -1]].tolist() == [16_000, 19_199]
+    assert np.flatnonzero(bob)[[0, -1]].tolist() == [17_600, 20_799]
+    assert len(mix) == 20_800
+    assert mix[16_500] == pytest.approx(0.25, abs=1e-4)
+    assert mix[18_000] == pytest.approx(0.75, abs=1e-4)
+    assert mix[20_000] == pytest.approx(0.5, abs=1e-4)
+    assert not session.said
+
+
+def test_what_is_played_a_little_faster_is_not_cut_and_pauses_are_kept(session: Session) -> None:
+    for n in range(50):
+        session.hears("Bob", 0.5, 9.5 * n)  # the buffer shrinks: 5 % faster
+    for n in range(10):
+        session.hears("Bob", 0.25, 2_000 + 10 * n)
+    bob = session.written()["Bob.flac"]
+    loud = np.flatnonzero(bob > 0.4)
+    assert loud.tolist() == list(range(8_000))  # without a gap or a piece left out
+    quiet = np.flatnonzero((bob > 0.2) & (bob < 0.3))
+    assert quiet[0] == 32_000
+    assert len(quiet) == 1_600
+
+
+def test_what_was_recorded_already_is_not_recorded_twice(session: Session) -> None:
+    session.hears("Bob", 0.5, 0, ms=200)
+    session.hears("Bob", 0.25, 200 - LOOSE_MS - 20, ms=100)
+    bob = session.written()["Bob.flac"]
+    assert len(bob) == 3_200 + (100 - round(LOOSE_MS) - 20) * 16
+    assert (bob[:3_200] > 0.4).all()
+
+
+def test_people_of_one_name_and_names_that_are_no_files(session: Session) -> None:
+    session.hears("Bob", 0.5, 0, stream=1)
+    session.hears("Bob", 0.25, 0, stream=2)
+    session.hears("../../etc/x\\y: *", 0.5, 0, stream=3)
+    session.hears("...", 0.5, 0, stream=4)
+    session.hears("Zo\u00eb", 0.5, None, stream=5)
+    names = list(session.written())
+    assert sorted(names) == sorted(
+        [
+            "Bob.flac",
+            "Bob-2.flac",
+            "_.._etc_x_y_ _.flac",
+            "somebody.flac",
+            "Zo\u00eb.flac",
+            "mix.flac",
+        ]
+    )
+
+
+def test_it_is_switched_off_and_on(session: Session) -> None:
+    session.hears("Bob", 0.5, 0)
+    session.recorder.on = False
+    session.hears("Bob", 0.5, 500)
+    session.recorder.on = True
+    session.hears("Bob", 0.5, 1_000)
+    bob = session.written()["Bob.flac"]
+    assert np.flatnonzero(bob).tolist() == [*range(160), *range(16_000, 16_160)]
+
+
+def test_nothing_said_leaves_no_files(session: Session) -> None:
+    assert session.written() == {}
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="file"):
+        Session(tmp_path / "file" / "calls")
+
+
+def test_a_disk_that_takes_no_more_stops_the_recording_and_not_the_call(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.folder.rmdir()
+    session.hears("Bob", 0.5, 0)
+    session.hears("Bob", 0.5, 10)
+    session.recorder.close()
+    (said,) = session.said
+    assert said.startswith("recording has stopped: ")
+    assert "Bob" in said
