@@ -359,5 +359,9 @@ async def test_a_relay_that_comes_later_is_told_who_is_muted() -> None:
         await until(lambda: transport.messages == [Mute(muted=True)] * transport.connection)  # type: ignore[operator]
         transport.connection = None
         sender.disconnected("the relay went away")
+    sender.mute(False)  # while nobody can be told
+    transport.connection = 3
+    sender.connected(WELCOME, 3)
+    await until(lambda: transport.messages[2:] == [Mute(muted=False)])
     source.end()
     await running

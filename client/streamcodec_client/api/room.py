@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from streamcodec.coding.pcm import as_float_pcm
 from streamcodec.errors import ConfigError, RoomClosed, StreamcodecError
-from streamcodec.wire.session import Mute
 
 from ..audio.paced import Discard, PacedSink
 from ..audio.pushed import PushedSource
@@ -67,7 +66,6 @@ class Room:
         self._queues: tuple[tuple[bool, weakref.ref[FrameQueue]], ...] = ()
         self._dropped = 0  # samples; counted by the decoder's thread
         self._sending = asyncio.Lock()  # tasks that send wait for each other
-        self._muted, self._mutes = False, False  # now; at any time
         self._passed_s = (
             0.0  # until when, by the loop's clock, `send` has let time pass while muted
         )
@@ -106,7 +104,7 @@ class Room:
                 tap=self._on_blocks,
                 key=key,
             )
-        self._roster = Roster(self._on_connected)
+        self._roster = Roster()
         seat = Seat(
             settings.url,
             settings.room,
@@ -119,7 +117,6 @@ class Room:
         listeners = [part for part in (receiver, self._roster) if part is not None]
         self._member = Member(seat, clock, sender, receiver, listeners, retrying=_log_retrying)
         self._over: asyncio.Future[None] | None = None
-        self._saying: set[asyncio.Future[bool]] = set()
 
     @property
     def talkers(self) -> tuple[Talker, ...]:
@@ -129,7 +126,8 @@ class Room:
     @property
     def muted(self) -> bool:
         """Whether nothing is sent for now."""
-        return self._muted
+        sender = self._member.sender
+        return sender is not None and sender.muted
 
     def listen(self, *, mixed: bool = False) -> Frames:
         """What is heard from this call on, in real time: each talker's frames by themselves, or
@@ -169,7 +167,7 @@ class Room:
                     self._taken.clear()
                     await self._taken.wait()
                 self._check_open()
-                if self._muted:
+                if self.muted:
                     await self._pass_time(len(piece) / self._settings.sample_rate)
                 else:
                     source.push(piece)
@@ -184,11 +182,12 @@ class Room:
         """Sends nothing from now on, not even what was given to `send` and waits, and tells the
         room; with False it goes on.
         """
-        source = self._talking()
-        self._muted, self._mutes = muted, True
+        source, sender = self._talking(), self._member.sender
+        assert sender is not None
         if muted:
             source.drop()
-        await self._member.transport.send_message(Mute(muted=muted))
+        sender.mute(muted)
+        await asyncio.sleep(0)  # the room is told
 
     def statistics(self) -> RoomStatistics:
         """Sums since the beginning, and how it is now."""
@@ -282,14 +281,6 @@ class Room:
         return self._source
 
     # --- what others call -------------------------------------------------------------------------
-
-    def _on_connected(self) -> None:
-        """On the event loop. A relay may remember, or not know, that we are muted."""
-        if self._mutes:
-            mute = Mute(muted=self._muted)
-            said = asyncio.ensure_future(self._member.transport.send_message(mute))
-            self._saying.add(said)
-            said.add_done_callback(self._saying.discard)
 
     def _on_taken(self) -> None:
         """In the encoder's thread."""

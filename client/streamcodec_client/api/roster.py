@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
 
 from streamcodec.wire.session import Message, Mute, StreamEnd, StreamStart, Welcome
 
@@ -14,10 +13,8 @@ from .frames import Talker
 class Roster:
     """A TransportListener that keeps the list of the others who may speak. Event loop only."""
 
-    def __init__(self, connected: Callable[[], None]) -> None:
-        """`connected` is called each time the relay has let us in."""
+    def __init__(self) -> None:
         self.welcomed = asyncio.Event()  # for the first time
-        self._connected = connected
         self._talkers: dict[int, Talker] = {}
         self._own_stream: int | None = None
 
@@ -32,7 +29,6 @@ class Roster:
         for talker in welcome.streams:
             self.message(talker)
         self.welcomed.set()
-        self._connected()
 
     def disconnected(self, reason: str) -> None:
         self._talkers.clear()

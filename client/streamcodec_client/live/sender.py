@@ -104,7 +104,7 @@ class Sender:
         self._queue = SendQueue()
         self._wake = asyncio.Event()
         self.begun = asyncio.Event()  # a packet after which listeners need a new capture mark
-        self._muted_told: bool | None = None  # what listeners know of that
+        self._ever_muted = self._mute_untold = False
         self._sending = False  # a packet was taken from the queue and waits for the socket
         self._packets = self._payload_bytes = self._wire_bytes = self._unsent = 0
         # capture time of the sample behind the last one sent, and when that was captured, ns
@@ -150,8 +150,10 @@ class Sender:
         """At once: what was captured and is not sent yet stays unsent. Listeners are told. On the
         event loop.
         """
-        self._packetizer.muted = muted
-        self._wake.set()
+        if muted is not self.muted:
+            self._packetizer.muted = muted
+            self._ever_muted = self._mute_untold = True
+            self._wake.set()
 
     @property
     def level(self) -> Level:
@@ -191,15 +193,15 @@ class Sender:
         )
 
     def connected(self, welcome: Welcome, connection: int) -> None:
-        """The first connection starts the source."""
+        """The first connection starts the source. A relay may remember, or not know, that we are
+        muted.
+        """
         self._worker.start_capture()
+        self._mute_untold = self._ever_muted
         self._wake.set()
 
     def disconnected(self, reason: str) -> None:
-        """Makes no copies until the next relay has told which ones listeners take. That one knows
-        nothing of a pause, either.
-        """
-        self._muted_told = None
+        """Makes no copies until the next relay has told which ones listeners take."""
         self._copying.take(0)
         self._packetizer.carry_copies(0)
 
@@ -224,24 +226,18 @@ class Sender:
             await self._wake.wait()
             self._wake.clear()
             self._sending = True
-            await self._tell_unmuted(transport)
+            await self._tell_muted(transport, False)
             while outgoing := self._queue.take(self._clock.now_ns(), transport.connection):
                 if not self.muted:  # else it was encoded a moment before
                     await self._send(transport, outgoing)
-            await self._tell_muted(transport)
+            await self._tell_muted(transport, True)
             self._sending = False
 
-    async def _tell_unmuted(self, transport: Transport) -> None:
-        """Before the first packet that follows a pause."""
-        if self._muted_told and not self.muted:
-            self._muted_told = False
-            await transport.send_message(Mute(muted=False))
-
-    async def _tell_muted(self, transport: Transport) -> None:
-        """Behind the last packet before it."""
-        if self.muted and not self._muted_told and transport.connection is not None:
-            self._muted_told = True
-            await transport.send_message(Mute(muted=True))
+    async def _tell_muted(self, transport: Transport, muted: bool) -> None:
+        """Behind the last packet before a pause, and before the first one that follows it."""
+        if self._mute_untold and self.muted is muted and transport.connection is not None:
+            self._mute_untold = False
+            await transport.send_message(Mute(muted=muted))
 
     async def _send(self, transport: Transport, outgoing: Outgoing) -> None:
         packet = outgoing.packet
