@@ -98,7 +98,7 @@ SANS_IO = (
         for name in (
             *("rooms", "members", "streams", "mailbox", "distribution", "framing", "frames"),
             *("budget", "addresses", "lateness", "media", "moderation", "spanning", "proxies"),
-            *("audience", "histogram", "presence"),
+            *("audience", "histogram", "presence", "space"),
         )
     ),
 )

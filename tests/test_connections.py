@@ -31,7 +31,7 @@ from streamcodec_server.settings import RelayConfig
 from streamcodec_server.turns import Turns
 
 HELLO = serialize_message(Hello(Role.LISTEN, "a")).encode()
-CONTINUATION, TEXT, BINARY, PING, FIN = 0, 1, 2, 9, 0x80
+CONTINUATION, TEXT, BINARY, PING, PONG, FIN = 0, 1, 2, 9, 10, 0x80
 
 
 def part(opcode: int, data: bytes, *, last: bool = False) -> bytes:
@@ -223,3 +223,100 @@ async def test_a_client_that_says_nothing_is_told_so() -> None:
         assert b"no hello within 0.1 s" in said
         message = parse_message(said[2 : 2 + said[1]].decode())
         assert getattr(message, "code", None) == CloseCode.POLICY_VIOLATION
+
+
+async def test_what_follows_an_answer_over_http_is_not_kept() -> None:
+    """One client once stopped the relay for 0.9 s, and filled 93 MiB, before it was cut off."""
+    async with relay(close_timeout_s=PATIENCE_S) as (running, _, url):
+        host, _, port = url.removeprefix("ws://").rpartition(":")
+        with socket.create_connection((host, int(port))) as tcp:
+            tcp.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(tcp, b"GET /healthz HTTP/1.1\r\n\r\n")
+            assert b"200 OK" in await loop.sock_recv(tcp, 4_096)
+            for _ in range(50):
+                await loop.sock_sendall(tcp, bytes(60_000))
+                await asyncio.sleep(0)
+            (connection,) = running.connections
+            assert connection.unread_bytes == 0
+
+
+async def test_whoever_waits_for_its_turn_to_shake_hands_is_not_read() -> None:
+    """200 of them once filled 490 MiB in 1.5 s."""
+    running = Relay(RelayConfig(port=0))
+    waiting: list[Connection] = []
+    running.shake_hands = waiting.append  # type: ignore[method-assign]
+    async with running.running() as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as tcp:
+            tcp.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(tcp, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            while not waiting:
+                await asyncio.sleep(0.01)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    while True:  # until the kernel takes no more
+                        await loop.sock_sendall(tcp, bytes(60_000))
+            (connection,) = waiting
+            assert connection.unread_bytes < 200_000
+            connection.shake_hands()
+            async with asyncio.timeout(PATIENCE_S):
+                assert b"426" in await loop.sock_recv(tcp, 4_096)
+
+
+@pytest.mark.parametrize(
+    ("frame", "what"),
+    [
+        (masked(PONG, b""), "pongs"),
+        (part(CONTINUATION, b""), "fragments"),
+        (masked(TEXT, b'{"type":"of a later version"}'), "messages"),
+    ],
+)
+async def test_frames_that_say_nothing_are_not_taken_without_end(frame: bytes, what: str) -> None:
+    async with relay() as (_, _, url), member(url, Hello(Role.LISTEN, "a")) as (eager, _):
+        if what == "fragments":
+            eager.transport.write(part(TEXT, b"begun"))
+        eager.transport.write(frame * 3_000)
+        code, reason = await closing_code(eager)
+        assert code == CloseCode.TOO_FAST
+        assert reason == f"too many {what} a second from this client"
+
+
+async def test_a_client_that_is_gone_when_it_is_answered_is_cut_off() -> None:
+    """asyncio raises OSError for what uvloop passes over."""
+    running = Relay(RelayConfig(port=0))
+    connection = Connection(running, PATIENCE_S, PATIENCE_S)
+    connection.transport = gone = Gone()  # type: ignore[assignment]
+    connection.data_received(b"GET /healthz HTTP/1.1\r\n\r\n")
+    connection.shake_hands()
+    assert gone.aborted
+    assert connection.closing
+    connection.close(CloseCode.SERVICE_RESTART, "going down")
+    connection.connection_lost(None)
+
+
+class Gone(asyncio.Transport):
+    """Of a client that has reset its connection."""
+
+    aborted = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Nobody gets it."""
+
+    def write_eof(self) -> None:
+        raise OSError(107, "Transport endpoint is not connected")
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def pause_reading(self) -> None:
+        """There is nothing to read."""
+
+    resume_reading = pause_reading
+
+    def abort(self) -> None:
+        self.aborted = True

@@ -15,6 +15,7 @@ from room_members import (
 from streamcodec.wire.packet import Packet
 from streamcodec.wire.session import Capture, Mute, StreamEnd, StreamStart, StreamUpdate
 from streamcodec_server.limits import RoomLimits
+from streamcodec_server.mailbox import HELD
 from streamcodec_server.rooms import Rooms
 
 
@@ -152,3 +153,21 @@ def test_members_that_could_take_nothing_for_a_while_catch_up_in_turns() -> None
         assert 0 < written - before <= 64
     assert written == 4_000
     assert all(order(drain(member, 800.0)) == list(range(40)) for member in stuck)
+
+
+def test_who_has_caught_up_is_written_to_directly_again_however_that_came_about() -> None:
+    """With exactly as many frames waiting as a turn allows it once was not."""
+    rooms = Rooms()
+    ada, lis = join_talker(rooms), join_listener(rooms)
+    drain(lis)
+    outlets[lis].descriptor = 7
+    (room,) = rooms.rooms.values()
+    for most in (3, 4):
+        for sequence in range(3):
+            publish(rooms, ada, media(sequence), 0.0)
+        assert list(room.audience.sockets) == [HELD]
+        outlets[lis].writable, outlets[lis].room = True, 100
+        assert lis.mailbox.flush(0.0, most) == 3
+        assert list(room.audience.sockets) == [7]
+        outlets[lis].writable = False
+        lis.mailbox.settle()

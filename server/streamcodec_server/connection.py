@@ -18,6 +18,7 @@ from streamcodec.wire.session import CloseCode
 
 from .addresses import network_of
 from .framing import BINARY, PING, TEXT, Framing
+from .limits import FRAGMENTS
 from .mailbox import HELD, Mailbox
 from .members import Member
 from .websocket import MOST_MESSAGE_BYTES, NOT_UTF8, Websocket, shake_hands
@@ -33,6 +34,7 @@ MOST_HANDSHAKE_BYTES = 16_384
 TLS_HANDSHAKE = b"\x16\x03"  # how a TLS client begins (RFC 8446, section 5.1)
 PING_FRAME, PONG = b"\x89\x00", 0x8A
 REQUEST_END = b"\r\n\r\n"
+UNWANTED_S = 1.0  # for a request, to which one that is too many may be told so
 READ_AT_ONCE = 8  # frames of one client before others have their turn
 
 
@@ -63,7 +65,9 @@ class Owner(Protocol):
         """What waits there can be written."""
         ...
 
-    def pinged(self, connection: Connection) -> None: ...
+    def idle_frame(self, connection: Connection, what: str) -> None:
+        """Pings, pongs or fragments came: one of them."""
+        ...
 
     def silent(self, connection: Connection) -> None:
         """It has not become a member in time."""
@@ -126,9 +130,8 @@ class Connection(asyncio.Protocol):
         self._reading_later = self._unwanted = False
         self._framing = Framing(MOST_MESSAGE_BYTES)
         self._websocket: Websocket | None = None  # most connections need it only to close
-        self._timer: asyncio.TimerHandle | None = self._loop.call_later(
-            hello_timeout_s, self._too_late
-        )
+        timer = self._loop.call_later(hello_timeout_s, self._too_late)
+        self._timer: asyncio.TimerHandle | None = timer
         self.transport: asyncio.Transport | None = None
         self.writable = self.closing = self.counted = False
         self.descriptor = HELD
@@ -141,6 +144,11 @@ class Connection(asyncio.Protocol):
     def mailbox(self) -> Mailbox | None:
         """Its member's."""
         return None if self.member is None else self.member.mailbox
+
+    @property
+    def unread_bytes(self) -> int:
+        """What it has sent and nobody has looked at."""
+        return len(self._framing.waiting) + len(self._request)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none of asyncio's classes
@@ -157,6 +165,8 @@ class Connection(asyncio.Protocol):
         self.descriptor = HELD if self._is_tls else tcp.fileno()
         self.writable = True
         self._unwanted = not self._owner.connected(self)
+        if self._unwanted:
+            self._cut_off_later(UNWANTED_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Everything that refers back to it is let go: the garbage collector would stop the relay
@@ -175,9 +185,11 @@ class Connection(asyncio.Protocol):
         if self._is_open:
             self._framing.add(data)
             self._read_on()
+        elif self.closing:
+            return  # it goes on sending behind an answer that ends the connection
         elif self._asked:
             self._framing.add(data)
-        elif not self.closing:
+        else:
             self._read_request(data)
 
     def eof_received(self) -> bool:
@@ -207,6 +219,7 @@ class Connection(asyncio.Protocol):
         request, self._request = self._request, b""
         if self.closing or self.transport is None or self.transport.is_closing():
             return
+        self.transport.resume_reading()
         written, self._is_open = shake_hands(
             request, lambda protocol, asked: self._owner.answer(self, protocol, asked)
         )
@@ -268,6 +281,8 @@ class Connection(asyncio.Protocol):
             head, end, rest = self._request.partition(REQUEST_END)
             self._request, self._asked = head + end, True
             self._framing.add(rest)
+            assert self.transport is not None
+            self.transport.pause_reading()  # until its turn, or it could fill our memory
             self._owner.shake_hands(self)
 
     def _read_on(self) -> None:
@@ -307,8 +322,11 @@ class Connection(asyncio.Protocol):
         elif kind == PING:
             self.write(bytes((PONG, len(data))) + data)
             self._check_unsent()
-            self._owner.pinged(self)
-        elif kind != PONG:
+            self._owner.idle_frame(self, "pings")
+        elif kind == PONG:
+            self._owner.idle_frame(self, "pongs")
+        else:
+            self._owner.idle_frame(self, FRAGMENTS)
             self._hand_over(data)
 
     def _hand_over(self, raw: bytes) -> None:
@@ -329,9 +347,8 @@ class Connection(asyncio.Protocol):
 
     def _check_unsent(self) -> None:
         """Ends who asks for more than it takes."""
-        if self.transport is not None and (
-            self.transport.get_write_buffer_size() > MOST_UNSENT_BYTES
-        ):
+        transport = self.transport
+        if transport is not None and transport.get_write_buffer_size() > MOST_UNSENT_BYTES:
             self.abort()
 
     def _write_all(self, written: Iterable[bytes]) -> None:
@@ -342,14 +359,18 @@ class Connection(asyncio.Protocol):
             if data:
                 self.transport.write(data)
             elif self.transport.can_write_eof():
-                self.transport.write_eof()  # and what the other end still sends is read
+                try:
+                    self.transport.write_eof()  # and what the other end still sends is read
+                except OSError:  # it is gone already
+                    self.abort()
             else:
                 self.transport.close()
 
     def _turn_away(self, status: str, why: str) -> None:
         """Answers a request of which no more is read."""
-        assert self.transport is not None
         self.closing = True
+        if self.transport is None or self.transport.is_closing():
+            return
         self.transport.write(f"HTTP/1.1 {status}\r\nConnection: close\r\n\r\n{why}\n".encode())
         self.transport.close()
 
@@ -360,11 +381,11 @@ class Connection(asyncio.Protocol):
         self.closing, self.writable = True, False
         if self.member is not None:
             self.member.mailbox.close()
-        self._cut_off_later()
+        self._cut_off_later(self._close_timeout_s)
 
-    def _cut_off_later(self) -> None:
+    def _cut_off_later(self, seconds: float) -> None:
         self._stop_timer()
-        self._timer = self._loop.call_later(self._close_timeout_s, self.abort)
+        self._timer = self._loop.call_later(seconds, self.abort)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -20,7 +20,8 @@ FEWEST_TOGETHER = 4  # listeners for which one call for all of them is faster th
 @dataclasses.dataclass(eq=False, slots=True)
 class Broadcast:
     """Something for all listeners of a room but `sender`. media: None for control. control: a
-    frame. key: of control, what it is the latest news of.
+    frame. key: of control, what it is the latest news of. for_watchers: only for members that want
+    to know who listens.
     """
 
     sender: Member | None
@@ -28,6 +29,7 @@ class Broadcast:
     media: Media | None = None
     control: bytes = b""
     key: Hashable = None
+    for_watchers: bool = False
     void: bool = False  # newer news of the same stands behind it
 
 
@@ -68,7 +70,9 @@ class _Queue:
             skip = -1 if now.sender is None else now.sender.mailbox.place
             if now.media is None:
                 for mailbox in audience.mailboxes[first:beyond]:
-                    if mailbox is not None and mailbox.place != skip:
+                    if mailbox is None or mailbox.place == skip:
+                        continue
+                    if mailbox.watches or not now.for_watchers:
                         mailbox.put_control(now.control, now.key)
             elif self._fan_out is not None and beyond - first >= FEWEST_TOGETHER:
                 held = self._fan_out(audience, now.media, first, beyond, skip, counters)

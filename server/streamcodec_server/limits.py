@@ -6,6 +6,8 @@ import dataclasses
 
 from .addresses import AddressLimits
 
+FRAGMENTS = "fragments"  # of messages: they spend the budget of packets
+
 
 @dataclasses.dataclass(frozen=True)
 class RoomLimits:

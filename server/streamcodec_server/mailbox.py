@@ -74,8 +74,8 @@ class Mailbox:
     how long a packet has waited. Control is bounded by what there is to say: a newer message takes
     the place of an older one with the same key.
 
-    copies: how far back a copy may lie that the member takes. place: among its room's listeners, -1
-    for none.
+    copies: how far back a copy may lie that the member takes. watches: it wants to know who
+    listens. place: among its room's listeners, -1 for none.
     """
 
     __slots__ = (
@@ -92,16 +92,23 @@ class Mailbox:
         "copies",
         "dropped",
         "place",
+        "watches",
     )
 
     def __init__(
-        self, outlet: Outlet, max_queue_ms: float, counters: Counters, copies: int = 0
+        self,
+        outlet: Outlet,
+        max_queue_ms: float,
+        counters: Counters,
+        copies: int = 0,
+        *,
+        watches: bool = False,
     ) -> None:
         self._outlet, self._max_queue_ms, self._counters = outlet, max_queue_ms, counters
         # Each with the number of media frames that had come before it; oldest first.
         self._control: dict[Hashable, tuple[int, bytes]] = {}
         self._media: deque[tuple[float, Media]] = deque()  # each with its arrival time
-        self.copies = copies
+        self.copies, self.watches = copies, watches
         self._sockets: array[int] | None = None
         self.place = -1
         self._media_arrived = self._unkeyed = 0
@@ -178,7 +185,6 @@ class Mailbox:
                     continue
             if not self._media:
                 self._dropping_since_ms = None  # nothing waits: the member has caught up
-                self.settle()
                 break
             arrived_ms, media = self._media.popleft()
             if now_ms - arrived_ms < self._max_queue_ms / 2:
@@ -186,6 +192,7 @@ class Mailbox:
             self._write(media)
             written += 1
             self._counters.waited.add(now_ms - arrived_ms)
+        self.settle()
         return written
 
     def dropping_ms(self, now_ms: float) -> float:

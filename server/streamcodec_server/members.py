@@ -104,8 +104,8 @@ class Member:
 class Room:
     """The members of one room, in the order in which they joined.
 
-    only_listening: how many of them do not talk. watchers: who wants to know of these;
-    listening_told: what those were told last.
+    only_listening: how many of them do not talk. watching: how many want to know of these;
+    listening_told: what number they were told last.
     """
 
     __slots__ = (
@@ -116,7 +116,7 @@ class Room:
         "name",
         "only_listening",
         "talkers",
-        "watchers",
+        "watching",
     )
 
     def __init__(self, name: str) -> None:
@@ -124,8 +124,7 @@ class Room:
         self.members: dict[Member, None] = {}  # an ordered set
         self.talkers: dict[Member, Stream] = {}
         self.audience = Audience()
-        self.only_listening = self.listening_told = 0
-        self.watchers: dict[Member, None] = {}
+        self.only_listening = self.listening_told = self.watching = 0
         self._listeners_taking = [0] * (MAX_COPY_DISTANCE + 1)  # index: packets back
 
     def add(self, member: Member) -> None:
@@ -135,17 +134,18 @@ class Room:
         if member.role.listens:
             self._listeners_taking[member.copies] += 1
             self.only_listening += member.stream is None
+            self.watching += member.mailbox.watches
             self.audience.add(member.mailbox)
             for stream in self.talkers.values():
                 stream.outgoing.forget(member.mailbox.place)
 
     def remove(self, member: Member) -> None:
         del self.members[member]
-        self.watchers.pop(member, None)
         self.talkers.pop(member, None)
         if member.role.listens:
             self._listeners_taking[member.copies] -= 1
             self.only_listening -= member.stream is None
+            self.watching -= member.mailbox.watches
             self.audience.remove(member.mailbox)
         if member.stream is not None:
             member.stream.outgoing.ended = True

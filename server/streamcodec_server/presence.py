@@ -3,42 +3,34 @@
 from __future__ import annotations
 
 import itertools
-import math
 
+from streamcodec.errors import MalformedMessage
 from streamcodec.wire.message_json import serialize_message
 from streamcodec.wire.session import MOST_LISTENING_NAMED, Listening, Role
 
 from .frames import frame_of
-from .members import Member, Room
+from .members import Room
 
-EXACT = 32  # up to so many listeners each coming and going is told, beyond every tenth or so
-GROWTH = math.log(1.1)
-
-
-def welcome(room: Room, member: Member) -> None:
-    """A member that wants to know has joined."""
-    room.watchers[member] = None
-    _tell(member, _listening(room))
+EXACT = 32  # up to so many listeners each coming and going is told
+CHANGE = 0.1  # beyond, what differs by so much from what was told last
 
 
-def changed(room: Room) -> None:
-    """Somebody has come or gone: tells those who want to know, where that says something new."""
-    if not room.watchers:
-        return
-    count = room.only_listening
-    state = count if count <= EXACT else EXACT + int(math.log(count / EXACT) / GROWTH)
-    if state == room.listening_told and count > EXACT:
-        return
-    room.listening_told = state
-    message = _listening(room)
-    for member in room.watchers:
-        _tell(member, message)
+def news(room: Room) -> bytes | None:
+    """The frame for those who want to know, where somebody's coming or going says something new."""
+    count, told = room.only_listening, room.listening_told
+    few = count <= EXACT and told <= EXACT
+    if not room.watching or not (few or abs(count - told) >= CHANGE * told):
+        return None
+    room.listening_told = count
+    return listening_frame(room)
 
 
-def _listening(room: Room) -> Listening:
+def listening_frame(room: Room) -> bytes:
+    """How many only listen, and as many names as a message holds: some are long."""
     named = (m.name for m in room.members if m.role is Role.LISTEN and m.name)
-    return Listening(room.only_listening, tuple(itertools.islice(named, MOST_LISTENING_NAMED)))
-
-
-def _tell(member: Member, message: Listening) -> None:
-    member.mailbox.put_control(frame_of(serialize_message(message)), "listening")
+    names = tuple(itertools.islice(named, MOST_LISTENING_NAMED))
+    while True:
+        try:
+            return frame_of(serialize_message(Listening(room.only_listening, names)))
+        except MalformedMessage:
+            names = names[: len(names) // 2]

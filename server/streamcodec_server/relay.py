@@ -187,6 +187,8 @@ class Relay:
                 self.rooms.publish(member, message, self.clock())
             elif (control := parse_message(message)) is not None:
                 self.rooms.control(member, control, self.clock())
+            else:
+                self.rooms.idle_frame(member, "messages", self.clock())
         except UnsupportedVersion as error:
             self._end(connection, Refused(CloseCode.VERSION, str(error)))
         except (MalformedPacket, MalformedMessage) as error:
@@ -201,12 +203,12 @@ class Relay:
         self.rooms.resume(mailbox)
         self.distribute()
 
-    def pinged(self, connection: Connection) -> None:
-        """A client's ping came, and was answered."""
+    def idle_frame(self, connection: Connection, what: str) -> None:
+        """Pings, pongs or fragments came: one of them."""
         if connection.member is None or connection.closing:
             return
         try:
-            self.rooms.pinged(connection.member, self.clock())
+            self.rooms.idle_frame(connection.member, what, self.clock())
         except Refused as refused:
             self._end(connection, refused)
 

@@ -33,11 +33,12 @@ from .distribution import Broadcast, Distributor
 from .elsewhere import Elsewhere, Nowhere
 from .frames import frame_of
 from .introduction import greet
-from .limits import RoomLimits
+from .limits import FRAGMENTS, RoomLimits
 from .mailbox import Counters, Mailbox, Outlet
 from .members import Budgets, Member, Room, Stream
 from .moderation import REMOVED, Moderation
 from .refused import Refused
+from .space import no_space
 from .streams import StreamRegister
 
 RESET = int(Flags.RESET)  # enums cost more than the rest of a line
@@ -100,23 +101,31 @@ class Rooms:
         room = self._room_for(hello, address, now_ms)
         resume = hello.resume if hello.role.talks else ""
         previous = self._streams.connected(resume, room.name) if resume else None
-        self._check_space(room, hello, previous, address)
+        if (full := no_space(self.limits, room, hello, previous, address)) is not None:
+            raise self._full(full)
         stream = self._stream_for(hello, previous, now_ms) if hello.role.talks else None
         member = self._add_member(room, hello, stream, outlet, address, now_ms)
         member.identity, member.moderates, member.remote = identity, moderates, remote
         member.joined_ms = now_ms
+        try:
+            self._introduce(room, member, now_ms)
+        except BaseException:  # a member of whom its connection does not know would stay for ever
+            self.leave(member, now_ms)
+            raise
+        return member
+
+    def _introduce(self, room: Room, member: Member, now_ms: float) -> None:
+        """Tells a new member of the others, and them of it."""
         greet(room, member)
+        stream = member.stream
         if stream is not None:
             self._tell_listeners(room, member, stream.start(), ("stream", stream.number), now_ms)
             self._moderation.welcome(room, member, stream, now_ms)
         self._tell_copies_wanted(room)
-        if hello.presence:
-            presence.welcome(room, member)
-        if stream is None:
-            presence.changed(room)
-        if not remote:
+        if not (stream is None and self._tell_listening(room, now_ms)) and member.mailbox.watches:
+            member.mailbox.put_control(presence.listening_frame(room), "listening")
+        if not member.remote:
             self.elsewhere.joined(room, member)
-        return member
 
     def leave(self, member: Member, now_ms: float = 0.0) -> None:
         """Does nothing for a member that has left before."""
@@ -130,7 +139,7 @@ class Rooms:
             number = member.stream.number
             self._tell_listeners(room, None, StreamEnd(number), ("stream", number), now_ms)
         else:
-            presence.changed(room)
+            self._tell_listening(room, now_ms)
         self._tell_copies_wanted(room)
         if not member.remote:
             self.elsewhere.left(room, member)
@@ -184,9 +193,8 @@ class Rooms:
                 self._forward_report(room, member, message, now_ms)
                 return
             case Capture() if stream is not None:
-                number = stream.number
-                capture = Capture(message.capture_time, message.relay_ms, number)
-                self._tell_listeners(room, member, capture, ("capture", number), now_ms)
+                capture = Capture(message.capture_time, message.relay_ms, stream.number)
+                self._tell_listeners(room, member, capture, ("capture", stream.number), now_ms)
                 self._tell_others(room, member, capture)
                 return
             case Mute() if stream is not None:
@@ -245,11 +253,12 @@ class Rooms:
         if not member.remote:
             self.elsewhere.told(room, member, message)
 
-    def pinged(self, member: Member, now_ms: float) -> None:
-        """A websocket ping came, which counts as a message. Raises Refused where they are too
-        many.
+    def idle_frame(self, member: Member, what: str, now_ms: float) -> None:
+        """A frame came that says nothing: a ping or pong, a fragment, a message of a later version.
+        Each counts as a message, fragments as packets. Raises Refused where they are too many.
         """
-        self._within(member.budgets.control, 1, "pings", now_ms)
+        budgets = member.budgets
+        self._within(budgets.packets if what == FRAGMENTS else budgets.control, 1, what, now_ms)
 
     def _affords(self, member: Member, size: int, now_ms: float) -> bool:
         """Whether a packet is within what its sender may send."""
@@ -262,15 +271,14 @@ class Rooms:
         return False
 
     def _within(self, budget: Budget, amount: float, what: str, now_ms: float) -> bool:
-        spent = budget.spend(amount, now_ms)
-        self._check_spent(spent, what)
-        return spent is Spent.WITHIN
+        return self._check_spent(budget.spend(amount, now_ms), what)
 
-    def _check_spent(self, spent: Spent, what: str) -> None:
-        """Counts what is too much. Raises Refused where it goes on."""
+    def _check_spent(self, spent: Spent, what: str) -> bool:
+        """Counts what is too much -> whether it is not. Raises Refused where it goes on."""
         if spent is Spent.EXHAUSTED:
             raise self.refusal(CloseCode.TOO_FAST, f"too many {what} a second from this client")
         self.counters.throttled += spent is Spent.OVER
+        return spent is Spent.WITHIN
 
     def _room_for(self, hello: Hello, address: str, now_ms: float) -> Room:
         """The room that a client asks for; a new one is registered only when it gets a member."""
@@ -283,18 +291,6 @@ class Rooms:
         if not self.addresses.may_open_room(address, now_ms):
             raise self.refusal(CloseCode.TOO_FAST, "too many new rooms from this address")
         return Room(hello.room)
-
-    def _check_space(self, room: Room, hello: Hello, previous: Member | None, address: str) -> None:
-        """Raises Refused where the room is full. A member that is to be replaced does not count."""
-        talkers = len(room.talkers) - (previous is not None)
-        listeners = room.listening - (previous is not None and previous.role.listens)
-        if hello.role.talks and talkers >= self.limits.max_talkers:
-            raise self._full(f"room {hello.room} has {talkers} talkers")
-        if hello.role.listens and listeners >= self.limits.max_listeners:
-            raise self._full(f"room {hello.room} has {listeners} listeners")
-        mine = sum(m.address == address and m is not previous for m in room.talkers)
-        if hello.role.talks and mine >= self.limits.addresses.talkers_in_a_room:
-            raise self._full(f"room {hello.room} has {mine} talkers of this address")
 
     def _stream_for(self, hello: Hello, previous: Member | None, now_ms: float) -> Stream:
         """The stream that the hello resumes, or a new one. Removes the member that is replaced."""
@@ -340,7 +336,9 @@ class Rooms:
     ) -> Member:
         self._joined += 1
         limits = self.limits
-        mailbox = Mailbox(outlet, limits.max_queue_ms, self.counters, hello.copies)
+        mailbox = Mailbox(
+            outlet, limits.max_queue_ms, self.counters, hello.copies, watches=hello.presence
+        )
         rates = (limits.packets_per_s, limits.bytes_per_s, limits.control_per_s)
         budgets = Budgets(*(Budget(rate, limits.burst_s * rate) for rate in rates))
         member = Member(
@@ -385,6 +383,13 @@ class Rooms:
     ) -> None:
         frame = frame_of(serialize_message(message))
         self._distributor.add(room, Broadcast(sender, now_ms, control=frame, key=key))
+
+    def _tell_listening(self, room: Room, now_ms: float) -> bool:
+        """Those who want to know, who only listens -> whether there was anything new."""
+        if (frame := presence.news(room)) is not None:
+            news = Broadcast(None, now_ms, control=frame, key="listening", for_watchers=True)
+            self._distributor.add(room, news)
+        return frame is not None
 
     def _full(self, what: str) -> Refused:
         return self.refusal(CloseCode.TRY_AGAIN_LATER, f"{what}: that is all it takes")

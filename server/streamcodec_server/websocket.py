@@ -59,7 +59,8 @@ class Websocket:
                 self._is_text, self._parts = event.opcode is Opcode.TEXT, []
             elif event.opcode is not Opcode.CONT:
                 continue
-            self._parts.append(bytes(event.data))
+            if event.data:  # of empty ones there may be any number
+                self._parts.append(bytes(event.data))
             if event.fin:
                 message = self._message(b"".join(self._parts))
                 if message is not None:
