@@ -24,8 +24,8 @@ from .members import Member
 from .websocket import MOST_MESSAGE_BYTES, NOT_UTF8, Websocket, shake_hands
 
 # With its default buffers the kernel would hold minutes of audio for a listener that reads nothing,
-# and asyncio's default of 32 KiB another 30 s at 8 kbit/s. With a limit of 0 the event loop writes
-# at once, and says when the kernel takes no more; TLS collects what one record holds.
+# and asyncio's default of 32 KiB another 30 s. With a limit of 0 the event loop writes at once, and
+# says when the kernel takes no more. Below TLS it keeps 64 KiB: nobody reaches that transport.
 SEND_BUFFER_BYTES = 8_192
 WRITE_LIMIT_BYTES, TLS_WRITE_LIMIT_BYTES = 0, 512
 # What asyncio may hold for a client: answers to pings and the close frame, beyond those limits
