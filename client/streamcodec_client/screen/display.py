@@ -75,12 +75,14 @@ class Screen:
             push_to_talk=self._push_to_talk,
             recorder=self.recorder,
         )
-        terminal: TextIO = self._open.enter_context(self._noise.caught())
-        console = Console(file=terminal, force_terminal=True)
-        self._live = Live(console=console, auto_refresh=False, transient=True)
-        self._open.enter_context(self._live)
-        self._open.enter_context(typed(self._press))
-        self._draw(False, None, None, None)
+        with contextlib.ExitStack() as opened:
+            terminal: TextIO = opened.enter_context(self._noise.caught())
+            console = Console(file=terminal, force_terminal=True)
+            self._live = Live(console=console, auto_refresh=False, transient=True)
+            opened.enter_context(self._live)
+            opened.enter_context(typed(self._press))
+            self._draw(False, None, None, None)
+            self._open = opened.pop_all()  # else, where that fails, nobody would see why
 
     def notice(self, text: str) -> None:
         """News."""

@@ -44,7 +44,10 @@ def typed(handle: Callable[[str], None]) -> Iterator[bool]:
     before = termios.tcgetattr(terminal)
 
     def readable() -> None:
-        data = os.read(terminal, MOST_BYTES)
+        try:
+            data = os.read(terminal, MOST_BYTES)
+        except OSError:
+            data = b""
         if not data:  # it was closed
             loop.remove_reader(terminal)
         for key in keys_in(data):
@@ -56,4 +59,5 @@ def typed(handle: Callable[[str], None]) -> Iterator[bool]:
         yield True
     finally:
         loop.remove_reader(terminal)
-        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+        with contextlib.suppress(termios.error):  # it was closed
+            termios.tcsetattr(terminal, termios.TCSADRAIN, before)
