@@ -249,6 +249,9 @@ async def test_a_receiver_has_levels_and_volumes_of_its_talkers() -> None:
     room.receiver.message(Mute(muted=True, stream=3))
     await room.hears(1)
     assert room.receiver.muted_streams == {3}
+    await room.hears(200)
+    assert room.receiver.levels[3].db < -60  # nothing is heard of whoever sends nothing
+    assert room.receiver.levels[3].peak_db == FLOOR_DB
     await room.close()
 
 

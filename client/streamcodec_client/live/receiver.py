@@ -175,14 +175,16 @@ class Receiver:
             delay_ns = round(resampler.delay_s * NS)
             self._sink.start()
             samples = block_samples(self._codec.sample_rate)
+            silence = np.zeros((samples, 1), np.float32)
             started = False
             while not self._stopping.is_set():
                 if not self._sink.wants_block(WAIT_S):
                     continue
                 event_count = self._read_inbox()
                 blocks = pull_together(self._talkers.heard, samples, self._codec)
-                for player, pcm in blocks:
-                    player.meter.add(pcm)
+                pulled = dict(blocks)
+                for player in self._talkers.heard:
+                    player.meter.add(pulled.get(player, silence))
                 heard_ns = self._sink.write(resampler.convert(self._mixed(blocks)))
                 if not started:
                     self._trace.add({"sink_start_ns": heard_ns})
