@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -363,5 +364,23 @@ async def test_a_relay_that_comes_later_is_told_who_is_muted() -> None:
     transport.connection = 3
     sender.connected(WELCOME, 3)
     await until(lambda: transport.messages[2:] == [Mute(muted=False)])
+    source.end()
+    await running
+
+
+async def test_what_was_encoded_a_moment_before_muting_stays_unsent() -> None:
+    source, transport, model = ScriptedSource(), MemoryTransport(), FakeModel()
+    sender = Sender(model, source, SETTINGS, ManualClock())
+    sender.connected(WELCOME, 1)
+    running = asyncio.ensure_future(sender.run(transport))
+    await until(lambda: source.started)
+    for n in range(8):
+        source.put(block(n, level=0.5))
+    while sender.statistics().captured_ms < 80:  # without giving the event loop a chance
+        time.sleep(0.001)
+    time.sleep(0.02)  # the last of it is encoded
+    sender.mute(True)
+    await until(lambda: transport.messages == [Mute(muted=True)])
+    assert transport.datagrams == []
     source.end()
     await running
