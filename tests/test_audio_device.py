@@ -134,5 +134,6 @@ def test_doctor_times_the_path_from_loudspeaker_to_microphone(pulse: Pulse) -> N
     result = pulse.python("-m", "streamcodec_client", *arguments)
     found = {line["about"]: line for line in map(json.loads, result.stdout.splitlines())}
     assert found["sound path"]["todo"] == "", result.stderr
-    assert found["sound path"]["text"].endswith("ms beyond what the devices say")
-    assert abs(float(found["sound path"]["text"].split()[0])) < 500
+    text = found["sound path"]["text"]
+    assert text.endswith(" ms through loudspeaker and microphone")
+    assert 0 < float(text.split()[0]) < 2_000  # as long as it listens

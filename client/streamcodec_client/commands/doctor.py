@@ -146,7 +146,7 @@ def sound_path(clock: Clock) -> Iterator[Finding]:
             speaker = SpeakerSink(clock, None, microphone.sample_rate, None)
             opened.callback(speaker.close)
             chirp = chirp_at(microphone.sample_rate)
-            heard, played_ns, first_ns = _played_and_heard(clock, speaker, microphone, chirp)
+            heard, written_ns, came_ns = _played_and_heard(clock, speaker, microphone, chirp)
     except StreamcodecError as error:
         yield Finding("sound path", "cannot be measured", str(error))
         return
@@ -164,8 +164,8 @@ def sound_path(clock: Clock) -> Iterator[Finding]:
         todo = "turn the loudspeaker up, or take headphones off the microphone"
         yield Finding("sound path", "the microphone does not hear the loudspeaker", todo)
         return
-    delay_ms = (first_ns + at * NS / microphone.sample_rate - played_ns) / 1e6
-    yield Finding("sound path", f"{delay_ms:.0f} ms beyond what the devices say")
+    delay_ms = (came_ns[at // block_samples(microphone.sample_rate)] - written_ns) / 1e6
+    yield Finding("sound path", f"{delay_ms:.0f} ms through loudspeaker and microphone")
 
 
 def chirp_at(sample_rate: int) -> Pcm:
@@ -188,9 +188,9 @@ def found_at(heard: Pcm, chirp: Pcm) -> int | None:
 
 def _played_and_heard(
     clock: Clock, speaker: Sink, microphone: Source, chirp: Pcm
-) -> tuple[Pcm, int, int]:
-    """-> what was heard [T, 1], when the chirp's first sample was played, when the first of what
-    was heard was captured, ns.
+) -> tuple[Pcm, int, list[int]]:
+    """-> what was heard [T, 1], when the chirp was given to the loudspeaker, and when each block of
+    what was heard came, ns.
     """
     size = block_samples(speaker.sample_rate)
     silence = np.zeros(round(0.3 * speaker.sample_rate), np.float32)
@@ -200,20 +200,21 @@ def _played_and_heard(
     microphone.start()
     speaker.start()
     heard: list[Pcm] = []
-    first_ns, played_ns, end_ns = 0, 0, clock.now_ns() + round(STARTS_S * NS)
+    came_ns: list[int] = []
+    written_ns, end_ns = 0, clock.now_ns() + round(STARTS_S * NS)
     while clock.now_ns() < end_ns:
         if heard and blocks and speaker.wants_block(0.0):
-            at_ns = speaker.write(with_channels(blocks.pop(0)[:, None], speaker.channels))
+            speaker.write(with_channels(blocks.pop(0)[:, None], speaker.channels))
             first_chirp -= 1
             if first_chirp == -1:
-                played_ns = at_ns
+                written_ns = clock.now_ns()
         block = microphone.read(0.005)
         if block is not None:
             if not heard:
                 end_ns = clock.now_ns() + round(LISTEN_S * NS)
-                first_ns = block.captured_ns - len(block.pcm) * NS // microphone.sample_rate
+            came_ns.append(clock.now_ns())
             heard.append(with_channels(block.pcm, 1))
-    return np.concatenate(heard or [np.zeros((0, 1), np.float32)]), played_ns, first_ns
+    return np.concatenate(heard or [np.zeros((0, 1), np.float32)]), written_ns, came_ns
 
 
 class _Visitor:
