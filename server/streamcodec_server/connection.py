@@ -17,7 +17,7 @@ from websockets.server import ServerProtocol
 from streamcodec.wire.session import CloseCode
 
 from .addresses import network_of
-from .framing import BINARY, PING, TEXT, Framing
+from .framing import BINARY, PING, PONG, TEXT, Framing
 from .limits import FRAGMENTS
 from .mailbox import HELD, Mailbox
 from .members import Member
@@ -32,7 +32,7 @@ WRITE_LIMIT_BYTES, TLS_WRITE_LIMIT_BYTES = 0, 512
 MOST_UNSENT_BYTES = 32_768
 MOST_HANDSHAKE_BYTES = 16_384
 TLS_HANDSHAKE = b"\x16\x03"  # how a TLS client begins (RFC 8446, section 5.1)
-PING_FRAME, PONG = b"\x89\x00", 0x8A
+PING_FRAME = bytes((PING, 0))
 REQUEST_END = b"\r\n\r\n"
 UNWANTED_S = 1.0  # for a request, to which one that is too many may be told so
 READ_AT_ONCE = 8  # frames of one client before others have their turn

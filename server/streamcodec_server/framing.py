@@ -10,8 +10,8 @@ from typing import NamedTuple
 TEXT, BINARY, PING, PONG = 0x81, 0x82, 0x89, 0x8A  # with FIN, without extensions
 MASKED = 0x80
 FIN, OPCODE = 0x80, 0x0F
-CONTINUATION, FIRST_CONTROL = 0, 8
-TWO_BYTES, EIGHT_BYTES = 126, 127  # lengths that mean: in so many bytes more
+FIRST_CONTROL = 8
+TWO_BYTES = 126  # a length that means: in two bytes more; above it: in eight
 
 
 class Found(NamedTuple):

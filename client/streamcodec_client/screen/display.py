@@ -22,7 +22,7 @@ from ..report.reporter import Reporter
 from ..report.statistics import ReceiverStatistics, SenderStatistics, StreamStatistics
 from .keys import typed
 from .noise import Noise
-from .view import Myself, Notice, Person, View, lines_of
+from .view import LEAST_WIDTH, Myself, Notice, Person, View, lines_of
 
 INTERVAL_S = 0.1
 NOTICES = 3
@@ -81,7 +81,7 @@ class Screen:
             self._live = Live(console=console, auto_refresh=False, transient=True)
             opened.enter_context(self._live)
             opened.enter_context(typed(self._press))
-            self._draw(False, None, None, None)
+            self.second(False, None, None)
             self._open = opened.pop_all()  # else, where that fails, nobody would see why
 
     def notice(self, text: str) -> None:
@@ -99,16 +99,6 @@ class Screen:
     def connection(self, state: str) -> None:
         """What the connection to the relay does."""
         self._state = state
-
-    def second(
-        self,
-        connected: bool,
-        sent: SenderStatistics | None,
-        heard: ReceiverStatistics | None,
-        rtt_ms: float | None = None,
-    ) -> None:
-        """Draws it all anew; each INTERVAL_S."""
-        self._draw(connected, sent, heard, rtt_ms)
 
     def summary(self, sent: SenderStatistics | None, heard: ReceiverStatistics | None) -> None:
         """The lines at the end of a session."""
@@ -133,13 +123,14 @@ class Screen:
         else:
             self._notices.append((self._now_s(), notice))
 
-    def _draw(
+    def second(
         self,
         connected: bool,
         sent: SenderStatistics | None,
         heard: ReceiverStatistics | None,
-        rtt_ms: float | None,
+        rtt_ms: float | None = None,
     ) -> None:
+        """Draws it all anew; each INTERVAL_S."""
         if self._live is None or self._controls is None:
             return
         now_s = self._now_s()
@@ -157,7 +148,8 @@ class Screen:
             heard is not None,
             self._volume_db(),
             self._slow(sent, heard, now_s),
-            [notice for at_s, notice in self._notices if now_s - at_s < NOTICE_S],
+            # a copy: other threads add to it meanwhile
+            [notice for at_s, notice in tuple(self._notices) if now_s - at_s < NOTICE_S],
             self._controls.help_open,
             *self._listening,
             None if self.recorder is None else self.recorder.on,
@@ -228,4 +220,9 @@ def _change_a_second(
 
 def fits(*, as_json: bool, quiet: bool) -> bool:
     """Whether there is a terminal for a screen, and the user wants one."""
-    return not as_json and not quiet and sys.stderr.isatty() and Console(stderr=True).width >= 60
+    return (
+        not as_json
+        and not quiet
+        and sys.stderr.isatty()
+        and Console(stderr=True).width >= LEAST_WIDTH
+    )
