@@ -44,34 +44,11 @@ static void close_said(Said *said) {
 
 static ScTables read_tables(const char *path, void **data) {
   uint64_t bytes;
-  const int32_t *head = *data = read_file(path, &bytes);
-  EXPECT(bytes > 96, "%s is too short", path);
-  ScTables t = {.levels = head[0], .classes = head[1], .latent = head[2], .scales = head[3], .gains = head[4],
-                .symbols = head[5], .gain_min = head[6], .symbol_limit = head[7], .escape_bits = head[8]};
-  ScWaveformTables *w = &t.waveform;
-  w->frames = head[9], w->bins = head[10], w->width = head[11], w->scales = head[12], w->loudnesses = head[13];
-  const size_t scales = (size_t)t.scales * t.symbols, classes = (size_t)t.levels * t.classes;
-  const size_t gains = (size_t)t.classes * t.gains;
-  const double *reals = (const double *)(head + 14);
-  t.bit_worth = reals[0];
-  memcpy(t.roundings, reals + 1, sizeof t.roundings);
-  t.costs = reals + 4, t.class_costs = t.costs + scales, t.gain_costs = t.class_costs + classes;
-  w->costs = t.gain_costs + gains, w->eighths = w->costs + (size_t)w->scales * t.symbols;
-  t.rows = (const int32_t *)(w->eighths + 8);
-  t.level_frequencies = t.rows + classes * t.latent;
-  t.frequencies = t.level_frequencies + (size_t)t.levels * t.levels;
-  t.class_frequencies = t.frequencies + scales;
-  t.gain_frequencies = t.class_frequencies + classes + t.levels;
-  const size_t width = (size_t)w->width, outputs = (size_t)w->frames * w->bins + (w->bins + STEP_BAND - 1) / STEP_BAND;
-  w->first_weight = t.gain_frequencies + gains, w->first_bias = w->first_weight + width * (t.latent + 2);
-  w->second_weight = w->first_bias + width, w->second_bias = w->second_weight + width * width;
-  w->last_weight = w->second_bias + width, w->last_bias = w->last_weight + outputs * width;
-  w->level_base = w->last_bias + outputs, w->level_step = w->level_base + t.levels, w->level_bins = w->level_step + t.levels;
-  w->frequencies = w->level_bins + t.levels, w->coded_frequencies = w->frequencies + (size_t)w->scales * t.symbols;
-  w->loudness_frequencies = w->coded_frequencies + 2 * t.levels;
-  EXPECT((const uint8_t *)(w->loudness_frequencies + w->loudnesses) == (const uint8_t *)head + bytes,
-         "%s has another size than its tables", path);
-  return t;
+  ScTables tables;
+  *data = read_file(path, &bytes);
+  EXPECT(sc_tables_read(*data, bytes, &tables) == SC_OK, "%s has another size than its tables", path);
+  EXPECT(sc_tables_read(*data, bytes - 4, &tables) == SC_BAD_FORMAT, "%s is taken without its end", path);
+  return tables;
 }
 
 /* Tables with one wrong number are refused: the coder would not end with them, or the prior's sums not fit. */

@@ -128,6 +128,11 @@ typedef struct {
 SC_API int sc_bitstream_open(const ScTables *tables, const char *variant, ScBitstream **bitstream);
 SC_API void sc_bitstream_close(ScBitstream *bitstream);
 
+/* For hosts without Python, the same from one piece of memory, 8-byte aligned, that streamcodec.coding.packed_tables has
+ * written: `tables` point into it. SC_BAD_FORMAT where it is not as long as it says. */
+SC_API int sc_tables_read(const void *packed, uint64_t bytes, ScTables *tables);
+SC_API int sc_bitstream_open_packed(const void *packed, uint64_t bytes, const char *variant, ScBitstream **bitstream);
+
 /* Whether payloads of a level have the waveform layer; 0 for a level that is none. */
 SC_API int sc_bitstream_has_waveform(const ScBitstream *b, int level);
 

@@ -1,0 +1,149 @@
+"""A model as the browser page fetches it: tables and packed weights in as few bytes as sound the
+same. Needs no PyTorch.
+
+Packed weights are 6 MB a network. Of their float16 layers most travel as int8 with a scale for each
+output, the others with fewer bits; gzip takes out what repeats. What only the waveform layer
+needs, a network of its own and its prior, is a second file, for whoever meets such a stream.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcodec.coding.packed_tables import packed_tables
+from streamcodec.errors import ModelError
+from streamcodec.tables import EntropyTables
+
+from . import catalogue
+from .packed_layout import PANEL, HalfLayer, packed_network
+
+MAGIC = b"SCPAGE\0\1"
+ALIGNMENT = 64
+LARGEST = 127
+# Rounding these to int8 costs .03 in PESQ at 6 kbit/s; the others' costs nothing that was measured.
+# inverse_dft is no weight, and must stay exact.
+SENSITIVE = ("encoder_in", "from_latent", "skip_out")
+EXACT = ("inverse_dft",)
+MANTISSA_BITS = 6  # that sensitive layers keep of 10
+PRIOR_WEIGHTS = ("first_weight", "second_weight", "last_weight")
+
+
+@dataclasses.dataclass(frozen=True)
+class PageCodec:
+    """Files for the page. base: all that levels without the waveform layer need. layered: what
+    those with it need besides; None where one network does for both.
+    """
+
+    base: bytes
+    layered: bytes | None
+
+
+def page_codec(model: str | Path | None = None) -> PageCodec:
+    """Of a shipped model or a folder. Raises ModelError, also where it has no packed weights."""
+    folder = catalogue.folder_of(model)
+    described = catalogue.describe(folder)
+    path = folder / catalogue.packed_file("mixed")
+    try:
+        packed = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"a page needs {path}: {error.strerror}") from error
+    network = packed_network(packed)
+    two = len(packed) > network.bytes
+    tables = _without_prior(described.tables) if two else described.tables
+    first, second = packed[: network.bytes], packed[network.bytes :]
+    base = _file(described, tables, first, network.halves)
+    layered = _file(described, described.tables, second, network.halves) if two else None
+    return PageCodec(base, layered)
+
+
+def _file(
+    described: catalogue.Description,
+    tables: EntropyTables,
+    weights: bytes,
+    halves: list[HalfLayer],
+) -> bytes:
+    """Magic, length of the head (uint32), head (JSON), tables, the weights' parts one behind the
+    other; both begin at multiples of 64. A part of [at, bytes] is copied to byte `at` of the packed
+    weights; one of [at, inputs, outputs] is a scale (float32) for each output and int8 weights as
+    float16 ones would lie there.
+    """
+    config, packed = described.config, packed_tables(tables)
+    parts, pieces = _parts(np.frombuffer(weights, np.uint8), halves)
+    head = {
+        "hash": described.hash,
+        "sampleRate": config.sample_rate,
+        "packetSamples": config.hop * config.frames_per_packet,
+        "overlap": config.overlap,
+        "baseLevels": config.base_levels,
+        "levelBitratesBps": described.level_bitrates_bps,
+        "tablesBytes": len(packed),
+        "weightsBytes": len(weights),
+        "parts": parts,
+    }
+    written = json.dumps(head, separators=(",", ":")).encode()
+    begin = _aligned(MAGIC + len(written).to_bytes(4, "little") + written)
+    return gzip.compress(begin + _aligned(packed) + b"".join(pieces), 9, mtime=0)
+
+
+def _parts(
+    weights: NDArray[np.uint8], halves: list[HalfLayer]
+) -> tuple[list[list[int]], list[bytes]]:
+    weights = weights.copy()
+    for layer in halves:
+        if layer.name in SENSITIVE:
+            mine = weights[layer.at : layer.end]
+            mine[:] = _rounded(mine.view("<u2")).view(np.uint8)
+    parts: list[list[int]] = []
+    pieces: list[bytes] = []
+    copied = 0
+    for layer in halves:
+        if layer.name in (*SENSITIVE, *EXACT):
+            continue
+        parts.append([copied, layer.at - copied])
+        pieces.append(weights[copied : layer.at].tobytes())
+        panels = weights[layer.at : layer.end].view("<f2").reshape(-1, layer.inputs, PANEL)
+        scale, integers = _quantised(panels)
+        parts.append([layer.at, layer.inputs, layer.outputs])
+        pieces += [scale.astype("<f4").tobytes(), integers.astype(np.int8).tobytes()]
+        copied = layer.end
+    parts.append([copied, len(weights) - copied])
+    return parts, [*pieces, weights[copied:].tobytes()]
+
+
+def _rounded(halves: NDArray[Any]) -> NDArray[np.uint16]:
+    """float16 as integers -> the same with MANTISSA_BITS. None is as large as to overflow."""
+    dropped = 10 - MANTISSA_BITS
+    return ((halves.astype(np.uint32) + (1 << (dropped - 1)) >> dropped) << dropped).astype("<u2")
+
+
+def _quantised(panels: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """[outputs / 32, inputs, 32] -> a scale for each output, [outputs / 32, 1, 32], and integers:
+    of several scales the one of least squared error.
+    """
+    values = panels.astype(np.float64)
+    largest = np.maximum(np.abs(values).max(1, keepdims=True), 1e-12) / LARGEST
+    best, error = largest.copy(), np.full_like(largest, np.inf)
+    for share in 1 - 0.02 * np.arange(12):  # a little clipping may cost less than it saves
+        scale = (share * largest).astype(np.float32).astype(np.float64)
+        integers = np.clip(np.rint(values / scale), -LARGEST, LARGEST)
+        mine = np.square(integers * scale - values).sum(1, keepdims=True)
+        best, error = np.where(mine < error, scale, best), np.minimum(mine, error)
+    return best, np.clip(np.rint(values / best), -LARGEST, LARGEST)
+
+
+def _without_prior(tables: EntropyTables) -> EntropyTables:
+    """With zeros for the weights that price the waveform layer, which no other level reads."""
+    layer = tables.waveform
+    zeros = {name: np.zeros_like(getattr(layer, name)) for name in PRIOR_WEIGHTS}
+    return dataclasses.replace(tables, waveform=dataclasses.replace(layer, **zeros))
+
+
+def _aligned(data: bytes) -> bytes:
+    return data + b"\0" * (-len(data) % ALIGNMENT)
