@@ -147,6 +147,11 @@ def assert_all_code_alike(kind: str, said: Said, base: int) -> Latents:
     return wanted
 
 
+def test_of_two_classes_that_cost_the_same_all_take_the_same() -> None:
+    said = random_said("small", 13, 1, 1, 0.0, 565957)
+    assert_all_code_alike("small", said, 0)
+
+
 @settings(max_examples=150)
 @given(
     kind=st.sampled_from(KINDS),

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from ..tables import FREQUENCY_BITS, EntropyTables
 
 Bits = NDArray[np.float64]
+# Sums of so many prices as a packet has are then exact, in whatever order: of two classes that cost
+# the same, the encoders in C and in Python take the same one.
+PRICE_STEP = 2.0**-30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Prices:
 
 
 def bits_of(frequencies: NDArray[np.int32]) -> Bits:
-    """Integer frequencies -> bits of each."""
-    bits: Bits = FREQUENCY_BITS - np.log2(frequencies.astype(np.float64))
-    return bits
+    """Integer frequencies -> bits of each, in steps of PRICE_STEP."""
+    bits = FREQUENCY_BITS - np.log2(frequencies.astype(np.float64))
+    stepped: Bits = np.rint(bits / PRICE_STEP) * PRICE_STEP
+    return stepped
