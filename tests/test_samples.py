@@ -1,8 +1,12 @@
 """The page of sound samples in docs, its listening test, and the command that writes both."""
 
+import base64
+import html
+import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +14,135 @@ import soundfile
 from click.testing import CliRunner
 
 from conftest import voice
+from streamcodec.errors import ConfigError
+from streamcodec_bench import metrics
+from streamcodec_bench.content import Clip
 from streamcodec_bench.listening_page import MANIFEST, PAGE, SOURCE, version_of
+from streamcodec_bench.sample_rows import (
+    BITS,
+    LOST_SHARE,
+    Sources,
+    flac,
+    lost_packets,
+    matched,
+    read_credits,
+    rounded,
+    rows,
+    short,
+)
 from streamcodec_bench.samples import samples
+from streamcodec_bench.spectrograms import draw, levels
 
 FOLDER = Path(__file__).parents[1] / "docs" / "samples"
+
+KINDS = ["clean", "noisy", "language", "loss", "music", "low"]
+MOST_BYTES = 3_000_000  # of docs/samples
+
+
+def read(page: str, name: str) -> Any:
+    """What a page holds as JSON for its script."""
+    found = re.findall(rf'<script type="application/json" id="{name}">(.*?)</script>', page)
+    return json.loads(found[0])
+
+
+def heard(page: str) -> dict[str, np.ndarray]:
+    """The sounds of a page, by their names."""
+    sounds = {}
+    for name, text in read(page, "sounds").items():
+        pcm, rate = soundfile.read(io.BytesIO(base64.b64decode(text)), dtype="float32")
+        assert rate == 16_000
+        sounds[name] = pcm
+    return sounds
+
+
+def check_page(page: str) -> list[str]:
+    """Asserts that a page has all that it shows and plays; the kinds of its rows."""
+    for outside in (r"https?:", r"url\(", r"\bimport\b", r"\bfetch\b"):
+        assert re.findall(outside, page) == [], outside
+    links = re.findall(r"\b(?:src|href|action)\s*=\s*[\"']([^\"']{1,40})", page)
+    assert [link for link in links if not link.startswith("data:image/webp;base64,")] == [PAGE]
+    assert "default-src 'none'; img-src data:" in page
+    shown, sounds = read(page, "rows"), heard(page)
+    assert {v["sound"] for row in shown for v in row["versions"]} == set(sounds)
+    for row in shown:
+        original, ours, opus = row["versions"]
+        assert [v["name"] for v in row["versions"]] == ["original", "streamcodec", "Opus"]
+        assert len({len(sounds[v["sound"]]) for v in row["versions"]}) == 1  # they loop together
+        assert original["kbps"] is None
+        if row["name"] != "low":
+            assert opus["kbps"] == pytest.approx(ours["kbps"], rel=0.02)
+        section = page.partition(f'<section id="{row["name"]}"')[2].partition("</section>")[0]
+        assert section.count('<button class="version"') == 3
+        assert "<b>Listen for</b>" in section
+        for version in (ours, opus):
+            assert (
+                f"{version['kbps']:.2f} kbit/s (asked for {version['asked_kbps']:.2f})" in section
+            )
+            for metric, value in version["figures"].items():
+                assert f"{metrics.TITLES[metric]} {value:.2f}" in section
+    return [row["name"] for row in shown]
+
+
+def test_the_page_has_all_six_kinds_within_its_size() -> None:
+    page = (FOLDER / "index.html").read_text()
+    assert check_page(page) == KINDS
+    files = list(FOLDER.iterdir())
+    assert sum(file.stat().st_size for file in files) <= MOST_BYTES
+    assert {file.suffix for file in files} == {".flac", ".html", ".json"}
+
+
+def test_figures_on_the_page_are_those_of_the_sounds_on_it() -> None:
+    pytest.importorskip("pesq", reason="PESQ is not installed: extra quality")
+    page = (FOLDER / "index.html").read_text()
+    sounds = heard(page)
+    for row in read(page, "rows"):
+        original, *others = row["versions"]
+        for version in others:
+            value = metrics.pesq(sounds[original["sound"]], sounds[version["sound"]])
+            assert version["figures"]["pesq"] == pytest.approx(value, abs=0.011), row["name"]
+
+
+def test_rates_are_matched_and_the_lowest_is_kept() -> None:
+    def code(asked: float) -> tuple[np.ndarray, int]:
+        return np.zeros(16_000, np.float32), round(0.9 * asked + 300)  # in one second
+
+    asked, _, bits = matched(code, 9_000, 16_000)
+    assert bits == pytest.approx(9_000, rel=0.005)
+    assert asked == pytest.approx(8_700 / 0.9, rel=0.01)
+    assert matched(code, 3_000, 16_000, least_bps=6_000)[0] == 6_000
+
+
+def test_sounds_are_rounded_and_lose_nothing_more() -> None:
+    pcm = 1.2 * voice(1.5).astype(np.float32)
+    back, _ = soundfile.read(io.BytesIO(flac(pcm)), dtype="float32")
+    assert np.array_equal(back, rounded(pcm))
+    assert np.abs(back - np.clip(pcm, -1, 1)).max() <= 2.0 ** (1 - BITS)
+    faded = short(Clip("a", "clean", np.ones(20_000, np.float32)), 1.0).pcm
+    assert (len(faded), faded[0], faded[-1]) == (16_000, 0, 0)
+
+
+def test_a_short_trace_loses_its_share() -> None:
+    for seed in range(3):
+        trace = lost_packets(80_000, seed)[:250]
+        assert trace.mean() == pytest.approx(LOST_SHARE, rel=0.1)
+
+
+def test_spectrograms_have_levels_of_full_scale() -> None:
+    tone = np.sin(2 * np.pi * 1_000 * np.arange(16_000) / 16_000).astype(np.float32)
+    seen = levels(tone)
+    assert seen[32, 20:-20] == pytest.approx(0, abs=0.1)  # bins of 31.25 Hz
+    assert seen[100, 20:-20].max() < -80
+    picture, media = draw([("a", tone), ("b", tone), ("c", 0 * tone)], [(0.2, 0.3)])
+    assert media == "image/webp"
+    assert picture[:4] == b"RIFF"
+
+
+def test_credits_are_those_of_the_manifest(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "manifest.csv").write_text("file,speaker\na.wav,Ann\n")
+    assert read_credits(tmp_path / "clips") == {}
+    (tmp_path / "manifest.csv").write_text("path,source,speaker,license\nclips/a.wav,S,Ann,CC0\n")
+    assert read_credits(tmp_path / "clips") == {"a": ("S", "S, Ann, CC0")}
 
 
 def check(folder: Path) -> dict[str, list[str]]:
@@ -59,14 +188,19 @@ def test_the_listening_test_loads_nothing_from_elsewhere() -> None:
     assert f'href="{PAGE}"' in (FOLDER / "index.html").read_text()
 
 
-def test_the_command_writes_a_listening_test_of_its_samples(
-    tmp_path: Path, model_folder: Path
-) -> None:
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
     pytest.importorskip("av", reason="PyAV is not installed: extra quality")
     (tmp_path / "clips").mkdir()
     soundfile.write(tmp_path / "clips" / "a.wav", voice(1.2), 16_000)
+    return tmp_path / "clips"
+
+
+def test_the_command_writes_a_listening_test_of_its_samples(
+    clips: Path, tmp_path: Path, model_folder: Path
+) -> None:
     out = tmp_path / "out"
-    asked = ["--data", str(tmp_path / "clips"), "--out", str(out), "--model", str(model_folder)]
+    asked = ["--data", str(clips), "--out", str(out), "--model", str(model_folder)]
     done = CliRunner().invoke(samples, asked)
     assert done.exit_code == 0, done.output
     assert check(out) == {"1": ["reference", "anchor", *["codec"] * 6]}
@@ -76,3 +210,44 @@ def test_the_command_writes_a_listening_test_of_its_samples(
     (out / "1-low-pass.flac").write_bytes(b"")
     with pytest.raises(soundfile.LibsndfileError):
         check(out)
+    assert [row["name"] for row in read((out / "index.html").read_text(), "rows")] == [
+        *("clean", "loss", "low")
+    ]
+    for option in ("noise", "foreign", "music"):
+        assert f"no --{option}: no row of it" in done.output
+
+
+def test_the_command_prints_what_the_page_says(
+    clips: Path, tmp_path: Path, model_folder: Path
+) -> None:
+    out = tmp_path / "out"
+    clip = str(clips / "a.wav")
+    asked = ["--data", str(clips), "--out", str(out), "--model", str(model_folder)]
+    asked += ["--noise", clip, "--foreign", clip, "--language", "<Elvish>", "--music", str(clips)]
+    done = CliRunner().invoke(samples, [*asked, "--credit", "a=Ann & Bob, CC0"])
+    assert done.exit_code == 0, done.output
+    page = (out / "index.html").read_text()
+    shown = read(page, "rows")
+    assert [row["name"] for row in shown] == KINDS
+    for row in shown:
+        for version in row["versions"][1:]:
+            rates = f"{version['asked_kbps']:.2f} | {version['kbps']:.2f}"
+            assert f"| {row['name']} | {version['name']} | {rates} |" in done.output
+    assert "Another language (&lt;Elvish&gt;)" in page
+    assert page.count("Ann &amp; Bob, CC0 (a)") >= len(KINDS)
+    command = html.unescape(page.partition("<pre>")[2].partition("</pre>")[0])
+    assert command.startswith(f"python -m streamcodec_bench.samples --data {clips} --noise {clip} ")
+    assert "--language '<Elvish>'" in command
+    with pytest.raises(ConfigError, match="--credit a has no =: NAME=TEXT"):
+        samples.main([*asked, "--credit", "a"], standalone_mode=False)
+
+
+def test_rows_without_a_source_are_left_out(model_folder: Path) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed: extra quality")
+    speech = [Clip("a", "clean", voice(1.2).astype(np.float32))]
+    made = rows(Sources(speech, "", None, None, None), lambda clip: clip.name, str(model_folder))
+    assert [row.name for row in made] == ["clean", "loss", "low"]
+    lossy = made[1]
+    assert all(end - start == pytest.approx(0.02) for start, end in lossy.lost)
+    assert "(a)" not in lossy.credit
+    assert lossy.credit.endswith(" a")

@@ -106,9 +106,9 @@ def ours(
     )
 
 
-def opus(pcm: Pcm, bitrate_bps: float) -> Coded:
-    """libopus: VOIP, complexity 10, 20 ms, VBR, wideband at most. PyAV's build carries neither LACE
-    nor NoLACE.
+def opus(pcm: Pcm, bitrate_bps: float, application: str = "voip") -> Coded:
+    """libopus: complexity 10, 20 ms, VBR, wideband at most; application: voip, or audio for music.
+    PyAV's build carries neither LACE nor NoLACE.
     """
     import av
 
@@ -118,7 +118,7 @@ def opus(pcm: Pcm, bitrate_bps: float) -> Coded:
     encoder.bit_rate = int(bitrate_bps)
     encoder.time_base = Fraction(1, SAMPLE_RATE)
     encoder.options = {
-        "application": "voip",
+        "application": application,
         "vbr": "on",
         "compression_level": "10",
         "frame_duration": str(OPUS_FRAME_MS),

@@ -56,6 +56,15 @@ def read_clips(folder: Path, limit: int | None, speakers: Speakers = UNKNOWN) ->
     return _some(clips, folder)
 
 
+def read_clip(path: Path) -> Clip:
+    """The clip in a file, or the first below a folder. Raises AudioError."""
+    if path.is_dir():
+        return read_clips(path, 1)[0]
+    if path.suffix.lower() not in SUFFIXES:
+        raise AudioError(f"{path} ends in none of {', '.join(SUFFIXES)}")
+    return _some(_read(path, "clean", ""), path)[0]
+
+
 def read_sets(
     folder: Path, limit: int | None, speakers: Speakers, headline: Path, taken: Collection[str]
 ) -> list[Clip]:

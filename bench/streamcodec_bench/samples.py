@@ -1,43 +1,36 @@
-"""A page to listen to, with spectrograms: clips through our codec and Opus; and a listening test
-over the same clips. `python -m streamcodec_bench.samples --data DIR`.
+"""A page to listen to: clips of six kinds through our codec and Opus; and a listening test. `python
+-m streamcodec_bench.samples --data DIR`.
 """
 
 from __future__ import annotations
 
-import html
+import shlex
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import click
-import numpy as np
-import soundfile
 
 from streamcodec.errors import ConfigError, StreamcodecError
 from streamcodec.units import Pcm
 
-from .codecs import LOW_PASS_HZ, SAMPLE_RATE, all_codecs, low_passed, opus_version
-from .content import Clip, read_clips
-from .listening_page import PAGE, Condition, Trial, write_page
+from .codecs import LOW_PASS_HZ, SAMPLE_RATE, all_codecs, loaded, low_passed, opus_version
+from .content import Clip, read_clip, read_clips
+from .listening_page import Condition, Trial, write_page
 from .quality import aligned
+from .sample_rows import BITS, SECONDS, Sources, flac, read_credits, rows
+from .samples_page import table, write_samples
 
-SECONDS = 4.0
+TRIAL_SECONDS = 4.0
 RATES_BPS = (3_000.0, 6_000.0, 12_000.0)
-STYLE = """\
-body{font:16px/1.5 system-ui,sans-serif;color:#1b1f24;
-max-width:64rem;margin:2rem auto;padding:0 1rem}
-figure{display:inline-block;width:19rem;margin:0 .8rem 1.4rem 0}
-img{width:100%;display:block;border-radius:4px}
-audio{width:100%;height:2rem}
-figcaption{font-size:.85rem;color:#4b5563}
-h2{font-size:1.05rem;margin:1.6rem 0 .6rem}"""
+SPEAKERS = 3  # of the rows of the page
+PATH = click.Path(exists=True, path_type=Path)
 
 
 class Variant(NamedTuple):
     """A clip in one condition of the listening test. file: its stem, without the clip's number."""
 
     file: str
-    caption: str
     pcm: Pcm
     name: str
     kind: str
@@ -51,8 +44,8 @@ def variants(clip: Clip, model: str | None) -> list[Variant]:
     codecs = all_codecs(model)
     anchor = f"low-pass {LOW_PASS_HZ / 1000:g} kHz"
     made = [
-        Variant("original", "original", clip.pcm, "reference", "reference"),
-        Variant("low-pass", anchor, low_passed(clip.pcm, 0).pcm, anchor, "anchor"),
+        Variant("original", clip.pcm, "reference", "reference"),
+        Variant("low-pass", low_passed(clip.pcm, 0).pcm, anchor, "anchor"),
     ]
     wanted = [("streamcodec", rate) for rate in RATES_BPS]
     wanted += [
@@ -64,27 +57,9 @@ def variants(clip: Clip, model: str | None) -> list[Variant]:
         coded = codecs[codec].code(clip.pcm, rate)
         kbps = coded.payload_bytes * 8 / len(clip.pcm) * SAMPLE_RATE / 1000
         name = f"{codec}-{rate / 1000:g}k"
-        caption = f"{codec}, {kbps:.1f} kbit/s"
         pcm = aligned(clip.pcm, coded.pcm)[1]
-        made.append(Variant(name, caption, pcm, name, "codec", round(kbps, 2)))
+        made.append(Variant(name, pcm, name, "codec", round(kbps, 2)))
     return made
-
-
-def draw_spectrogram(target: Path, pcm: Pcm) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure = plt.figure(figsize=(4, 1.6), dpi=80)
-    axis = figure.add_axes((0, 0, 1, 1))
-    with np.errstate(divide="ignore"):  # a bin of digital silence is minus infinity dB: black
-        axis.specgram(
-            pcm + 1e-7, NFFT=512, Fs=SAMPLE_RATE, noverlap=384, vmin=-120, vmax=-40, cmap="magma"
-        )
-    axis.axis("off")
-    figure.savefig(target)
-    plt.close(figure)
 
 
 @click.command()
@@ -92,61 +67,111 @@ def draw_spectrogram(target: Path, pcm: Pcm) -> None:
     "--data",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     required=True,
-    help="Folder of clips.",
+    help="Folder of speech that was not trained on: three clips for the page, some for the test.",
 )
+@click.option("--noise", type=PATH, help="A clip, or a folder whose first is taken: noisy speech.")
+@click.option("--foreign", type=PATH, help="The same, of speech in another language.")
+@click.option("--language", default="another language", help="The name of that language.")
+@click.option("--music", type=PATH, help="The same, of music.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("docs/samples"),
     show_default=True,
 )
-@click.option("--clips", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option(
+    "--clips", type=click.IntRange(min=1), default=3, show_default=True, help="Trials of the test."
+)
 @click.option(
     "--licence",
     default="LibriSpeech, CC-BY-4.0",
     show_default=True,
-    help="Where the clips come from, for the page.",
+    help="Where clips come from that no manifest.csv names.",
+)
+@click.option(
+    "--credit",
+    "credits_",
+    multiple=True,
+    metavar="NAME=TEXT",
+    help="Where a clip comes from, or all of a source; NAME as in manifest.csv. Repeatable.",
 )
 @click.option("--model", help="Name of a shipped model, or a folder with one.")
-def samples(data: Path, out: Path, clips: int, licence: str, model: str | None) -> None:
-    """Write a static page with players and spectrograms, and a listening test."""
-    if out.resolve().is_relative_to(data.resolve()):
-        raise ConfigError(f"--out {out} lies in --data {data}: clips could be overwritten")
+def samples(
+    data: Path,
+    noise: Path | None,
+    foreign: Path | None,
+    language: str,
+    music: Path | None,
+    out: Path,
+    clips: int,
+    licence: str,
+    credits_: tuple[str, ...],
+    model: str | None,
+) -> None:
+    """Write a page with players and spectrograms, and a listening test; print the figures."""
+    inputs = {"--data": data, "--noise": noise, "--foreign": foreign, "--music": music}
+    for option, path in inputs.items():
+        folder = path if path is None or path.is_dir() else path.parent
+        if folder is not None and out.resolve().is_relative_to(folder.resolve()):
+            raise ConfigError(f"--out {out} lies in {option} {path}: clips could be overwritten")
+    given: dict[str, str] = {}
+    for line in credits_:
+        name, equals, text = line.partition("=")
+        if not equals:
+            raise ConfigError(f"--credit {line} has no =: NAME=TEXT")
+        given[name] = text
+    named = {
+        stem: known
+        for path in inputs.values()
+        if path is not None
+        for stem, known in read_credits(path if path.is_dir() else path.parent).items()
+    }
+
+    def credit(clip: Clip) -> str:
+        source, line = named.get(clip.name, ("", licence))
+        return f"{given.get(clip.name) or given.get(source) or line} ({clip.name})"
+
+    others = (None if path is None else read_clip(path) for path in (noise, foreign, music))
+    sources = Sources(read_clips(data, SPEAKERS), language, *others)
+    for option, path in inputs.items():
+        if path is None:
+            click.echo(f"no {option}: no row of it", err=True)
+    made = rows(sources, credit, model)
     out.mkdir(parents=True, exist_ok=True)
-    sections, trials = [], []
+    trials = []
     for number, clip in enumerate(read_clips(data, clips), 1):
-        figures, conditions = [], []
-        short = Clip(clip.name, clip.content, clip.pcm[: round(SECONDS * SAMPLE_RATE)])
-        for made in variants(short, model):
-            name = f"{number}-{made.file}"
-            soundfile.write(
-                out / f"{name}.flac", np.clip(made.pcm, -1, 1), SAMPLE_RATE, subtype="PCM_16"
-            )
-            draw_spectrogram(out / f"{name}.png", made.pcm)
-            caption = html.escape(made.caption)
-            figures.append(
-                f'<figure><img src="{name}.png" alt="spectrogram: {caption}">'
-                f'<audio controls preload="none" src="{name}.flac"></audio>'
-                f"<figcaption>{caption}</figcaption></figure>"
-            )
-            conditions.append(Condition(made.name, made.kind, f"{name}.flac", made.kbps))
-        sections.append(f"<h2>Clip {number} ({html.escape(clip.name)})</h2>\n" + "\n".join(figures))
+        conditions = []
+        start = clip.pcm[: round(TRIAL_SECONDS * SAMPLE_RATE)]
+        for variant in variants(Clip(clip.name, clip.content, start), model):
+            name = f"{number}-{variant.file}.flac"
+            (out / name).write_bytes(flac(variant.pcm))
+            conditions.append(Condition(variant.name, variant.kind, name, variant.kbps))
         trials.append(Trial(str(number), clip.name, f"{number}-original.flac", tuple(conditions)))
     write_page(out, trials, licence)
-    page = (
-        '<!doctype html>\n<html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>streamcodec: sound samples</title>\n<style>{STYLE}</style>\n"
-        "<h1>Sound samples</h1>\n"
-        f"<p>Unseen speakers, 16 kHz. {html.escape(licence)}. "
-        f"Opus: {html.escape(opus_version())}, wideband, 20 ms, VBR, complexity 10. "
-        f"Rates are those of the payload, measured on each clip. "
-        f'<a href="{PAGE}">Listening test</a>: rate them blind.</p>\n'
-        + "\n".join(sections)
-        + "\n</html>\n"
+    about = (
+        "Speakers that were not trained on; English clips are taken by their place in their folder,"
+        f" not by how they sound: the first {SECONDS:g} s of each, at 16 kHz, rounded to {BITS}"
+        " bits. streamcodec: model"
+        f" {loaded(model).hash}. Opus: {opus_version()}, wideband at most, 20 ms, VBR,"
+        " complexity 10."
     )
-    (out / "index.html").write_text(page)
-    click.echo(f"{out / 'index.html'}")
+    write_samples(out / "index.html", made, about, _command(inputs, click.get_current_context()))
+    click.echo(f"{table(made)}\n{out / 'index.html'}")
+
+
+def _command(inputs: dict[str, Path | None], context: click.Context) -> str:
+    """What this run could be repeated with."""
+    asked = context.params
+    words = ["python", "-m", "streamcodec_bench.samples"]
+    for option, path in inputs.items():
+        words += [] if path is None else [option, str(path)]
+    for option in ("language", "clips", "licence", "model"):
+        source = context.get_parameter_source(option)
+        if source is not None and source.name != "DEFAULT":
+            words += [f"--{option}", str(asked[option])]
+    for line in asked["credits_"]:
+        words += ["--credit", line]
+    return shlex.join(words)
 
 
 if __name__ == "__main__":

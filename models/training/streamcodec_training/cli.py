@@ -205,14 +205,22 @@ def average(first: Path, second: Path, share: float, out: Path) -> None:
     mix(first, second, share, out)
 
 
-@train.command(short_help="Draw the learning curves of a run.")
-@click.argument("run", type=FOLDER)
+@train.command(short_help="Draw the learning curves of a run, or what was measured of many.")
+@click.argument("run", type=click.Path(exists=True, path_type=Path))
 @click.argument("picture", type=NEW_FILE)
 def curves(run: Path, picture: Path) -> None:
-    """Draw the learning curves of a RUN's folder as a PICTURE (.png, .svg)."""
-    from .curves import draw
+    """Draw the learning curves of a RUN's folder as a PICTURE (.png, .svg); or, where RUN is a CSV
+    such as models/training/measured.csv, the quality that was measured after each run, over hours
+    of training.
+    """
+    if run.is_file():
+        from .measured import draw_points, read_points
 
-    draw(run, picture)
+        draw_points(read_points(run), picture)
+    else:
+        from .curves import draw
+
+        draw(run, picture)
 
 
 def _export(

@@ -1,4 +1,4 @@
-"""Learning curves of a run as a picture, for its model card."""
+"""Learning curves of a run as a picture: what it looks like while it goes on."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from matplotlib.backend_bases import FigureCanvasBase
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from streamcodec.errors import ConfigError
+
+from .measured import check_picture
 
 SHOWN = ("lagrangian", "distortion", "kbit/s", "learning rate share")
 SMOOTHING = 20  # logged points
@@ -36,9 +37,7 @@ def draw(run: Path, target: Path) -> None:
     """Writes a picture of the curves in SHOWN, raw and smoothed, of the run in the folder `run`.
     Raises ConfigError where there are none, or for a picture of a kind that is unknown.
     """
-    kinds = sorted(FigureCanvasBase.get_supported_filetypes())
-    if target.suffix.lower().lstrip(".") not in kinds:
-        raise ConfigError(f"{target} ends in none of {', '.join(f'.{kind}' for kind in kinds)}")
+    check_picture(target)
     figure, axes = plt.subplots(2, 2, figsize=(9, 5), sharex=True, layout="constrained")
     for axis, name in zip(axes.flat, SHOWN, strict=True):
         steps, values = read_curve(run / "events", name)
