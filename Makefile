@@ -13,7 +13,7 @@ export GOMP_SPINCOUNT ?= 0
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check format lock quality wheels fuzz fuzz-native clean audio-libraries
+.PHONY: demo test check format lock quality wheels web fuzz fuzz-native clean audio-libraries
 
 demo: $(READY)
 	$(BIN)/python -m streamcodec_bench.demo --out demo
@@ -48,6 +48,14 @@ wheels: $(READY)
 	$(BUILD_WHEEL) models/voice-16k
 	$(BIN)/python native/build.py --target wasm32-wasi --out dist/streamcodec.wasm
 	ls -l dist
+
+# The page that `streamcodec serve --web` gives out, into server/streamcodec_server/page, where it is
+# committed. Needs Node and npm; Zig is installed here. Browsers have had simd128 since 2023.
+web: $(READY)
+	$(BIN)/pip install -q -c requirements.lock -e '.[wheels]'
+	cd web && npm ci --silent && npm run --silent check && npm run --silent build
+	$(BIN)/python native/build.py --target wasm32-wasi --only simd128 \
+	  --out server/streamcodec_server/page/streamcodec.wasm
 
 $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit("streamcodec needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'

@@ -97,14 +97,21 @@ def compiler(target: Target) -> list[str]:
 
 
 def build(
-    target: Target, out: Path, extra: tuple[str, ...] = (), program: Path | None = None
+    target: Target,
+    out: Path,
+    extra: tuple[str, ...] = (),
+    program: Path | None = None,
+    only: str | None = None,
 ) -> Path:
     """Compile and link into `out`: a library, or a program where the source of its `main` is given.
+    only: the one instruction set that it is built for; None: all of the architecture.
 
     Raises NoCompiler, subprocess.CalledProcessError.
     """
     command = compiler(target)
     variants = {**VARIANTS.get(target.architecture, {}), "scalar": ("-DSC_SCALAR",)}
+    if only is not None:
+        variants = {only: variants[only]}
     has = [f"-DSC_HAS_{name.upper()}" for name in variants]
     flags = [*FLAGS, *(() if target.system in ("win32", "wasi") else ("-fPIC",)), *extra]
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -168,13 +175,17 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="file to write; else beside streamcodec/native")
     parser.add_argument("--sanitize", action="store_true", help="with address and undefined checks")
     parser.add_argument("--program", type=Path, help="C file with a `main`: a program; needs --out")
+    parser.add_argument("--only", metavar="SET", help="only this instruction set, such as simd128")
     asked = parser.parse_args()
     if asked.program is not None and asked.out is None:
         parser.error("--program needs --out")
     target = Target.of(asked.target)
+    known = (*VARIANTS.get(target.architecture, ()), "scalar")
+    if asked.only not in (None, *known):
+        parser.error(f"--only must be one of {', '.join(known)} for {target.architecture}")
     out = asked.out or PACKAGE / target.file_name
     try:
-        built = build(target, out, SANITIZERS if asked.sanitize else (), asked.program)
+        built = build(target, out, SANITIZERS if asked.sanitize else (), asked.program, asked.only)
     except NoCompiler as error:
         print(f"native/build.py: {error}", file=sys.stderr)
         return 1

@@ -58,7 +58,9 @@ static const struct {
 #ifdef SC_HAS_SIMD128
     {&sc_variant_simd128, runs_always},
 #endif
+#ifdef SC_HAS_SCALAR
     {&sc_variant_scalar, runs_always},
+#endif
 };
 
 enum { COUNT = sizeof KNOWN / sizeof *KNOWN };

@@ -1,0 +1,55 @@
+// How loud sound is, for those who look at it.
+
+import type { Level } from '../messages.ts';
+
+const FLOOR_DB = -90;
+const HALF_LIFE_S = 0.08; // of the level: fast enough for syllables
+const PEAK_HELD_S = 1.5;
+const FULL_SCALE = 0.999;
+const SILENT_DB = -75; // a microphone that is switched on hears more than that
+
+/** Of a meter that has heard nothing. */
+export const SILENCE: Level = { rmsDb: FLOOR_DB, peakDb: FLOOR_DB, clipping: false, silentS: 0 };
+
+/** level: of what was added so far. */
+export class LevelMeter {
+  level: Level = SILENCE;
+  private power = 0;
+  private peak = 0;
+  private peakAgeS = 0;
+  private silentS = 0;
+
+  /** sampleRate in Hz. */
+  constructor(private readonly sampleRate: number) {}
+
+  /** The next [T], full scale 1. */
+  add(pcm: Float32Array): void {
+    if (!pcm.length) return;
+    const seconds = pcm.length / this.sampleRate;
+    let energy = 0;
+    let highest = 0;
+    for (const sample of pcm) {
+      energy += sample * sample;
+      highest = Math.max(highest, Math.abs(sample));
+    }
+    const kept = 0.5 ** (seconds / HALF_LIFE_S);
+    this.power = kept * this.power + (1 - kept) * (energy / pcm.length);
+    this.peakAgeS += seconds;
+    if (highest >= this.peak || this.peakAgeS > PEAK_HELD_S) {
+      this.peak = highest;
+      this.peakAgeS = 0;
+    }
+    this.silentS = decibels(highest) < SILENT_DB ? this.silentS + seconds : 0;
+    this.level = {
+      rmsDb: decibels(Math.sqrt(this.power)),
+      peakDb: decibels(this.peak),
+      clipping: this.peak >= FULL_SCALE,
+      silentS: this.silentS,
+    };
+  }
+}
+
+/** An amplitude in dB of full scale, at least FLOOR_DB. */
+function decibels(amplitude: number): number {
+  return Math.max(FLOOR_DB, 20 * Math.log10(Math.max(amplitude, 1e-9)));
+}

@@ -1,0 +1,88 @@
+// The worker's ends of the ways to the AudioWorklets (worklet.ts has the others). What travels
+// beside samples:
+
+import type { SoundLink } from '../messages.ts';
+import { Ring } from './ring.ts';
+
+/** From the player: samples it has played since the beginning, and how often it had none. */
+export interface Played {
+  played: number;
+  dry: number;
+}
+
+/** From the microphone: samples since the beginning, those of this message, if they do not lie in a
+ * ring, and how many were lost because nobody fetched them. */
+export interface Captured {
+  captured: number;
+  pcm: Float32Array | null;
+  lost: number;
+}
+
+/** To the loudspeaker. */
+export class Output {
+  readonly sampleRate: number;
+  /** How often the loudspeaker had nothing to play. */
+  dry = 0;
+  private readonly ring: Ring | null;
+  private written = 0;
+  private played = 0;
+
+  /** `wanted` is called when samples were played, which is some 200 times a second. */
+  constructor(
+    private readonly link: SoundLink,
+    wanted: () => void,
+  ) {
+    this.sampleRate = link.sampleRate;
+    this.ring = link.memory === null ? null : new Ring(link.memory);
+    link.port.onmessage = (event: MessageEvent<Played>) => {
+      this.played = event.data.played;
+      this.dry = event.data.dry;
+      wanted();
+    };
+  }
+
+  /** Samples that it was given and has not played. */
+  get waiting(): number {
+    return this.ring?.waiting ?? this.written - this.played;
+  }
+
+  write(pcm: Float32Array): void {
+    this.written += pcm.length;
+    if (this.ring === null) this.link.port.postMessage(pcm, [pcm.buffer]);
+    else this.ring.write(pcm);
+  }
+
+  close(): void {
+    this.link.port.close();
+  }
+}
+
+/** From the microphone. */
+export class Input {
+  private readonly ring: Ring | null;
+  private lost = 0;
+
+  /** `heard` is given what was captured, and how many samples before it were lost. */
+  constructor(
+    private readonly link: SoundLink,
+    heard: (pcm: Float32Array, lost: number) => void,
+  ) {
+    this.ring = link.memory === null ? null : new Ring(link.memory);
+    link.port.onmessage = (event: MessageEvent<Captured>) => {
+      const { pcm, lost } = event.data;
+      const missing = lost - this.lost;
+      this.lost = lost;
+      heard(pcm ?? this.fetched(), missing);
+    };
+  }
+
+  close(): void {
+    this.link.port.close();
+  }
+
+  private fetched(): Float32Array {
+    const pcm = new Float32Array(this.ring?.waiting ?? 0);
+    this.ring?.read(pcm);
+    return pcm;
+  }
+}

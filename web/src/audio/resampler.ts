@@ -1,0 +1,110 @@
+// Streaming conversion of sample rates, at a speed that may change all the time.
+
+const ZERO_CROSSINGS = 16; // half the kernel, in samples of the lower rate: the delay
+const KAISER_BETA = 7; // about 70 dB; the transition band is then 13 % of the lower rate
+const CUTOFF = 0.46; // of the lower rate, where half is left: at 16 kHz flat to 6.3 kHz
+// The same between equal rates, where nothing is to be kept out: at speed 1 only a delay is left.
+const CUTOFF_OF_EQUAL_RATES = 0.5;
+const PHASES = 256; // of the table; linear interpolation between them is off by -90 dB
+const ROUNDING = 1e-9; // input samples; errors of the position must not shift an output by a block
+
+/**
+ * A windowed sinc over mono PCM, read from a table of fractions of an input sample and interpolated
+ * between them: any ratio of rates, which may change with every call. Each block comes out at once,
+ * `delayS` late. Equal rates are converted as well, so that nothing clicks when a speed begins.
+ */
+export class Resampler {
+  /** By how much the output is late, in s: 1 ms at 16 kHz. */
+  readonly delayS: number;
+  private readonly taps: number;
+  // [PHASES + 1, taps]: for an output at each fraction of an input sample, the weights of the last
+  // `taps` input samples, oldest first.
+  private readonly table: Float32Array;
+  private readonly step: number; // input samples for each output at speed 1
+  private samples: Float32Array; // the last taps - 1 of earlier blocks, then the present one
+  private position = 0; // of the next output, in input samples from the start of the next block
+
+  /** Rates in Hz. Throws RangeError unless both are above 0. */
+  constructor(fromRate: number, toRate: number) {
+    if (!(fromRate > 0 && toRate > 0)) {
+      throw new RangeError(`sample rates must be above 0 Hz, got ${fromRate} and ${toRate}`);
+    }
+    const lower = Math.min(fromRate, toRate);
+    const half = (ZERO_CROSSINGS * fromRate) / lower; // in input samples
+    this.delayS = ZERO_CROSSINGS / lower;
+    this.step = fromRate / toRate;
+    this.taps = Math.ceil(2 * half) + 1;
+    const cutoff = fromRate === toRate ? CUTOFF_OF_EQUAL_RATES : CUTOFF;
+    this.table = kernels(half, this.taps, (2 * cutoff * lower) / fromRate);
+    this.samples = new Float32Array(this.taps - 1);
+  }
+
+  /**
+   * pcm [T] at the first rate -> [T'] at the second, T' = T * toRate / fromRate / speed on average.
+   * speed: 1.001 plays it so much faster, and higher; near 1, because the kernel stays the same.
+   */
+  convert(pcm: Float32Array, speed = 1): Float32Array {
+    const { taps, table } = this;
+    const kept = taps - 1;
+    const samples = new Float32Array(kept + pcm.length);
+    samples.set(this.samples);
+    samples.set(pcm, kept);
+    const step = this.step * speed;
+    const count = Math.ceil((pcm.length - ROUNDING - this.position) / step);
+    const out = new Float32Array(Math.max(0, count));
+    for (let n = 0; n < out.length; n++) {
+      const at = Math.max(0, this.position + n * step);
+      const index = Math.floor(at);
+      const phase = (at - index) * PHASES;
+      const row = Math.floor(phase);
+      const here = row * taps;
+      const next = here + taps;
+      let before = 0;
+      let after = 0;
+      for (let tap = 0; tap < taps; tap++) {
+        const sample = samples[index + tap];
+        before += sample * table[here + tap];
+        after += sample * table[next + tap];
+      }
+      out[n] = before + (phase - row) * (after - before);
+    }
+    this.position += out.length * step - pcm.length;
+    this.samples = samples.slice(pcm.length);
+    return out;
+  }
+}
+
+/** cutoff: of the input's Nyquist frequency. half: of the kernel, in input samples. */
+function kernels(half: number, taps: number, cutoff: number): Float32Array {
+  const table = new Float32Array((PHASES + 1) * taps);
+  for (let row = 0; row <= PHASES; row++) {
+    const weights = [];
+    for (let tap = 0; tap < taps; tap++) {
+      // Distance from the centre of the kernel, which lies `half` behind the output's own time.
+      const distance = tap - (taps - 1) - row / PHASES + half;
+      const inside = 1 - (distance / half) ** 2;
+      const window = inside < 0 ? 0 : bessel(KAISER_BETA * Math.sqrt(inside));
+      weights.push(window * sinc(cutoff * distance));
+    }
+    const sum = weights.reduce((total, weight) => total + weight, 0);
+    table.set(
+      weights.map(weight => weight / sum),
+      row * taps,
+    );
+  }
+  return table;
+}
+
+function sinc(x: number): number {
+  return x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x);
+}
+
+/** The modified Bessel function of order zero, by its series. */
+function bessel(x: number): number {
+  let [sum, term] = [1, 1];
+  for (let k = 1; term > 1e-12 * sum; k++) {
+    term *= (x / (2 * k)) ** 2;
+    sum += term;
+  }
+  return sum;
+}

@@ -1,0 +1,77 @@
+// The codec as it comes over the network: the module, and the two files of a model.
+
+import type { CodecFiles } from '../messages.ts';
+import { Codec } from './codec.ts';
+import { Engine } from './engine.ts';
+import { type ModelFile, readModelFile } from './model-file.ts';
+
+const ENGINE = '/page/streamcodec.wasm';
+
+/** Told of so many bytes of so many. */
+export type Progress = (bytes: number, of: number) => void;
+
+/** Fetched codecs of one model. */
+export class Codecs {
+  private layeredCodec: Codec | null = null;
+  private fetching: Promise<Codec> | null = null;
+
+  private constructor(
+    private readonly engine: Engine,
+    private readonly file: ModelFile,
+    private readonly layeredPath: string,
+    /** For levels without the waveform layer. */
+    readonly base: Codec,
+  ) {}
+
+  /** Throws an Error that says what could not be fetched. */
+  static async fetch(files: CodecFiles, progress: Progress): Promise<Codecs> {
+    const [engine, file] = await Promise.all([
+      fetchEngine(),
+      fetched(files.base, progress).then(readModelFile),
+    ]);
+    return new Codecs(engine, file, files.layered, new Codec(engine, file));
+  }
+
+  /** The codec for streams with the waveform layer; null while it was not fetched. */
+  get layered(): Codec | null {
+    return this.layeredCodec;
+  }
+
+  /** Fetches it, once. Throws an Error that says what could not be fetched. */
+  fetchLayered(): Promise<Codec> {
+    this.fetching ??= fetched(this.layeredPath, () => {}).then(data => {
+      this.layeredCodec = new Codec(this.engine, this.file, readModelFile(data));
+      return this.layeredCodec;
+    });
+    return this.fetching;
+  }
+}
+
+async function fetchEngine(): Promise<Engine> {
+  const response = await responseOf(ENGINE);
+  return Engine.start(await WebAssembly.compile(await response.arrayBuffer()));
+}
+
+/** A file, unpacked from gzip. */
+async function fetched(path: string, progress: Progress): Promise<Uint8Array> {
+  const response = await responseOf(path);
+  const of = Number(response.headers.get('Content-Length') ?? 0);
+  let bytes = 0;
+  const counted = new TransformStream<Uint8Array, Uint8Array>({
+    transform(piece, controller) {
+      bytes += piece.length;
+      progress(bytes, of);
+      controller.enqueue(piece);
+    },
+  });
+  const unpacked = response
+    .body!.pipeThrough(counted)
+    .pipeThrough(new DecompressionStream('gzip') as TransformStream<Uint8Array, Uint8Array>);
+  return new Uint8Array(await new Response(unpacked).arrayBuffer());
+}
+
+async function responseOf(path: string): Promise<Response> {
+  const response = await fetch(path);
+  if (!response.ok) throw new Error(`the relay does not give ${path}: HTTP ${response.status}`);
+  return response;
+}

@@ -1,0 +1,38 @@
+// Everything that needs no browser, in one module: for the tests, which run it in Node.
+
+export { RealFft } from './audio/fft.ts';
+export { LevelMeter } from './audio/level-meter.ts';
+export { Resampler } from './audio/resampler.ts';
+export { AdaptivePlayout } from './playout/adaptive.ts';
+export { CallQuality } from './playout/call-quality.ts';
+export { ComfortNoise } from './playout/comfort-noise.ts';
+export { PayloadError } from './playout/decoder.ts';
+export { DelayTarget } from './playout/delay.ts';
+export { LossFade } from './playout/loss-fade.ts';
+export { ArrivalStatistics, meanOpinion, transmissionRating } from './playout/network-quality.ts';
+export { StreamPlayer } from './playout/player.ts';
+export { SequenceLedger } from './playout/sequence.ts';
+export { SpeedControl } from './playout/speed.ts';
+export { Stretcher } from './playout/stretcher.ts';
+export { MAX_TALKERS, Talkers } from './playout/talkers.ts';
+export { TimeScaler } from './playout/time-scaler.ts';
+export { ClockSync } from './net/clock-sync.ts';
+export { Reconnect } from './net/reconnect.ts';
+export { RelayConnection } from './net/relay-connection.ts';
+export { Room } from './net/room.ts';
+export { CaptureClock } from './send/capture-clock.ts';
+export { CopyPolicy } from './send/copy-policy.ts';
+export { PacketSequence } from './send/packet-sequence.ts';
+export { rateControl, streamSettings, TargetBitrate } from './send/rate.ts';
+export { Talker } from './send/talker.ts';
+export { isFinal, meaningOf } from './wire/close-codes.ts';
+export { MalformedMessage, parseMessage, writeMessage } from './wire/messages.ts';
+export { MalformedPacket, parse, serialize } from './wire/packet.ts';
+export { CopyHistory, join, separate } from './wire/redundancy.ts';
+export { Restorer, Shortener } from './wire/short-headers.ts';
+export { Lead } from './audio/lead.ts';
+export { mixed, Volumes } from './audio/mixer.ts';
+export { Ring, ringMemory } from './audio/ring.ts';
+export { Codec } from './codec/codec.ts';
+export { Engine } from './codec/engine.ts';
+export { readModelFile, toHalf } from './codec/model-file.ts';

@@ -1,0 +1,144 @@
+// The microphone: chosen, switched in a call, and replaced where it vanishes.
+
+import type { Device, Devices } from './devices.ts';
+import type { Settings } from './settings.ts';
+import { microphoneTrouble } from './support.ts';
+
+/** What of the settings concerns the microphone. */
+export type MicrophoneChoice = Pick<
+  Settings,
+  'microphone' | 'echoCancellation' | 'noiseSuppression' | 'autoGainControl'
+>;
+
+/** Changes come one after the other: two at once would leave a microphone open that nobody hears. */
+export class Microphone {
+  readonly #context: AudioContext;
+  readonly #say: (text: string) => void;
+  #choice: MicrophoneChoice;
+  #target: AudioNode | null = null;
+  #stream: MediaStream | null = null;
+  #source: MediaStreamAudioSourceNode | null = null;
+  /** Null: the default one is in use, or none. */
+  #inUse: Device | null = null;
+  #changes: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  constructor(context: AudioContext, choice: MicrophoneChoice, say: (text: string) => void) {
+    this.#context = context;
+    this.#choice = { ...choice };
+    this.#say = say;
+  }
+
+  /** Asks for it. Throws what the browser throws. */
+  open(): Promise<void> {
+    return this.#afterOthers(() => this.#openChosen());
+  }
+
+  /** Its sound goes there from now on. */
+  connect(target: AudioNode): void {
+    this.#target = target;
+    this.#source?.connect(target);
+  }
+
+  /** Another one, or another treatment of its sound. What goes wrong is said. */
+  change(choice: MicrophoneChoice): Promise<void> {
+    this.#choice = { ...choice };
+    return this.#afterOthers(() => this.#openChosen()).catch(error =>
+      this.#say(microphoneTrouble(error)),
+    );
+  }
+
+  /** Something was plugged in or out. The chosen one is taken again when it is back. */
+  devicesChanged(devices: Devices): void {
+    void this.#afterOthers(async () => {
+      const chosen = this.#choice.microphone;
+      const isBack =
+        chosen !== null &&
+        chosen.id !== this.#inUse?.id &&
+        devices.microphones.some(device => device.id === chosen.id);
+      const isFirst = this.#stream === null && devices.microphones.length > 0;
+      if (!isBack && !isFirst) return;
+      await this.#openChosen();
+      this.#say(`The microphone is back: “${this.#label()}”.`);
+    }).catch(() => undefined); // not ready yet, and another event follows when it is
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#release();
+  }
+
+  #afterOthers(change: () => Promise<void>): Promise<void> {
+    const done = this.#changes.then(change);
+    this.#changes = done.catch(() => undefined);
+    return done;
+  }
+
+  async #openChosen(): Promise<void> {
+    const chosen = this.#choice.microphone;
+    this.#release();
+    if (chosen !== null) {
+      try {
+        await this.#take(chosen);
+        return;
+      } catch (error) {
+        const name = error instanceof Error ? error.name : '';
+        if (name !== 'OverconstrainedError' && name !== 'NotFoundError') throw error;
+      }
+    }
+    await this.#take(null);
+    if (chosen !== null) {
+      this.#say(`“${chosen.label}” is not there: the default microphone is used.`);
+    }
+  }
+
+  async #take(device: Device | null): Promise<void> {
+    if (this.#closed) return;
+    const { echoCancellation, noiseSuppression, autoGainControl } = this.#choice;
+    const stream = await navigator.mediaDevices.getUserMedia({
+      audio: {
+        echoCancellation,
+        noiseSuppression,
+        autoGainControl,
+        channelCount: 1,
+        ...(device === null ? {} : { deviceId: { exact: device.id } }),
+      },
+    });
+    this.#stream = stream;
+    this.#inUse = device;
+    if (this.#closed) {
+      this.#release(); // the call was left while the browser asked
+      return;
+    }
+    this.#source = this.#context.createMediaStreamSource(stream);
+    if (this.#target !== null) this.#source.connect(this.#target);
+    // Stopping a track ourselves raises no `ended`.
+    const [track] = stream.getAudioTracks();
+    track?.addEventListener('ended', () => {
+      if (this.#stream === stream) this.#lost(track.label);
+    });
+    track?.addEventListener('mute', () => {
+      if (this.#stream === stream) this.#say(`The system has switched off “${track.label}”.`);
+    });
+  }
+
+  #lost(label: string): void {
+    this.#release();
+    void this.#afterOthers(async () => {
+      await this.#take(null);
+      this.#say(`“${label}” is gone: the default microphone is used.`);
+    }).catch(() => this.#say(`“${label}” is gone, and there is no other microphone.`));
+  }
+
+  #label(): string {
+    return this.#stream?.getAudioTracks()[0]?.label ?? 'unnamed device';
+  }
+
+  #release(): void {
+    this.#source?.disconnect();
+    this.#source = null;
+    for (const track of this.#stream?.getTracks() ?? []) track.stop();
+    this.#stream = null;
+    this.#inUse = null;
+  }
+}

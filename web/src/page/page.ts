@@ -1,0 +1,134 @@
+// The page's entry: shows the way in, and begins and ends calls.
+
+import type { CodecFiles, Request } from '../messages.ts';
+import { Call } from './call.ts';
+import { FirstView } from './first.ts';
+import { helpDrawer } from './help.ts';
+import { readLink } from './link.ts';
+import { loadSettings, saveSettings } from './settings.ts';
+import { SettingsDrawer } from './drawer.ts';
+import { Sound } from './sound.ts';
+import { microphoneTrouble, whyNoMicrophone } from './support.ts';
+
+const link = readLink();
+const settings = loadSettings();
+const { codecBase, codecLayered } = document.documentElement.dataset;
+const codecFiles: CodecFiles = { base: codecBase ?? '', layered: codecLayered ?? '' };
+
+const WORKER = '/page/worker.js';
+
+let call: Call | null = null;
+/** Of the next call: it has the codec by the time that somebody clicks. */
+let worker: Worker | null = null;
+let sound: Sound | null = null;
+let joining = false;
+/** What was said of the devices before there was a call to show it. */
+let early: string[] = [];
+
+const help = helpDrawer();
+const drawer = new SettingsDrawer(settings, what => {
+  saveSettings(settings);
+  if (what === 'microphone') sound?.changeMicrophone(settings);
+  if (what === 'loudspeaker') sound?.changeLoudspeaker(settings.loudspeaker);
+});
+const first = new FirstView(link, settings.name, {
+  join: talks => void join(talks),
+  openSettings: () => drawer.open(),
+  nameChanged: name => {
+    settings.name = name;
+    saveSettings(settings);
+  },
+});
+
+/** Runs in a click: only then does the browser let the page sound. */
+async function join(talks: boolean): Promise<void> {
+  if (joining) return;
+  joining = true;
+  early = [];
+  first.waits = true;
+  if (talks) first.say('Allow the microphone where the browser asks for it.');
+  let opened: Sound | null = null;
+  let trouble = '';
+  const fail = (text: string) => {
+    opened?.close();
+    if (call !== null) call.say(text);
+    else trouble = text;
+  };
+  try {
+    opened = new Sound(settings.loudspeaker, {
+      say: text => {
+        if (call !== null) call.say(text);
+        else early.push(text);
+      },
+      stopped: stopped => {
+        if (call !== null) call.view.stopped = stopped;
+      },
+      devices: devices => drawer.show(devices),
+    });
+    if (talks) {
+      try {
+        await opened.askMicrophone(settings);
+      } catch (error) {
+        fail(microphoneTrouble(error));
+        return;
+      }
+    }
+    begin(opened, talks);
+  } catch (error) {
+    fail(
+      `The browser could not start the call: ${error instanceof Error ? error.message : error}.`,
+    );
+  } finally {
+    joining = false;
+    first.waits = false;
+    first.say(trouble);
+  }
+}
+
+function loadCodec(): Worker {
+  const loading = new Worker(WORKER, { type: 'module' });
+  const request: Request = { type: 'load', codecFiles };
+  loading.postMessage(request);
+  return loading;
+}
+
+function begin(opened: Sound, talks: boolean): void {
+  call?.leave(); // who listened and now talks comes in anew
+  sound = opened;
+  const loaded = worker ?? loadCodec();
+  worker = null;
+  call = new Call(link, settings, talks, loaded, opened, {
+    talk: whyNoMicrophone() === '' && !link.onlyListens ? () => void join(true) : null,
+    openSettings: () => drawer.open(),
+    openHelp: () => help.toggle(),
+    settingsChanged: () => saveSettings(settings),
+    ended,
+  });
+  document.getElementById('page')!.replaceChildren(call.view.element);
+  call.view.stopped = opened.stopped;
+  for (const text of early) call.say(text);
+  call.view.focus();
+}
+
+function ended(reason: string): void {
+  call = null;
+  sound = null;
+  showFirst(reason);
+  first.focus();
+}
+
+function showFirst(reason: string): void {
+  document.title = `${link.room} – streamcodec`;
+  document.getElementById('page')!.replaceChildren(first.element);
+  if (reason !== '') first.say(reason);
+}
+
+document.body.append(help.element, drawer.drawer.element);
+showFirst('');
+worker = loadCodec();
+// A link with a token that is opened in a tab which shows the page already loads nothing by itself.
+window.addEventListener('hashchange', () => {
+  if (location.hash.includes('token=')) location.reload();
+});
+// A page that the browser keeps for the way back must not go on talking meanwhile.
+window.addEventListener('pagehide', () => call?.leave());

@@ -1,0 +1,60 @@
+// What this browser cannot do, in words, with what to do about it.
+
+/** Why nothing can be heard here; empty where it can. */
+export function whyNoSound(): string {
+  if (!window.isSecureContext) {
+    return (
+      'Browsers give sound only to pages that came over https, or from this computer itself, and ' +
+      'this one came over http. Open it with https:// instead; if that finds nothing, who runs ' +
+      'this relay can give it a certificate (streamcodec serve --cert and --key).'
+    );
+  }
+  const has =
+    typeof AudioContext === 'function' &&
+    typeof AudioWorkletNode === 'function' &&
+    typeof Worker === 'function' &&
+    typeof WebSocket === 'function' &&
+    typeof WebAssembly === 'object' &&
+    typeof HTMLDialogElement === 'function';
+  return has
+    ? ''
+    : 'This browser is too old for live sound. Chrome, Edge and Firefox of 2022 or later can do ' +
+        'it, and so can Safari from 15.4 on.';
+}
+
+/** Why there is no microphone to be had here; empty where one may be asked for. */
+export function whyNoMicrophone(): string {
+  return typeof navigator.mediaDevices?.getUserMedia === 'function'
+    ? ''
+    : 'This browser gives the page no microphone: you can listen.';
+}
+
+/** Whether the page may choose where sound comes out. */
+export function choosesLoudspeaker(): boolean {
+  return typeof AudioContext === 'function' && 'setSinkId' in AudioContext.prototype;
+}
+
+/** What went wrong when the microphone was asked for, and what to do. */
+export function microphoneTrouble(error: unknown): string {
+  const name = error instanceof Error ? error.name : '';
+  const text = error instanceof Error ? error.message : '';
+  if (name === 'NotAllowedError' && /system/i.test(text)) {
+    return (
+      'The system keeps the microphone from this browser. Allow it in the privacy settings of ' +
+      'the system, then try again.'
+    );
+  }
+  if (name === 'NotAllowedError' || name === 'SecurityError') {
+    return (
+      'This page was not given the microphone. Allow it with the button beside the address ' +
+      'above, then try again; or listen.'
+    );
+  }
+  if (name === 'NotFoundError' || name === 'OverconstrainedError') {
+    return 'No microphone was found. Connect one, then try again; or listen.';
+  }
+  if (name === 'NotReadableError' || name === 'AbortError') {
+    return 'The microphone cannot be used: perhaps another program has it. Close that, then try again.';
+  }
+  return `The microphone cannot be used: ${text || name || 'the browser does not say why'}.`;
+}

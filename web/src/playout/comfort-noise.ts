@@ -1,0 +1,198 @@
+// Comfort noise: imitates a talker's background, in level and spectrum, while no packets come.
+//
+// Digital silence in a pause sounds like a lost connection, and in a sentence like a fault. Source:
+// ITU-T G.711 appendix II and RFC 3389, whose noise has the background's spectral envelope. Theirs
+// is sent as parameters; ours is measured from the decoded sound.
+
+import { RealFft } from '../audio/fft.ts';
+
+const WINDOW_S = 0.02;
+const RECENT_FRAMES = 16; // of half-overlapping windows: the last 170 ms
+const LOUDEST_SHARE = 4; // times the median power: a frame above it is the end of a word
+const KEPT_S = 3;
+const QUIETEST = 0.1; // share of the kept frames that is taken to lie between words
+// Share of the loudest packet's power that the background may have: of a talker who has not paused
+// yet even the quietest frames are speech.
+const BELOW_SPEECH = 0.003;
+
+/**
+ * `learn` from every decoded packet, `make` as much noise as is needed. One talker, mono. Windows
+ * of WINDOW_S overlap by half.
+ */
+export class ComfortNoise {
+  private readonly hop: number;
+  private readonly window: Float64Array;
+  private readonly fft: RealFft;
+  private readonly kept: number;
+  private heard: Float32Array[] = [];
+  private heardSamples = 0;
+  private loudest = 0; // mean power of the loudest packet
+  // Magnitudes [bins] by `amongSpeech`; absent until they are measured.
+  private readonly background = new Map<boolean, Float64Array>();
+  private tail: Float32Array;
+  private made = new Float32Array(0);
+
+  /** sampleRate in Hz; `random` draws uniformly from 0 <= x < 1. */
+  constructor(
+    sampleRate: number,
+    private readonly random: () => number = Math.random,
+  ) {
+    this.hop = Math.round((WINDOW_S * sampleRate) / 2);
+    const size = 2 * this.hop;
+    this.window = Float64Array.from({ length: size }, (_, n) =>
+      Math.sin((Math.PI * (n + 0.5)) / size),
+    );
+    this.fft = new RealFft(size);
+    this.kept = Math.round(KEPT_S * sampleRate);
+    this.tail = new Float32Array(this.hop);
+  }
+
+  /**
+   * pcm [T], full scale 1. `voice`: the talker's voice detector marked it as speech, so it is not
+   * background.
+   */
+  learn(pcm: Float32Array, voice: boolean): void {
+    let energy = 0;
+    for (const sample of pcm) energy += sample * sample;
+    this.loudest = Math.max(this.loudest, energy / pcm.length);
+    if (voice) return;
+    // Measured only when noise is made: most packets are never followed by a pause or a loss.
+    this.heard.push(pcm);
+    this.heardSamples += pcm.length;
+    while (this.heardSamples - this.heard[0].length >= this.kept) {
+      this.heardSamples -= this.heard[0].length;
+      this.heard.shift();
+    }
+    this.background.clear();
+  }
+
+  /**
+   * The next [samples]; zeros while too little was learnt. Without `amongSpeech` (in an announced
+   * pause) the last 170 ms that were learnt are the background; with it (after a loss in
+   * mid-sentence) the quietest frames of the last KEPT_S, which hold speech as well.
+   */
+  make(samples: number, amongSpeech: boolean): Float32Array {
+    let magnitude = this.background.get(amongSpeech);
+    if (magnitude === undefined) {
+      magnitude = this.measured(amongSpeech);
+      this.background.set(amongSpeech, magnitude);
+    }
+    const frames = Math.max(0, Math.ceil((samples - this.made.length) / this.hop));
+    const made = new Float32Array(this.made.length + frames * this.hop);
+    made.set(this.made);
+    for (let at = this.made.length; at < made.length; at += this.hop) {
+      made.set(this.frame(magnitude), at);
+    }
+    this.made = made.slice(samples);
+    return made.slice(0, samples);
+  }
+
+  /** Forgets the background. */
+  reset(): void {
+    this.heard = [];
+    this.heardSamples = 0;
+    this.loudest = 0;
+    this.background.clear();
+    this.made = new Float32Array(0);
+    this.tail = new Float32Array(this.hop);
+  }
+
+  /** Magnitude spectrum of the background, [bins]. */
+  private measured(amongSpeech: boolean): Float64Array {
+    if (this.heardSamples < 2 * this.hop) return new Float64Array(this.fft.bins);
+    let heard = concatenated(this.heard, this.heardSamples);
+    if (!amongSpeech) heard = heard.slice(-(RECENT_FRAMES + 1) * this.hop);
+    const powers = this.powers(heard);
+    const totals = powers.map(power => power.reduce((sum, p) => sum + p, 0));
+    if (!amongSpeech) {
+      const most = LOUDEST_SHARE * median(totals) + 1e-20;
+      return meanMagnitude(
+        powers.filter((_, n) => totals[n] <= most),
+        1,
+      );
+    }
+    const count = Math.max(1, roundHalfEven(QUIETEST * totals.length));
+    const quietest = totals.map((_, n) => n).sort((a, b) => totals[a] - totals[b]);
+    const chosen = quietest.slice(0, count);
+    // In noise of power p, each of the `hop` bins holds p times the sum of the squared window,
+    // which is `hop`.
+    const total = chosen.reduce((sum, n) => sum + totals[n], 0) / count;
+    const powerOfQuiet = total / this.hop ** 2;
+    const gain = Math.min(1, (BELOW_SPEECH * this.loudest) / Math.max(powerOfQuiet, 1e-20));
+    return meanMagnitude(
+      chosen.map(n => powers[n]),
+      gain,
+    );
+  }
+
+  /** heard [T] -> power spectra of its half-overlapping windows, [bins] each. */
+  private powers(heard: Float32Array): Float64Array[] {
+    const { hop, window, fft } = this;
+    const frame = new Float64Array(2 * hop);
+    const re = new Float64Array(fft.bins);
+    const im = new Float64Array(fft.bins);
+    const powers = [];
+    for (let at = 0; at + 2 * hop <= heard.length; at += hop) {
+      for (let n = 0; n < frame.length; n++) frame[n] = heard[at + n] * window[n];
+      fft.forward(frame, re, im);
+      powers.push(re.map((real, k) => real * real + im[k] * im[k]));
+    }
+    return powers;
+  }
+
+  /**
+   * The next hop of noise with this spectrum, by overlap-add. Real and imaginary part have a
+   * variance of one half each, so that E|X|^2 = 1; the squared windows of neighbouring frames add
+   * up to one.
+   */
+  private frame(magnitude: Float64Array): Float32Array {
+    const re = new Float64Array(magnitude.length);
+    const im = new Float64Array(magnitude.length);
+    magnitude.forEach((size, k) => {
+      // Box and Muller: two normal numbers at once. The sqrt(2) that makes up for the power that
+      // the analysis window took and the variance of one half cancel.
+      const radius = Math.sqrt(-2 * Math.log(1 - this.random())) * size;
+      const angle = 2 * Math.PI * this.random();
+      re[k] = radius * Math.cos(angle);
+      im[k] = radius * Math.sin(angle);
+    });
+    const frame = this.fft.inverse(re, im);
+    const out = new Float32Array(this.hop);
+    for (let n = 0; n < this.hop; n++) {
+      out[n] = this.tail[n] + frame[n] * this.window[n];
+      this.tail[n] = frame[this.hop + n] * this.window[this.hop + n];
+    }
+    return out;
+  }
+}
+
+/** Square root of `gain` times the mean of power spectra, [bins]. */
+function meanMagnitude(powers: Float64Array[], gain: number): Float64Array {
+  return powers[0].map((_, k) => {
+    const mean = powers.reduce((sum, power) => sum + power[k], 0) / powers.length;
+    return Math.sqrt(mean * gain);
+  });
+}
+
+function concatenated(parts: Float32Array[], samples: number): Float32Array {
+  const out = new Float32Array(samples);
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}
+
+function median(values: number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+/** As Python's and NumPy's `round`: halves go to the even neighbour. */
+function roundHalfEven(value: number): number {
+  const floor = Math.floor(value);
+  if (value - floor !== 0.5) return Math.round(value);
+  return floor % 2 ? floor + 1 : floor;
+}

@@ -1,0 +1,13 @@
+/** What a player needs of a decoder of one talker's stream, mono. */
+export interface Decoder {
+  /**
+   * A payload, or null for a packet that is to be concealed -> [packetSamples]. Throws PayloadError
+   * for a payload that cannot be decoded.
+   */
+  decode(payload: Uint8Array | null): Float32Array;
+  /** What is decoded next does not continue what was decoded before. */
+  reset(): void;
+}
+
+/** A payload that cannot be decoded. */
+export class PayloadError extends Error {}

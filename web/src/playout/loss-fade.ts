@@ -1,0 +1,155 @@
+// What is heard of a talker while packets are missing: the decoder's own concealment, which fades
+// into comfort noise, which fades to silence when nothing comes any more. Sans-I/O.
+
+import { DTX, VOICE } from '../wire/flags.ts';
+import { ComfortNoise } from './comfort-noise.ts';
+
+const SPLICE_MS = 2.5; // a fade this long hides the step where two pieces of sound meet
+// The decoder's concealment sounds natural for a while; between these two durations of loss the
+// comfort noise takes its place.
+const CONTINUED_MS = 60;
+const BACKGROUND_MS = 160;
+
+/**
+ * A line that has been dead for so long fades to silence over FADE_OUT_MS: noise that went on would
+ * sound like a talker who is merely quiet.
+ */
+export const DEAD_MS = 3_000;
+
+const FADE_OUT_MS = 1_000;
+
+/**
+ * Conceals the losses of one talker, mono, and splices sound that does not continue what was heard.
+ *
+ * Give it every packet in the order of playing: `packet` for a decoded one, `concealed` for the
+ * decoder's substitute of a missing one. Where there is neither, `background` fills the time of an
+ * announced pause or of a loss, and `silence` ends the talker. `heard` tells it what was played in
+ * the end, so that the next splice starts from there.
+ */
+export class LossFade {
+  private readonly samplesPerMs: number;
+  private readonly packetMs: number;
+  private readonly noise: ComfortNoise;
+  private noiseShare = 0; // of comfort noise in what is heard, 0 to 1
+  private lastSample = 0;
+  private paused = false; // the talker announced that it sends nothing for now (DTX)
+  private begun = false; // there was a packet: what is missing now is a loss
+  private missingMs = 0;
+
+  /** sampleRate in Hz; `random` (uniform, 0 <= x < 1) draws the comfort noise. */
+  constructor(sampleRate: number, packetSamples: number, random: () => number = Math.random) {
+    this.samplesPerMs = sampleRate / 1000;
+    this.packetMs = (packetSamples * 1000) / sampleRate;
+    this.noise = new ComfortNoise(sampleRate, random);
+  }
+
+  /** For how long packets have been missing; 0 once one is played again. */
+  get lostMs(): number {
+    return this.missingMs;
+  }
+
+  /** The loss is short enough for the decoder's concealment to be heard. */
+  get continues(): boolean {
+    return 0 < this.missingMs && this.missingMs < BACKGROUND_MS;
+  }
+
+  /** What was heard last ended in silence: stopping here makes no click. */
+  get silent(): boolean {
+    return this.lastSample === 0;
+  }
+
+  /**
+   * A decoded packet [T] -> what is heard in its place, [T].
+   *
+   * `restarts`: the decoder was reset before it. `substitute`: its payload was broken, and `pcm` is
+   * the decoder's concealment.
+   */
+  packet(pcm: Float32Array, flags: number, restarts: boolean, substitute = false): Float32Array {
+    const wasPaused = this.paused;
+    this.paused = (flags & DTX) !== 0;
+    if (!substitute) this.noise.learn(pcm, (flags & VOICE) !== 0);
+    let heard = pcm;
+    // The packet describes the background; the same noise goes on through the pause.
+    if (this.paused) heard = this.noise.make(pcm.length, false);
+    if (restarts || this.paused !== wasPaused) heard = this.spliced(heard);
+    if (substitute) return this.concealed(heard);
+    this.begun = true;
+    this.missingMs = 0;
+    return this.crossfaded(heard, this.spliceSamples(heard.length));
+  }
+
+  /**
+   * The decoder's substitute for a missing packet [T] -> the same, faded into comfort noise by how
+   * long the loss has lasted.
+   */
+  concealed(pcm: Float32Array): Float32Array {
+    this.begun = true;
+    this.missingMs += this.packetMs;
+    return this.crossfaded(pcm, pcm.length);
+  }
+
+  /** [samples] of comfort noise, for a pause or a loss that outlasts the concealment. */
+  background(samples: number): Float32Array {
+    let pcm = this.noise.make(samples, !this.paused);
+    if (!this.paused && this.begun) {
+      if (this.noiseShare < 1) {
+        pcm = this.spliced(pcm);
+        this.noiseShare = 1;
+      }
+      this.missingMs = Math.max(this.missingMs, BACKGROUND_MS) + samples / this.samplesPerMs;
+      const gain = Math.min(1, Math.max(0, 1 - (this.missingMs - DEAD_MS) / FADE_OUT_MS));
+      pcm = pcm.map(sample => sample * gain);
+    }
+    this.heard(pcm);
+    return pcm;
+  }
+
+  /** [samples] of silence, into which what was heard last fades. */
+  silence(samples: number): Float32Array {
+    const pcm = this.spliced(new Float32Array(samples));
+    this.lastSample = 0;
+    return pcm;
+  }
+
+  /** [T], any T: what was made audible of the last packet. */
+  heard(pcm: Float32Array): void {
+    if (pcm.length) this.lastSample = pcm[pcm.length - 1];
+  }
+
+  /** The announced pause is over; what is missing from now on counts as lost. */
+  endPause(): void {
+    this.paused = false;
+  }
+
+  /** The talker sends digital silence: there is no background to imitate. */
+  forgetBackground(): void {
+    this.noise.reset();
+  }
+
+  /** Moves the share of comfort noise, over `samples`, to what the length of the loss asks. */
+  private crossfaded(pcm: Float32Array, samples: number): Float32Array {
+    const before = this.noiseShare;
+    const after = Math.min(
+      1,
+      Math.max(0, (this.missingMs - CONTINUED_MS) / (BACKGROUND_MS - CONTINUED_MS)),
+    );
+    this.noiseShare = after;
+    if (!before && !after) return pcm;
+    const noise = this.noise.make(pcm.length, true);
+    return pcm.map((sample, n) => {
+      const share = n < samples ? before + ((after - before) * n) / samples : after;
+      return sample * (1 - share) + noise[n] * share;
+    });
+  }
+
+  /** Adds the last sample that was heard, fading out over SPLICE_MS: no step, no click. */
+  private spliced(pcm: Float32Array): Float32Array {
+    const samples = this.spliceSamples(pcm.length);
+    const last = this.lastSample;
+    return pcm.map((sample, n) => (n < samples ? sample + (1 - n / samples) * last : sample));
+  }
+
+  private spliceSamples(most: number): number {
+    return Math.min(most, Math.round(SPLICE_MS * this.samplesPerMs));
+  }
+}

@@ -1,0 +1,237 @@
+// One talker as it is heard: playout buffer, decoder, concealment and what the call is judged by.
+
+import { LevelMeter } from '../audio/level-meter.ts';
+import { RESET } from '../wire/flags.ts';
+import type { StreamInfo } from '../wire/stream-info.ts';
+import { AdaptivePlayout } from './adaptive.ts';
+import { CallQuality } from './call-quality.ts';
+import type { CallRating, CaptureMark } from './call-quality.ts';
+import { PayloadError } from './decoder.ts';
+import type { Decoder } from './decoder.ts';
+import { LossFade } from './loss-fade.ts';
+import type { Copy, Play, PlayoutStatistics } from './playout.ts';
+import { Stretcher } from './stretcher.ts';
+
+/** Whose stream it is, as the relay announced it. */
+export interface Talker {
+  stream: number;
+  name: string;
+  info: StreamInfo;
+}
+
+/** A media packet without the copy that it carried; numbers as on the wire, mod 2^32. */
+export interface MediaPacket {
+  sequence: number;
+  captureTime: number;
+  flags: number;
+  payload: Uint8Array;
+}
+
+/** One talker: sums since it was first heard of, and how the call is now. */
+export interface StreamStatistics extends CallRating {
+  stream: number;
+  name: string;
+  badPayloads: number;
+  playout: PlayoutStatistics;
+}
+
+/**
+ * Playout buffer and decoder of one talker, mono, and what is decoded and not yet played (less than
+ * a packet). Losses are concealed by LossFade and the call judged by CallQuality.
+ */
+export class StreamPlayer {
+  /** Something of it was heard. */
+  begun = false;
+  /** Of what is heard; whoever pulls adds to it. */
+  readonly meter: LevelMeter;
+  private readonly playout: AdaptivePlayout;
+  private readonly stretcher: Stretcher;
+  private readonly fade: LossFade;
+  private readonly quality: CallQuality;
+  private rest = new Float32Array(0);
+  private isMuted = false;
+  private badPayloads = 0;
+
+  /**
+   * `decoder`: of this stream alone. `overlapSamples`: how far its output lags the encoder's input.
+   * `now`: a clock that never goes back, in ms. Throws RangeError for packets that no playout
+   * buffer takes.
+   */
+  constructor(
+    readonly talker: Talker,
+    private readonly decoder: Decoder,
+    overlapSamples: number,
+    private readonly now: () => number,
+  ) {
+    const { sampleRate, packetSamples } = talker.info;
+    const samplesPerMs = sampleRate / 1000;
+    this.playout = new AdaptivePlayout(packetSamples / samplesPerMs, samplesPerMs);
+    this.stretcher = new Stretcher(sampleRate);
+    this.fade = new LossFade(sampleRate, packetSamples);
+    this.quality = new CallQuality(sampleRate, packetSamples, overlapSamples);
+    this.meter = new LevelMeter(sampleRate);
+  }
+
+  /** The talker has left and all was played. */
+  get finished(): boolean {
+    return this.silent && !this.isMuted;
+  }
+
+  /** The talker has left, or is muted, and all was played. */
+  get silent(): boolean {
+    return this.playout.drained && !this.rest.length && this.fade.silent;
+  }
+
+  /** The talker said that nothing follows for now; a sender says it before it leaves. */
+  get muted(): boolean {
+    return this.isMuted;
+  }
+
+  /** A packet arrived, with the copy that it carried. */
+  receive(packet: MediaPacket, copy: Copy | null, receivedMs: number): void {
+    const { sequence, captureTime, payload, flags } = packet;
+    this.quality.arrived(captureTime, flags, receivedMs);
+    this.playout.receive(sequence, captureTime, payload, flags, receivedMs);
+    if (copy !== null) this.playout.recover(copy, receivedMs);
+  }
+
+  /** The talker said at what time of the relay's clock a sample was captured. */
+  captureClock(mark: CaptureMark): void {
+    this.quality.captureClock(mark);
+  }
+
+  /** The talker has left: what is buffered is played, and nothing after it concealed. */
+  end(): void {
+    this.isMuted = false;
+    this.fade.endPause();
+    this.playout.end();
+  }
+
+  /** Takes `end` back: the talker's connection broke, and its stream goes on over another. */
+  resume(): void {
+    if (!this.isMuted) this.playout.resume();
+  }
+
+  /**
+   * The talker announced that it sends nothing for now, which needs no concealment; or that it
+   * speaks again.
+   */
+  mute(muted: boolean): void {
+    this.isMuted = muted;
+    if (muted) {
+      this.fade.endPause();
+      this.playout.end();
+    } else {
+      this.playout.resume();
+    }
+  }
+
+  /** The next [samples]; null while there is nothing to hear. */
+  pull(samples: number): Float32Array | null {
+    const parts: Float32Array[] = [this.rest];
+    let have = this.rest.length;
+    const add = (pcm: Float32Array): void => {
+      parts.push(pcm);
+      have += pcm.length;
+    };
+    while (have < samples) {
+      const pcm = this.nextPacket(have);
+      if (pcm === null) break;
+      add(pcm);
+    }
+    if (!this.playout.drained) {
+      // The buffer stops asking for substitutes before the fade to comfort noise is complete.
+      while (have < samples && this.fade.continues) add(this.stretched(this.concealed(), 1));
+      if (have < samples) {
+        add(this.fade.background(samples - have));
+        this.quality.missing(this.fade.lostMs);
+      }
+    }
+    if (!have && this.fade.silent) return null;
+    if (have < samples) add(this.fade.silence(samples - have));
+    const pcm = new Float32Array(have);
+    let at = 0;
+    for (const part of parts) {
+      pcm.set(part, at);
+      at += part.length;
+    }
+    this.rest = pcm.slice(samples);
+    return pcm.slice(0, samples);
+  }
+
+  /**
+   * The block that was pulled last is heard from `heardMs` on. `relayOffsetMs`: the relay's clock
+   * less ours, null while unknown.
+   */
+  heard(heardMs: number, relayOffsetMs: number | null): void {
+    this.quality.heard(heardMs, relayOffsetMs);
+  }
+
+  statistics(): StreamStatistics {
+    return {
+      stream: this.talker.stream,
+      name: this.talker.name,
+      badPayloads: this.badPayloads,
+      playout: this.playout.statistics(),
+      ...this.quality.rating(),
+    };
+  }
+
+  /**
+   * The packet whose turn it is, or its substitute, [T]; null where nothing is due. It will be
+   * heard `offset` samples into the block.
+   */
+  private nextPacket(offset: number): Float32Array | null {
+    const beginsMs = this.now() + (offset * 1000) / this.talker.info.sampleRate;
+    const event = this.playout.poll(beginsMs);
+    if (event === null) return null;
+    if (event.kind === 'conceal') return this.stretched(this.concealed(), 1);
+    const pcm = this.decoded(event);
+    this.quality.begins(offset, event.captureTime);
+    return this.stretched(pcm, event.speed);
+  }
+
+  /** A packet, or the substitute for a bad payload, [packetSamples]. */
+  private decoded(event: Play): Float32Array {
+    this.begun = true;
+    const restarts = (event.flags & RESET) !== 0 || !event.follows;
+    if (restarts) this.decoder.reset();
+    let bad = false;
+    let pcm: Float32Array;
+    if (!event.payload.length) {
+      // Digital silence.
+      pcm = new Float32Array(this.talker.info.packetSamples);
+      this.fade.forgetBackground();
+    } else {
+      try {
+        pcm = this.decoder.decode(event.payload);
+      } catch (error) {
+        if (!(error instanceof PayloadError)) throw error;
+        this.badPayloads += 1;
+        bad = true;
+        pcm = this.decoder.decode(null);
+      }
+    }
+    pcm = this.fade.packet(pcm, event.flags, restarts, bad);
+    if (bad) {
+      this.quality.missing(this.fade.lostMs);
+    } else {
+      this.quality.played();
+    }
+    return pcm;
+  }
+
+  /** A substitute for a missing packet, [packetSamples]. */
+  private concealed(): Float32Array {
+    const pcm = this.fade.concealed(this.decoder.decode(null));
+    this.quality.missing(this.fade.lostMs);
+    return pcm;
+  }
+
+  /** [T] -> [T / speed], which is what will be heard. */
+  private stretched(pcm: Float32Array, speed: number): Float32Array {
+    const heard = this.stretcher.play(pcm, speed);
+    this.fade.heard(heard);
+    return heard;
+  }
+}
