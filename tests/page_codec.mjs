@@ -1,5 +1,5 @@
 // node page_codec.mjs CORE_JS WASM BASE LAYERED PCM PAYLOADS OUT: the page's codec on a recording.
-// BASE, LAYERED: files of streamcodec_models.page_codec. PCM: float32, 16 kHz. PAYLOADS: written, if
+// BASE, LAYERED: files of streamcodec.coding.page_codec. PCM: float32, 16 kHz. PAYLOADS: written, if
 // it is not there, from the PCM by the page's encoder (each with its length, uint16); else read, of
 // LAYERED's kind. OUT: what the page's decoder makes of the payloads, the fifth lost.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';

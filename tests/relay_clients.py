@@ -20,6 +20,7 @@ from streamcodec_bench.load_clients import masked
 from streamcodec_server.certificate import Certificate
 from streamcodec_server.limits import RoomLimits
 from streamcodec_server.members import Member
+from streamcodec_server.pages import Page
 from streamcodec_server.proxies import Proxies
 from streamcodec_server.relay import Relay
 from streamcodec_server.settings import RelayConfig
@@ -53,6 +54,7 @@ async def relay(
     keys: Keys | None = None,
     certificate: Certificate | None = None,
     proxies: tuple[str, ...] = (),
+    page: Page | None = None,
 ) -> AsyncIterator[tuple[Relay, ManualClock, str]]:
     """A relay whose keepalive never ends a connection: what a test sees ended, the relay ended."""
     clock = ManualClock()
@@ -66,6 +68,7 @@ async def relay(
         keys=keys,
         certificate=certificate,
         proxies=Proxies(proxies),
+        page=page,
     )
     running = Relay(config, clock)
     async with running.running() as server:

@@ -23,6 +23,7 @@ COMMANDS = (
     "bench",
     "moderate",
     "doctor",
+    "serve",
 )
 
 

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from conftest import SPEECH, small_vae
 from numpy.typing import NDArray
 
+from conftest import SPEECH, small_vae
 from streamcodec import StreamDecoder, StreamEncoder, load_model
 from streamcodec.coding.model import CodecModel
+from streamcodec.coding.page_codec import MAGIC, PageCodec, page_codec
 from streamcodec.errors import ModelError
 from streamcodec_models import catalogue
 from streamcodec_models.pack import pack
 from streamcodec_models.packed_layout import packed_network
-from streamcodec_models.page_codec import MAGIC, PageCodec, page_codec
 
 PAGE = Path(__file__).parents[1] / "server" / "streamcodec_server" / "page"
 CORE, WASM = PAGE / "core.js", PAGE / "streamcodec.wasm"

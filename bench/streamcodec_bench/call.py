@@ -91,6 +91,12 @@ class Recorder:
         pcm = np.frombuffer(data[: len(data) // 4 * 4], np.float32)
         return soxr.resample(pcm, RATE, COMPARED_RATE), round(np.median(self._starts_ns))
 
+    def heard(self, loudness: float) -> bool:
+        """Whether anything as loud was played so far."""
+        data = b"".join(self._pieces)
+        pcm = np.frombuffer(data[: len(data) // 4 * 4], np.float32)
+        return bool((np.abs(pcm) > loudness).any())
+
     def _read(self) -> None:
         assert self._process.stdout is not None
         descriptor, count = self._process.stdout.fileno(), 0
@@ -130,9 +136,9 @@ def _call(plan: CallPlan, server: SoundServer, folder: Path, speech: Pcm) -> lis
             talks[who] = stack.enter_context(started(command, output, environment))
         # Each says the same, but not at the same time.
         for who, said in (("a", speech), ("b", np.roll(speech, len(speech) // 2))):
-            stack.enter_context(_playing(server, f"mic_{who}", said))
+            stack.enter_context(speaking(server, f"mic_{who}", said))
         for _ in range(plan.busy):
-            stack.enter_context(_busy_process())
+            stack.enter_context(busy_process())
         time.sleep(SETTLE_S)
         names = [f"{part}_{who}" for part in ("mic", "ear") for who in "ab"]
         recorders = {name: Recorder(server, name) for name in names}
@@ -201,8 +207,8 @@ def _step_ms(trace: Path, start: str, end: str) -> tuple[float, float, float]:
 
 
 @contextlib.contextmanager
-def _playing(server: SoundServer, sink: str, pcm: Pcm) -> Iterator[None]:
-    """Somebody speaks into the microphone `sink`, over and over."""
+def speaking(server: SoundServer, sink: str, pcm: Pcm) -> Iterator[None]:
+    """pcm [T] at RATE. Somebody speaks into the microphone `sink`, over and over."""
     command = ["pacat", "--playback", "--raw", "--format=float32le", "--channels=1"]
     command += [f"--rate={RATE}", f"--device={sink}", f"--latency-msec={PACAT_LATENCY_MS}"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=server.environment()) as process:  # noqa: S603
@@ -227,7 +233,8 @@ def _playing(server: SoundServer, sink: str, pcm: Pcm) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _busy_process() -> Iterator[None]:
+def busy_process() -> Iterator[None]:
+    """A process that computes without pause."""
     with subprocess.Popen(["sh", "-c", "while :; do :; done"]) as process:  # noqa: S607
         try:
             yield

@@ -168,6 +168,27 @@ def call(seconds: float, busy: int, source: Path, bitrate_bps: float, model: str
         click.echo(table_row(direction))
 
 
+@bench.command(short_help="The page in Chromium and a `talk`: first sound, mouth to ear.")
+@click.option("--seconds", type=click.FloatRange(min=5), default=40, show_default=True)
+@click.option(
+    "--busy",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Processes beside the call that compute without pause.",
+)
+@click.option("--source", type=FILE, default=SPEECH, help="Recording that both say, over and over.")
+def page(seconds: float, busy: int, source: Path) -> None:
+    """The page in Chromium and a `talk`, through a relay that serves it, with virtual sound
+    devices. Needs Linux, PulseAudio, PortAudio, Chromium and the extra `page`.
+    """
+    from .page import TABLE_HEAD, PagePlan, measure, table_row
+
+    figures = measure(PagePlan(source, seconds, busy))
+    click.echo(TABLE_HEAD)
+    click.echo(table_row(figures))
+
+
 @bench.command(short_help="What lost packets cost us and libopus.")
 @loss_options
 def loss(options: LossOptions) -> None:

@@ -77,6 +77,11 @@ class SoundServer:
             f"<{ALSA_CONFIG}>\npcm.!default {{ type pulse }}\nctl.!default {{ type pulse }}\n"
         )
         modules = [f"module-null-sink sink_name={name}" for name in self._sinks]
+        # Browsers do not take monitors for microphones.
+        modules += [
+            f"module-remap-source source_name={name}.microphone master={name}.monitor"
+            for name in self._sinks
+        ]
         modules.append(f"module-native-protocol-unix auth-anonymous=1 socket={self._address}")
         log_file = self._folder / "pulse.log"
         with log_file.open("w") as log:

@@ -7,7 +7,6 @@ bounded, whatever the client does.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Iterable
 from typing import Protocol, cast
 
@@ -17,17 +16,13 @@ from websockets.server import ServerProtocol
 from streamcodec.wire.session import CloseCode
 
 from .addresses import network_of
+from .buffers import keep_little
 from .framing import BINARY, PING, PONG, TEXT, Framing
 from .limits import FRAGMENTS
 from .mailbox import HELD, Mailbox
 from .members import Member
 from .websocket import MOST_MESSAGE_BYTES, NOT_UTF8, Websocket, shake_hands
 
-# With its default buffers the kernel would hold minutes of audio for a listener that reads nothing,
-# and asyncio's default of 32 KiB another 30 s. With a limit of 0 the event loop writes at once, and
-# says when the kernel takes no more. Below TLS it keeps 64 KiB: nobody reaches that transport.
-SEND_BUFFER_BYTES = 8_192
-WRITE_LIMIT_BYTES, TLS_WRITE_LIMIT_BYTES = 0, 512
 # What asyncio may hold for a client: answers to pings and the close frame, beyond those limits
 MOST_UNSENT_BYTES = 32_768
 MOST_HANDSHAKE_BYTES = 16_384
@@ -88,8 +83,9 @@ class Connection(asyncio.Protocol):
     writable: what is written now leaves soon. blocked_ms: since when it does not, by the relay's
     clock. heard_ms: when anything last came from it. pinged_ms: when it was last asked for a sign
     of life. peer: the address that it comes from. address: of that network, or of the client that a
-    proxy names. bearer: the token that its request names. counted: among the connections of that
-    address. member: once it has joined. closing: nothing more is to be sent or taken.
+    proxy names. bearer: the token that its request names. body: of an answer over HTTP, behind what
+    `shake_hands` writes; who sends it calls `end`. counted: among the connections of that address.
+    member: once it has joined. closing: nothing more is to be sent or taken.
     """
 
     __slots__ = (
@@ -108,6 +104,7 @@ class Connection(asyncio.Protocol):
         "address",
         "bearer",
         "blocked_ms",
+        "body",
         "closing",
         "counted",
         "descriptor",
@@ -126,8 +123,7 @@ class Connection(asyncio.Protocol):
         self._owner, self._close_timeout_s = owner, close_timeout_s
         self._loop = asyncio.get_running_loop()
         self._request = b""
-        self._asked = self._is_open = self._is_tls = False
-        self._reading_later = self._unwanted = False
+        self._asked = self._is_open = self._is_tls = self._reading_later = self._unwanted = False
         self._framing = Framing(MOST_MESSAGE_BYTES)
         self._websocket: Websocket | None = None  # most connections need it only to close
         timer = self._loop.call_later(hello_timeout_s, self._too_late)
@@ -139,6 +135,7 @@ class Connection(asyncio.Protocol):
         self.blocked_ms: float | None = None
         self.heard_ms = self.pinged_ms = owner.clock()
         self.peer = self.address = self.bearer = ""
+        self.body = b""
 
     @property
     def mailbox(self) -> Mailbox | None:
@@ -154,15 +151,11 @@ class Connection(asyncio.Protocol):
         # uvloop's transports are none of asyncio's classes
         self.transport = cast(asyncio.Transport, transport)
         self._is_tls = transport.get_extra_info("ssl_object") is not None
-        limit = TLS_WRITE_LIMIT_BYTES if self._is_tls else WRITE_LIMIT_BYTES
-        self.transport.set_write_buffer_limits(limit)
+        descriptor = keep_little(self.transport, is_tls=self._is_tls)
+        self.descriptor = HELD if self._is_tls else descriptor
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if peer else ""
         self.address = network_of(self.peer)
-        tcp = transport.get_extra_info("socket")
-        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.descriptor = HELD if self._is_tls else tcp.fileno()
         self.writable = True
         self._unwanted = not self._owner.connected(self)
         if self._unwanted:
@@ -223,11 +216,13 @@ class Connection(asyncio.Protocol):
         written, self._is_open = shake_hands(
             request, lambda protocol, asked: self._owner.answer(self, protocol, asked)
         )
-        self._write_all(written)
+        self._write_all([data for data in written if data or not self.body])
         if self._is_open:
             self._read_on()
         else:
             self._stop_sending()
+            if self.body:
+                self._stop_timer()  # it takes as long as it takes
 
     def joined(self, member: Member) -> None:
         """It is no longer waited for."""
@@ -258,6 +253,11 @@ class Connection(asyncio.Protocol):
         websocket.close(code, reason)
         self._write_all(websocket.data_to_send())
         self._stop_sending()
+
+    def end(self, seconds: float) -> None:
+        """All of its body is written: the client has so long to read it, and to close."""
+        self._write_all((b"",))
+        self._cut_off_later(seconds)
 
     def abort(self) -> None:
         if self.transport is not None:

@@ -28,6 +28,7 @@ from .accepting import Accepting, accept_in_turns
 from .admission import allowed, hello_in
 from .clock import monotonic_ms
 from .connection import Connection
+from .download import Download
 from .fan_out import native_fan_out
 from .farewell import error_frame, reason_of
 from .log import Tell, tell_nobody
@@ -73,7 +74,7 @@ class Relay:
         self._all_gone = asyncio.Event()  # once it is going down
         self._work = asyncio.Event()  # something waits to be distributed
         self._busy = False  # with more than one step of that
-        self._turns = Turns()
+        self._turns, self._downloads = Turns(), Turns()  # one call of each in a round of the loop
         self._at_once = DELIVERIES_A_STEP  # deliveries that are left in this round of the loop
         self._draining = False
         self._refreshed_ms = clock()
@@ -85,7 +86,8 @@ class Relay:
         are closed with 1012, which asks clients to come back.
         """
         server = await self._listen()
-        duties = (self._distribute, self._turns.run, self._watch, self.pulse.run)
+        turns = (self._turns.run, self._downloads.run)
+        duties = (self._distribute, *turns, self._watch, self.pulse.run)
         tasks = [asyncio.create_task(run()) for run in duties]
         try:
             yield server
@@ -158,7 +160,7 @@ class Relay:
 
     def shake_hands(self, connection: Connection) -> None:
         """Its request is whole."""
-        self._turns.add(connection.shake_hands)
+        self._turns.add(functools.partial(self._shake_hands, connection))
 
     def ended(self, connection: Connection) -> None:
         """The client sends nothing more."""
@@ -241,6 +243,12 @@ class Relay:
             connection.abort()
         if self._connections:
             await self._all_gone.wait()
+
+    def _shake_hands(self, connection: Connection) -> None:
+        connection.shake_hands()
+        if connection.body and (transport := connection.transport) is not None:
+            patience_s = self.config.stuck_timeout_s
+            Download(connection, transport, self._downloads, patience_s).begin()
 
     def _join(self, connection: Connection, first: str | bytes) -> None:
         """Makes a member of whoever may come in. Raises Refused."""

@@ -7,13 +7,16 @@ import json
 from collections.abc import Sequence
 from typing import Protocol
 
+from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
 from streamcodec.wire.session import SUBPROTOCOL
 
 from .connection import Connection
+from .origins import UNKNOWN, how_to_know, is_own
 from .overview import BEARER, PATH, bearer_of, overview
+from .pages import asks_for_websocket
 from .rooms import Rooms
 from .settings import RelayConfig
 
@@ -39,8 +42,8 @@ class Asked(Protocol):
 def answer_request(
     relay: Asked, connection: Connection, protocol: ServerProtocol, request: Request
 ) -> Response | None:
-    """Answers /healthz, /readyz and /rooms, and refuses foreign pages and other subprotocols; None:
-    it may become a websocket.
+    """Answers /healthz, /readyz and /rooms, gives out the page where there is one, and refuses
+    foreign pages and other subprotocols; None: it may become a websocket.
     """
     if request.method != "GET":
         response = protocol.reject(http.HTTPStatus.METHOD_NOT_ALLOWED, "")
@@ -66,11 +69,12 @@ def answer_request(
         if status is http.HTTPStatus.UNAUTHORIZED:
             response.headers["WWW-Authenticate"] = BEARER.strip()
         return response
-    # Programs send no Origin, browsers always do.
-    if set(request.headers.get_all("Origin")) - relay.config.origins:
-        return protocol.reject(
-            http.HTTPStatus.FORBIDDEN, "this relay does not know the page that connects\n"
-        )
+    page = relay.config.page
+    if page is not None and not asks_for_websocket(request.headers):
+        response, connection.body = page.answer(path, request.headers)
+        return response
+    if refusal := _refusal_of_page(request.headers, relay.config):
+        return protocol.reject(http.HTTPStatus.FORBIDDEN, f"{refusal}\n")
     offered = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
     if SUBPROTOCOL not in (name.strip() for name in offered):
         return protocol.reject(
@@ -78,3 +82,14 @@ def answer_request(
             f"this relay speaks the websocket subprotocol {SUBPROTOCOL}\n",
         )
     return None
+
+
+def _refusal_of_page(headers: Headers, config: RelayConfig) -> str:
+    """Why the page that connects, if one does, may not; empty if it may."""
+    # Programs send no Origin, browsers always do.
+    foreign = sorted(set(headers.get_all("Origin")) - config.origins)
+    if config.page is not None:
+        hosts = headers.get_all("Host")
+        foreign = [origin for origin in foreign if not is_own(origin, hosts)]
+        return how_to_know(foreign[0]) if foreign else ""
+    return UNKNOWN if foreign else ""

@@ -18,6 +18,7 @@ from .addresses import NO_ADDRESS_LIMITS, AddressLimits
 from .certificate import Certificate
 from .limits import RoomLimits
 from .log import Log
+from .pages import Page
 from .proxies import Proxies
 from .relay import Relay
 from .settings import RelayConfig
@@ -92,6 +93,16 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     help="Without --keys, too, listen beyond this machine: whoever reaches the address may join.",
 )
 @click.option(
+    "--web",
+    is_flag=True,
+    help="Also serve the page with which browsers join. They let it use the microphone only over "
+    "https, or on this machine.",
+)
+@click.option(
+    "--model",
+    help="Of that page: name of a shipped model, or a folder with one.  [default: the shipped one]",
+)
+@click.option(
     "--nats",
     metavar="URL",
     help="Message bus (nats://HOST:PORT) over which rooms span all relays that share it.",
@@ -122,6 +133,8 @@ def serve(
     cert: Path | None,
     key: Path | None,
     open_to_all: bool,
+    web: bool,
+    model: str | None,
     nats: str | None,
     metrics_port: int | None,
     metrics_host: str,
@@ -155,6 +168,7 @@ def serve(
         None if cert is None or key is None else Certificate(cert, key),
         Proxies(proxies),
         nats,
+        _page(model) if web else None,
     )
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, metrics_host, metrics_port, as_json))
@@ -180,13 +194,28 @@ async def _serve(
         server = await running.enter_async_context(relay.running())
         bound = next(iter(server.sockets)).getsockname()[1]
         url, note = shown_url(config.host, bound, tls=config.certificate is not None)
-        log.tell("listening", f"relay listening on {url}{note}", url=url, host=config.host)
+        link = {} if config.page is None else {"page": f"http{url.removeprefix('ws')}/"}
+        log.tell("listening", f"relay listening on {url}{note}", url=url, host=config.host, **link)
+        if link and not as_json:
+            log.tell("page", f"page on {link['page']}")
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await stop.wait()
             if as_json:
                 log.tell("health", "", **relay.health())
+
+
+def _page(model: str | None) -> Page:
+    """Takes 3 s: the codec is packed for browsers. Raises ConfigError, ModelError."""
+    try:
+        from streamcodec.coding.page_codec import page_codec
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"--web needs {error.name}: install it with pip install 'streamcodec[codec]'"
+        ) from error
+    codec = page_codec(model)
+    return Page.load({"base": codec.base, "layered": codec.layered or b""})
 
 
 def _spanning(relay: Relay, url: str) -> contextlib.AbstractAsyncContextManager[None]:

@@ -10,6 +10,7 @@ from streamcodec.wire.session import MAX_NAME_CHARACTERS
 
 from .certificate import Certificate
 from .limits import RoomLimits
+from .pages import Page
 from .proxies import Proxies
 from .tokens import Keys
 
@@ -21,7 +22,8 @@ class RelayConfig:
     client to take anything of what is written. origins: of the web pages (scheme://host[:port])
     whose scripts may connect. keys: of the tokens that it asks for; None: it asks for none.
     certificate: of TLS; None: plain ws://. proxies: whose word about clients' addresses is taken.
-    nats: URL of the message bus over which rooms span relays. Raises ConfigError.
+    nats: URL of the message bus over which rooms span relays. page: for browsers, which the relay
+    serves itself, and whose scripts may connect; None: it serves none. Raises ConfigError.
     """
 
     host: str = "127.0.0.1"
@@ -32,6 +34,7 @@ class RelayConfig:
     certificate: Certificate | None = None
     proxies: Proxies = dataclasses.field(default_factory=Proxies)
     nats: str | None = dataclasses.field(default=None, repr=False)
+    page: Page | None = dataclasses.field(default=None, repr=False)
     hello_timeout_s: float = 5.0
     close_timeout_s: float = 2.0
     ping_interval_s: float = 10.0

@@ -1,5 +1,5 @@
 // A model's file as the relay serves it, read: tables, and weights as the engine wants them. Written
-// by models/streamcodec_models/page_codec.py.
+// by streamcodec/coding/page_codec.py.
 
 const MAGIC = 'SCPAGE\0\x01';
 const HEAD_AT = MAGIC.length + 4;

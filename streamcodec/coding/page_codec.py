@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcodec.coding.packed_tables import packed_tables
-from streamcodec.errors import ModelError
-from streamcodec.tables import EntropyTables
+from streamcodec_models import catalogue
+from streamcodec_models.packed_layout import PANEL, HalfLayer, packed_network
 
-from . import catalogue
-from .packed_layout import PANEL, HalfLayer, packed_network
+from ..errors import ModelError
+from ..tables import EntropyTables
+from .packed_tables import packed_tables
 
 MAGIC = b"SCPAGE\0\1"
 ALIGNMENT = 64

@@ -1,0 +1,112 @@
+"""Chromium as a program that measurements drive, through Playwright. Linux only."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from streamcodec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Page
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+# The microphone's sound as it is: what a browser does to it would be measured, too.
+PLAIN = {"echoCancellation": False, "noiseSuppression": False, "autoGainControl": False}
+SETTINGS = "streamcodec.settings"  # of the page, in the browser's storage
+# Children are found by their parents: who is it that one pays for.
+KINDS = {"renderer": "--type=renderer", "sound": "audio.mojom.AudioService"}
+
+
+def missing() -> str | None:
+    """What to install before a browser can be driven; None where it can."""
+    if importlib.util.find_spec("playwright") is None:
+        return "pip install 'streamcodec[page]'"
+    if program() is None:
+        return "apt install chromium"
+    return None
+
+
+def program() -> str | None:
+    """Path of the system's Chromium."""
+    return next((found for name in PROGRAMS if (found := shutil.which(name))), None)
+
+
+@contextlib.contextmanager
+def chromium(
+    environment: Mapping[str, str] | None = None,
+    *,
+    microphone: Path | None = None,
+    settings: Mapping[str, Any] = {},
+    arguments: tuple[str, ...] = (),
+) -> Iterator[BrowserContext]:
+    """A browser without a window that may use the microphone. environment: says which sound devices
+    there are. microphone: a WAV file that it hears over and over, in place of a device. settings:
+    of our page. Raises ConfigError where there is none.
+    """
+    if (package := missing()) is not None:
+        raise ConfigError(f"no browser to drive: {package}")
+    from playwright.sync_api import sync_playwright
+
+    # Its sandbox needs rights that containers do not give; it only sees our own page.
+    flags = ["--no-sandbox", "--use-fake-ui-for-media-stream", *arguments]
+    if microphone is not None:
+        flags += ["--use-fake-device-for-media-stream"]
+        flags += [f"--use-file-for-fake-audio-capture={microphone}"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program(),
+            env=None if environment is None else dict(environment),
+            args=flags,
+            ignore_default_args=["--mute-audio"],
+        )
+        try:
+            context = browser.new_context(permissions=["microphone"])
+            kept = json.dumps(json.dumps({**PLAIN, **settings}))
+            context.add_init_script(f"localStorage.setItem({json.dumps(SETTINGS)}, {kept})")
+            yield context
+        finally:
+            browser.close()
+
+
+def join(page: Page, link: str, *, talks: bool = False) -> None:
+    """Opens the page of a relay and joins the room that the link names."""
+    page.goto(link)
+    page.get_by_role("button", name="Listen and talk" if talks else "Listen", exact=True).click()
+
+
+def browser_cpu_s() -> dict[str, float]:
+    """CPU time of the processes of a browser that this one has started, by kind: `renderer` (the
+    page, its worker and its sound's thread), `sound` (devices) and `all`.
+    """
+    used = dict.fromkeys((*KINDS, "all"), 0.0)
+    parents, commands, seconds = {}, {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            commands[folder.name] = (folder / "cmdline").read_text()
+        except OSError:  # it has ended
+            continue
+        parents[folder.name] = fields[1]
+        seconds[folder.name] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    for process, command in commands.items():
+        if "chrom" not in command.partition("\0")[0] or not _is_ours(process, parents):
+            continue
+        used["all"] += seconds[process]
+        for kind, mark in KINDS.items():
+            used[kind] += seconds[process] if mark in command else 0.0
+    return used
+
+
+def _is_ours(process: str, parents: Mapping[str, str]) -> bool:
+    while process in parents:
+        process = parents[process]
+        if process == str(os.getpid()):
+            return True
+    return False
