@@ -46,7 +46,7 @@ await build({
   splitting: true,
   format: 'esm',
   target: 'es2022',
-  minify: true,
+  minify: !process.env.PLAIN,
   outdir: out,
 });
 await build({
@@ -55,14 +55,14 @@ await build({
   bundle: true,
   format: 'esm',
   target: 'es2022',
-  minify: true,
+  minify: !process.env.PLAIN,
   outdir: out,
 });
 await build({
   absWorkingDir: here,
   entryPoints: ['src/page/style.css'],
   bundle: true,
-  minify: true,
+  minify: !process.env.PLAIN,
   outdir: out,
 });
 for (const name of STATIC) await cp(join(here, 'src', 'page', name), join(out, name));

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-# The microphone's sound as it is: what a browser does to it would be measured, too.
-PLAIN = {"echoCancellation": False, "noiseSuppression": False, "autoGainControl": False}
 SETTINGS = "streamcodec.settings"  # of the page, in the browser's storage
 # Children are found by their parents: who is it that one pays for.
 KINDS = {"renderer": "--type=renderer", "sound": "audio.mojom.AudioService"}
@@ -68,7 +66,7 @@ def chromium(
         )
         try:
             context = browser.new_context(permissions=["microphone"])
-            kept = json.dumps(json.dumps({**PLAIN, **settings}))
+            kept = json.dumps(json.dumps(dict(settings)))
             context.add_init_script(f"localStorage.setItem({json.dumps(SETTINGS)}, {kept})")
             yield context
         finally:

@@ -27,9 +27,8 @@ from streamcodec.units import Pcm
 
 from .latency import Spread, end_to_end_latencies, read_mono, read_trace
 from .live_session import PROGRAM, cpu_seconds, line_with, started
-from .sound_server import SoundServer
+from .sound_server import RATE, SoundServer
 
-RATE = 48_000  # of the virtual devices, as of most real ones
 COMPARED_RATE = 16_000  # of the sound that is compared
 SETTLE_S = 10.0  # from 60 ms the playout delay falls to what the network needs
 PACAT_LATENCY_MS = 10

@@ -22,7 +22,6 @@ from streamcodec.units import NS, Pcm
 from .browser import browser_cpu_s, chromium, join
 from .call import (
     COMPARED_RATE,
-    RATE,
     SETTLE_S,
     Recorder,
     busy_process,
@@ -30,7 +29,7 @@ from .call import (
 )
 from .latency import Spread, end_to_end_latencies, read_mono
 from .live_session import PROGRAM, line_with, started
-from .sound_server import SoundServer
+from .sound_server import RATE, SoundServer
 
 DEVICES = ("mic_a", "mic_b", "ear_a", "ear_b")
 AUDIBLE = 1e-3  # of full scale: louder than what a silent device gives

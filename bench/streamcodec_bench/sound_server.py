@@ -15,6 +15,7 @@ from types import TracebackType
 
 from streamcodec.errors import AudioError
 
+RATE = 48_000  # of its devices, as of most real ones
 START_LIMIT_S = 10.0
 ALSA_CONFIG = Path("/usr/share/alsa/alsa.conf")
 PULSE_PLUGIN = "alsa-lib/libasound_module_pcm_pulse.so"
@@ -76,7 +77,7 @@ class SoundServer:
         (self._folder / "asoundrc").write_text(
             f"<{ALSA_CONFIG}>\npcm.!default {{ type pulse }}\nctl.!default {{ type pulse }}\n"
         )
-        modules = [f"module-null-sink sink_name={name}" for name in self._sinks]
+        modules = [f"module-null-sink sink_name={name} rate={RATE}" for name in self._sinks]
         # Browsers do not take monitors for microphones.
         modules += [
             f"module-remap-source source_name={name}.microphone master={name}.monitor"

@@ -1,6 +1,7 @@
 // One call, in the worker: what comes from the relay goes through playout and decoders to the
 // loudspeaker; what the microphone hears goes through the encoder to the relay.
 
+import { FrameInput } from './audio/frame-input.ts';
 import { Lead } from './audio/lead.ts';
 import { LevelMeter } from './audio/level-meter.ts';
 import { Input, Output } from './audio/link.ts';
@@ -38,7 +39,8 @@ export class Call implements ConnectionListener {
   private output: Output | null = null;
   private toDevice: Resampler | null = null;
   private latencyMs = 0;
-  private input: Input | null = null;
+  private input: Input | FrameInput | null = null;
+  private fromDevice: { sampleRate: number; resampler: Resampler } | null = null;
   private number = 0; // of the connection in use
   private status: CallState['connection'] = 'connecting';
   private reason = '';
@@ -116,18 +118,14 @@ export class Call implements ConnectionListener {
 
   /** What is said comes through `link`. */
   listen(link: SoundLink): void {
-    const { talker } = this;
-    if (talker === null) return;
     this.input?.close();
-    const rate = this.codecs.base.facts.sampleRate;
-    const resampler = new Resampler(link.sampleRate, rate);
-    this.input = new Input(link, (pcm, lost) => {
-      const capturedMs = now() - resampler.delayS * 1000;
-      if (lost > 0) talker.gap(Math.round((lost * rate) / link.sampleRate));
-      const converted = resampler.convert(pcm);
-      this.ownMeter.add(converted);
-      talker.push(converted, capturedMs);
-    });
+    this.input = new Input(link, (pcm, lost) => this.said(pcm, lost, link.sampleRate));
+  }
+
+  /** What is said comes in `frames`. */
+  listenTo(frames: ReadableStream<AudioData>): void {
+    this.input?.close();
+    this.input = new FrameInput(frames, (pcm, lost, rate) => this.said(pcm, lost, rate));
   }
 
   mute(muted: boolean): void {
@@ -188,6 +186,22 @@ export class Call implements ConnectionListener {
     this.output?.close();
     this.input?.close();
     this.post({ type: 'ended', reason });
+  }
+
+  /** pcm: from the microphone, at `sampleRate`; so many samples before it were lost. */
+  private said(pcm: Float32Array, lost: number, sampleRate: number): void {
+    const { talker } = this;
+    if (talker === null) return;
+    const rate = this.codecs.base.facts.sampleRate;
+    if (this.fromDevice?.sampleRate !== sampleRate) {
+      this.fromDevice = { sampleRate, resampler: new Resampler(sampleRate, rate) };
+    }
+    const { resampler } = this.fromDevice;
+    const capturedMs = now() - resampler.delayS * 1000;
+    if (lost > 0) talker.gap(Math.round((lost * rate) / sampleRate));
+    const converted = resampler.convert(pcm);
+    this.ownMeter.add(converted);
+    talker.push(converted, capturedMs);
   }
 
   private join(start: Introduction): void {

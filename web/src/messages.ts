@@ -13,6 +13,8 @@ export type Request =
   | { type: 'latency'; latencyMs: number }
   /** The microphone is there. */
   | { type: 'input'; link: SoundLink }
+  /** The same where the browser gives its sound to workers. */
+  | { type: 'frames'; frames: ReadableStream<AudioData> }
   | { type: 'mute'; muted: boolean }
   /** Louder or quieter, in dB; of one talker where a stream is named, else of everybody. */
   | { type: 'volume'; stream: number | null; decibels: number }

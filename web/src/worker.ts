@@ -38,6 +38,8 @@ function ask(asked: Call, request: Request): void {
       return asked.takes(request.latencyMs);
     case 'input':
       return asked.listen(request.link);
+    case 'frames':
+      return asked.listenTo(request.frames);
     case 'mute':
       return asked.mute(request.muted);
     case 'volume':

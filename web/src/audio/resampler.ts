@@ -5,7 +5,8 @@ const KAISER_BETA = 7; // about 70 dB; the transition band is then 13 % of the l
 const CUTOFF = 0.46; // of the lower rate, where half is left: at 16 kHz flat to 6.3 kHz
 // The same between equal rates, where nothing is to be kept out: at speed 1 only a delay is left.
 const CUTOFF_OF_EQUAL_RATES = 0.5;
-const PHASES = 256; // of the table; linear interpolation between them is off by -90 dB
+const LEAST_PHASES = 256; // of the table; linear interpolation between them is off by -90 dB
+const ON_A_PHASE = 1e-6; // closer than that nothing need be interpolated
 const ROUNDING = 1e-9; // input samples; errors of the position must not shift an output by a block
 
 /**
@@ -17,7 +18,9 @@ export class Resampler {
   /** By how much the output is late, in s: 1 ms at 16 kHz. */
   readonly delayS: number;
   private readonly taps: number;
-  // [PHASES + 1, taps]: for an output at each fraction of an input sample, the weights of the last
+  // A multiple of those that outputs have at speed 1, if that is not too many.
+  private readonly phases: number;
+  // [phases + 1, taps]: for an output at each fraction of an input sample, the weights of the last
   // `taps` input samples, oldest first.
   private readonly table: Float32Array;
   private readonly step: number; // input samples for each output at speed 1
@@ -35,7 +38,8 @@ export class Resampler {
     this.step = fromRate / toRate;
     this.taps = Math.ceil(2 * half) + 1;
     const cutoff = fromRate === toRate ? CUTOFF_OF_EQUAL_RATES : CUTOFF;
-    this.table = kernels(half, this.taps, (2 * cutoff * lower) / fromRate);
+    this.phases = phasesOf(fromRate, toRate);
+    this.table = kernels(half, this.taps, this.phases, (2 * cutoff * lower) / fromRate);
     this.samples = new Float32Array(this.taps - 1);
   }
 
@@ -55,17 +59,15 @@ export class Resampler {
     for (let n = 0; n < out.length; n++) {
       const at = Math.max(0, this.position + n * step);
       const index = Math.floor(at);
-      const phase = (at - index) * PHASES;
-      const row = Math.floor(phase);
-      const here = row * taps;
-      const next = here + taps;
-      let before = 0;
-      let after = 0;
-      for (let tap = 0; tap < taps; tap++) {
-        const sample = samples[index + tap];
-        before += sample * table[here + tap];
-        after += sample * table[next + tap];
+      const phase = (at - index) * this.phases;
+      const nearest = Math.round(phase);
+      if (Math.abs(phase - nearest) < ON_A_PHASE) {
+        out[n] = product(samples, index, table, nearest * taps, taps);
+        continue;
       }
+      const row = Math.floor(phase);
+      const before = product(samples, index, table, row * taps, taps);
+      const after = product(samples, index, table, (row + 1) * taps, taps);
       out[n] = before + (phase - row) * (after - before);
     }
     this.position += out.length * step - pcm.length;
@@ -74,14 +76,27 @@ export class Resampler {
   }
 }
 
+/** Of `count` numbers of each from there on. */
+function product(
+  samples: Float32Array,
+  at: number,
+  table: Float32Array,
+  from: number,
+  count: number,
+): number {
+  let sum = 0;
+  for (let k = 0; k < count; k++) sum += samples[at + k] * table[from + k];
+  return sum;
+}
+
 /** cutoff: of the input's Nyquist frequency. half: of the kernel, in input samples. */
-function kernels(half: number, taps: number, cutoff: number): Float32Array {
-  const table = new Float32Array((PHASES + 1) * taps);
-  for (let row = 0; row <= PHASES; row++) {
+function kernels(half: number, taps: number, phases: number, cutoff: number): Float32Array {
+  const table = new Float32Array((phases + 1) * taps);
+  for (let row = 0; row <= phases; row++) {
     const weights = [];
     for (let tap = 0; tap < taps; tap++) {
       // Distance from the centre of the kernel, which lies `half` behind the output's own time.
-      const distance = tap - (taps - 1) - row / PHASES + half;
+      const distance = tap - (taps - 1) - row / phases + half;
       const inside = 1 - (distance / half) ** 2;
       const window = inside < 0 ? 0 : bessel(KAISER_BETA * Math.sqrt(inside));
       weights.push(window * sinc(cutoff * distance));
@@ -93,6 +108,15 @@ function kernels(half: number, taps: number, cutoff: number): Float32Array {
     );
   }
   return table;
+}
+
+/** Of rates that have a common measure: their outputs lie at few fractions of an input sample. */
+function phasesOf(fromRate: number, toRate: number): number {
+  let [measure, rest] = [toRate, fromRate];
+  while (rest > 0) [measure, rest] = [rest, measure % rest];
+  const fractions = toRate / measure;
+  const fits = fractions <= 2 * LEAST_PHASES;
+  return fits ? fractions * Math.ceil(LEAST_PHASES / fractions) : LEAST_PHASES;
 }
 
 function sinc(x: number): number {

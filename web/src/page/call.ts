@@ -118,8 +118,7 @@ export class Call {
       tell();
       this.#latencyTimer = window.setInterval(tell, LATENCY_MS);
       if (!this.talks) return;
-      const input = await this.#sound.startInput();
-      this.#send({ type: 'input', link: input }, [input.port]);
+      await this.#sound.startInput((request, transferred) => this.#send(request, transferred));
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error);
       this.#end(`The browser could not start the sound: ${text}.`);

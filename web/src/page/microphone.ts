@@ -10,21 +10,22 @@ export type MicrophoneChoice = Pick<
   'microphone' | 'echoCancellation' | 'noiseSuppression' | 'autoGainControl'
 >;
 
+/** Takes a microphone's sound somewhere -> what ends that. */
+export type Target = (stream: MediaStream) => () => void;
+
 /** Changes come one after the other: two at once would leave a microphone open that nobody hears. */
 export class Microphone {
-  readonly #context: AudioContext;
   readonly #say: (text: string) => void;
   #choice: MicrophoneChoice;
-  #target: AudioNode | null = null;
+  #target: Target | null = null;
   #stream: MediaStream | null = null;
-  #source: MediaStreamAudioSourceNode | null = null;
+  #disconnect = () => {};
   /** Null: the default one is in use, or none. */
   #inUse: Device | null = null;
   #changes: Promise<void> = Promise.resolve();
   #closed = false;
 
-  constructor(context: AudioContext, choice: MicrophoneChoice, say: (text: string) => void) {
-    this.#context = context;
+  constructor(choice: MicrophoneChoice, say: (text: string) => void) {
     this.#choice = { ...choice };
     this.#say = say;
   }
@@ -35,9 +36,9 @@ export class Microphone {
   }
 
   /** Its sound goes there from now on. */
-  connect(target: AudioNode): void {
+  connect(target: Target): void {
     this.#target = target;
-    this.#source?.connect(target);
+    if (this.#stream !== null) this.#disconnect = target(this.#stream);
   }
 
   /** Another one, or another treatment of its sound. What goes wrong is said. */
@@ -110,8 +111,7 @@ export class Microphone {
       this.#release(); // the call was left while the browser asked
       return;
     }
-    this.#source = this.#context.createMediaStreamSource(stream);
-    if (this.#target !== null) this.#source.connect(this.#target);
+    if (this.#target !== null) this.#disconnect = this.#target(stream);
     // Stopping a track ourselves raises no `ended`.
     const [track] = stream.getAudioTracks();
     track?.addEventListener('ended', () => {
@@ -135,8 +135,8 @@ export class Microphone {
   }
 
   #release(): void {
-    this.#source?.disconnect();
-    this.#source = null;
+    this.#disconnect();
+    this.#disconnect = () => {};
     for (const track of this.#stream?.getTracks() ?? []) track.stop();
     this.#stream = null;
     this.#inUse = null;

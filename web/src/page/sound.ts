@@ -1,7 +1,7 @@
 // Loudspeaker and microphone of a call, and the ways between the AudioWorklet and the worker.
 
 import { ringMemory } from '../audio/ring.ts';
-import type { SoundLink } from '../messages.ts';
+import type { Request, SoundLink } from '../messages.ts';
 import { type Device, type Devices, listDevices, onDeviceChange } from './devices.ts';
 import { Microphone, type MicrophoneChoice } from './microphone.ts';
 import { choosesLoudspeaker } from './support.ts';
@@ -38,7 +38,7 @@ export class Sound {
   constructor(loudspeaker: Device | null, events: SoundEvents) {
     this.#loudspeaker = loudspeaker;
     this.#events = events;
-    this.#context = new AudioContext({ latencyHint: 'interactive' });
+    this.#context = new AudioContext({ latencyHint: 0 });
     this.#watch();
   }
 
@@ -49,7 +49,7 @@ export class Sound {
 
   /** Asks the user for the microphone. Throws what the browser throws. */
   async askMicrophone(choice: MicrophoneChoice): Promise<void> {
-    this.#microphone = new Microphone(this.#context, choice, this.#events.say);
+    this.#microphone = new Microphone(choice, this.#events.say);
     await this.#microphone.open();
   }
 
@@ -67,12 +67,27 @@ export class Sound {
     return (this.#context.baseLatency + (this.#context.outputLatency || 0)) * 1000;
   }
 
-  /** The way from the microphone, which was asked for before. */
-  async startInput(): Promise<SoundLink> {
+  /** Lets the worker have the microphone's sound, which was asked for before. */
+  async startInput(send: (request: Request, transferred: Transferable[]) => void): Promise<void> {
+    if (typeof MediaStreamTrackProcessor !== 'undefined') {
+      // 20 ms sooner than by an AudioContext, which has the loudspeaker's beat, and cheaper.
+      this.#microphone?.connect(stream => {
+        const [track] = stream.getAudioTracks();
+        const frames = new MediaStreamTrackProcessor({ track }).readable;
+        send({ type: 'frames', frames }, [frames]);
+        return () => {};
+      });
+      return;
+    }
     await this.#load();
-    return this.#link(CAPTURE, { numberOfInputs: 1, numberOfOutputs: 0 }, node =>
-      this.#microphone?.connect(node),
+    const link = this.#link(CAPTURE, { numberOfInputs: 1, numberOfOutputs: 0 }, node =>
+      this.#microphone?.connect(stream => {
+        const source = this.#context.createMediaStreamSource(stream);
+        source.connect(node);
+        return () => source.disconnect();
+      }),
     );
+    send({ type: 'input', link }, [link.port]);
   }
 
   changeMicrophone(choice: MicrophoneChoice): void {
