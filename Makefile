@@ -13,13 +13,13 @@ export GOMP_SPINCOUNT ?= 0
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check format lock quality wheels web fuzz fuzz-native clean audio-libraries
+.PHONY: demo test check format lock quality wheels web fuzz fuzz-native clean audio-libraries browser
 
 demo: $(READY)
 	$(BIN)/python -m streamcodec_bench.demo --out demo
 
 # Prints the branch coverage of streamcodec/ and fails below 95 %.
-test: $(READY) audio-libraries
+test: $(READY) audio-libraries browser
 	$(MAKE) check
 	$(BIN)/python -m pytest -q --cov=streamcodec --cov-fail-under=95
 
@@ -67,6 +67,10 @@ $(READY): pyproject.toml requirements.lock
 # tests that need them are skipped and say why.
 audio-libraries:
 	@.ci/audio-libraries
+
+# Chromium, for the tests of the page.
+browser:
+	@.ci/browser
 
 # Renew requirements.lock from what a fresh environment resolves to.
 lock:

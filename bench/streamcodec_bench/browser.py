@@ -67,7 +67,8 @@ def chromium(
         try:
             context = browser.new_context(permissions=["microphone"])
             kept = json.dumps(json.dumps(dict(settings)))
-            context.add_init_script(f"localStorage.setItem({json.dumps(SETTINGS)}, {kept})")
+            keep = f"localStorage.setItem({json.dumps(SETTINGS)}, {kept})"
+            context.add_init_script(f"if (location.protocol.startsWith('http')) {keep}")
             yield context
         finally:
             browser.close()
@@ -84,22 +85,39 @@ def browser_cpu_s() -> dict[str, float]:
     page, its worker and its sound's thread), `sound` (devices) and `all`.
     """
     used = dict.fromkeys((*KINDS, "all"), 0.0)
-    parents, commands, seconds = {}, {}, {}
+    for process, command in _browser_processes():
+        fields = (process / "stat").read_text().rpartition(")")[2].split()
+        seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        used["all"] += seconds
+        for kind, mark in KINDS.items():
+            used[kind] += seconds if mark in command else 0.0
+    return used
+
+
+def page_memory_mb() -> float:
+    """What the page's process holds in memory."""
+    pages = [
+        int((process / "statm").read_text().split()[1])
+        for process, command in _browser_processes()
+        if KINDS["renderer"] in command
+    ]
+    return round(sum(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
+
+
+def _browser_processes() -> list[tuple[Path, str]]:
+    """Folder in /proc and command of each."""
+    parents, commands = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            parents[folder.name] = (folder / "stat").read_text().rpartition(")")[2].split()[1]
             commands[folder.name] = (folder / "cmdline").read_text()
         except OSError:  # it has ended
             continue
-        parents[folder.name] = fields[1]
-        seconds[folder.name] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    for process, command in commands.items():
-        if "chrom" not in command.partition("\0")[0] or not _is_ours(process, parents):
-            continue
-        used["all"] += seconds[process]
-        for kind, mark in KINDS.items():
-            used[kind] += seconds[process] if mark in command else 0.0
-    return used
+    return [
+        (Path("/proc", process), command)
+        for process, command in commands.items()
+        if "chrom" in command.partition("\0")[0] and _is_ours(process, parents)
+    ]
 
 
 def _is_ours(process: str, parents: Mapping[str, str]) -> bool:

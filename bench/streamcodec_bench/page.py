@@ -19,7 +19,7 @@ import soxr
 from streamcodec.errors import AudioError
 from streamcodec.units import NS, Pcm
 
-from .browser import browser_cpu_s, chromium, join
+from .browser import browser_cpu_s, chromium, join, page_memory_mb
 from .call import (
     COMPARED_RATE,
     SETTLE_S,
@@ -28,7 +28,7 @@ from .call import (
     speaking,
 )
 from .latency import Spread, end_to_end_latencies, read_mono
-from .live_session import PROGRAM, line_with, started
+from .live_session import PROGRAM, cpu_seconds, line_with, started
 from .sound_server import RATE, SoundServer
 
 DEVICES = ("mic_a", "mic_b", "ear_a", "ear_b")
@@ -54,14 +54,18 @@ class PageFigures:
     """first_sound_s: from opening the link to the first sound, at the first visit and at the
     second, which has the codec in its cache. to_page_ms, from_page_ms: mouth to ear, from `talk` to
     the page and back. cpu: shares of a core, by kind of the browser's processes.
-    concealed_percent: of what `talk` heard of the page, in the last ten seconds.
+    talk_cpu: the share of `talk`, which does the same, in the same time. concealed_percent: of what
+    it heard of the page, in the last ten seconds. memory_mb: of the page's process, when the
+    measurement began and ended.
     """
 
     first_sound_s: tuple[float, float]
     to_page_ms: Spread
     from_page_ms: Spread
     cpu: dict[str, float]
+    talk_cpu: float
     concealed_percent: float
+    memory_mb: tuple[float, float]
 
 
 def measure(plan: PagePlan) -> PageFigures:
@@ -84,7 +88,7 @@ def _measured(plan: PagePlan, server: SoundServer, folder: Path) -> PageFigures:
         url = link.replace("http", "ws", 1).rstrip("/")
         output = stack.enter_context((folder / "lines.jsonl").open("w"))
         command = [*PROGRAM, "talk", "--url", url, "--room", "lobby", "--name", "a", "--json"]
-        stack.enter_context(started(command, output, server.environment("mic_a", "ear_a")))
+        talk = stack.enter_context(started(command, output, server.environment("mic_a", "ear_a")))
         # Each says the same, but not at the same time.
         stack.enter_context(speaking(server, "mic_a", speech))
         stack.enter_context(speaking(server, "mic_b", np.roll(speech, len(speech) // 2)))
@@ -105,9 +109,10 @@ def _measured(plan: PagePlan, server: SoundServer, folder: Path) -> PageFigures:
                 time.sleep(LEAVING_S)
         time.sleep(SETTLE_S)
         recorders = {name: Recorder(server, name) for name in DEVICES}
-        before = browser_cpu_s()
+        before, talk_s, memory_mb = browser_cpu_s(), cpu_seconds(talk.pid), page_memory_mb()
         time.sleep(plan.seconds)
-        after = browser_cpu_s()
+        after, talk_s = browser_cpu_s(), cpu_seconds(talk.pid) - talk_s
+        memories_mb = memory_mb, page_memory_mb()
         recorded = {name: recorder.stop() for name, recorder in recorders.items()}
     ways = [("mic_a", "ear_b"), ("mic_b", "ear_a")]
     there, back = (_mouth_to_ear(*recorded[mouth], *recorded[ear]) for mouth, ear in ways)
@@ -115,7 +120,9 @@ def _measured(plan: PagePlan, server: SoundServer, folder: Path) -> PageFigures:
     lines = (json.loads(line) for line in (folder / "lines.jsonl").read_text().splitlines())
     streams = [line["receive"]["streams"] for line in lines if "receive" in line]
     last = next(s for s in reversed(streams) if s)[0]
-    return PageFigures((firsts[0], firsts[1]), there, back, cpu, last["concealed_percent"])
+    talk_cpu, concealed_percent = round(talk_s / plan.seconds, 3), last["concealed_percent"]
+    first, second = firsts
+    return PageFigures((first, second), there, back, cpu, talk_cpu, concealed_percent, memories_mb)
 
 
 @contextlib.contextmanager
@@ -149,17 +156,17 @@ def _mouth_to_ear(said: Pcm, said_ns: int, heard: Pcm, heard_ns: int) -> Spread:
 
 TABLE_HEAD = (
     "| link to first sound, first visit / next s | talk to page p50 / p99 ms "
-    "| page to talk p50 / p99 ms | page, worker and its sound, of a core | whole browser "
-    "| concealed % |\n|---|---|---|---|---|---|"
+    "| page to talk p50 / p99 ms | CPU of the page, of a core | of the whole browser | of `talk` "
+    "| concealed % | memory of the page, begin / end MB |\n|---|---|---|---|---|---|---|---|"
 )
 
 
 def table_row(figures: PageFigures) -> str:
     """A row of the table below TABLE_HEAD."""
     there, back, cpu = figures.to_page_ms, figures.from_page_ms, figures.cpu
-    first, again = figures.first_sound_s
+    (first, again), (begin, end) = figures.first_sound_s, figures.memory_mb
     return (
         f"| {first:.2f} / {again:.2f} | {there.p50:.0f} / {there.p99:.0f} "
         f"| {back.p50:.0f} / {back.p99:.0f} | {cpu['renderer']:.1%} | {cpu['all']:.1%} "
-        f"| {figures.concealed_percent:.2f} |"
+        f"| {figures.talk_cpu:.1%} | {figures.concealed_percent:.2f} | {begin:.0f} / {end:.0f} |"
     )
