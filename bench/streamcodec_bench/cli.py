@@ -178,13 +178,18 @@ def call(seconds: float, busy: int, source: Path, bitrate_bps: float, model: str
     help="Processes beside the call that compute without pause.",
 )
 @click.option("--source", type=FILE, default=SPEECH, help="Recording that both say, over and over.")
-def page(seconds: float, busy: int, source: Path) -> None:
+@click.option(
+    "--pictures",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for pictures of the page, on a desk and on a phone.",
+)
+def page(seconds: float, busy: int, source: Path, pictures: Path | None) -> None:
     """The page in Chromium and a `talk`, through a relay that serves it, with virtual sound
     devices. Needs Linux, PulseAudio, PortAudio, Chromium and the extra `page`.
     """
     from .page import TABLE_HEAD, PagePlan, measure, table_row
 
-    figures = measure(PagePlan(source, seconds, busy))
+    figures = measure(PagePlan(source, seconds, busy, pictures))
     click.echo(TABLE_HEAD)
     click.echo(table_row(figures))
 

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soxr
@@ -31,22 +32,28 @@ from .latency import Spread, end_to_end_latencies, read_mono
 from .live_session import PROGRAM, cpu_seconds, line_with, started
 from .sound_server import RATE, SoundServer
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
 DEVICES = ("mic_a", "mic_b", "ear_a", "ear_b")
 AUDIBLE = 1e-3  # of full scale: louder than what a silent device gives
 FIRST_SOUND_LIMIT_S = 15.0
 LEAVING_S = 1.5
+SCREENS = ((1280, 720), (390, 740))
+PICTURE_S = 0.5  # until it is drawn anew
 LEAD_S = 0.5  # that a recorder runs before anything is opened
 
 
 @dataclasses.dataclass(frozen=True)
 class PagePlan:
     """`seconds`: how long both talk, after SETTLE_S. `busy`: so many processes compute without
-    pause beside the call.
+    pause beside the call. `pictures`: folder for page-WIDTH.png.
     """
 
     source: Path
     seconds: float
     busy: int
+    pictures: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +94,7 @@ def _measured(plan: PagePlan, server: SoundServer, folder: Path) -> PageFigures:
         link = line_with(relay, "page on ").split("page on ")[1].split()[0]
         url = link.replace("http", "ws", 1).rstrip("/")
         output = stack.enter_context((folder / "lines.jsonl").open("w"))
-        command = [*PROGRAM, "talk", "--url", url, "--room", "lobby", "--name", "a", "--json"]
+        command = [*PROGRAM, "talk", "--url", url, "--room", "lobby", "--name", "Ada", "--json"]
         talk = stack.enter_context(started(command, output, server.environment("mic_a", "ear_a")))
         # Each says the same, but not at the same time.
         stack.enter_context(speaking(server, "mic_a", speech))
@@ -96,7 +103,7 @@ def _measured(plan: PagePlan, server: SoundServer, folder: Path) -> PageFigures:
             stack.enter_context(busy_process())
         devices = server.environment("mic_b", "ear_b")
         context = stack.enter_context(
-            chromium(devices | {"PULSE_SOURCE": "mic_b.microphone"}, settings={"name": "b"})
+            chromium(devices | {"PULSE_SOURCE": "mic_b.microphone"}, settings={"name": "Eve"})
         )
         page = context.new_page()
         firsts = []
@@ -108,6 +115,8 @@ def _measured(plan: PagePlan, server: SoundServer, folder: Path) -> PageFigures:
                 page.get_by_role("button", name="Leave").click()
                 time.sleep(LEAVING_S)
         time.sleep(SETTLE_S)
+        if plan.pictures is not None:
+            _draw(page, plan.pictures)
         recorders = {name: Recorder(server, name) for name in DEVICES}
         before, talk_s, memory_mb = browser_cpu_s(), cpu_seconds(talk.pid), page_memory_mb()
         time.sleep(plan.seconds)
@@ -123,6 +132,15 @@ def _measured(plan: PagePlan, server: SoundServer, folder: Path) -> PageFigures:
     talk_cpu, concealed_percent = round(talk_s / plan.seconds, 3), last["concealed_percent"]
     first, second = firsts
     return PageFigures((first, second), there, back, cpu, talk_cpu, concealed_percent, memories_mb)
+
+
+def _draw(page: Page, folder: Path) -> None:
+    """The page as it looks on a desk and on a phone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for width, height in SCREENS:
+        page.set_viewport_size({"width": width, "height": height})
+        time.sleep(PICTURE_S)
+        page.screenshot(path=folder / f"page-{width}.png")
 
 
 @contextlib.contextmanager

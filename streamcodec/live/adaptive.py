@@ -40,7 +40,7 @@ class DelayBounds:
     Raises ConfigError unless 0 <= min_ms, min_ms + 120 <= max_ms and max_ms <= 2000.
     """
 
-    min_ms: float = 20.0
+    min_ms: float = 10.0
     max_ms: float = 400.0
 
     def __post_init__(self) -> None:

@@ -35,7 +35,7 @@ class DelayRule:
     forget: float = 0.983
     recent_ms: float = 5_000.0
     baseline_ms: float = 5_000.0
-    first_ms: float = 60.0
+    first_ms: float = 40.0
 
 
 OURS = DelayRule()

@@ -16,7 +16,7 @@ FASTER_MS = 80.0  # error of delay above which FASTER is played
 NEEDED_PACKETS = 25  # delay that one of so many packets did not wait is no surplus
 NEEDED_MARGIN_MS = 5.0
 # packets that waited less than this on average came almost too late, whatever the target says
-TIGHT_PACKETS, TIGHT_MS = 5, 16.0
+TIGHT_PACKETS, TIGHT_MS = 5, 12.0
 
 
 def is_fine(speed: float) -> bool:

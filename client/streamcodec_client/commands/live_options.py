@@ -285,7 +285,7 @@ sink_options = grouped(
         default="adaptive",
         show_default=True,
         help="Delay that absorbs the network's jitter: as little as it allows within bounds "
-        f"(adaptive is 20..400), or fixed (0 to {MAX_PLAYOUT_MS}).",
+        f"(adaptive is 10..400), or fixed (0 to {MAX_PLAYOUT_MS}).",
     ),
     click.option(
         "--exit-when-done",

@@ -30,7 +30,7 @@ export interface DelayBounds {
   maxMs: number;
 }
 
-export const DEFAULT_BOUNDS: DelayBounds = { minMs: 20, maxMs: 400 };
+export const DEFAULT_BOUNDS: DelayBounds = { minMs: 10, maxMs: 400 };
 
 /**
  * Plays each packet DelayTarget after the quickest packet of the last seconds would have arrived.

@@ -17,7 +17,7 @@ const BLOCK_MS = 500;
 const FORGET = 0.983; // weight that the histogram keeps with each block
 const RECENT_BLOCKS = 10; // the target is no more than the worst lateness of so many
 const BASELINE_MS = 5_000; // lateness is measured from the quickest packet of so long
-const FIRST_MS = 60; // the target while nothing is known
+const FIRST_MS = 40; // the target while nothing is known
 
 /** Weights of lateness in bins of BIN_MS, the newest heaviest; they add up to one. */
 class LatenessHistogram {

@@ -17,7 +17,7 @@ const NEEDED_PACKETS = 25; // delay that one of so many packets did not wait is 
 const NEEDED_MARGIN_MS = 5;
 // Packets that waited less than this on average came almost too late, whatever the target says.
 const TIGHT_PACKETS = 5;
-const TIGHT_MS = 16;
+const TIGHT_MS = 12;
 
 /**
  * Within FINE_SPEED of one: met by resampling. Any other speed is met by time scaling, which keeps
