@@ -61,6 +61,19 @@ def test_the_delay_runs_from_the_capture_of_a_sample_to_the_sink(first: int) -> 
     assert call.rating().mouth_to_ear_ms == pytest.approx(115)
 
 
+@pytest.mark.parametrize("relay_ms", [-1e18, 1e18, -60_101.0, 60_101.0])
+def test_a_clock_that_cannot_be_right_gives_no_delay(relay_ms: float) -> None:
+    """Who listens reports the delay, and a relay takes no report of what is out of range."""
+    call = quality(overlap_samples=0)
+    call.capture_clock(Capture(0, 0.0))
+    for said_ms, known in ((0.0, True), (relay_ms, False), (0.0, True)):
+        call.capture_clock(Capture(0, said_ms))
+        call.begins(0, 0)
+        call.heard(100.0, 0.0)
+        assert (call.rating().mouth_to_ear_ms is not None) is known
+        assert (call.rating().mos is not None) is known
+
+
 def test_a_dead_line_has_no_delay_and_no_score() -> None:
     call = quality()
     call.capture_clock(Capture(0, 0.0))

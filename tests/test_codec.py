@@ -246,7 +246,7 @@ def test_settings_out_of_range_are_named(
 
 
 def test_a_base_level_that_the_model_has_not_is_refused(model: CodecModel) -> None:
-    assert StreamEncoder(model, quality=0.5).config.base_level == 11
+    assert StreamEncoder(model, quality=0.5).config.base_level == 12
     with pytest.raises(ConfigError, match="base level must be 0 to 23, got 24"):
         model.stream_config(base_level=24)
 

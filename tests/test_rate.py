@@ -130,6 +130,16 @@ def controlled(**asked: object) -> RateControl:
     return rate_control([*BASE, *LAYERED], len(BASE), config, **wanted)  # type: ignore[arg-type]
 
 
+def test_a_quality_has_the_waveform_layer_in_all_packets_or_in_none() -> None:
+    """Listeners choose the network by the stream's base level."""
+    for quality in np.linspace(0, 1, 201):
+        control = controlled(quality=float(quality))
+        levels = {control.next_level() for _ in range(200)}
+        layered = control.base_level >= len(BASE)
+        assert all((level >= len(BASE)) is layered for level in levels), quality
+        assert control.highest_level >= max(levels)
+
+
 @pytest.mark.parametrize("capped", [False, True])
 @pytest.mark.parametrize("busyness", [0.3, 1.0, 3.0])
 def test_a_stream_has_the_waveform_layer_in_all_packets_or_in_none(

@@ -68,6 +68,14 @@ def test_unknown_fields_are_ignored(message: Message) -> None:
     assert parse_message(json.dumps({**fields, "from_the_future": [1]})) == message
 
 
+def test_names_of_a_newer_unicode_are_taken() -> None:
+    """A browser's emoji may be younger than the relay's Python."""
+    name = "Ada \U0001fae9"
+    hello = parse_message(serialize_message(Hello(Role.LISTEN, "hall", name)))
+    assert isinstance(hello, Hello)
+    assert hello.name == name
+
+
 def test_examples_in_the_protocol_document() -> None:
     """docs/protocol.md shows one message of each type, as it is serialized."""
     section = (

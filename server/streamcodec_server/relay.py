@@ -247,7 +247,7 @@ class Relay:
     def _shake_hands(self, connection: Connection) -> None:
         connection.shake_hands()
         if connection.body and (transport := connection.transport) is not None:
-            patience_s = self.config.stuck_timeout_s
+            patience_s = self.config.download_timeout_s
             Download(connection, transport, self._downloads, patience_s).begin()
 
     def _join(self, connection: Connection, first: str | bytes) -> None:
@@ -346,7 +346,8 @@ class Relay:
     def _look_after(self, connection: Connection, now_ms: float) -> None:
         config = self.config
         blocked_ms = connection.blocked_ms
-        if blocked_ms is not None and now_ms - blocked_ms > 1_000 * config.stuck_timeout_s:
+        patience_s = config.download_timeout_s if connection.body else config.stuck_timeout_s
+        if blocked_ms is not None and now_ms - blocked_ms > 1_000 * patience_s:
             connection.abort()
             return
         mailbox = connection.mailbox

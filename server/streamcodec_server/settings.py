@@ -6,7 +6,7 @@ import dataclasses
 
 from streamcodec.errors import ConfigError
 from streamcodec.listening import check_address
-from streamcodec.wire.session import MAX_NAME_CHARACTERS
+from streamcodec.wire.session import MAX_NAME_CHARACTERS, is_printable
 
 from .certificate import Certificate
 from .limits import RoomLimits
@@ -40,12 +40,15 @@ class RelayConfig:
     ping_interval_s: float = 10.0
     ping_timeout_s: float = 20.0
     stuck_timeout_s: float = 10.0
+    # The kernel says that there is room only when a third of its buffer is free: on a line of 24
+    # kbit/s that takes a minute.
+    download_timeout_s: float = 120.0
 
     def __post_init__(self) -> None:
         check_address(self.host, self.port)
         for name in (
             *("hello_timeout_s", "close_timeout_s", "ping_interval_s", "ping_timeout_s"),
-            "stuck_timeout_s",
+            *("stuck_timeout_s", "download_timeout_s"),
         ):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be above 0, got {getattr(self, name):g}")
@@ -59,7 +62,7 @@ class RelayConfig:
                 "the first member of a room creates it"
             )
         for room in self.limits.rooms or ():
-            if len(room) > MAX_NAME_CHARACTERS or not room.isprintable():
+            if len(room) > MAX_NAME_CHARACTERS or not is_printable(room):
                 raise ConfigError(
                     f"names of rooms have at most {MAX_NAME_CHARACTERS} printable characters, "
                     f"got {room!r}"

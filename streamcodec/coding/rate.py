@@ -62,10 +62,15 @@ class FixedQuality:
 
     budget_bytes: int | None = None
 
-    def __init__(self, quality: float, levels: int) -> None:
+    def __init__(self, quality: float, levels: int, apart: int | None = None) -> None:
+        """apart: levels from this one on do not alternate with those below: a quality between the
+        two kinds is the nearer one's.
+        """
         if not 0 <= quality <= 1:
             raise ConfigError(f"quality must be 0 to 1, got {quality:g}")
         self._position = quality * (levels - 1)
+        if apart is not None and apart - 1 < self._position < apart:
+            self._position = float(round(self._position))
         self.base_level = int(self._position)
         self.highest_level = math.ceil(self._position)
         self._dither = Dither(levels)
@@ -217,7 +222,8 @@ def rate_control(
         # The lowest levels with the layer cost less than the highest without it, and sound better.
         below = [n for n in base if level_bitrates_bps[n] < level_bitrates_bps[layered[0]]]
         levels = [*below, *layered]
-        return Rungs(FixedQuality(quality, len(levels)), levels)
+        # A stream has the layer in all of its packets or in none (see below).
+        return Rungs(FixedQuality(quality, len(levels), len(below)), levels)
     assert bitrate_bps is not None
     checked_bitrate(bitrate_bps, level_bitrates_bps, config.channels, capped=capped)
     bitrates = [rate * config.channels for rate in level_bitrates_bps]

@@ -13,6 +13,8 @@ from .loss_fade import DEAD_MS
 from .network_quality import ArrivalStatistics, mean_opinion, transmission_rating
 from .sequence import Unwrapper
 
+# What a talker says of its clock may be anything: a delay beyond that is not known.
+MOST_DELAY_MS = 60_000.0
 JUDGED = 500  # packets that the concealed share is of: ten seconds of 20 ms
 
 
@@ -97,7 +99,8 @@ class CallQuality:
         captured_ms = self._mark.relay_ms + since_mark * self._per_sample_ms
         # The sample that was captured then leaves the decoder `overlap_samples` later.
         heard_ms += (offset + self._overlap_samples) * self._per_sample_ms
-        self.mouth_to_ear_ms = heard_ms + relay_offset_ms - captured_ms
+        delay_ms = heard_ms + relay_offset_ms - captured_ms
+        self.mouth_to_ear_ms = delay_ms if abs(delay_ms) <= MOST_DELAY_MS else None
 
     def rating(self) -> CallRating:
         share = self._concealed / len(self._judged) if self._judged else 0.0

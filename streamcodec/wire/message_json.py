@@ -41,6 +41,7 @@ from .session import (
     Time,
     Welcome,
     Who,
+    is_printable,
 )
 
 MODEL_DIGITS = 16
@@ -100,7 +101,7 @@ class _Fields:
             raise MalformedMessage(
                 f"{self._where}.{name}: at most {most} characters are allowed, got {len(value)}"
             )
-        if not value.isprintable():
+        if not is_printable(value):
             raise MalformedMessage(f"{self._where}.{name}: only printable characters are allowed")
         return value
 
@@ -164,7 +165,7 @@ class _Fields:
                 f"got {len(values)}"
             )
         for key, value in values.items():
-            named = len(key) <= MAX_NAME_CHARACTERS and key.isprintable()
+            named = len(key) <= MAX_NAME_CHARACTERS and is_printable(key)
             if not named or not _is_number(value):
                 raise MalformedMessage(
                     f"{self._where}.{name} must hold numbers by name, "

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import unicodedata
 from typing import TypeAlias
 
 from .packet import VERSION
@@ -14,6 +15,14 @@ SUBPROTOCOL = f"streamcodec.v{VERSION}"
 MAX_MESSAGE_BYTES = 4096  # UTF-8
 MAX_NAME_CHARACTERS = 64
 MOST_LISTENING_NAMED = 16
+UNASSIGNED = "Cn"  # characters of a newer Unicode than this Python's, such as this year's emoji
+
+
+def is_printable(text: str) -> bool:
+    """Whether a name may be made of these characters."""
+    return text.isprintable() or all(
+        c.isprintable() or unicodedata.category(c) == UNASSIGNED for c in text
+    )
 
 
 class CloseCode(enum.IntEnum):

@@ -3,7 +3,7 @@
 
 import { FrameInput } from './audio/frame-input.ts';
 import { Lead } from './audio/lead.ts';
-import { LevelMeter } from './audio/level-meter.ts';
+import { LevelMeter, SILENCE } from './audio/level-meter.ts';
 import { Input, Output } from './audio/link.ts';
 import { Volumes, mixed } from './audio/mixer.ts';
 import { Resampler } from './audio/resampler.ts';
@@ -25,6 +25,8 @@ const MOST_BLOCKS = 40; // at once, after the worker stood still
 const STATE_MS = 100;
 const REPORT_MS = 1000;
 const PACKETS_MS = [20, 40, 60];
+const FETCH_AGAIN_MS = 5000;
+const STILL_MS = 500; // after which sound that does not move on is none
 const FETCHING = 'the codec for such good quality is being fetched';
 
 /** Begins with `begin`; ends with `leave`, or by itself, which `post` is told. */
@@ -39,6 +41,8 @@ export class Call implements ConnectionListener {
   private output: Output | null = null;
   private toDevice: Resampler | null = null;
   private latencyMs = 0;
+  private pumpedMs = -Infinity; // when the loudspeaker last wanted something
+  private saidMs = -Infinity; // when the microphone last gave something
   private input: Input | FrameInput | null = null;
   private fromDevice: { sampleRate: number; resampler: Resampler } | null = null;
   private number = 0; // of the connection in use
@@ -119,12 +123,14 @@ export class Call implements ConnectionListener {
   /** What is said comes through `link`. */
   listen(link: SoundLink): void {
     this.input?.close();
+    this.talker?.interrupted();
     this.input = new Input(link, (pcm, lost) => this.said(pcm, lost, link.sampleRate));
   }
 
   /** What is said comes in `frames`. */
   listenTo(frames: ReadableStream<AudioData>): void {
     this.input?.close();
+    this.talker?.interrupted();
     this.input = new FrameInput(frames, (pcm, lost, rate) => this.said(pcm, lost, rate));
   }
 
@@ -197,6 +203,7 @@ export class Call implements ConnectionListener {
       this.fromDevice = { sampleRate, resampler: new Resampler(sampleRate, rate) };
     }
     const { resampler } = this.fromDevice;
+    this.saidMs = now();
     const capturedMs = now() - resampler.delayS * 1000;
     if (lost > 0) talker.gap(Math.round((lost * rate) / sampleRate));
     const converted = resampler.convert(pcm);
@@ -217,8 +224,11 @@ export class Call implements ConnectionListener {
     if (codec === null) {
       const connection = this.number;
       void this.codecs.fetchLayered().then(
-        () => this.number === connection && this.retry(talker),
-        (error: Error) => this.notice([error.message]),
+        () => this.number === connection && this.retry(talker.stream),
+        (error: Error) => {
+          this.notice([`${talker.name} cannot be heard yet: ${error.message}`]);
+          setTimeout(() => this.number === connection && this.retry(talker.stream), FETCH_AGAIN_MS);
+        },
       );
       throw new Error(FETCHING);
     }
@@ -226,9 +236,11 @@ export class Call implements ConnectionListener {
   }
 
   /** Somebody whose codec has come, if they are still there. */
-  private retry(talker: Heard): void {
-    const waits = this.talkers.unheard.some(({ talker: { stream } }) => stream === talker.stream);
-    if (waits) this.talkers.join({ connection: this.number, stream: talker.stream }, talker);
+  private retry(stream: number): void {
+    const waiting = this.talkers.unheard.find(({ talker }) => talker.stream === stream);
+    if (waiting !== undefined) {
+      this.talkers.join({ connection: this.number, stream }, waiting.talker);
+    }
   }
 
   /** Gives the loudspeaker what it needs next. */
@@ -236,6 +248,7 @@ export class Call implements ConnectionListener {
     const { output, toDevice } = this;
     if (output === null || toDevice === null) return;
     const nowMs = now();
+    this.pumpedMs = nowMs;
     this.lead.ranDry(output.dry, nowMs);
     const perMs = output.sampleRate / 1000;
     const samples = (this.codecs.base.facts.sampleRate * BLOCK_MS) / 1000;
@@ -265,6 +278,9 @@ export class Call implements ConnectionListener {
     this.talker?.idle();
     const { settings, room, talker } = this;
     const nowMs = now();
+    const captures = nowMs - this.saidMs < STILL_MS;
+    // A loudspeaker that stands still plays nobody out: who has left must not fill the room.
+    if (nowMs - this.pumpedMs > STILL_MS) this.talkers.removeFinished(true);
     this.post({
       type: 'state',
       state: {
@@ -276,7 +292,8 @@ export class Call implements ConnectionListener {
           talks: settings.talks,
           muted: talker?.muted ?? false,
           silenced: room.silenced,
-          level: this.ownMeter.level,
+          captures,
+          level: captures ? this.ownMeter.level : SILENCE,
           bitrateBps: talker?.statistics().bitrateBps ?? 0,
         },
         people: room.talkers.map(({ stream, name, muted }) => this.person(stream, name, muted)),
@@ -296,7 +313,7 @@ export class Call implements ConnectionListener {
       stream,
       name,
       muted,
-      level: player?.meter.level ?? { rmsDb: -90, peakDb: -90, clipping: false, silentS: 0 },
+      level: (now() - this.pumpedMs < STILL_MS && player?.meter.level) || SILENCE,
       unheard: unheard?.reason ?? '',
       delayMs: call?.mouthToEarMs ?? null,
       concealedPercent: call?.concealedPercent ?? 0,

@@ -16,6 +16,7 @@ export { SpeedControl } from './playout/speed.ts';
 export { Stretcher } from './playout/stretcher.ts';
 export { MAX_TALKERS, Talkers } from './playout/talkers.ts';
 export { TimeScaler } from './playout/time-scaler.ts';
+export { Backlog } from './net/backlog.ts';
 export { ClockSync } from './net/clock-sync.ts';
 export { Reconnect } from './net/reconnect.ts';
 export { RelayConnection } from './net/relay-connection.ts';

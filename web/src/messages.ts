@@ -84,12 +84,14 @@ export interface Me {
   muted: boolean;
   /** By a moderator: nobody hears it. */
   silenced: boolean;
+  /** Whether the microphone gives sound at all. */
+  captures: boolean;
   level: Level;
   /** bit/s of payloads that are sent, over the last seconds. */
   bitrateBps: number;
 }
 
-/** In dB below full scale, at least -90: of the last tenth of a second, and the peak of the last second. */
+/** In dB below full scale, at least -90: of the last tenth of a second, and the peak lately. */
 export interface Level {
   rmsDb: number;
   peakDb: number;

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from streamcodec.errors import ConfigError
-from streamcodec.wire.session import MAX_NAME_CHARACTERS, Hello, Report, Role
+from streamcodec.wire.session import MAX_NAME_CHARACTERS, Hello, Report, Role, is_printable
 
 from ..clock import Clock
 from ..report.statistics import ReceiverStatistics, SenderStatistics
@@ -51,7 +51,7 @@ class Seat:
 
 def check_label(what: str, text: object) -> None:
     """Raises ConfigError for what a relay would refuse as the name of a room or a member."""
-    fits = isinstance(text, str) and 0 < len(text) <= MAX_NAME_CHARACTERS and text.isprintable()
+    fits = isinstance(text, str) and 0 < len(text) <= MAX_NAME_CHARACTERS and is_printable(text)
     if not fits:
         raise ConfigError(
             f"{what} must be 1 to {MAX_NAME_CHARACTERS} printable characters, got {text!r}"

@@ -14,7 +14,7 @@ export class FrameInput {
     private readonly heard: (pcm: Float32Array, lost: number, sampleRate: number) => void,
   ) {
     this.reader = frames.getReader();
-    void this.read().catch(() => undefined); // closed
+    void this.read();
   }
 
   close(): void {
@@ -23,15 +23,26 @@ export class FrameInput {
 
   private async read(): Promise<void> {
     for (;;) {
-      const { value: frame } = await this.reader.read();
+      const { value: frame } = await this.reader.read().catch(() => ({ value: undefined })); // closed
       if (frame === undefined) return;
       const { numberOfFrames, sampleRate, timestamp } = frame;
-      const pcm = new Float32Array(numberOfFrames);
-      frame.copyTo(pcm, { planeIndex: 0, format: 'f32-planar' });
+      const pcm = mean(frame);
       frame.close();
       const gapS = this.endUs === null ? 0 : (timestamp - this.endUs) / US;
       this.endUs = timestamp + (numberOfFrames * US) / sampleRate;
       this.heard(pcm, gapS > GAP_S ? Math.round(gapS * sampleRate) : 0, sampleRate);
     }
   }
+}
+
+/** Of its channels: a microphone may be on any of them. */
+function mean(frame: AudioData): Float32Array {
+  const { numberOfChannels, numberOfFrames } = frame;
+  const sum = new Float32Array(numberOfFrames);
+  const channel = new Float32Array(numberOfFrames);
+  for (let planeIndex = 0; planeIndex < numberOfChannels; planeIndex++) {
+    frame.copyTo(channel, { planeIndex, format: 'f32-planar' });
+    for (let t = 0; t < numberOfFrames; t++) sum[t] += channel[t] / numberOfChannels;
+  }
+  return sum;
 }

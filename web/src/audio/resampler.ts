@@ -9,6 +9,9 @@ const LEAST_PHASES = 256; // of the table; linear interpolation between them is 
 const ON_A_PHASE = 1e-6; // closer than that nothing need be interpolated
 const ROUNDING = 1e-9; // input samples; errors of the position must not shift an output by a block
 
+// By rates, of which a page meets few: a table takes milliseconds to make.
+const TABLES = new Map<string, Float32Array>();
+
 /**
  * A windowed sinc over mono PCM, read from a table of fractions of an input sample and interpolated
  * between them: any ratio of rates, which may change with every call. Each block comes out at once,
@@ -39,7 +42,10 @@ export class Resampler {
     this.taps = Math.ceil(2 * half) + 1;
     const cutoff = fromRate === toRate ? CUTOFF_OF_EQUAL_RATES : CUTOFF;
     this.phases = phasesOf(fromRate, toRate);
-    this.table = kernels(half, this.taps, this.phases, (2 * cutoff * lower) / fromRate);
+    const key = `${fromRate} ${toRate}`;
+    const cutoffShare = (2 * cutoff * lower) / fromRate;
+    this.table = TABLES.get(key) ?? kernels(half, this.taps, this.phases, cutoffShare);
+    TABLES.set(key, this.table);
     this.samples = new Float32Array(this.taps - 1);
   }
 

@@ -34,15 +34,20 @@ export class Codecs {
 
   /** The codec for streams with the waveform layer; null while it was not fetched. */
   get layered(): Codec | null {
-    return this.layeredCodec;
+    const oneForBoth = this.layeredPath === '';
+    return oneForBoth ? this.base : this.layeredCodec;
   }
 
-  /** Fetches it, once. Throws an Error that says what could not be fetched. */
+  /** Fetches it, once it succeeds. Throws an Error that says what could not be fetched. */
   fetchLayered(): Promise<Codec> {
-    this.fetching ??= fetched(this.layeredPath, () => {}).then(data => {
-      this.layeredCodec = new Codec(this.engine, this.file, readModelFile(data));
-      return this.layeredCodec;
-    });
+    this.fetching ??= fetched(this.layeredPath, () => {})
+      .then(data => {
+        this.layeredCodec = new Codec(this.engine, this.file, readModelFile(data));
+        return this.layeredCodec;
+      })
+      .finally(() => {
+        this.fetching = null;
+      });
     return this.fetching;
   }
 }

@@ -278,14 +278,15 @@ class Conversation {
   sendMedia(datagram: Uint8Array, nowMs: number): number {
     if (this.#backlog.waitingMs(this.socket.bufferedAmount, nowMs) > LONGEST_BACKLOG_MS) return 0;
     const frame = new Uint8Array(this.#shortener.shorten(datagram));
-    this.#backlog.wrote(frame.length, nowMs);
+    this.#backlog.wrote(frame.length, this.socket.bufferedAmount, nowMs);
     this.socket.send(frame);
     return frame.length;
   }
 
   say(message: Message, nowMs: number): void {
     const text = writeMessage(message);
-    this.#backlog.wrote(new TextEncoder().encode(text).length, nowMs);
+    const { length } = new TextEncoder().encode(text);
+    this.#backlog.wrote(length, this.socket.bufferedAmount, nowMs);
     this.socket.send(text);
   }
 

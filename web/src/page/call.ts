@@ -113,6 +113,7 @@ export class Call {
   async #connectSound(): Promise<void> {
     try {
       const output = await this.#sound.startOutput();
+      if (this.#over.signal.aborted) return;
       this.#send({ type: 'output', link: output }, [output.port]);
       const tell = () => this.#send({ type: 'latency', latencyMs: this.#sound.latencyMs });
       tell();

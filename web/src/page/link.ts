@@ -27,6 +27,7 @@ export function readLink(): Link {
   const room = cleanName(url.searchParams.get('room') ?? '') || DEFAULT_ROOM;
   const share = new URL('/', url);
   share.searchParams.set('room', room);
+  if (url.searchParams.has('listen')) share.searchParams.set('listen', '');
   return {
     room,
     token: takeToken(url, room),

@@ -13,6 +13,9 @@ export type MicrophoneChoice = Pick<
 /** Takes a microphone's sound somewhere -> what ends that. */
 export type Target = (stream: MediaStream) => () => void;
 
+/** Names of errors that concern one microphone: another may do. */
+const UNUSABLE = ['OverconstrainedError', 'NotFoundError', 'NotReadableError', 'AbortError'];
+
 /** Changes come one after the other: two at once would leave a microphone open that nobody hears. */
 export class Microphone {
   readonly #say: (text: string) => void;
@@ -84,12 +87,12 @@ export class Microphone {
         return;
       } catch (error) {
         const name = error instanceof Error ? error.name : '';
-        if (name !== 'OverconstrainedError' && name !== 'NotFoundError') throw error;
+        if (!UNUSABLE.includes(name)) throw error;
       }
     }
     await this.#take(null);
     if (chosen !== null) {
-      this.#say(`“${chosen.label}” is not there: the default microphone is used.`);
+      this.#say(`“${chosen.label}” cannot be used: the default microphone is.`);
     }
   }
 

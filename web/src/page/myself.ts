@@ -53,6 +53,7 @@ export class MyRow {
   #stateOf(me: Me, muted: boolean): [state: string, doing: string, hint: string] {
     if (me.silenced) return ['trouble', 'silenced', 'by a moderator: nobody hears you'];
     if (muted) return ['muted', 'muted', ''];
+    if (!me.captures) return ['trouble', 'no sound', 'no microphone gives sound: see Settings'];
     if (me.level.clipping)
       return ['trouble', 'clipping', 'too loud: move away from the microphone'];
     if (me.level.silentS > SILENT_AFTER_S)

@@ -22,6 +22,8 @@ let call: Call | null = null;
 let worker: Worker | null = null;
 let sound: Sound | null = null;
 let joining = false;
+/** How often a call has ended: who was asked for the microphone may have left meanwhile. */
+let endings = 0;
 /** What was said of the devices before there was a call to show it. */
 let early: string[] = [];
 
@@ -44,6 +46,7 @@ const first = new FirstView(link, settings.name, {
 async function join(talks: boolean): Promise<void> {
   if (joining) return;
   joining = true;
+  const before = endings;
   early = [];
   first.waits = true;
   if (talks) first.say('Allow the microphone where the browser asks for it.');
@@ -73,7 +76,8 @@ async function join(talks: boolean): Promise<void> {
         return;
       }
     }
-    begin(opened, talks);
+    if (endings === before) begin(opened, talks);
+    else opened.close();
   } catch (error) {
     fail(
       `The browser could not start the call: ${error instanceof Error ? error.message : error}.`,
@@ -87,6 +91,9 @@ async function join(talks: boolean): Promise<void> {
 
 function loadCodec(): Worker {
   const loading = new Worker(WORKER, { type: 'module' });
+  loading.addEventListener('error', () => {
+    if (worker === loading) worker = null; // the next call tries again, and says what is wrong
+  });
   const request: Request = { type: 'load', codecFiles };
   loading.postMessage(request);
   return loading;
@@ -111,6 +118,7 @@ function begin(opened: Sound, talks: boolean): void {
 }
 
 function ended(reason: string): void {
+  endings += 1;
   call = null;
   sound = null;
   showFirst(reason);

@@ -18,6 +18,8 @@ export interface PersonRequests {
  */
 export class PersonRow {
   readonly element: HTMLElement;
+  /** Whose row it is. */
+  readonly name: string;
   readonly #initial = element('div', { class: 'initial', 'aria-hidden': 'true' });
   readonly #name = element('span', { class: 'name', dir: 'auto' });
   readonly #doing = element('span', { class: 'doing' });
@@ -29,6 +31,7 @@ export class PersonRow {
 
   constructor(person: Person, requests: PersonRequests) {
     const { stream } = person;
+    this.name = person.name;
     this.#slider = new VolumeSlider('', person.volumeDb, decibels =>
       requests.volume(stream, decibels),
     );

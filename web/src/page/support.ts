@@ -15,11 +15,12 @@ export function whyNoSound(): string {
     typeof Worker === 'function' &&
     typeof WebSocket === 'function' &&
     typeof WebAssembly === 'object' &&
+    typeof DecompressionStream === 'function' &&
     typeof HTMLDialogElement === 'function';
   return has
     ? ''
-    : 'This browser is too old for live sound. Chrome, Edge and Firefox of 2022 or later can do ' +
-        'it, and so can Safari from 15.4 on.';
+    : 'This browser is too old for live sound. Chrome, Edge and Firefox of 2023 or later can do ' +
+        'it, and so can Safari from 16.4 on.';
 }
 
 /** Why there is no microphone to be had here; empty where one may be asked for. */

@@ -181,6 +181,10 @@ export class CallView {
     }
     people.forEach((person, place) => {
       let row = this.#rows.get(person.stream);
+      if (row !== undefined && row.name !== person.name) {
+        row.element.remove(); // the relay has given the number to somebody else
+        row = undefined;
+      }
       if (row === undefined) {
         row = new PersonRow(person, this.#requests);
         this.#rows.set(person.stream, row);

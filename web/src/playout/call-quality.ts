@@ -6,6 +6,8 @@ import { DEAD_MS } from './loss-fade.ts';
 import { ArrivalStatistics, meanOpinion, transmissionRating } from './network-quality.ts';
 import { Unwrapper } from './sequence.ts';
 
+// What a talker says of its clock may be anything: a delay beyond that is not known.
+const MOST_DELAY_MS = 60_000;
 const JUDGED = 500; // packets that the concealed share is of: ten seconds of 20 ms
 
 /** Sample `captureTime` of a stream was captured when the relay's clock showed relayMs. */
@@ -108,7 +110,8 @@ export class CallQuality {
     const capturedMs = mark.relayMs + sinceMark * this.perSampleMs;
     // The sample that was captured then leaves the decoder `overlapSamples` later.
     const leavesMs = heardMs + (begun.offset + this.overlapSamples) * this.perSampleMs;
-    this.mouthToEarMs = leavesMs + relayOffsetMs - capturedMs;
+    const delayMs = leavesMs + relayOffsetMs - capturedMs;
+    this.mouthToEarMs = Math.abs(delayMs) <= MOST_DELAY_MS ? delayMs : null;
   }
 
   rating(): CallRating {

@@ -50,6 +50,7 @@ export class StreamPlayer {
   private readonly quality: CallQuality;
   private rest = new Float32Array(0);
   private isMuted = false;
+  private hasEnded = false;
   private badPayloads = 0;
 
   /**
@@ -82,6 +83,11 @@ export class StreamPlayer {
     return this.playout.drained && !this.rest.length && this.fade.silent;
   }
 
+  /** The talker has left; there may be more to play. */
+  get ended(): boolean {
+    return this.hasEnded;
+  }
+
   /** The talker said that nothing follows for now; a sender says it before it leaves. */
   get muted(): boolean {
     return this.isMuted;
@@ -103,12 +109,14 @@ export class StreamPlayer {
   /** The talker has left: what is buffered is played, and nothing after it concealed. */
   end(): void {
     this.isMuted = false;
+    this.hasEnded = true;
     this.fade.endPause();
     this.playout.end();
   }
 
   /** Takes `end` back: the talker's connection broke, and its stream goes on over another. */
   resume(): void {
+    this.hasEnded = false;
     if (!this.isMuted) this.playout.resume();
   }
 

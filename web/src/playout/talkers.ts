@@ -124,10 +124,13 @@ export class Talkers {
     if (refused !== undefined) refused.muted = muted;
   }
 
-  /** Whoever has left and is played out makes room for those who wait. */
-  removeFinished(): void {
+  /**
+   * Whoever has left and is played out makes room for those who wait; `silent`: nothing is played at
+   * all, so whoever has left does.
+   */
+  removeFinished(silent = false): void {
     for (const { key, player } of [...this.players.values()]) {
-      if (!player.finished) continue;
+      if (!player.finished && !(silent && player.ended)) continue;
       this.players.delete(place(key));
       this.awaited.delete(key.stream); // so that it is the newest now
       this.awaited.set(key.stream, player);

@@ -141,6 +141,11 @@ export class Talker {
     this.#sequence.mark(DISCONTINUITY);
   }
 
+  /** What is pushed next comes from another microphone, at some time after what came before. */
+  interrupted(): void {
+    this.#stop();
+  }
+
   /**
    * To be called now and then: a microphone that gives nothing any more pauses, and the room is
    * told, since listeners would conceal packets that are only late.

@@ -1,0 +1,119 @@
+// node page_parts.mjs CORE_JS: small parts of the page that have no counterpart in Python. Prints what
+// is wrong, and ends with 1 then.
+import assert from 'node:assert/strict';
+import { pathToFileURL } from 'node:url';
+
+const core = await import(pathToFileURL(process.argv[2]).href);
+const { Backlog, CallQuality, Lead, Resampler, Ring, Volumes, mixed, ringMemory, toHalf } = core;
+
+const parts = {
+  'a ring gives what it was given, in order, where its counters wrap'() {
+    const memory = ringMemory(100);
+    const counters = new Int32Array(memory, 0, 2);
+    counters.fill(-50); // both: 50 before 2^32
+    const [writer, reader] = [new Ring(memory), new Ring(memory)];
+    let [next, expected] = [0, 0];
+    for (let turn = 0; turn < 50; turn++) {
+      const pcm = Float32Array.from({ length: 37 }, () => next++);
+      assert.equal(writer.write(pcm), 37);
+      assert.equal(reader.waiting, 37);
+      const got = new Float32Array(64);
+      assert.equal(reader.read(got), 37);
+      for (const sample of got.subarray(0, 37)) assert.equal(sample, expected++);
+    }
+  },
+  'a full ring takes no more, and loses nothing of what it has'() {
+    const ring = new Ring(ringMemory(64));
+    assert.equal(ring.write(new Float32Array(100).fill(1)), 64);
+    assert.equal(ring.write(new Float32Array(1)), 0);
+    const got = new Float32Array(100);
+    assert.equal(ring.read(got), 64);
+    assert.equal(got.filter(sample => sample === 1).length, 64);
+  },
+  'a loudspeaker that ran dry is given more for a while'() {
+    const lead = new Lead(12);
+    assert.equal(lead.ms(0), 12);
+    lead.ranDry(3, 1000);
+    lead.ranDry(5, 1050); // the same stall
+    assert.equal(lead.ms(1050).toFixed(2), '16.99');
+    assert.equal(lead.lately(1050), 1);
+    lead.ranDry(6, 3000);
+    assert.ok(lead.ms(3000) > 20);
+    assert.equal(lead.lately(10_999), 2);
+    assert.equal(lead.lately(11_001), 1);
+    assert.equal(lead.ms(200_000), 12);
+  },
+  'several talkers are added, each as loud as wanted, and never beyond full scale'() {
+    const volumes = new Volumes();
+    volumes.set(1, -20);
+    volumes.hear(2, false);
+    const parts = [1, 2, 3].map(stream => ({
+      pcm: new Float32Array(4).fill(0.5),
+      gain: volumes.gain(stream),
+    }));
+    assert.ok(mixed(parts, 4).every(sample => Math.abs(sample - 0.55) < 1e-6));
+    volumes.forget(2);
+    volumes.overallDb = 20;
+    const loud = [1, 2, 3].map(s => ({ pcm: new Float32Array(4).fill(-1), gain: volumes.gain(s) }));
+    assert.ok(mixed(loud, 4).every(sample => sample >= -1 && sample < -0.9));
+  },
+  'float16 is the nearest, and of two the even one'() {
+    for (const [value, bits] of [
+      [1, 0x3c00],
+      [-2, 0xc000],
+      [0, 0],
+      [1 + 2 ** -11, 0x3c00],
+      [1 + 3 * 2 ** -11, 0x3c02],
+      [65504, 0x7bff],
+      [2 ** -14, 0x0400],
+      [2 ** -24, 0x0001],
+      [2 ** -25, 0x0000],
+      [3 * 2 ** -25, 0x0002],
+      [-(2 ** -20), 0x8010],
+      [2047.5 / 2048, 0x3c00],
+    ]) {
+      assert.equal(toHalf(value), bits, `${value}`);
+    }
+  },
+  'a clock that cannot be right gives no delay'() {
+    const quality = new CallQuality(16_000, 320, 0);
+    for (const [relayMs, known] of [[0, true], [-1e18, false], [60_101, false], [0, true]]) {
+      quality.captureClock({ captureTime: 0, relayMs });
+      quality.begins(0, 0);
+      quality.heard(100, 0);
+      assert.equal(quality.rating().mouthToEarMs !== null, known);
+    }
+  },
+  'what was written long ago is forgotten though nobody asks'() {
+    const backlog = new Backlog();
+    for (let n = 0; n < 1000; n++) backlog.wrote(10, n < 500 ? 0 : 30, n);
+    assert.ok(backlog.length <= 5, `${backlog.length} are kept`);
+    assert.equal(backlog.waitingMs(30, 1000), 3);
+  },
+  'a resampler keeps a tone, at all rates that devices have'() {
+    for (const [from, to] of [[48_000, 16_000], [44_100, 16_000], [16_000, 44_100], [16_000, 48_000]]) {
+      const resampler = new Resampler(from, to);
+      const out = [];
+      for (let block = 0, t = 0; block < 100; block++) {
+        const pcm = Float32Array.from({ length: from / 100 }, () => Math.sin((t++ * 2e3 * Math.PI) / from));
+        out.push(...resampler.convert(pcm));
+      }
+      assert.equal(out.length, to);
+      const late = resampler.delayS * to;
+      const wrong = out.map((sample, n) => Math.abs(sample - Math.sin(((n - late) * 2e3 * Math.PI) / to)));
+      assert.ok(Math.max(...wrong.slice(to / 10)) < 1e-3, `${from} to ${to}`);
+    }
+  },
+};
+
+let failed = 0;
+for (const [name, part] of Object.entries(parts)) {
+  try {
+    part();
+  } catch (error) {
+    failed += 1;
+    console.error(`${name}: ${error.message}`);
+  }
+}
+console.log(JSON.stringify({ parts: Object.keys(parts).length, failed }));
+process.exitCode = failed > 0 ? 1 : 0;
