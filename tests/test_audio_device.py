@@ -64,6 +64,47 @@ print(json.dumps({
 }))
 """
 
+SWITCH = """
+import json
+import numpy as np
+from streamcodec_client.audio.devices import newest_devices
+from streamcodec_client.audio.pick import pick_sink, pick_source
+from streamcodec_client.clock import MonotonicClock
+
+clock, said, blocks, written = MonotonicClock(), [], [], []
+source = pick_source("mic", clock, notify=said.append)
+sink = pick_sink("speaker", clock, notify=said.append)
+before = [source.index, sink.index]
+
+def run(blocks_wanted):
+    while len(blocks) < blocks_wanted:
+        if (block := source.read(0.1)) is not None:
+            blocks.append(block)
+    while len(written) < blocks_wanted:
+        if sink.wants_block(0.1):
+            written.append(sink.write(np.zeros((sink.sample_rate // 100, 2), np.float32)))
+
+source.start()
+sink.start()
+run(20)
+source.switch("pulse")
+sink.switch("pulse")
+run(40)
+after = [source.index, sink.index]
+while_open = newest_devices()
+run(60)
+source.close()
+sink.close()
+alone = newest_devices()
+print(json.dumps({
+    "said": said,
+    "changed": [one != other for one, other in zip(before, after)],
+    "positions_in_order": [b.position for b in blocks] == sorted({b.position for b in blocks}),
+    "newest": [while_open[1], alone[1]],
+    "same": while_open[0] == alone[0],
+}))
+"""
+
 
 @dataclasses.dataclass(frozen=True)
 class Pulse:
@@ -99,6 +140,18 @@ def test_what_is_played_is_captured(pulse: Pulse) -> None:
     assert heard["positions_in_order"]
     assert heard["shapes"] == [[480, 1]]
     assert heard["channels"] == [1, 2]
+
+
+def test_devices_are_changed_while_sound_runs_and_looked_for_anew_after_it(pulse: Pulse) -> None:
+    result = pulse.python("-c", SWITCH)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == {
+        "said": ["the microphone is now pulse", "the loudspeaker is now pulse"],
+        "changed": [True, True],
+        "positions_in_order": True,
+        "newest": [False, True],
+        "same": True,
+    }
 
 
 def test_devices_are_listed(pulse: Pulse) -> None:

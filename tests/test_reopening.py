@@ -52,7 +52,7 @@ class Device:
     sample_rate, ended = RATE, False
 
     def __init__(self, devices: Devices, name: str) -> None:
-        self.devices, self.name = devices, name
+        self.devices, self.name, self.index = devices, name, 0
         self.channels = 2 if name == "stereo" else 1
 
     def start(self) -> None:

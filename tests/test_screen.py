@@ -275,15 +275,15 @@ def test_noise_begins_empty() -> None:
     assert not Noise().lines
 
 
-def in_terminal(arguments: Sequence[str], keys: str, wanted: str) -> tuple[str, int]:
-    """Runs a command in a terminal of 80 columns; presses keys once it has shown `wanted` -> all
-    that it wrote, and its status.
+def in_terminal(arguments: Sequence[str], *steps: tuple[str, str]) -> tuple[str, int]:
+    """Runs a command in a terminal of 80 columns; once it has shown the text of a step presses its
+    keys -> all that it wrote, and its status.
     """
     process, terminal = pty.fork()
     if not process:
         os.environ |= {"COLUMNS": "80", "LINES": "24", "TERM": "xterm"}
         os.execv(sys.executable, [sys.executable, "-m", "streamcodec_client", *arguments])
-    seen, end, typed = "", time.monotonic() + 60, False
+    seen, end, waiting = "", time.monotonic() + 60, list(steps)
     try:
         while time.monotonic() < end:
             if not select.select([terminal], [], [], 0.2)[0]:
@@ -293,9 +293,8 @@ def in_terminal(arguments: Sequence[str], keys: str, wanted: str) -> tuple[str, 
             except OSError:  # it has ended
                 break
             seen += data.decode(errors="replace")
-            if wanted in seen and not typed:
-                typed = True
-                os.write(terminal, keys.encode())
+            if waiting and waiting[0][0] in seen:
+                os.write(terminal, waiting.pop(0)[1].encode())
     finally:
         os.close(terminal)
         status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
@@ -309,11 +308,13 @@ def test_talk_in_a_terminal_shows_a_screen_and_leaves_it_as_it_was() -> None:
             assert relay.stdout is not None
             url = relay.stdout.readline().split("listening on ")[1].split()[0]
             talk = ["talk", "--url", url, "--source", "tone", "--sink", "null", "--name", "Ada"]
-            seen, status = in_terminal(talk, "mq", "on air")
+            nothing = "none to choose: a tone is sent"
+            seen, status = in_terminal(talk, ("on air", "md"), (nothing, "dq"))
         finally:
             relay.terminate()
     assert status == 0
     seen = re.sub(r"\x1b\[(?!\?25h)[0-9;?]*[a-zA-Z]", "", seen)  # colours and movements
     assert "connected, round trip" in seen
     assert "nobody else talks here" in seen
+    assert "none to choose: nothing is played" in seen
     assert "sent: payload" in seen.rpartition("\x1b[?25h")[2]  # behind the cursor's return

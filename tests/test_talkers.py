@@ -84,6 +84,19 @@ async def test_a_talker_too_many_is_heard_when_another_leaves(room: Room) -> Non
     assert len(room.notices) == 1
 
 
+async def test_a_talker_too_many_who_is_muted_is_heard_when_there_is_room(room: Room) -> None:
+    for stream in range(1, MAX_TALKERS + 2):
+        room.joins(stream)
+    late = MAX_TALKERS + 1
+    room.receiver.message(Mute(muted=True, stream=late))
+    await room.hears(2)
+    room.leaves(3)
+    assert (await room.hears(60))[-1] == 0
+    assert late in room.receiver.muted_streams
+    room.receiver.message(Mute(muted=False, stream=late))
+    assert (await speak(room, 6, lambda: room.says(late, 0.5)))[-1] == 0.5
+
+
 async def test_many_capture_marks_do_not_push_out_other_events(room: Room) -> None:
     room.joins(1)
     await speak(room, 4, lambda: room.says(1, 0.5))

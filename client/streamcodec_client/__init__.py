@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from .api.connect import connect
     from .api.frames import Frame, Talker
     from .api.room import Room, RoomStatistics
+    from .live.volumes import Volumes
 
-__all__ = ["Frame", "Room", "RoomStatistics", "Talker", "connect"]
+__all__ = ["Frame", "Room", "RoomStatistics", "Talker", "Volumes", "connect"]
 
 _HOMES = {
     "Frame": "api.frames",
     "Room": "api.room",
     "RoomStatistics": "api.room",
     "Talker": "api.frames",
+    "Volumes": "live.volumes",
     "connect": "api.connect",
 }
 

@@ -24,6 +24,7 @@ from ..live.encryption import RoomKey
 from ..live.member import Member, Seat
 from ..live.receiver import HeardBlock, Receiver
 from ..live.sender import Sender
+from ..live.volumes import LEAST_DB, MOST_DB, Volumes
 from ..report.statistics import ReceiverStatistics, SenderStatistics
 from .frames import Frame, FrameMaker, FrameQueue, Frames, Talker
 from .roster import Roster
@@ -129,6 +130,27 @@ class Room:
         sender = self._member.sender
         return sender is not None and sender.muted
 
+    @property
+    def volumes(self) -> Volumes:
+        """How loud whom is heard, of frames by themselves as of mixed ones. Of who is among
+        `muted` there come no frames. Frames that were made already stay as they are.
+
+        To be replaced as a whole: `room.volumes = room.volumes.changed(-6.0, talker.stream)`.
+        Raises ConfigError where the room was joined with listen=False, and for volumes outside of
+        LEAST_DB to MOST_DB.
+        """
+        return self._listening().volumes
+
+    @volumes.setter
+    def volumes(self, volumes: Volumes) -> None:
+        receiver = self._listening()
+        if not isinstance(volumes, Volumes):
+            raise ConfigError(f"volumes must be Volumes, got {volumes!r}")
+        for decibels in (volumes.overall_db, *volumes.stream_db.values()):
+            if not LEAST_DB <= decibels <= MOST_DB:
+                raise ConfigError(f"volumes must be {LEAST_DB:g} to {MOST_DB:g} dB, got {decibels}")
+        receiver.volumes = volumes
+
     def listen(self, *, mixed: bool = False) -> Frames:
         """What is heard from this call on, in real time: each talker's frames by themselves, or
         `mixed`, all as one, without a gap, silence where nobody is heard. Ends when the session
@@ -137,8 +159,7 @@ class Room:
         Who reads too slowly loses the oldest frames of each talker: `Frame.missed` tells. Raises
         ConfigError where the room was joined with listen=False.
         """
-        if not self._settings.listen:
-            raise ConfigError("this room was joined with listen=False")
+        self._listening()
         queue = FrameQueue(self._on_dropped)
         if self._ended:
             queue.close()
@@ -280,6 +301,12 @@ class Room:
             raise ConfigError("this room was joined with talk=False")
         return self._source
 
+    def _listening(self) -> Receiver:
+        receiver = self._member.receiver
+        if receiver is None:
+            raise ConfigError("this room was joined with listen=False")
+        return receiver
+
     # --- what others call -------------------------------------------------------------------------
 
     def _on_taken(self) -> None:
@@ -293,11 +320,18 @@ class Room:
 
     def _on_blocks(self, blocks: Sequence[HeardBlock]) -> None:
         """In the decoder's thread."""
+        volumes = self._listening().volumes
+        blocks = [_at_volume(b, volumes) for b in blocks if b.talker.stream not in volumes.muted]
         if queues := self._readers(mixed=False):
             for block in blocks:
                 _give(self._maker.frame(block), queues)
         if queues := self._readers(mixed=True):
             _give(self._maker.mixed(blocks), queues)
+
+
+def _at_volume(block: HeardBlock, volumes: Volumes) -> HeardBlock:
+    gain = volumes.gain(block.talker.stream)
+    return block if gain == 1 else dataclasses.replace(block, pcm=block.pcm * np.float32(gain))
 
 
 def _give(frame: Frame, queues: Sequence[FrameQueue]) -> None:

@@ -17,6 +17,7 @@ from streamcodec.units import NS, Pcm
 from ..clock import Clock
 from .blocks import AHEAD_MS, SOURCE_LAG_LIMIT_MS, Block, block_samples
 from .lead import Lead
+from .portaudio import LIBRARY
 from .ring import SampleRing
 
 # What a callback is given at once. PortAudio keeps two of them in the driver, each way: with 10 ms
@@ -25,10 +26,6 @@ DEVICE_BLOCK_MS = 5
 POLL_S = 0.002  # callbacks must not take locks, so the other thread polls
 SILENT_DEVICE_S = 2.0  # a device without a callback for so long is gone
 LATENCY_LIMIT_S = 0.5  # some hosts report latencies of hours
-INSTALL_HINT = (
-    "apt install libportaudio2 (Debian, Ubuntu), dnf install portaudio (Fedora); "
-    "on macOS and Windows it comes with pip"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,30 +47,28 @@ class SoundDevice:
 
 
 def list_devices() -> list[SoundDevice]:
-    """Raises AudioError, saying what to install, where there is no PortAudio."""
-    portaudio = _portaudio()
-    hosts = portaudio.query_hostapis()
-    default_input, default_output = portaudio.default.device
-    return [
-        SoundDevice(
-            index=index,
-            name=device["name"],
-            host_api=hosts[device["hostapi"]]["name"],
-            input_channels=device["max_input_channels"],
-            output_channels=device["max_output_channels"],
-            sample_rate=round(device["default_samplerate"]),
-            input_latency_ms=1000 * device["default_low_input_latency"],
-            output_latency_ms=1000 * device["default_low_output_latency"],
-            default_input=index == default_input,
-            default_output=index == default_output,
-        )
-        for index, device in enumerate(portaudio.query_devices())
-    ]
+    """As they were when PortAudio was initialised. Raises AudioError, saying what to install, where
+    there is no PortAudio.
+    """
+    with LIBRARY.taken() as portaudio:
+        try:
+            return _listed(portaudio)
+        except portaudio.PortAudioError as error:
+            raise AudioError(f"sound devices cannot be listed: {error}") from error
+
+
+def newest_devices() -> tuple[list[SoundDevice], bool]:
+    """-> what there is, and whether that includes what was plugged in since PortAudio was
+    initialised: not while this process has any device. May take seconds. Raises AudioError.
+    """
+    renewed = LIBRARY.renew()
+    return list_devices(), renewed
 
 
 def check_device(device: str | None, kind: Literal["input", "output"]) -> None:
     """Raises AudioError where there is no such device; `device` as of MicrophoneSource."""
-    _find(_portaudio(), device, kind)
+    with LIBRARY.taken() as portaudio:
+        _find(portaudio, device, kind)
 
 
 class MicrophoneSource:
@@ -84,18 +79,22 @@ class MicrophoneSource:
     def __init__(
         self, clock: Clock, device: str | None, sample_rate: int | None, channels: int
     ) -> None:
-        """`device` is an index or part of a name; None takes the system's default. Raises
-        AudioError.
+        """`device` is an index or part of a name; None takes the system's default. Nobody
+        looks for new devices until this one is closed (Library). Raises AudioError.
         """
         self._clock = clock
-        self._portaudio = _portaudio()
-        self._device, info = _find(self._portaudio, device, "input")
-        self._name = info["name"]
-        self.sample_rate = sample_rate or round(info["default_samplerate"])
-        # Some hardware captures in stereo only: then the sender mixes both channels.
-        self.channels = _supported_channels(
-            self._portaudio.check_input_settings, self._device, self.sample_rate, channels
-        )
+        self._portaudio, self._taken = LIBRARY.take(), True
+        try:
+            self.index, info = _find(self._portaudio, device, "input")
+            self.name: str = info["name"]
+            self.sample_rate = sample_rate or round(info["default_samplerate"])
+            # Some hardware captures in stereo only: then the sender mixes both channels.
+            self.channels = _supported_channels(
+                self._portaudio.check_input_settings, self.index, self.sample_rate, channels
+            )
+        except BaseException:
+            LIBRARY.give_back()
+            raise
         self.ended = False
         self._ring = SampleRing(self.sample_rate, self.channels)
         self._mark = (0, 0)  # samples captured, and when the last of them was
@@ -105,7 +104,7 @@ class MicrophoneSource:
         self._mark = (0, self._clock.now_ns())
         self._stream = _open(
             self._portaudio.InputStream,
-            self._device,
+            self.index,
             self.sample_rate,
             self.channels,
             self._callback,
@@ -117,7 +116,7 @@ class MicrophoneSource:
         while self._ring.available < size:
             now_ns = self._clock.now_ns()
             if now_ns - self._mark[1] > SILENT_DEVICE_S * NS:
-                raise AudioError(f"{self._name} stopped delivering sound; was it unplugged?")
+                raise AudioError(f"{self.name} stopped delivering sound; was it unplugged?")
             if now_ns >= deadline_ns:
                 return None
             self._clock.sleep(POLL_S)
@@ -136,6 +135,9 @@ class MicrophoneSource:
         self.ended = True
         stream, self._stream = self._stream, None
         _close(stream)
+        if self._taken:
+            self._taken = False
+            LIBRARY.give_back()
 
     def _callback(self, pcm: Pcm, frames: int, time: Any, status: Any) -> None:
         age_s = _plausible(time.currentTime - time.inputBufferAdcTime) - frames / self.sample_rate
@@ -157,19 +159,23 @@ class SpeakerSink:
         channels: int | None,
         ahead_ms: float = AHEAD_MS,
     ) -> None:
-        """`device` is an index or part of a name; None takes the system's default. Raises
-        AudioError.
+        """`device` is an index or part of a name; None takes the system's default. Nobody
+        looks for new devices until this one is closed (Library). Raises AudioError.
         """
         self._lead = Lead(ahead_ms)
         self._clock = clock
-        self._portaudio = _portaudio()
-        self._device, info = _find(self._portaudio, device, "output")
-        self._name = info["name"]
-        self.sample_rate = sample_rate or round(info["default_samplerate"])
-        wanted = channels or min(2, info["max_output_channels"])
-        self.channels = _supported_channels(
-            self._portaudio.check_output_settings, self._device, self.sample_rate, wanted
-        )
+        self._portaudio, self._taken = LIBRARY.take(), True
+        try:
+            self.index, info = _find(self._portaudio, device, "output")
+            self.name: str = info["name"]
+            self.sample_rate = sample_rate or round(info["default_samplerate"])
+            wanted = channels or min(2, info["max_output_channels"])
+            self.channels = _supported_channels(
+                self._portaudio.check_output_settings, self.index, self.sample_rate, wanted
+            )
+        except BaseException:
+            LIBRARY.give_back()
+            raise
         self.underruns = 0
         self._ring = SampleRing(self.sample_rate, self.channels)
         self._mark = (0, 0)  # samples given to the device, and when the next of them is heard
@@ -182,7 +188,7 @@ class SpeakerSink:
         self._mark = (0, self._called_ns)
         self._stream = _open(
             self._portaudio.OutputStream,
-            self._device,
+            self.index,
             self.sample_rate,
             self.channels,
             self._callback,
@@ -198,7 +204,7 @@ class SpeakerSink:
         while not self._running or self._ring.available > wanted:
             now_ns = self._clock.now_ns()
             if now_ns - self._called_ns > SILENT_DEVICE_S * NS:
-                raise AudioError(f"{self._name} stopped playing; was it unplugged?")
+                raise AudioError(f"{self.name} stopped playing; was it unplugged?")
             if now_ns >= deadline_ns:
                 return False
             self._clock.sleep(POLL_S)
@@ -213,6 +219,9 @@ class SpeakerSink:
     def close(self) -> None:
         stream, self._stream = self._stream, None
         _close(stream)
+        if self._taken:
+            self._taken = False
+            LIBRARY.give_back()
 
     def _callback(self, out: Pcm, frames: int, time: Any, status: Any) -> None:
         filled = self._ring.read_into(out)
@@ -227,19 +236,24 @@ class SpeakerSink:
         self._running = True
 
 
-def _portaudio() -> Any:
-    """The sounddevice module. Imported when it is needed and not before, because the import raises
-    OSError where the PortAudio library is not installed.
-    """
-    try:
-        import sounddevice
-    except ModuleNotFoundError as error:
-        raise AudioError(
-            "sound devices need sounddevice: pip install 'streamcodec[client]'"
-        ) from error
-    except OSError as error:
-        raise AudioError(f"the PortAudio library is not installed: {INSTALL_HINT}") from error
-    return sounddevice
+def _listed(portaudio: Any) -> list[SoundDevice]:
+    hosts = portaudio.query_hostapis()
+    default_input, default_output = portaudio.default.device
+    return [
+        SoundDevice(
+            index=index,
+            name=device["name"],
+            host_api=hosts[device["hostapi"]]["name"],
+            input_channels=device["max_input_channels"],
+            output_channels=device["max_output_channels"],
+            sample_rate=round(device["default_samplerate"]),
+            input_latency_ms=1000 * device["default_low_input_latency"],
+            output_latency_ms=1000 * device["default_low_output_latency"],
+            default_input=index == default_input,
+            default_output=index == default_output,
+        )
+        for index, device in enumerate(portaudio.query_devices())
+    ]
 
 
 def _find(portaudio: Any, device: str | None, kind: str) -> tuple[int, Any]:

@@ -8,11 +8,13 @@ from pathlib import Path
 from streamcodec.errors import AudioError
 
 from ..clock import Clock
+from .at_rate import DeviceSink, DeviceSource
 from .blocks import AHEAD_MS, Sink, Source
 from .devices import MicrophoneSource, SpeakerSink, check_device
 from .files import WRITTEN_ENDINGS, AudioFile, check_format, file_writer
 from .paced import Discard, PacedSink, PacedSource, Tone
 from .pipes import PipeWriter, StdinSource
+from .portaudio import LIBRARY
 from .reopening import ReopeningSink, ReopeningSource
 
 DEFAULT_RATE = 16_000  # of raw PCM and of files written, where --rate says nothing
@@ -41,10 +43,10 @@ def pick_source(
     """
     if spec == "mic":
 
-        def microphone(name: str | None, sample_rate: int | None, /) -> Source:
+        def microphone(name: str | None, sample_rate: int | None, /) -> DeviceSource:
             return MicrophoneSource(clock, name, sample_rate, channels or 1)
 
-        return ReopeningSource(clock, microphone, device, rate, notify)
+        return ReopeningSource(clock, microphone, device, rate, notify, LIBRARY.keep_fresh)
     if spec == "tone":
         return PacedSource(clock, Tone(rate or DEFAULT_RATE, channels or 1))
     if spec == "-":
@@ -83,10 +85,10 @@ def pick_sink(
     check_sink(spec, device=device, rate=rate)
     if spec == "speaker":
 
-        def speaker(name: str | None, sample_rate: int | None, /) -> Sink:
+        def speaker(name: str | None, sample_rate: int | None, /) -> DeviceSink:
             return SpeakerSink(clock, name, sample_rate, channels, ahead_ms)
 
-        return ReopeningSink(clock, speaker, device, rate, notify)
+        return ReopeningSink(clock, speaker, device, rate, notify, LIBRARY.keep_fresh)
     if spec == "null":
         return PacedSink(clock, Discard(rate or DEFAULT_RATE, channels or 1), ahead_ms)
     if spec == "-":

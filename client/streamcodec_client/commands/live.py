@@ -30,6 +30,7 @@ from ..report.arrivals import ArrivalRecorder
 from ..report.reporter import Reporter
 from ..report.trace import NO_TRACE, FileTrace, Trace
 from ..transport.opening import route_to
+from .live_devices import loudspeaker, microphone, offer
 from .live_options import (
     OUTPUT_FILE,
     DeviceOptions,
@@ -48,6 +49,7 @@ from .live_options import (
     take_copies_option,
     transmission_options,
 )
+from .live_voice import HEADPHONES, VoiceOptions, voice_options
 from .options import CodecOptions, RateOptions, check_files, codec_options, rate_options
 
 Closable = TypeVar("Closable", Source, Sink, FileTrace, ArrivalRecorder, Recorder)
@@ -67,6 +69,7 @@ record_option = click.option(
 @device_options
 @rate_options
 @transmission_options
+@voice_options("off")
 @codec_options
 def send(
     session: SessionOptions,
@@ -74,6 +77,7 @@ def send(
     device: DeviceOptions,
     rate: RateOptions,
     transmission: TransmissionOptions,
+    voice: VoiceOptions,
     codec: CodecOptions,
 ) -> None:
     """Send a microphone, a file, raw PCM or a tone into a room."""
@@ -89,6 +93,9 @@ def send(
         encoding = _encoding(rate, transmission, source.sent_channels(origin, device))
         loaded = load_codec(codec.model, codec.codec_device, codec.engine)
         loaded.encoder(encoding)  # raises what is wrong with its rate
+        processing = voice.settings(
+            source.source, loaded.sample_rate, reporter.warning, usual=False
+        )
         trace = _open_trace(opened, session.trace)
         sender = Sender(
             loaded,
@@ -99,7 +106,9 @@ def send(
             dtx=transmission.dtx,
             trace=trace,
             key=key,
+            voice=processing,
         )
+        offer(reporter, microphone(origin, source.source))
         asyncio.run(run_live(settings, clock, reporter, sender, None, [trace]))
 
 
@@ -150,6 +159,7 @@ def listen(
         receiver = _receiver(
             loaded, target, clock, sink.playout_ms, session.url, reporter, trace, key, recorder
         )
+        offer(reporter, loudspeaker(target, sink.sink))
         asyncio.run(run_live(settings, clock, reporter, None, receiver, [trace, arrivals]))
 
 
@@ -161,6 +171,7 @@ def listen(
 @duplex_options
 @rate_options
 @transmission_options
+@voice_options("on, for a microphone")
 @take_copies_option
 @record_option
 @codec_options
@@ -172,6 +183,7 @@ def talk(
     duplex: DuplexOptions,
     rate: RateOptions,
     transmission: TransmissionOptions,
+    voice: VoiceOptions,
     take_copies: int,
     record: Path | None,
     codec: CodecOptions,
@@ -191,6 +203,7 @@ def talk(
         encoding = _encoding(rate, transmission, source.sent_channels(origin, device))
         loaded = load_codec(codec.model, codec.codec_device, codec.engine)
         loaded.encoder(encoding)  # raises what is wrong with its rate
+        processing = voice.settings(source.source, loaded.sample_rate, reporter.warning, usual=True)
         target = _open(opened, sink.open(clock, output, loaded.slowest_step_ms, reporter.warning))
         traces = [_open_trace(opened, path) for path in (session.trace, duplex.listen_trace)]
         recorder = _recorder(opened, record, loaded, session, reporter)
@@ -204,10 +217,14 @@ def talk(
             trace=traces[0],
             key=key,
             tap=_nothing_said if recorder is None else recorder.said,
+            voice=processing,
         )
         receiver = _receiver(
             loaded, target, clock, sink.playout_ms, session.url, reporter, traces[1], key, recorder
         )
+        offer(reporter, microphone(origin, source.source), loudspeaker(target, sink.sink))
+        if source.source == "mic" and sink.sink == "speaker":
+            reporter.notice(HEADPHONES)
         asyncio.run(run_live(settings, clock, reporter, sender, receiver, traces))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from .device_menu import DeviceMenu
 from .volumes import Volumes
 
 STEP_DB = 3.0
@@ -34,7 +35,7 @@ class Records(Protocol):
 
 class Controls:
     """chosen: the stream that volume keys are about; None: all. help_open: whether the user wants
-    to see the keys.
+    to see the keys; devices: or the list of those, never both.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class Controls:
         *,
         push_to_talk: bool = False,
         recorder: Records | None = None,
+        devices: DeviceMenu | None = None,
     ) -> None:
         self._recorder = recorder
+        self.devices = DeviceMenu(()) if devices is None else devices
         self._sender, self._receiver, self._leave = sender, receiver, leave
         self.push_to_talk = push_to_talk and sender is not None
         self._held_until_s: float | None = None
@@ -57,6 +60,9 @@ class Controls:
 
     def press(self, key: str, streams: Sequence[int], now_s: float) -> None:
         """streams: of the people on the screen, in its order."""
+        if self.devices.press(key):
+            self.help_open = False
+            return
         match key:
             case "m" if self._sender is not None:
                 self._held_until_s = None
@@ -74,6 +80,7 @@ class Controls:
                 self._recorder.on = not self._recorder.on
             case "?" | "h":
                 self.help_open = not self.help_open
+                self.devices.close()
             case "q":
                 self._leave()
             case _ if key.isdecimal() and 0 < int(key) <= len(streams):

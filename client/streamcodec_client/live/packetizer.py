@@ -15,6 +15,7 @@ from ..audio.blocks import Block, with_channels
 from ..audio.level import LevelMeter
 from ..audio.resample import LiveResampler
 from ..audio.voice_activity import VoiceActivity
+from ..audio.voice_processing import VoiceProcessor
 from ..clock import Clock
 from .capture_time import CaptureTimeline
 from .codec import Encoder
@@ -36,11 +37,16 @@ class Packetizer:
         source_rate: int,
         clock: Clock,
         activity: VoiceActivity | None = None,
+        voice: VoiceProcessor | None = None,
     ) -> None:
-        """`source_rate` in Hz. With `activity`, packets without speech are left out (DTX)."""
+        """`source_rate` in Hz. With `activity`, packets without speech are left out (DTX). `voice`
+        processes what is sent, at the codec's rate.
+        """
         self._encoder, self._info, self._clock = encoder, info, clock
         self._resampler = LiveResampler(source_rate, info.sample_rate, info.channels)
-        self._timeline = CaptureTimeline(source_rate, info.sample_rate, self._resampler.delay_s)
+        self._voice = voice
+        self._delay_s = self._resampler.delay_s + (0.0 if voice is None else voice.delay_s)
+        self._timeline = CaptureTimeline(source_rate, info.sample_rate, self._delay_s)
         self._gate = None if activity is None else SpeechGate(activity, info)
         self._sequence = PacketSequence(info)
         self._connection: int | None = None
@@ -50,9 +56,7 @@ class Packetizer:
         self.meter = LevelMeter(source_rate)
         self.muted = False
         self.tap: Callable[[Pcm, int], None] = lambda pcm, captured_ns: None
-        self._tail = np.zeros(
-            (round(self._resampler.delay_s * source_rate), info.channels), np.float32
-        )
+        self._tail = np.zeros((round(self._delay_s * source_rate), info.channels), np.float32)
         self.carry_copies(0)
 
     @property
@@ -97,12 +101,18 @@ class Packetizer:
         if connection != self._connection:
             self._connection, self._packet_start = connection, begin
             self._encoder.reset()
+            if self._voice is not None:
+                self._voice.drop_waiting()
             if self._gate is not None:
                 self._gate.reset()
             self._sequence.mark(Flags.RESET | Flags.DISCONTINUITY if begin else Flags.RESET)
-        duration_ns = len(pcm) * NS // self._info.sample_rate
-        self.tap(pcm, block.captured_ns - duration_ns - round(self._resampler.delay_s * NS))
         start_ns = self._clock.now_ns()
+        waiting = 0
+        if self._voice is not None:
+            pcm = self._voice.process(pcm)
+            waiting = self._voice.waiting
+        duration_ns = (len(pcm) + waiting) * NS // self._info.sample_rate
+        self.tap(pcm, block.captured_ns - duration_ns - round(self._delay_s * NS))
         if self._gate is not None:
             self._gate.hear(pcm)
         return self._chosen(self._encoded(self._encoder.encode(pcm), start_ns))
@@ -121,6 +131,8 @@ class Packetizer:
         if self._timeline.idle(start_ns) < size * ANNOUNCEMENTS:
             return None
         self._encoder.drop_waiting()
+        if self._voice is not None:
+            self._voice.drop_waiting()
         self._encoder.encode(np.zeros((size, self._info.channels), np.float32))
         self._packet_start = self._timeline.end
         # These packets end now. With the capture time of the source's last block they would look
@@ -132,11 +144,16 @@ class Packetizer:
         return [self._sequence.finish(packet, Flags.DTX) for packet in packets]
 
     def flush(self) -> list[Outgoing]:
-        """The end of the source -> packets of what the resampler and the encoder still hold."""
+        """The end of the source -> packets of what the resampler, the voice's processing and the
+        encoder still hold.
+        """
         if self._connection is None:
             return []
         start_ns = self._clock.now_ns()
-        packets = self._encoded(self._encoder.encode(self._resampler.convert(self._tail)), start_ns)
+        pcm = self._resampler.convert(self._tail)
+        if self._voice is not None:
+            pcm = self._voice.flush(pcm)
+        packets = self._encoded(self._encoder.encode(pcm), start_ns)
         return self._chosen(packets + self._encoded(self._encoder.flush(), start_ns))
 
     def _skip(self, samples: int) -> None:

@@ -24,6 +24,7 @@ from streamcodec.wire.session import (
 from ..audio.blocks import Source
 from ..audio.level import Level
 from ..audio.voice_activity import VoiceActivity
+from ..audio.voice_processing import VoiceProcessor, VoiceSettings
 from ..clock import Clock, milliseconds
 from ..report.statistics import SenderStatistics
 from ..report.trace import NO_TRACE, Trace
@@ -74,15 +75,16 @@ class Sender:
         pause_s: float = PAUSE_S,
         key: RoomKey | None = None,
         tap: Callable[[Pcm, int], None] = lambda pcm, captured_ns: None,
+        voice: VoiceSettings | None = None,
     ) -> None:
         """`duration_s`: how much of the source is sent; None: all of it. `dtx`: silence is
         described now and then instead of being sent. `trace`: where the times of packets go.
         `pause_s`: a source that gives nothing for so long is not late: it pauses, and listeners are
         told. `key`: only who has it can hear what is sent. `tap`: see Packetizer; in the encoder's
-        thread.
+        thread. `voice`: how a microphone's sound is processed before it is encoded.
 
-        Raises ConfigError for settings that the codec, or the voice activity detector, refuses;
-        nothing has been started then.
+        Raises ConfigError for settings that the codec, the voice activity detector or the voice's
+        processing refuses; nothing has been started then.
         """
         self._clock, self._trace = clock, trace
         self._source_rate = source.sample_rate
@@ -95,7 +97,14 @@ class Sender:
         if self._sealer is not None:
             self.info = dataclasses.replace(self.info, key_id=self._sealer.key_id)
         activity = VoiceActivity(self.info.sample_rate) if dtx else None
-        self._packetizer = Packetizer(encoder, self.info, source.sample_rate, clock, activity)
+        processor = (
+            None
+            if voice is None
+            else VoiceProcessor(self.info.sample_rate, self.info.channels, voice)
+        )
+        self._packetizer = Packetizer(
+            encoder, self.info, source.sample_rate, clock, activity, processor
+        )
         self._packetizer.tap = tap
         self._worker = EncodingWorker(
             codec, encoder, source, self._packetizer, clock, trace, duration_s, pause_s

@@ -33,6 +33,7 @@ class Talkers:
         # Streams without a player: None for one that cannot be decoded; the others wait for
         # somebody to leave.
         self._unheard: dict[StreamKey, Joined | None] = {}
+        self._unheard_muted: set[StreamKey] = set()  # of these, who sends nothing for now
         self._forgotten = StreamTotals()  # of players that are gone for good
         self._met_somebody = self._lost_connection = False
         self._broke_off_ns: int | None = None
@@ -46,7 +47,8 @@ class Talkers:
         """There were talkers, each has left or is muted, and all they said was played. False while
         our own connection is broken: they may still be there.
         """
-        silent = all(player.silent for player in self._heard.values()) and not self._unheard
+        speaking = self._unheard.keys() - self._unheard_muted
+        silent = all(player.silent for player in self._heard.values()) and not speaking
         return self._met_somebody and not self._lost_connection and silent
 
     @property
@@ -79,6 +81,9 @@ class Talkers:
         if player is not None:
             self._heard[key] = player
             self._unheard.pop(key, None)
+            if key in self._unheard_muted:
+                self._unheard_muted.remove(key)
+                player.mute(True)
 
     def leave(self, left: Left, now_ns: int) -> None:
         """What is buffered is still played."""
@@ -90,13 +95,16 @@ class Talkers:
                 self._lost_connection = self._lost_connection or left.stream is None
         for key in [key for key in self._unheard if _concerns(left, key)]:
             del self._unheard[key]
+            self._unheard_muted.discard(key)
 
     def mute(self, muted: Muted) -> None:
         player = self._heard.get(muted.key)
         if player is not None:
             player.mute(muted.muted)
-        elif muted.muted:
-            self._unheard.pop(muted.key, None)
+        elif muted.muted and muted.key in self._unheard:
+            self._unheard_muted.add(muted.key)
+        else:
+            self._unheard_muted.discard(muted.key)
 
     def remove_finished(self) -> None:
         """Whoever has left and is played out makes room for those who wait."""

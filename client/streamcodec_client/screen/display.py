@@ -16,6 +16,7 @@ from rich.live import Live
 from ..audio.level import SILENCE
 from ..clock import Clock
 from ..live.controls import Controls
+from ..live.device_menu import DeviceMenu, Part
 from ..live.member import Member
 from ..live.recorder import Recorder
 from ..report.reporter import Reporter
@@ -33,7 +34,8 @@ SLOW_UNDERRUNS, SLOW_OVER_S = 3, 5.0  # so many within that: sound stutters for 
 
 class Screen:
     """In place of a Reporter's lines. It has the terminal from `begin` to `close_line`. recorder:
-    that a key switches on and off; to be set before it begins.
+    that a key switches on and off; parts: whose devices the user may choose; both to be set before
+    it begins.
     """
 
     interval_s = INTERVAL_S
@@ -49,6 +51,7 @@ class Screen:
     ) -> None:
         """where: which room of which relay. verbose: shows at the end what libraries wrote."""
         self.recorder: Recorder | None = None
+        self.parts: Sequence[Part] = ()
         self._clock, self._where, self._name = clock, where, name
         self._push_to_talk, self._verbose = push_to_talk, verbose
         self._began_s = self._now_s()
@@ -74,6 +77,7 @@ class Screen:
             stop.set,
             push_to_talk=self._push_to_talk,
             recorder=self.recorder,
+            devices=DeviceMenu(self.parts),
         )
         with contextlib.ExitStack() as opened:
             terminal: TextIO = opened.enter_context(self._noise.caught())
@@ -106,6 +110,8 @@ class Screen:
 
     def close_line(self) -> None:
         """Gives the terminal back."""
+        if self._controls is not None:
+            self._controls.devices.end()
         self._live = None
         self._open.close()
         if self._verbose:
@@ -153,6 +159,7 @@ class Screen:
             self._controls.help_open,
             *self._listening,
             None if self.recorder is None else self.recorder.on,
+            self._controls.devices.shown(),
         )
         width = self._live.console.width
         self._live.update(Group(*lines_of(view, width)), refresh=True)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from ..audio.level import FLOOR_DB, SILENCE, Level
+from ..live.device_menu import DeviceList
+from .device_lines import device_keys, device_lines
 
 LEAST_WIDTH = 60
 BAR_CELLS, BAR_FLOOR_DB = 20, -60.0
@@ -19,7 +21,8 @@ HELP = (
     "m  mute or unmute your microphone      1-9  choose a person, again: everybody",
     "+ -  volume, of the chosen one         x    do not hear the chosen one, or again",
     "space  talk while it is held (--ptt)   r    record, or not (--record)",
-    "q  leave                               ?    close this",
+    "d  choose microphone and loudspeaker   ?    close this",
+    "q  leave",
 )
 
 
@@ -64,7 +67,8 @@ class Notice:
 @dataclasses.dataclass(frozen=True)
 class View:
     """state: of the connection. slow: this computer does not keep up. listening: names of some of
-    the `listeners` who do not talk. recording: None where nothing can be.
+    the `listeners` who do not talk. recording: None where nothing can be. devices: the list of them
+    while it is open; it takes the place of the people, so that 24 rows are enough.
     """
 
     where: str
@@ -82,6 +86,7 @@ class View:
     listening: Sequence[str] = ()
     listeners: int = 0
     recording: bool | None = None
+    devices: DeviceList | None = None
 
 
 def lines_of(view: View, width: int) -> list[Text]:
@@ -90,11 +95,10 @@ def lines_of(view: View, width: int) -> list[Text]:
     lines = [_head(view, width), Text()]
     if view.myself is not None:
         lines.append(_own_row(view.myself, name_cells))
-    lines += [_row(person, name_cells) for person in view.people]
-    if view.listens and view.connected and not view.people:
-        lines.append(Text("   nobody else talks here", style="dim"))
-    if view.listeners and view.connected:
-        lines.append(Text(f"   {_listening(view)}", style="dim"))
+    if view.devices is not None:
+        lines += [Text(), *device_lines(view.devices, width)]
+    else:
+        lines += _people(view, name_cells)
     lines.append(Text())
     if view.slow:
         lines.append(Text(view.slow, style="bold red"))
@@ -105,6 +109,15 @@ def lines_of(view: View, width: int) -> list[Text]:
     for line in lines:
         line.truncate(width, overflow="ellipsis")
         line.no_wrap = True
+    return lines
+
+
+def _people(view: View, name_cells: int) -> list[Text]:
+    lines = [_row(person, name_cells) for person in view.people]
+    if view.listens and view.connected and not view.people:
+        lines.append(Text("   nobody else talks here", style="dim"))
+    if view.listeners and view.connected:
+        lines.append(Text(f"   {_listening(view)}", style="dim"))
     return lines
 
 
@@ -212,10 +225,12 @@ def _listening(view: View) -> str:
 
 
 def _keys(view: View) -> str:
-    own = "" if view.myself is None else "m mute   "
-    heard = "" if not view.listens else "+ - volume   1-9 person   "
-    volume = f"   volume {view.volume_db:+.0f} dB" if view.volume_db else ""
-    return f"{own}{heard}? keys   q leave{volume}"
+    own = "" if view.myself is None else "m mute  "
+    if view.devices is not None:
+        return f"{device_keys(view.devices)}  {own}q leave"
+    heard = "" if not view.listens else "+ - volume  1-9 person  "
+    volume = f"  volume {view.volume_db:+.0f} dB" if view.volume_db else ""
+    return f"{own}{heard}d devices  ? keys  q leave{volume}"
 
 
 def _fitted(name: str, cells: int) -> str:
