@@ -32,7 +32,12 @@ const parts = {
   },
   'a loudspeaker that ran dry is given more for a while'() {
     const lead = new Lead(12);
+    lead.ranDry(0, -5000);
+    lead.ranDry(2, -4000); // it has just begun
+    assert.ok(lead.ms(-4000) > 16);
+    lead.ranDry(2, 0);
     assert.equal(lead.ms(0), 12);
+    assert.equal(lead.lately(0), 0);
     lead.ranDry(3, 1000);
     lead.ranDry(5, 1050); // the same stall
     assert.equal(lead.ms(1050).toFixed(2), '16.99');

@@ -36,7 +36,7 @@ export class Call implements ConnectionListener {
   private readonly connection: RelayConnection;
   private readonly talker: Talker | null = null;
   private readonly volumes = new Volumes();
-  private readonly lead = new Lead(LEAST_LEAD_MS);
+  private lead = new Lead(LEAST_LEAD_MS);
   private readonly ownMeter: LevelMeter;
   private output: Output | null = null;
   private toDevice: Resampler | null = null;
@@ -111,6 +111,7 @@ export class Call implements ConnectionListener {
   play(link: SoundLink): void {
     this.output?.close();
     this.output = new Output(link, () => this.pump());
+    this.lead = new Lead(LEAST_LEAD_MS);
     this.toDevice = new Resampler(this.codecs.base.facts.sampleRate, link.sampleRate);
     this.pump();
   }

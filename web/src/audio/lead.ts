@@ -5,6 +5,8 @@ const MOST_RAISED_MS = 40;
 const LOWERED_MS_PER_S = 0.2;
 const ONE_STALL_MS = 100; // a worker that was held up may leave it without sound several times
 const COUNTED_MS = 10_000;
+// While the browser compiles what runs for the first time, and devices start, stalls say nothing.
+const SETTLING_MS = 4_000;
 
 /**
  * As little as `leastMs`, and more for some time after the loudspeaker had nothing to play: a busy
@@ -14,6 +16,8 @@ export class Lead {
   private raisedMs = 0;
   private atMs = 0; // when it was raised
   private dry = 0;
+  private begunMs: number | null = null;
+  private settled = false;
   private stalls: number[] = []; // when, within COUNTED_MS
 
   constructor(private readonly leastMs: number) {}
@@ -25,6 +29,12 @@ export class Lead {
 
   /** The loudspeaker had nothing to play: so many times since the beginning. */
   ranDry(times: number, nowMs: number): void {
+    this.begunMs ??= nowMs;
+    if (!this.settled && nowMs - this.begunMs > SETTLING_MS) {
+      this.settled = true;
+      this.raisedMs = 0;
+      this.stalls = [];
+    }
     if (times === this.dry) return;
     if (this.dry === 0 || nowMs - this.atMs > ONE_STALL_MS) {
       const raisedMs = this.ms(nowMs) - this.leastMs + RAISED_MS;
