@@ -2,6 +2,7 @@
 // null where all is well.
 import assert from 'node:assert/strict';
 import { pathToFileURL } from 'node:url';
+import { foundBy } from './page_checks.mjs';
 
 const core = await import(pathToFileURL(process.argv[2]).href);
 
@@ -55,13 +56,4 @@ const checks = {
   },
 };
 
-const found = {};
-for (const [name, check] of Object.entries(checks)) {
-  try {
-    check();
-    found[name] = null;
-  } catch (error) {
-    found[name] = String(error.stack);
-  }
-}
-console.log(JSON.stringify(found));
+console.log(JSON.stringify(foundBy(checks)));

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
+import { foundBy } from './page_checks.mjs';
 
 const [corePath, protocolPath, casesPath] = process.argv.slice(2);
 const core = await import(pathToFileURL(corePath).href);
@@ -197,13 +198,4 @@ const checks = {
   },
 };
 
-const found = {};
-for (const [name, check] of Object.entries(checks)) {
-  try {
-    check();
-    found[name] = null;
-  } catch (error) {
-    found[name] = String(error.stack);
-  }
-}
-console.log(JSON.stringify(found));
+console.log(JSON.stringify(foundBy(checks)));

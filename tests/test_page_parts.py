@@ -19,4 +19,6 @@ def test_parts_of_the_page_do_what_they_say() -> None:
         pytest.skip("needs node: apt install nodejs")
     done = subprocess.run([node, HARNESS, CORE], capture_output=True, text=True)
     assert done.stderr == ""
-    assert json.loads(done.stdout) == {"parts": 8, "failed": 0}
+    found = json.loads(done.stdout)
+    assert len(found) == 8
+    assert found == dict.fromkeys(found)

@@ -37,34 +37,25 @@ async function sum(paths) {
 
 await mkdir(out, { recursive: true });
 for (const name of await readdir(out)) if (BUILT.test(name)) await rm(join(out, name));
-await build({
+const options = {
   absWorkingDir: here,
+  bundle: true,
+  format: 'esm',
+  target: 'es2022',
+  minify: true,
+  outdir: out,
+};
+// What page, worker and tests share is written once; the sound thread and the style stand alone.
+await build({
+  ...options,
   entryPoints: ['src/page/page.ts', 'src/worker.ts', 'src/core.ts'],
   entryNames: '[name]',
   chunkNames: 'shared-[hash]',
-  bundle: true,
   splitting: true,
-  format: 'esm',
-  target: 'es2022',
-  minify: !process.env.PLAIN,
-  outdir: out,
 });
-await build({
-  absWorkingDir: here,
-  entryPoints: ['src/worklet.ts'],
-  bundle: true,
-  format: 'esm',
-  target: 'es2022',
-  minify: !process.env.PLAIN,
-  outdir: out,
-});
-await build({
-  absWorkingDir: here,
-  entryPoints: ['src/page/style.css'],
-  bundle: true,
-  minify: !process.env.PLAIN,
-  outdir: out,
-});
+for (const alone of ['src/worklet.ts', 'src/page/style.css']) {
+  await build({ ...options, entryPoints: [alone] });
+}
 for (const name of STATIC) await cp(join(here, 'src', 'page', name), join(out, name));
 const sums = Object.fromEntries(
   await Promise.all(Object.entries(SOURCES).map(async ([name, paths]) => [name, await sum(paths)])),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from streamcodec.errors import ConfigError
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
+START_S = 30.0
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 SETTINGS = "streamcodec.settings"  # of the page, in the browser's storage
 # Children are found by their parents: who is it that one pays for.
@@ -31,9 +34,16 @@ def missing() -> str | None:
     return None
 
 
+@functools.cache
 def program() -> str | None:
-    """Path of the system's Chromium."""
-    return next((found for name in PROGRAMS if (found := shutil.which(name))), None)
+    """Path of the system's Chromium, if it runs: Ubuntu has programs that only name a snap."""
+    for name in PROGRAMS:
+        if (found := shutil.which(name)) is None:
+            continue
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            subprocess.run([found, "--version"], check=True, capture_output=True, timeout=START_S)  # noqa: S603
+            return found
+    return None
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -144,16 +145,28 @@ def link(
             )
 
 
+def call_options(command: Callable[..., None]) -> Callable[..., None]:
+    """How two people talk with virtual sound devices."""
+    options = (
+        click.option("--seconds", type=click.FloatRange(min=5), default=40, show_default=True),
+        click.option(
+            "--busy",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Processes beside the call that compute without pause.",
+        ),
+        click.option(
+            "--source", type=FILE, default=SPEECH, help="Recording that both say, over and over."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @bench.command(short_help="Two `talk` with virtual sound devices: mouth to ear.")
-@click.option("--seconds", type=click.FloatRange(min=5), default=40, show_default=True)
-@click.option(
-    "--busy",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Processes beside the call that compute without pause.",
-)
-@click.option("--source", type=FILE, default=SPEECH, help="Recording that both say, over and over.")
+@call_options
 @bitrate_option
 @model_option
 def call(seconds: float, busy: int, source: Path, bitrate_bps: float, model: str | None) -> None:
@@ -169,15 +182,7 @@ def call(seconds: float, busy: int, source: Path, bitrate_bps: float, model: str
 
 
 @bench.command(short_help="The page in Chromium and a `talk`: first sound, mouth to ear.")
-@click.option("--seconds", type=click.FloatRange(min=5), default=40, show_default=True)
-@click.option(
-    "--busy",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Processes beside the call that compute without pause.",
-)
-@click.option("--source", type=FILE, default=SPEECH, help="Recording that both say, over and over.")
+@call_options
 @click.option(
     "--pictures",
     type=click.Path(file_okay=False, path_type=Path),
