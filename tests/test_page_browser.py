@@ -189,7 +189,7 @@ def test_a_relay_that_comes_back_is_found_again(page: Page, speech: NDArray[np.f
     with serving("--port", port) as link:
         join(page, f"{link}?{ROOM}")
         shown(page, "Connected")
-    shown(page, "Connecting again")
+    shown(page, "Reconnecting")
     with serving("--port", port) as link, sending(link):
         shown(page, "talking")
         assert likeness(played(page), speech) > ALIKE

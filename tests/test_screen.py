@@ -80,7 +80,8 @@ def test_everybody_has_a_row_with_a_meter_and_a_word() -> None:
     ("me", "word"),
     [
         (Myself("Ada", muted=True), "muted"),
-        (Myself("Ada", muted=True, push_to_talk=True), "space: on"),
+        (Myself("Ada", muted=True, push_to_talk=True), "hold space to talk"),
+        (Myself("Ada", connected=False, bps=6_000.0), "not connected"),
         (Myself("Ada", Level(-3.0, 0.0, clipping=True)), "clipping"),
         (Myself("Ada", Level(silent_s=4.0)), "silent"),
         (Myself("Ada", lost_ms=30.0), "30 ms not captured"),

@@ -197,13 +197,23 @@ async def _serve(
         link = {} if config.page is None else {"page": f"http{url.removeprefix('ws')}/"}
         log.tell("listening", f"relay listening on {url}{note}", url=url, host=config.host, **link)
         if link and not as_json:
-            log.tell("page", f"page on {link['page']}")
+            log.tell("page", f"page on {link['page']}{_page_note(config)}")
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await stop.wait()
             if as_json:
                 log.tell("health", "", **relay.health())
+
+
+def _page_note(config: RelayConfig) -> str:
+    """What its link alone does not say."""
+    if config.certificate is not None or is_loopback(config.host):
+        return ""
+    return (
+        " for browsers of this machine; those of others want https: give --cert and --key, or put "
+        "a proxy with TLS before the relay"
+    )
 
 
 def _page(model: str | None) -> Page:

@@ -152,6 +152,7 @@ export class Call implements ConnectionListener {
     this.number = connection;
     this.status = 'connected';
     this.reason = '';
+    if (connection > 1) this.notice(['Connected again']);
     this.notice(this.room.connected(welcome));
     for (const start of welcome.streams) this.join(start);
     this.talker?.connected();

@@ -149,7 +149,7 @@ class Screen:
             connected,
             now_s - self._began_s,
             rtt_ms,
-            self._myself(sent, now_s),
+            self._myself(sent, now_s, connected),
             [self._person(n, stream) for n, stream in enumerate(streams)],
             heard is not None,
             self._volume_db(),
@@ -164,7 +164,9 @@ class Screen:
         width = self._live.console.width
         self._live.update(Group(*lines_of(view, width)), refresh=True)
 
-    def _myself(self, sent: SenderStatistics | None, now_s: float) -> Myself | None:
+    def _myself(
+        self, sent: SenderStatistics | None, now_s: float, connected: bool
+    ) -> Myself | None:
         sender = None if self._member is None else self._member.sender
         if sender is None or sent is None:
             return None
@@ -176,6 +178,7 @@ class Screen:
             8 * _change_a_second(self._sent, now_s, sent.payload_bytes, RATE_OVER_S),
             len(sent.listeners),
             sent.lost_ms,
+            connected,
         )
 
     def _person(self, number: int, stream: StreamStatistics) -> Person:

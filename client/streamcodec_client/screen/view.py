@@ -54,6 +54,7 @@ class Myself:
     bps: float = 0.0
     heard_by: int = 0
     lost_ms: float = 0.0
+    connected: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,9 +177,9 @@ def _own_row(me: Myself, name_cells: int) -> Text:
     text.append(" ")
     state, style = _own_state(me)
     text.append(f"{state:<9}", style=style)
-    if not me.muted:
+    if not me.muted and me.connected:
         text.append(f" {me.bps / 1000:4.1f} kbit/s")
-    if me.heard_by:
+    if me.heard_by and not me.muted:
         text.append(f", heard by {me.heard_by}")
     if me.lost_ms >= 1:
         text.append(f", {me.lost_ms:.0f} ms not captured", style="yellow")
@@ -187,7 +188,9 @@ def _own_row(me: Myself, name_cells: int) -> Text:
 
 def _own_state(me: Myself) -> tuple[str, str]:
     if me.muted:
-        return ("space: on" if me.push_to_talk else "muted"), "bold"
+        return ("hold space to talk" if me.push_to_talk else "muted"), "bold"
+    if not me.connected:
+        return "not connected", "yellow"
     if me.level.clipping:
         return "clipping", "bold red"
     if me.level.silent_s > SILENT_AFTER_S:

@@ -20,6 +20,11 @@ def check_url(url: str) -> str:
         parse_uri(url)
     except (ValueError, InvalidURI):
         valid = False
+    if not valid and url.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"{url!r} is a page's link: here write ws:// for http:// or wss:// for https://, "
+            "without what follows the port, and --room NAME for ?room=NAME"
+        )
     if not valid:
         raise ConfigError(
             "relay URL must be ws://HOST:PORT or wss://HOST:PORT, IPv6 as ws://[::1]:PORT, "

@@ -57,7 +57,7 @@ export class Room {
     this.#untold = Math.max(0, others - welcome.streams.length);
     for (const talker of this.#talkers.values()) talker.muted = false; // else it says so
     this.#connections += 1;
-    return [...this.#news(notices), ...this.#forgetLost()];
+    return withoutReturns([...this.#news(notices), ...this.#forgetLost()]);
   }
 
   /** Anything that the relay said behind its welcome. */
@@ -157,5 +157,13 @@ function without(names: string[], others: string[]): string[] {
     const at = rest.indexOf(name);
     if (at >= 0) rest.splice(at, 1);
     return at < 0;
+  });
+}
+
+/** Whoever both left and joined while we had no connection was only renumbered. */
+function withoutReturns(notices: string[]): string[] {
+  return notices.filter(text => {
+    const name = text.replace(/ (joined|left)$/, '');
+    return !(notices.includes(`${name} joined`) && notices.includes(`${name} left`));
   });
 }

@@ -1,6 +1,6 @@
 // The small parts that several views are made of.
 
-import { element, freshId, setPressed, setText } from './dom.ts';
+import { element, freshId, setText } from './dom.ts';
 import { icon, type IconName } from './icons.ts';
 import { decibelsOf } from './words.ts';
 
@@ -25,22 +25,21 @@ export function button(
   return made;
 }
 
-/** A button that is on or off. Its name stays the same; `aria-pressed` and its look change. */
+/** A button that is on or off: its text says what a click does. */
 export class Toggle {
   readonly element: HTMLButtonElement;
   readonly #icons: { off: SVGSVGElement; on: SVGSVGElement };
   #on = false;
 
   constructor(
-    text: string,
+    private readonly texts: { off: string; on: string },
     kind: string,
     pictures: { off: IconName; on: IconName },
     pressed: () => void,
   ) {
     this.#icons = { off: icon(pictures.off), on: icon(pictures.on) };
-    this.element = button(text, kind, pressed);
+    this.element = button(texts.off, kind, pressed);
     this.element.prepend(this.#icons.off);
-    setPressed(this.element, false);
   }
 
   get on(): boolean {
@@ -50,7 +49,8 @@ export class Toggle {
   set on(on: boolean) {
     if (on === this.#on) return;
     this.#on = on;
-    setPressed(this.element, on);
+    this.element.classList.toggle('on', on);
+    setText(this.element.querySelector('span')!, on ? this.texts.on : this.texts.off);
     const [now, before] = on
       ? [this.#icons.on, this.#icons.off]
       : [this.#icons.off, this.#icons.on];

@@ -26,11 +26,6 @@ export function setState(node: HTMLElement, state: string): void {
   if (node.dataset.state !== state) node.dataset.state = state;
 }
 
-/** A toggle's state, for eyes and for screen readers. */
-export function setPressed(button: HTMLElement, pressed: boolean): void {
-  button.setAttribute('aria-pressed', String(pressed));
-}
-
 let ids = 0;
 
 /** An id that no other element of the page has, for labels and descriptions. */

@@ -24,7 +24,7 @@ export class Invitation {
       'section',
       { class: 'invitation card', hidden: true },
       this.#title,
-      element('label', { for: address.id }, 'Send this link to those who are to come:'),
+      element('label', { for: address.id }, 'Send this link to invite others:'),
       element('div', { class: 'address' }, address, buttons),
     );
     const hint = hintOf(link);

@@ -34,7 +34,7 @@ export class MyRow {
   }
 
   /** `muted` is the button's: it is ahead of what the worker says. */
-  show(me: Me, muted: boolean): void {
+  show(me: Me, muted: boolean, connected: boolean): void {
     const name = me.name || 'unnamed';
     setText(this.#name, `${name} (you)`);
     setText(this.#initial, initialOf(name));
@@ -42,7 +42,7 @@ export class MyRow {
       setText(this.#doing, 'listening');
       return;
     }
-    const [state, doing, hint] = this.#stateOf(me, muted);
+    const [state, doing, hint] = this.#stateOf(me, muted, connected);
     setState(this.element, state);
     setText(this.#doing, doing);
     setText(this.#hint, hint);
@@ -50,9 +50,14 @@ export class MyRow {
     this.#meter.show(me.level);
   }
 
-  #stateOf(me: Me, muted: boolean): [state: string, doing: string, hint: string] {
+  #stateOf(
+    me: Me,
+    muted: boolean,
+    connected: boolean,
+  ): [state: string, doing: string, hint: string] {
     if (me.silenced) return ['trouble', 'silenced', 'by a moderator: nobody hears you'];
     if (muted) return ['muted', 'muted', ''];
+    if (!connected) return ['muted', 'not connected', 'nobody hears you now'];
     if (!me.captures) return ['trouble', 'no sound', 'no microphone gives sound: see Settings'];
     if (me.level.clipping)
       return ['trouble', 'clipping', 'too loud: move away from the microphone'];

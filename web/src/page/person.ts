@@ -35,10 +35,15 @@ export class PersonRow {
     this.#slider = new VolumeSlider('', person.volumeDb, decibels =>
       requests.volume(stream, decibels),
     );
-    this.#unheard = new Toggle('Do not hear', 'quiet', { off: 'unheard', on: 'unheard' }, () => {
-      this.#unheard.on = !this.#unheard.on;
-      requests.hear(stream, !this.#unheard.on);
-    });
+    this.#unheard = new Toggle(
+      { off: 'Do not hear', on: 'Hear again' },
+      'quiet',
+      { off: 'unheard', on: 'unheard' },
+      () => {
+        this.#unheard.on = !this.#unheard.on;
+        requests.hear(stream, !this.#unheard.on);
+      },
+    );
     this.#unheard.on = !person.heard;
     this.element = element(
       'li',
@@ -59,7 +64,7 @@ export class PersonRow {
       setText(this.#name, name);
       setText(this.#initial, initialOf(name));
       this.#slider.name = `Volume of ${name}`;
-      this.#unheard.element.setAttribute('aria-label', `Do not hear ${name}`);
+      this.#unheard.element.setAttribute('aria-description', name);
     }
     const doing = doingOf(person, heard);
     setText(this.#doing, doing);

@@ -54,7 +54,7 @@ export class CallView {
     this.#invitation = new Invitation(link);
     this.#me = new MyRow(talks, requests.talk);
     this.#mute = new Toggle(
-      'Mute',
+      { off: 'Mute', on: 'Unmute' },
       'plain mute',
       { off: 'microphone', on: 'muted' },
       requests.toggleMute,
@@ -163,7 +163,7 @@ export class CallView {
       this.#slow,
       slow ? 'This computer is too slow: sound stutters. Close what else is busy.' : '',
     );
-    this.#me.show(state.me, this.#muted);
+    this.#me.show(state.me, this.#muted, connected);
     this.#showPeople(state);
     setText(this.#listeners, connected ? listeningOf(state) : '');
     this.#invitation.show(connected && state.people.length === 0, state.listeners === 0);

@@ -66,7 +66,7 @@ export function connectionOf(state: CallState): string {
     loading: 'Fetching the codec',
     connecting: 'Connecting',
     connected: 'Connected',
-    reconnecting: 'Connecting again',
+    reconnecting: 'Reconnecting',
   }[state.connection];
   return state.reason && state.connection !== 'connected' ? `${word}: ${state.reason}` : word;
 }

@@ -23,6 +23,8 @@ const MEANINGS: Record<number, string> = {
   4429: 'this page sent more than the relay allows',
   4490: 'this computer or its network is too slow for what comes',
 };
+// Where the relay says why, that is all there is to say: it names the room and the token.
+const SAID_BETTER = [4401, 4403, 4404];
 const UNKNOWN_FINAL = 'the relay ended the session for good';
 const UNKNOWN = 'the connection broke';
 
@@ -37,6 +39,7 @@ export function isFinal(code: number): boolean {
  * are none.
  */
 export function meaningOf(code: number, said = ''): string {
+  if (said !== '' && SAID_BETTER.includes(code)) return said;
   const meaning = MEANINGS[code] ?? (isFinal(code) ? UNKNOWN_FINAL : UNKNOWN);
   return said === '' ? meaning : `${meaning} (${said})`;
 }
