@@ -185,15 +185,18 @@ def hear(
     return heard
 
 
-@pytest.mark.parametrize("make", [adaptive, fixed])
-def test_lost_packets_are_played_from_their_copies(make: Callable[[], PlayoutBuffer]) -> None:
-    playout = make()
+@pytest.mark.parametrize(("make", "waiting"), [(adaptive, 2), (fixed, 3)])
+def test_lost_packets_are_played_from_their_copies(
+    make: Callable[[], PlayoutBuffer], waiting: int
+) -> None:
+    """waiting: in the buffer, at the end."""
+    playout, played = make(), 60 - waiting
     heard = hear(playout, spoken(60), {30, 31}, 1_200)
-    expected = [f"fine {n}" for n in range(57)]  # three more packets wait in the buffer
+    expected = [f"fine {n}" for n in range(played)]
     expected[30:32] = ["coarse 30", "coarse 31"]
     assert heard == expected
     statistics = playout.statistics()
-    assert (statistics.received, statistics.played) == (58, 57)
+    assert (statistics.received, statistics.played) == (58, played)
     assert (statistics.lost, statistics.recovered, statistics.concealed) == (2, 2, 0)
 
 
