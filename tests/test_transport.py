@@ -110,6 +110,11 @@ async def test_a_session_that_goes_on_sends_at_once(relay: StandInRelay) -> None
     await client.leaves()
 
 
+def test_a_pages_link_is_told_how_to_write_it() -> None:
+    with pytest.raises(ConfigError, match=r"got 'https://relay/\?room=us'; .* --room NAME"):
+        check_url("https://relay/?room=us")
+
+
 @pytest.mark.parametrize(
     "url", ["", "127.0.0.1:8765", "http://relay", "ws://", "ws://host:99999", "ws://[::1"]
 )

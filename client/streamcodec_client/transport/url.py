@@ -20,15 +20,12 @@ def check_url(url: str) -> str:
         parse_uri(url)
     except (ValueError, InvalidURI):
         valid = False
-    if not valid and url.startswith(("http://", "https://")):
-        raise ConfigError(
-            f"{url!r} is a page's link: here write ws:// for http:// or wss:// for https://, "
-            "without what follows the port, and --room NAME for ?room=NAME"
-        )
     if not valid:
+        of_page = url.startswith(("http://", "https://"))
         raise ConfigError(
             "relay URL must be ws://HOST:PORT or wss://HOST:PORT, IPv6 as ws://[::1]:PORT, "
             f"got {url!r}"
+            + ("; for a page's link write ws for http, and --room NAME for ?room=NAME" * of_page)
         )
     return url
 
