@@ -58,7 +58,7 @@ def test_an_error_fits_the_terminal(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    assert main(["send", "--url", "http://x", "--source", "tone"]) == 2
+    assert main(["send", "--url", "tcp://x", "--source", "tone"]) == 2
     said = terminal.getvalue()
     assert said.count("\n") == 2
     assert max(map(len, said.splitlines())) <= 80
