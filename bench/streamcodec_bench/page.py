@@ -81,7 +81,7 @@ def measure(plan: PagePlan) -> PageFigures:
     """
     with tempfile.TemporaryDirectory(prefix="streamcodec-page-") as name:
         folder = Path(name)
-        with SoundServer(folder, DEVICES) as server:
+        with SoundServer(folder, DEVICES, microphones=["mic_b"]) as server:
             return _measured(plan, server, folder)
 
 

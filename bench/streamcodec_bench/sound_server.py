@@ -48,9 +48,11 @@ class SoundServer:
     each name. Use it as a context.
     """
 
-    def __init__(self, folder: Path, sinks: Sequence[str]) -> None:
-        """`folder`: for its socket and log; nobody else may have access to it."""
-        self._folder, self._sinks = folder, sinks
+    def __init__(self, folder: Path, sinks: Sequence[str], microphones: Sequence[str] = ()) -> None:
+        """`folder`: for its socket and log; nobody else may have access to it. `microphones`: sinks
+        that are sources, too, called NAME.microphone: browsers take no monitor for one.
+        """
+        self._folder, self._sinks, self._microphones = folder, sinks, microphones
         self._process: subprocess.Popen[bytes] | None = None
 
     def environment(
@@ -78,10 +80,9 @@ class SoundServer:
             f"<{ALSA_CONFIG}>\npcm.!default {{ type pulse }}\nctl.!default {{ type pulse }}\n"
         )
         modules = [f"module-null-sink sink_name={name} rate={RATE}" for name in self._sinks]
-        # Browsers do not take monitors for microphones.
         modules += [
             f"module-remap-source source_name={name}.microphone master={name}.monitor"
-            for name in self._sinks
+            for name in self._microphones
         ]
         modules.append(f"module-native-protocol-unix auth-anonymous=1 socket={self._address}")
         log_file = self._folder / "pulse.log"
