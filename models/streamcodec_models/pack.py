@@ -10,31 +10,20 @@ exact: float16 everywhere, as stored. float32: for tests.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from streamcodec.errors import ConfigError
 
 from .blocks import BlockStack, CausalBlock
 from .catalogue import PACKED_PRECISIONS, packed_file
+from .packed_layout import ALIGNMENT, MAGIC, PANEL, SHAPE, VERSION, Array, quantised
 from .quality_axis import base_quality, interpolate, layer_condition
 from .vae import VoiceVae
-
-MAGIC, VERSION = b"SCNATIVE", 3
-ALIGNMENT = 64
-PANEL = 32  # outputs that lie together: what a kernel computes at once
-LARGEST_WEIGHT = 127
-CLIPS = 1 - 0.02 * np.arange(
-    12
-)  # shares of the largest weight: a little clipping may cost less than it saves
-
-Array = NDArray[np.float64]
 
 
 def pack(
@@ -63,7 +52,7 @@ def pack(
 
 
 def shape_of(vae: VoiceVae) -> dict[str, int]:
-    """What decides every size, by the names and in the order of `Shape` in native/src/model.h."""
+    """What decides every size, by the names of `Shape` in native/src/model.h."""
     c, comb = vae.config, vae.comb
     return {
         "sample_rate": c.sample_rate,
@@ -106,7 +95,8 @@ class _Packer:
 
     def network(self, vae: VoiceVae, model_hash: str) -> None:
         c = vae.config
-        shape = np.array(list(shape_of(vae).values()), "<i4")
+        said = shape_of(vae)
+        shape = np.array([said[name] for name in SHAPE], "<i4")
         code = PACKED_PRECISIONS.index(self._precision)
         self._bytes(
             MAGIC
@@ -176,7 +166,7 @@ class _Packer:
         weight = _padded(weight, PANEL, 8 if kind == "int8" else 1)
         self._floats(_padded(bias[None], 1, PANEL))
         if kind == "int8":
-            scale, integers = _quantised(weight)
+            scale, integers = quantised(weight, 1)
             self._floats(scale)
             pairs = integers.reshape(-1, PANEL, weight.shape[1] // 2, 2).transpose(0, 2, 1, 3)
             self._bytes(np.ascontiguousarray(pairs, np.int8).tobytes())
@@ -217,20 +207,6 @@ def _with_bias(layer: nn.Linear) -> Array:
 def _padded(array: Array, rows: int, columns: int) -> Array:
     """With zeros, to multiples of both."""
     return np.pad(array, [(0, -array.shape[0] % rows), (0, -array.shape[1] % columns)])
-
-
-def _quantised(weight: Array) -> tuple[Array, Array]:
-    """weight [outputs, inputs] -> scale [outputs] and integers: of several scales for each output,
-    the one of least squared error.
-    """
-    largest = np.maximum(np.abs(weight).max(1, keepdims=True), 1e-12) / LARGEST_WEIGHT
-    best, error = largest.copy(), np.full_like(largest, math.inf)
-    for clip in CLIPS:
-        scale = clip * largest
-        integers = np.clip(np.rint(weight / scale), -LARGEST_WEIGHT, LARGEST_WEIGHT)
-        mine = np.square(integers * scale - weight).sum(1, keepdims=True)
-        best, error = np.where(mine < error, scale, best), np.minimum(mine, error)
-    return best[:, 0], np.clip(np.rint(weight / best), -LARGEST_WEIGHT, LARGEST_WEIGHT)
 
 
 def _inverse_dft(length: int) -> Array:

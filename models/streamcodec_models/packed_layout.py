@@ -1,5 +1,5 @@
-"""Where the float16 layers of packed weights lie: the walk of native/src/model.c, in Python. Needs
-no PyTorch.
+"""How packed weights are laid out, which native/src/model.c reads: where their float16 layers lie,
+and how weights become int8. Needs no PyTorch.
 """
 
 from __future__ import annotations
@@ -7,12 +7,22 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from streamcodec.errors import ModelError
+import numpy as np
+from numpy.typing import NDArray
 
-MAGIC, VERSION, MIXED = b"SCNATIVE", 3, 2
+from streamcodec.errors import ModelError
+from streamcodec.tables import STEP_BAND
+
+from .catalogue import PACKED_PRECISIONS
+
+MAGIC, VERSION = b"SCNATIVE", 3
 ALIGNMENT, PANEL, HEADER_BYTES, SHAPE_AT = 64, 32, 192, 32
 CONTROLS = 8  # of the comb
-STEP_BAND = 4  # bins of the waveform layer that share a step
+LARGEST_WEIGHT = 127
+# shares of the largest weight: a little clipping may cost less than it saves
+CLIPS = 1 - 0.02 * np.arange(12)
+
+Array = NDArray[np.float64]
 # `Shape` of native/src/model.h, in its order
 SHAPE = (
     *("sample_rate", "hop", "overlap", "frames_per_packet", "window", "encoder_dim"),
@@ -49,7 +59,7 @@ def packed_network(packed: bytes) -> PackedNetwork:
     if len(packed) < HEADER_BYTES or packed[:8] != MAGIC:
         raise ModelError("these are no packed weights")
     version, precision = struct.unpack_from("<2i", packed, 8)
-    if (version, precision) != (VERSION, MIXED):
+    if (version, precision) != (VERSION, PACKED_PRECISIONS.index("mixed")):
         raise ModelError(f"packed weights must be mixed, of version {VERSION}")
     walk = _Walk(
         dict(zip(SHAPE, struct.unpack_from(f"<{len(SHAPE)}i", packed, SHAPE_AT), strict=True))
@@ -60,6 +70,20 @@ def packed_network(packed: bytes) -> PackedNetwork:
             f"packed weights of this shape have {walk.at} bytes a network, got {len(packed)}"
         )
     return PackedNetwork(walk.at, walk.halves)
+
+
+def quantised(weight: Array, axis: int) -> tuple[Array, Array]:
+    """A scale for each output, which has its inputs along `axis` (of length 1 in the scales), and
+    integers: of several scales the one of least squared error.
+    """
+    largest = np.maximum(np.abs(weight).max(axis, keepdims=True), 1e-12) / LARGEST_WEIGHT
+    best, error = largest.copy(), np.full_like(largest, np.inf)
+    for clip in CLIPS:
+        scale = clip * largest
+        integers = np.clip(np.rint(weight / scale), -LARGEST_WEIGHT, LARGEST_WEIGHT)
+        mine = np.square(integers * scale - weight).sum(axis, keepdims=True)
+        best, error = np.where(mine < error, scale, best), np.minimum(mine, error)
+    return best, np.clip(np.rint(weight / best), -LARGEST_WEIGHT, LARGEST_WEIGHT)
 
 
 class _Walk:

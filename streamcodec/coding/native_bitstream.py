@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,29 +12,14 @@ from numpy.typing import NDArray
 from ..engines.api import Latents, Means, Waveform
 from ..native import library as native
 from ..native.library import address_of
-from ..tables import (
-    BIT_WORTH,
-    GAIN_COUNT,
-    GAIN_MIN,
-    LOUDNESS_COUNT,
-    STEP_BAND,
-    SYMBOL_LIMIT,
-    EntropyTables,
-)
-from .bitstream import ROUNDINGS, check_sayable, check_size
-from .prices import Prices, bits_of
+from ..tables import BIT_WORTH, STEP_BAND, EntropyTables
+from .bitstream import check_sayable, check_size
+from .packed_tables import packed_tables
 from .range_coder import damaged_payload, empty_payload, trailing_bytes
-from .symbols import ESCAPE_BITS_MAX, long_escape
-from .waveform_prior import EIGHTHS
+from .symbols import long_escape
 
 BYTES_AN_INTEGER = 5  # of the largest escape
 BYTES_AROUND = 16  # of level, class, gain and loudness, and of the coder's end
-# As sc_bitstream_open takes them, of WaveformTables.
-WAVEFORM_INTEGERS = (
-    *("first_weight", "first_bias", "second_weight", "second_bias", "last_weight", "last_bias"),
-    *("level_base", "level_step", "level_bins"),
-    *("frequencies", "coded_frequencies", "loudness_frequencies"),
-)
 
 
 class NativeBitstream:
@@ -50,39 +34,11 @@ class NativeBitstream:
         self.levels, self.latent_dim = tables.level_scale.shape
         self._level_bins: list[int] = tables.waveform.level_bins.tolist()
         self._frames, self._bins = tables.waveform.shape.tolist()
-        prices = Prices.of(tables)
-        integers = (
-            prices.rows,
-            tables.level_frequencies,
-            tables.frequencies,
-            tables.class_frequencies,
-            tables.gain_frequencies,
-        )
-        arrays: list[NDArray[Any]] = [np.ascontiguousarray(a, np.int32) for a in integers]
-        arrays += [prices.symbols, prices.classes, prices.gains]
-        layer = tables.waveform
-        layer_arrays: list[NDArray[Any]] = [
-            np.ascontiguousarray(getattr(layer, name), np.int32) for name in WAVEFORM_INTEGERS
-        ]
-        layer_arrays += [bits_of(layer.frequencies), EIGHTHS]
-        scales, symbols = tables.frequencies.shape
-        described = native.Tables(
-            *(self.levels, len(tables.class_scale), self.latent_dim),
-            *(scales, GAIN_COUNT - 1, symbols),
-            *(GAIN_MIN, SYMBOL_LIMIT, ESCAPE_BITS_MAX),
-            BIT_WORTH,
-            (ctypes.c_double * 3)(*ROUNDINGS),
-            *map(address_of, arrays),
-            native.WaveformTables(
-                *(self._frames, self._bins, len(layer.first_weight)),
-                *(len(layer.frequencies), LOUDNESS_COUNT),
-                *map(address_of, layer_arrays),
-            ),
-        )
         self._local = threading.local()
         self.opened = ctypes.c_void_p()
-        status = self._library.sc_bitstream_open(
-            *(ctypes.byref(described), variant and variant.encode(), ctypes.byref(self.opened))
+        packed = packed_tables(tables)
+        status = self._library.sc_bitstream_open_packed(
+            packed, len(packed), variant and variant.encode(), ctypes.byref(self.opened)
         )
         if status != 0:
             raise ValueError(f"the native bitstream cannot use tables of these shapes ({status})")

@@ -1,6 +1,4 @@
-"""A model's tables as one piece of bytes, which native/src/tables.c reads where there is no Python:
-in a browser.
-"""
+"""A model's tables as one piece of bytes, which native/src/tables.c reads: here and in browsers."""
 
 from __future__ import annotations
 
@@ -10,10 +8,16 @@ import numpy as np
 
 from ..tables import BIT_WORTH, GAIN_MIN, LOUDNESS_COUNT, SYMBOL_LIMIT, EntropyTables
 from .bitstream import ROUNDINGS
-from .native_bitstream import WAVEFORM_INTEGERS
 from .prices import Prices, bits_of
 from .symbols import ESCAPE_BITS_MAX
 from .waveform_prior import EIGHTHS
+
+# Of WaveformTables, in the order of ScWaveformTables.
+WAVEFORM_INTEGERS = (
+    *("first_weight", "first_bias", "second_weight", "second_bias", "last_weight", "last_bias"),
+    *("level_base", "level_step", "level_bins"),
+    *("frequencies", "coded_frequencies", "loudness_frequencies"),
+)
 
 
 def packed_tables(tables: EntropyTables) -> bytes:

@@ -18,15 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcodec_models import catalogue
-from streamcodec_models.packed_layout import PANEL, HalfLayer, packed_network
+from streamcodec_models.packed_layout import ALIGNMENT, PANEL, HalfLayer, packed_network, quantised
 
 from ..errors import ModelError
 from ..tables import EntropyTables
 from .packed_tables import packed_tables
 
 MAGIC = b"SCPAGE\0\1"
-ALIGNMENT = 64
-LARGEST = 127
 # Rounding these to int8 costs .03 in PESQ at 6 kbit/s; the others' costs nothing that was measured.
 # inverse_dft is no weight, and must stay exact.
 SENSITIVE = ("encoder_in", "from_latent", "skip_out")
@@ -109,7 +107,7 @@ def _parts(
         parts.append([copied, layer.at - copied])
         pieces.append(weights[copied : layer.at].tobytes())
         panels = weights[layer.at : layer.end].view("<f2").reshape(-1, layer.inputs, PANEL)
-        scale, integers = _quantised(panels)
+        scale, integers = quantised(panels.astype(np.float64), 1)
         parts.append([layer.at, layer.inputs, layer.outputs])
         pieces += [scale.astype("<f4").tobytes(), integers.astype(np.int8).tobytes()]
         copied = layer.end
@@ -121,21 +119,6 @@ def _rounded(halves: NDArray[Any]) -> NDArray[np.uint16]:
     """float16 as integers -> the same with MANTISSA_BITS. None is as large as to overflow."""
     dropped = 10 - MANTISSA_BITS
     return ((halves.astype(np.uint32) + (1 << (dropped - 1)) >> dropped) << dropped).astype("<u2")
-
-
-def _quantised(panels: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """[outputs / 32, inputs, 32] -> a scale for each output, [outputs / 32, 1, 32], and integers:
-    of several scales the one of least squared error.
-    """
-    values = panels.astype(np.float64)
-    largest = np.maximum(np.abs(values).max(1, keepdims=True), 1e-12) / LARGEST
-    best, error = largest.copy(), np.full_like(largest, np.inf)
-    for share in 1 - 0.02 * np.arange(12):  # a little clipping may cost less than it saves
-        scale = (share * largest).astype(np.float32).astype(np.float64)
-        integers = np.clip(np.rint(values / scale), -LARGEST, LARGEST)
-        mine = np.square(integers * scale - values).sum(1, keepdims=True)
-        best, error = np.where(mine < error, scale, best), np.minimum(mine, error)
-    return best, np.clip(np.rint(values / best), -LARGEST, LARGEST)
 
 
 def _without_prior(tables: EntropyTables) -> EntropyTables:

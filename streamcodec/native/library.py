@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from ctypes import POINTER, Structure, c_char_p, c_double, c_int, c_int32, c_uint64, c_void_p
+from ctypes import POINTER, Structure, c_char_p, c_double, c_int, c_uint64, c_void_p
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,38 +19,6 @@ ALIGNMENT = 64
 # What functions return below 0: native/src/streamcodec.h.
 BAD_FORMAT, UNSUPPORTED, NO_MEMORY, NO_VARIANT = -1, -2, -3, -4
 OUT_OF_RANGE, NO_SYMBOL, LONG_ESCAPE, TRAILING_BYTES = -5, -6, -7, -8
-
-
-class WaveformTables(Structure):
-    """ScWaveformTables of native/src/streamcodec.h."""
-
-    _fields_ = (
-        *((name, c_int32) for name in ("frames", "bins", "width", "scales", "loudnesses")),
-        *((name, c_void_p) for name in ("first_weight", "first_bias")),
-        *((name, c_void_p) for name in ("second_weight", "second_bias")),
-        *((name, c_void_p) for name in ("last_weight", "last_bias")),
-        *((name, c_void_p) for name in ("level_base", "level_step", "level_bins")),
-        *((name, c_void_p) for name in ("frequencies", "coded_frequencies")),
-        *((name, c_void_p) for name in ("loudness_frequencies", "costs", "eighths")),
-    )
-
-
-class Tables(Structure):
-    """ScTables of native/src/streamcodec.h."""
-
-    _fields_ = (
-        *(
-            (name, c_int32)
-            for name in ("levels", "classes", "latent", "scales", "gains", "symbols")
-        ),
-        *((name, c_int32) for name in ("gain_min", "symbol_limit", "escape_bits")),
-        ("bit_worth", c_double),
-        ("roundings", c_double * 3),
-        *((name, c_void_p) for name in ("rows", "level_frequencies", "frequencies")),
-        *((name, c_void_p) for name in ("class_frequencies", "gain_frequencies")),
-        *((name, c_void_p) for name in ("costs", "class_costs", "gain_costs")),
-        ("waveform", WaveformTables),
-    )
 
 
 class WaveformLayer(Structure):
@@ -79,7 +47,7 @@ _FUNCTIONS = {
     "sc_residual": (None, (c_void_p, c_int, *[c_void_p] * 7)),
     "sc_decode": (None, (c_void_p, c_int, *[c_void_p] * 10)),
     "sc_multiply_int8": (c_int, (c_char_p, c_void_p, c_void_p, c_int, c_int, c_int, c_void_p)),
-    "sc_bitstream_open": (c_int, (POINTER(Tables), c_char_p, POINTER(c_void_p))),
+    "sc_bitstream_open_packed": (c_int, (c_char_p, c_uint64, c_char_p, POINTER(c_void_p))),
     "sc_bitstream_close": (None, (c_void_p,)),
     "sc_bitstream_encode": (c_int, (*[c_void_p], *[c_int] * 3, *[c_void_p] * 4, c_int)),
     "sc_bitstream_encode_waveform": (

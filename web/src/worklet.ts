@@ -11,25 +11,34 @@ interface Options {
   processorOptions: { memory: SharedArrayBuffer | null };
 }
 
+/** One end of the way to the worker, whose port comes in the first message. */
+abstract class Moves extends AudioWorkletProcessor {
+  protected readonly ring: Ring | null;
+  protected worker: MessagePort | null = null;
+
+  constructor({ processorOptions: { memory } }: Options) {
+    super();
+    this.ring = memory === null ? null : new Ring(memory);
+    this.port.onmessage = (event: MessageEvent<{ port: MessagePort }>) => {
+      this.worker = event.data.port;
+      this.greeted(this.worker);
+    };
+  }
+
+  protected greeted(_worker: MessagePort): void {}
+}
+
 /** Gives the loudspeaker what the worker has decoded. */
-class Player extends AudioWorkletProcessor {
-  private readonly ring: Ring | null;
+class Player extends Moves {
   private readonly blocks: Float32Array[] = []; // where there is no ring
   private at = 0; // in the first of them
-  private worker: MessagePort | null = null;
   private begun = false;
   private quanta = 0;
   private played = 0;
   private dry = 0;
 
-  constructor(options: Options) {
-    super();
-    const { memory } = options.processorOptions;
-    this.ring = memory === null ? null : new Ring(memory);
-    this.port.onmessage = (event: MessageEvent<{ port: MessagePort }>) => {
-      this.worker = event.data.port;
-      this.worker.onmessage = (block: MessageEvent<Float32Array>) => this.blocks.push(block.data);
-    };
+  protected override greeted(worker: MessagePort): void {
+    worker.onmessage = (block: MessageEvent<Float32Array>) => this.blocks.push(block.data);
   }
 
   process(_: Float32Array[][], outputs: Float32Array[][]): boolean {
@@ -66,21 +75,9 @@ class Player extends AudioWorkletProcessor {
 }
 
 /** Gives the worker what the microphone hears, its channels' mean. */
-class Capture extends AudioWorkletProcessor {
-  private readonly ring: Ring | null;
-  private worker: MessagePort | null = null;
+class Capture extends Moves {
   private gathered: Float32Array[] = [];
-  private captured = 0;
   private lost = 0;
-
-  constructor(options: Options) {
-    super();
-    const { memory } = options.processorOptions;
-    this.ring = memory === null ? null : new Ring(memory);
-    this.port.onmessage = (event: MessageEvent<{ port: MessagePort }>) => {
-      this.worker = event.data.port;
-    };
-  }
 
   process(inputs: Float32Array[][]): boolean {
     const channels = inputs[0];
@@ -88,7 +85,6 @@ class Capture extends AudioWorkletProcessor {
     const pcm = channels[0].slice();
     for (const other of channels.slice(1)) for (let t = 0; t < pcm.length; t++) pcm[t] += other[t];
     if (channels.length > 1) for (let t = 0; t < pcm.length; t++) pcm[t] /= channels.length;
-    this.captured += pcm.length;
     this.gathered.push(pcm);
     if (this.gathered.length === CAPTURED_QUANTA) this.pass(this.worker);
     return true;
@@ -97,14 +93,13 @@ class Capture extends AudioWorkletProcessor {
   private pass(worker: MessagePort): void {
     const pcm = joined(this.gathered);
     this.gathered = [];
-    const { captured } = this;
     if (this.ring === null) {
-      const said: Captured = { captured, pcm, lost: this.lost };
+      const said: Captured = { pcm, lost: this.lost };
       worker.postMessage(said, [pcm.buffer]);
       return;
     }
     this.lost += pcm.length - this.ring.write(pcm);
-    const said: Captured = { captured, pcm: null, lost: this.lost };
+    const said: Captured = { pcm: null, lost: this.lost };
     worker.postMessage(said);
   }
 }

@@ -10,10 +10,11 @@ export interface Played {
   dry: number;
 }
 
-/** From the microphone: samples since the beginning, those of this message, if they do not lie in a
- * ring, and how many were lost because nobody fetched them. */
+/**
+ * From the microphone: samples, if they do not lie in a ring, and how many were lost since the
+ * beginning because nobody fetched them.
+ */
 export interface Captured {
-  captured: number;
   pcm: Float32Array | null;
   lost: number;
 }
