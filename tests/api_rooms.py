@@ -12,6 +12,7 @@ import numpy as np
 from fakes import FakeModel
 from stand_in_relay import StandInRelay
 from streamcodec_client import Room
+from streamcodec_client.api.devices import NO_DEVICES, OpenDevices
 from streamcodec_client.api.settings import RoomSettings
 from streamcodec_client.clock import MonotonicClock
 from streamcodec_client.live.encryption import RoomKey
@@ -39,9 +40,11 @@ SETTINGS = RoomSettings(
 )
 
 
-def room(url: str, key: RoomKey | None = None, **changes: Any) -> Any:
+def room(
+    url: str, key: RoomKey | None = None, devices: OpenDevices = NO_DEVICES, **changes: Any
+) -> Any:
     settings = dataclasses.replace(SETTINGS, url=url, **changes)
-    return Room(settings, FakeModel(), MonotonicClock(), key).joined()
+    return Room(settings, FakeModel(), MonotonicClock(), key, devices).joined()
 
 
 def level(value: float, seconds: float = 0.1) -> np.ndarray[Any, np.dtype[np.float32]]:

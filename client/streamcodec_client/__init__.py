@@ -13,19 +13,37 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api.connect import connect
+    from .api.devices import RoomDevice
     from .api.frames import Frame, Talker
+    from .api.recording import Recording
     from .api.room import Room, RoomStatistics
+    from .audio.devices import SoundDevice, list_devices
     from .live.volumes import Volumes
 
-__all__ = ["Frame", "Room", "RoomStatistics", "Talker", "Volumes", "connect"]
+__all__ = [
+    "Frame",
+    "Recording",
+    "Room",
+    "RoomDevice",
+    "RoomStatistics",
+    "SoundDevice",
+    "Talker",
+    "Volumes",
+    "connect",
+    "list_devices",
+]
 
 _HOMES = {
     "Frame": "api.frames",
+    "Recording": "api.recording",
     "Room": "api.room",
+    "RoomDevice": "api.devices",
     "RoomStatistics": "api.room",
+    "SoundDevice": "audio.devices",
     "Talker": "api.frames",
     "Volumes": "live.volumes",
     "connect": "api.connect",
+    "list_devices": "audio.devices",
 }
 
 

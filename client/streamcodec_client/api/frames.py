@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -18,6 +19,7 @@ from ..audio.resample import LiveResampler
 from ..live.mix import mix
 from ..live.receiver import HeardBlock
 from ..live.talkers import MAX_TALKERS
+from ..live.volumes import Volumes
 
 LIMIT_FRAMES = 400 // BLOCK_MS  # of each talker; a reader further behind loses its oldest
 
@@ -117,6 +119,48 @@ class FrameQueue:
         self._dropped(lost)
 
 
+class Readers:
+    """Who reads what is heard in a room. A queue lives as long as what reads it.
+
+    dropped: samples that were not read in time, of all.
+    """
+
+    def __init__(self, maker: FrameMaker) -> None:
+        self._maker = maker
+        # Whether mixed, and where frames go; the decoder's thread reads this tuple.
+        self._queues: tuple[tuple[bool, weakref.ref[FrameQueue]], ...] = ()
+        self.dropped = 0
+
+    def add(self, mixed: bool) -> FrameQueue:
+        """For one more reader, of each talker's frames or of mixed ones."""
+        queue = FrameQueue(self._on_dropped)
+        alive = [(kind, known) for kind, known in self._queues if known() is not None]
+        self._queues = (*alive, (mixed, weakref.ref(queue)))
+        return queue
+
+    def give(self, blocks: Sequence[HeardBlock], volumes: Volumes) -> None:
+        """In the decoder's thread."""
+        blocks = [_at_volume(b, volumes) for b in blocks if b.talker.stream not in volumes.muted]
+        if queues := self._of(mixed=False):
+            for block in blocks:
+                _give(self._maker.frame(block), queues)
+        if queues := self._of(mixed=True):
+            _give(self._maker.mixed(blocks), queues)
+
+    def close(self) -> None:
+        """Nothing more comes. On the event loop."""
+        for queue in (*self._of(mixed=False), *self._of(mixed=True)):
+            queue.close()
+
+    def _of(self, mixed: bool) -> list[FrameQueue]:
+        queues = [known() for kind, known in self._queues if kind is mixed]
+        return [queue for queue in queues if queue is not None]
+
+    def _on_dropped(self, samples: int) -> None:
+        """In the decoder's thread."""
+        self.dropped += samples
+
+
 class Frames:
     """An asynchronous iterator over what a FrameQueue gives."""
 
@@ -173,3 +217,15 @@ class FrameMaker:
         pcm = self._mixed.convert(mix(heard) if heard else silence)
         concealed = any(block.concealed for block in blocks)
         return Frame(EVERYBODY, np.ascontiguousarray(pcm, np.float32), None, concealed)
+
+
+def _at_volume(block: HeardBlock, volumes: Volumes) -> HeardBlock:
+    gain = volumes.gain(block.talker.stream)
+    return block if gain == 1 else dataclasses.replace(block, pcm=block.pcm * np.float32(gain))
+
+
+def _give(frame: Frame, queues: Sequence[FrameQueue]) -> None:
+    """Each reader may change what it gets."""
+    queues[0].put(frame)
+    for queue in queues[1:]:
+        queue.put(dataclasses.replace(frame, pcm=frame.pcm.copy()))

@@ -6,15 +6,15 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-import weakref
 from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamcodec.coding.pcm import as_float_pcm
-from streamcodec.errors import ConfigError, RoomClosed, StreamcodecError
+from streamcodec.errors import ConfigError, OutputError, RoomClosed, StreamcodecError
 
 from ..audio.paced import Discard, PacedSink
 from ..audio.pushed import PushedSource
@@ -26,7 +26,9 @@ from ..live.receiver import HeardBlock, Receiver
 from ..live.sender import Sender
 from ..live.volumes import LEAST_DB, MOST_DB, Volumes
 from ..report.statistics import ReceiverStatistics, SenderStatistics
-from .frames import Frame, FrameMaker, FrameQueue, Frames, Talker
+from .devices import NO_DEVICES, OpenDevices, RoomDevice
+from .frames import FrameMaker, Frames, Readers, Talker
+from .recording import Recording, Recordings
 from .roster import Roster
 from .settings import RoomSettings
 
@@ -35,6 +37,8 @@ SEND_WAITS_MS = 100.0  # what waits to be encoded; `send` waits until its next p
 SEND_STEP_MS = 20  # what it takes at once
 PAUSE_S = 0.06  # a program that sends nothing for so long has paused
 DRAIN_LIMIT_S = 2.0
+POLL_S = 0.005
+NO_TALK = "this room was joined with talk=False"
 _LOG = logging.getLogger("streamcodec_client")
 
 
@@ -57,24 +61,26 @@ class Room:
     """
 
     def __init__(
-        self, settings: RoomSettings, codec: Codec, clock: Clock, key: RoomKey | None = None
+        self,
+        settings: RoomSettings,
+        codec: Codec,
+        clock: Clock,
+        key: RoomKey | None = None,
+        devices: OpenDevices = NO_DEVICES,
     ) -> None:
         """`connect` makes rooms. Raises ConfigError."""
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._taken = asyncio.Event()  # some of what was sent is on its way, or all is over
-        # whether mixed, and where frames go
-        self._queues: tuple[tuple[bool, weakref.ref[FrameQueue]], ...] = ()
-        self._dropped = 0  # samples; counted by the decoder's thread
         self._sending = asyncio.Lock()  # tasks that send wait for each other
-        self._passed_s = (
-            0.0  # until when, by the loop's clock, `send` has let time pass while muted
-        )
+        # until when, by the loop's clock, `send` has let time pass while muted
+        self._passed_s = 0.0
         self._leaving = False
         self._told = False  # somebody was told why this session ended
         self._source: PushedSource | None = None
         sender = receiver = None
-        if settings.talk:
+        self._recordings = Recordings(codec.sample_rate, clock, settings.name, self._settled)
+        if settings.talk and devices.microphone is None:
             self._source = PushedSource(
                 clock,
                 settings.sample_rate,
@@ -84,20 +90,23 @@ class Room:
                 pause_ms=1000 * PAUSE_S,
                 taken=self._on_taken,
             )
+        if (source := devices.microphone or self._source) is not None:
             sender = Sender(
                 codec,
-                self._source,
+                source,
                 settings.encoding,
                 clock,
                 dtx=settings.dtx,
                 pause_s=PAUSE_S,
                 key=key,
+                tap=self._recordings.said,
+                voice=settings.voice(codec.sample_rate),
             )
         if settings.listen:
-            self._maker = FrameMaker(codec.sample_rate, settings.sample_rate, settings.channels)
             receiver = Receiver(
                 codec,
-                PacedSink(clock, Discard(codec.sample_rate, 1)),  # keeps time
+                # what keeps time without a loudspeaker
+                devices.loudspeaker or PacedSink(clock, Discard(codec.sample_rate, 1)),
                 clock,
                 playout=settings.playout,
                 tls=settings.url.startswith("wss:"),
@@ -105,6 +114,13 @@ class Room:
                 tap=self._on_blocks,
                 key=key,
             )
+        self._readers = Readers(
+            FrameMaker(codec.sample_rate, settings.sample_rate, settings.channels)
+        )
+        self._devices = {
+            kind: RoomDevice(kind, device, self._outcome)
+            for kind, device in devices.by_kind.items()
+        }
         self._roster = Roster()
         seat = Seat(
             settings.url,
@@ -151,6 +167,27 @@ class Room:
                 raise ConfigError(f"volumes must be {LEAST_DB:g} to {MOST_DB:g} dB, got {decibels}")
         receiver.volumes = volumes
 
+    @property
+    def microphone(self) -> RoomDevice:
+        """Raises ConfigError where the room was joined without one."""
+        return self._device("microphone")
+
+    @property
+    def loudspeaker(self) -> RoomDevice:
+        """As `microphone`."""
+        return self._device("loudspeaker")
+
+    def record(self, folder: str | Path) -> Recording:
+        """Writes what is said from now on into FLAC files there, one for each person, ourselves
+        included, whatever `volumes` are. All of them begin now, and what was said at once stands at
+        the same place. `Recording.stop` ends it, or leaving the room.
+
+        Raises ConfigError while another one runs, OutputError for a folder that cannot be made, and
+        RoomClosed, or what ended the session, after its end.
+        """
+        self._check_open("recorded")
+        return self._recordings.start(Path(folder))
+
     def listen(self, *, mixed: bool = False) -> Frames:
         """What is heard from this call on, in real time: each talker's frames by themselves, or
         `mixed`, all as one, without a gap, silence where nobody is heard. Ends when the session
@@ -160,12 +197,9 @@ class Room:
         ConfigError where the room was joined with listen=False.
         """
         self._listening()
-        queue = FrameQueue(self._on_dropped)
+        queue = self._readers.add(mixed)
         if self._ended:
             queue.close()
-        # A queue lives as long as what reads it. The decoder's thread reads this tuple.
-        alive = [(kind, known) for kind, known in self._queues if known() is not None]
-        self._queues = (*alive, (mixed, weakref.ref(queue)))
         return Frames(queue, self._raise_failure)
 
     async def send(self, pcm: NDArray[Any]) -> None:
@@ -203,10 +237,11 @@ class Room:
         """Sends nothing from now on, not even what was given to `send` and waits, and tells the
         room; with False it goes on.
         """
-        source, sender = self._talking(), self._member.sender
-        assert sender is not None
-        if muted:
-            source.drop()
+        sender = self._member.sender
+        if sender is None:
+            raise ConfigError(NO_TALK)
+        if muted and self._source is not None:
+            self._source.drop()
         sender.mute(muted)
         await asyncio.sleep(0)  # the room is told
 
@@ -217,7 +252,7 @@ class Room:
             member.transport.connection is not None,
             member.sync.rtt_ms,
             *member.statistics(),
-            self._dropped,
+            self._readers.dropped,
         )
 
     @contextlib.asynccontextmanager
@@ -256,27 +291,47 @@ class Room:
             await self._member.ends()
         finally:
             self._taken.set()
-            for queue in (*self._readers(mixed=False), *self._readers(mixed=True)):
-                queue.close()
+            self._readers.close()
 
     async def _drain(self) -> None:
         """What was given to `send` is sent, if a relay takes it."""
         self._leaving = True
         self._taken.set()
-        if self._source is not None:
+        if self._source is not None:  # a microphone has no end
             self._source.finish()
-        await self._member.sent(DRAIN_LIMIT_S)
+            await self._member.sent(DRAIN_LIMIT_S)
 
     async def _leave(self) -> None:
         try:
             await self._member.leave()
         except Exception:
             if not self._told:
+                with contextlib.suppress(OutputError):  # another error is on its way
+                    await self._recordings.end()
                 raise
         finally:
             if self._over is not None:
                 self._over.cancel()
                 await asyncio.gather(self._over, return_exceptions=True)
+        await self._recordings.end()
+
+    async def _settled(self) -> None:
+        """What was given to `send` before has come to the encoder; who goes on sending is not
+        waited for.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2 * SEND_WAITS_MS / 1000):
+                while not (self._source is None or self._source.idle or self._ended):
+                    await asyncio.sleep(POLL_S)
+
+    async def _outcome(self, outcome: asyncio.Future[str]) -> str:
+        """Raises RoomClosed, or what ended the session, where that ends before it is there."""
+        assert self._over is not None
+        waits: set[asyncio.Future[Any]] = {outcome, self._over}
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if not outcome.done():
+            self._check_open("switched")
+        return outcome.result()
 
     @property
     def _ended(self) -> bool:
@@ -287,18 +342,21 @@ class Room:
             self._told = True
             raise failure
 
-    def _check_open(self) -> None:
+    def _check_open(self, what: str = "sent") -> None:
         if self._ended or self._leaving:
             self._raise_failure()
-            raise RoomClosed("the session has ended: nothing more can be sent")
+            raise RoomClosed(f"the session has ended: nothing more can be {what}")
 
-    def _readers(self, mixed: bool) -> list[FrameQueue]:
-        queues = [known() for kind, known in self._queues if kind is mixed]
-        return [queue for queue in queues if queue is not None]
+    def _device(self, kind: str) -> RoomDevice:
+        if kind not in self._devices:
+            raise ConfigError(f"this room has no {kind}: it was joined without {kind}=True")
+        return self._devices[kind]
 
     def _talking(self) -> PushedSource:
+        if "microphone" in self._devices:
+            raise ConfigError("this room sends what its microphone captures, and nothing else")
         if self._source is None:
-            raise ConfigError("this room was joined with talk=False")
+            raise ConfigError(NO_TALK)
         return self._source
 
     def _listening(self) -> Receiver:
@@ -314,31 +372,10 @@ class Room:
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._taken.set)
 
-    def _on_dropped(self, samples: int) -> None:
-        """In the decoder's thread."""
-        self._dropped += samples
-
     def _on_blocks(self, blocks: Sequence[HeardBlock]) -> None:
         """In the decoder's thread."""
-        volumes = self._listening().volumes
-        blocks = [_at_volume(b, volumes) for b in blocks if b.talker.stream not in volumes.muted]
-        if queues := self._readers(mixed=False):
-            for block in blocks:
-                _give(self._maker.frame(block), queues)
-        if queues := self._readers(mixed=True):
-            _give(self._maker.mixed(blocks), queues)
-
-
-def _at_volume(block: HeardBlock, volumes: Volumes) -> HeardBlock:
-    gain = volumes.gain(block.talker.stream)
-    return block if gain == 1 else dataclasses.replace(block, pcm=block.pcm * np.float32(gain))
-
-
-def _give(frame: Frame, queues: Sequence[FrameQueue]) -> None:
-    """Each reader may change what it gets."""
-    queues[0].put(frame)
-    for queue in queues[1:]:
-        queue.put(dataclasses.replace(frame, pcm=frame.pcm.copy()))
+        self._recordings.heard(blocks)
+        self._readers.give(blocks, self._listening().volumes)
 
 
 def _log_retrying(reason: str) -> None:

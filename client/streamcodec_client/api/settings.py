@@ -12,6 +12,7 @@ from streamcodec.errors import ConfigError
 from streamcodec.live.adaptive import DelayBounds
 from streamcodec.wire.redundancy import MAX_COPY_DISTANCE
 
+from ..audio.voice_processing import VoiceSettings, missing
 from ..live.codec import EncodingSettings
 from ..live.member import check_label
 from ..transport.opening import route_to
@@ -22,7 +23,7 @@ TEXT, WHOLE, SWITCH = (str, "text"), (int, "a whole number"), (bool, "True or Fa
 RATE = (int | float | None, "a number or None")
 KINDS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("url", "room", "name", "token"), TEXT),
-    **dict.fromkeys(("talk", "listen", "capped", "dtx"), SWITCH),
+    **dict.fromkeys(("talk", "listen", "capped", "dtx", "gain_control"), SWITCH),
     **dict.fromkeys(("sample_rate", "channels", "packet_ms", "take_copies"), WHOLE),
     "redundancy": (int | None, "a whole number or None"),
     **dict.fromkeys(("bitrate_bps", "quality"), RATE),
@@ -55,6 +56,9 @@ class RoomSettings:
     take_copies: int
     playout_ms: float | tuple[float, float]
     timeout_s: float
+    microphone: bool | str = False
+    loudspeaker: bool | str = False
+    gain_control: bool = True
 
     def __post_init__(self) -> None:
         for name, (kinds, words) in KINDS.items():
@@ -78,6 +82,17 @@ class RoomSettings:
         for what, copies in (("redundancy", self.redundancy), ("take_copies", self.take_copies)):
             if copies is not None and not 0 <= copies <= MAX_COPY_DISTANCE:
                 raise ConfigError(f"{what} must be 0 to {MAX_COPY_DISTANCE}, got {copies}")
+        for what, device, needed in (
+            ("microphone", self.microphone, "talk"),
+            ("loudspeaker", self.loudspeaker, "listen"),
+        ):
+            if not isinstance(device, bool | str) or device == "":
+                raise ConfigError(
+                    f"{what} must be True for the default one, False for none, or an index or part "
+                    f"of a name as text, got {device!r}"
+                )
+            if device and not getattr(self, needed):
+                raise ConfigError(f"a {what} is of no use with {needed}=False")
         _ = self.playout
 
     @property
@@ -89,6 +104,13 @@ class RoomSettings:
             case (int() | float() as least, int() | float() as longest):
                 return DelayBounds(least, longest)
         raise ConfigError(f"playout_ms must be one number or two, got {self.playout_ms!r}")
+
+    def voice(self, sample_rate: int) -> VoiceSettings | None:
+        """What happens to the microphone's sound at the codec's rate (Hz); None: it stays as it
+        is.
+        """
+        wanted = bool(self.microphone) and self.gain_control and missing(sample_rate) is None
+        return VoiceSettings(gain_control=True) if wanted else None
 
     @property
     def encoding(self) -> EncodingSettings:

@@ -18,10 +18,47 @@ from .portaudio import LIBRARY
 from .reopening import ReopeningSink, ReopeningSource
 
 DEFAULT_RATE = 16_000  # of raw PCM and of files written, where --rate says nothing
+LATE_THREAD_MS = 5.0  # by which a thread wakes late at times while the machine is busy
 SOURCE_FORMS = "mic, tone, - (raw PCM, s16le, or WAV from standard input) or an audio file"
 SINK_FORMS = (
     "speaker, null, - (raw PCM, s16le, to standard output) or a .wav, .flac, .ogg or .opus file"
 )
+
+
+def ahead_for(slowest_step_ms: float) -> float:
+    """How much a sink holds, ms, where decoding a packet may take so long."""
+    return LATE_THREAD_MS + slowest_step_ms
+
+
+def microphone(
+    clock: Clock,
+    device: str | None,
+    rate: int | None,
+    channels: int,
+    notify: Callable[[str], None],
+) -> ReopeningSource:
+    """As pick_source with "mic"."""
+
+    def opens(name: str | None, sample_rate: int | None, /) -> DeviceSource:
+        return MicrophoneSource(clock, name, sample_rate, channels)
+
+    return ReopeningSource(clock, opens, device, rate, notify, LIBRARY.keep_fresh)
+
+
+def loudspeaker(
+    clock: Clock,
+    device: str | None,
+    rate: int | None,
+    channels: int | None,
+    ahead_ms: float,
+    notify: Callable[[str], None],
+) -> ReopeningSink:
+    """As pick_sink with "speaker"."""
+
+    def opens(name: str | None, sample_rate: int | None, /) -> DeviceSink:
+        return SpeakerSink(clock, name, sample_rate, channels, ahead_ms)
+
+    return ReopeningSink(clock, opens, device, rate, notify, LIBRARY.keep_fresh)
 
 
 def pick_source(
@@ -42,11 +79,7 @@ def pick_source(
     AudioError naming what was wrong.
     """
     if spec == "mic":
-
-        def microphone(name: str | None, sample_rate: int | None, /) -> DeviceSource:
-            return MicrophoneSource(clock, name, sample_rate, channels or 1)
-
-        return ReopeningSource(clock, microphone, device, rate, notify, LIBRARY.keep_fresh)
+        return microphone(clock, device, rate, channels or 1, notify)
     if spec == "tone":
         return PacedSource(clock, Tone(rate or DEFAULT_RATE, channels or 1))
     if spec == "-":
@@ -84,11 +117,7 @@ def pick_sink(
     """
     check_sink(spec, device=device, rate=rate)
     if spec == "speaker":
-
-        def speaker(name: str | None, sample_rate: int | None, /) -> DeviceSink:
-            return SpeakerSink(clock, name, sample_rate, channels, ahead_ms)
-
-        return ReopeningSink(clock, speaker, device, rate, notify, LIBRARY.keep_fresh)
+        return loudspeaker(clock, device, rate, channels, ahead_ms, notify)
     if spec == "null":
         return PacedSink(clock, Discard(rate or DEFAULT_RATE, channels or 1), ahead_ms)
     if spec == "-":

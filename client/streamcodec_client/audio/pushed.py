@@ -49,6 +49,7 @@ class PushedSource:
         self._changed = threading.Condition()
         self._pieces: deque[Pcm] = deque()
         self._waiting = 0  # samples in them
+        self._asking = False  # the reader is back for more
         self._finished = False
         self._dropped = False  # samples that would have been before the first that waits
         self.dropped_samples = 0
@@ -67,6 +68,11 @@ class PushedSource:
     def has_room(self, samples: int) -> bool:
         """Whether so many more can wait, and none is lost."""
         return self._waiting + samples <= self._limit
+
+    @property
+    def idle(self) -> bool:
+        """All that was pushed has been read, and whoever read it wants more."""
+        return self._asking and not self._waiting
 
     def start(self) -> None:
         """Time begins with the first samples."""
@@ -98,6 +104,7 @@ class PushedSource:
 
     def read(self, timeout_s: float) -> Block | None:
         """As Source.read. Less than READ_MS only where nothing more came within the timeout."""
+        self._asking = True
         wait_ns = self._paid_ns - self._clock.now_ns()
         if wait_ns > 0:
             self._clock.sleep(min(wait_ns / NS, timeout_s))
@@ -107,6 +114,7 @@ class PushedSource:
             self._changed.wait_for(lambda: self._finished or self._waiting >= self._size, timeout_s)
             if not self._waiting:
                 return None
+            self._asking = False
             pcm = self._take(min(self._size, self._waiting))
             dropped, self._dropped = self._dropped, False
         self._taken()

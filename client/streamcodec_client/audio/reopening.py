@@ -36,6 +36,12 @@ Device = TypeVar("Device", bound=_Started)
 # Opens a device by its name or index, None for the system's default, and with a sample rate (Hz),
 # None for its own. Raises AudioError.
 Opens: TypeAlias = Callable[[str | None, int | None], Device]
+# Is told what came of a switch: why the device could not be had; "" where it is in use.
+Told: TypeAlias = Callable[[str], None]
+
+
+def _nobody(failure: str) -> None:
+    """Waits for the outcome of a switch."""
 
 
 class _Opener(Generic[Device]):
@@ -58,16 +64,16 @@ class _Opener(Generic[Device]):
         self._what, self._notify, self._renew = what, notify, renew
         # The one that was asked for last and could be had, and the one before it.
         self._devices = [device]
-        self._asked: deque[str] = deque(maxlen=1)  # by another thread
+        self._asked: deque[tuple[str, Told]] = deque(maxlen=1)  # by another thread
         self._tried_ns = self._renewed_ns = 0
         self.worked = True  # sound came from the last one, or went there
 
-    def ask(self, device: str) -> None:
+    def ask(self, device: str, told: Told) -> None:
         """From any thread. Of several before `asked`, the last one counts."""
-        self._asked.append(device)
+        self._asked.append((device, told))
 
-    def asked(self) -> str | None:
-        """What to change to; None where that is not wanted."""
+    def asked(self) -> tuple[str, Told] | None:
+        """What to change to, and who wants to know; None where that is not wanted."""
         return self._asked.popleft() if self._asked else None
 
     def lost(self, error: AudioError) -> None:
@@ -97,9 +103,9 @@ class _Opener(Generic[Device]):
             return found
         return None
 
-    def another(self, device: str, sample_rate: int) -> Device | None:
-        """That device, started; the one before is closed already. Where it cannot be had, the one
-        before or the default; None where none of them can.
+    def another(self, device: str, sample_rate: int) -> tuple[Device | None, str]:
+        """-> that device, started; the one before is closed already. Where it cannot be had, the
+        one before or the default, None where none of them can, and why.
         """
         self._tried_ns = self._clock.now_ns()
         failure = ""
@@ -117,12 +123,12 @@ class _Opener(Generic[Device]):
                 self._devices = list(dict.fromkeys((device, *self._devices)))[:2]
                 self._notify(f"the {self._what} is now {found.name}")
                 self.worked = False
-            return found
+            return found, failure
         self._notify(
             f"{device} cannot be used, the call goes on without a {self._what} until one is there: "
             f"{failure}"
         )
-        return None
+        return None, failure
 
     def _started(self, device: str | None, sample_rate: int) -> Device:
         """Raises AudioError."""
@@ -177,19 +183,28 @@ class ReopeningSource:
         source = self._source
         return None if source is None else source.index
 
-    def switch(self, device: str) -> None:
+    @property
+    def name(self) -> str | None:
+        """As `index`."""
+        source = self._source
+        return None if source is None else source.name
+
+    def switch(self, device: str, told: Told = _nobody) -> None:
         """To another device, which the reading thread opens next. From any thread. notify is told
-        what came of it.
+        what came of it, and so is `told`.
         """
-        self._opener.ask(device)
+        self._opener.ask(device, told)
 
     def read(self, timeout_s: float) -> Block | None:
         """As Source.read; None, too, while there is no device."""
-        if (device := self._opener.asked()) is not None:
+        if (asked := self._opener.asked()) is not None:
             if self._source is not None:
                 self._source.close()
             self._source = None
-            self._begin(self._opener.another(device, self.sample_rate))
+            device, told = asked
+            source, failure = self._opener.another(device, self.sample_rate)
+            self._begin(source)
+            told(failure)
         elif self._source is None:
             self._begin(self._opener.again(self.sample_rate))
         if self._source is None:
@@ -257,9 +272,15 @@ class ReopeningSink:
         sink = self._sink
         return None if sink is None else sink.index
 
-    def switch(self, device: str) -> None:
+    @property
+    def name(self) -> str | None:
+        """As of ReopeningSource."""
+        sink = self._sink
+        return None if sink is None else sink.name
+
+    def switch(self, device: str, told: Told = _nobody) -> None:
         """To another device, which the writing thread opens next; as of ReopeningSource."""
-        self._opener.ask(device)
+        self._opener.ask(device, told)
 
     @property
     def underruns(self) -> int:
@@ -272,9 +293,11 @@ class ReopeningSink:
 
     def wants_block(self, timeout_s: float) -> bool:
         """As Sink.wants_block."""
-        if (device := self._opener.asked()) is not None:
+        if (asked := self._opener.asked()) is not None:
             self._drop()
-            self._sink = self._opener.another(device, self.sample_rate)
+            device, told = asked
+            self._sink, failure = self._opener.another(device, self.sample_rate)
+            told(failure)
         elif self._sink is None:
             self._sink = self._opener.again(self.sample_rate)
         if self._sink is None:

@@ -19,13 +19,12 @@ from streamcodec.live.adaptive import DelayBounds
 from streamcodec.wire.redundancy import MAX_COPY_DISTANCE, USUAL_COPY_DISTANCE
 
 from ..audio.blocks import Sink, Source
-from ..audio.pick import SINK_FORMS, SOURCE_FORMS, check_sink, pick_sink, pick_source
+from ..audio.pick import SINK_FORMS, SOURCE_FORMS, ahead_for, check_sink, pick_sink, pick_source
 from ..clock import Clock
 from ..live.encryption import RoomKey
 from .grouping import grouped
 from .live_values import MAX_PLAYOUT_MS, CopyDistanceType, PlayoutType, SampleRateType
 
-LATE_THREAD_MS = 5.0  # by which a thread wakes late at times while the machine is busy
 OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -270,7 +269,7 @@ class SinkOptions:
             device=device.device,
             rate=device.rate,
             channels=device.channels,
-            ahead_ms=LATE_THREAD_MS + slowest_step_ms,
+            ahead_ms=ahead_for(slowest_step_ms),
             notify=notify,
         )
 

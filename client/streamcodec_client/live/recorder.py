@@ -43,7 +43,8 @@ class Recorder:
         self._folder, self._rate, self._clock = folder, sample_rate, clock
         self._name, self._notify = name, notify
         began = began or datetime.datetime.now()
-        self._prefix = began.strftime("%Y%m%d-%H%M%S")
+        self._began, self._prefix = began.strftime("%Y%m%d-%H%M%S"), ""
+        self._mix: Path | None = None
         self._begin_ns = clock.now_ns()
         self._tracks: dict[tuple[int, str], Track] = {}
         self._waiting: queue.Queue[tuple[int, str, Pcm, int] | None] = queue.Queue(MOST_WAITING)
@@ -68,10 +69,12 @@ class Recorder:
         """What was captured here, [T, C], and when its first sample was. In the sender's thread."""
         self._put(OWN, self._name, pcm, captured_ns)
 
-    def close(self) -> None:
-        """Writes what waits, and the mix."""
-        self._waiting.put(None)
-        self._writer.join()
+    def close(self) -> list[Path]:
+        """Writes what waits, and the mix -> all files, the mix at the end. Any number of times."""
+        if self._writer.is_alive():
+            self._waiting.put(None)
+            self._writer.join()
+        return self.files + ([] if self._mix is None else [self._mix])
 
     def _put(self, stream: int, name: str, pcm: Pcm, captured_ns: int) -> None:
         if not self.on or self._failed:
@@ -96,12 +99,15 @@ class Recorder:
             if self._tracks:
                 mix = self._folder / f"{self._prefix}-mix{ENDING}"
                 write_mix(mix, self.files, self._rate)
+                self._mix = mix
         except AudioError as error:
             self._fail(str(error))
 
     def _track(self, stream: int, name: str) -> Track:
         """Whoever comes back as another stream has another file."""
         key = stream, name
+        if not self._tracks:
+            self._prefix = self._free_prefix()
         if (track := self._tracks.get(key)) is None:
             path = self._folder / f"{self._prefix}-{_safe(name)}{ENDING}"
             taken = {known.path for known in self._tracks.values()}
@@ -111,6 +117,13 @@ class Recorder:
                 number += 1
             track = self._tracks[key] = Track(path, self._rate, self._begin_ns)
         return track
+
+    def _free_prefix(self) -> str:
+        """That no other recording of the same second in this folder has."""
+        prefix, number = self._began, 2
+        while any(self._folder.glob(f"{prefix}-*")):
+            prefix, number = f"{self._began}-{number}", number + 1
+        return prefix
 
     def _fail(self, reason: str) -> None:
         if not self._failed:
