@@ -155,7 +155,7 @@ async def test_the_list_fits_24_rows_and_any_width(width: int) -> None:
     people = VIEW.people * 5
     seen = set()
     for _ in range(5):
-        lines = text_of(menu, width, people=people, notices=notices, slow="slow")
+        lines = text_of(menu, width, people=people, notices=notices, troubles=("slow",) * 3)
         assert len(lines) <= 23
         assert max(cell_len(line) for line in lines) <= width
         assert lines[-1].startswith("1-9 choose  0 others  d close")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from fakes import FakeEncoder, FakeModel, ManualClock, ScriptedSource, SteppedSink
+from streamcodec_client.audio.pick import LATE_THREAD_MS
 from streamcodec_client.cli import main
 from streamcodec_client.commands import live, live_options
-from streamcodec_client.commands.live_options import LATE_THREAD_MS
 from streamcodec_client.live.codec import EncodingSettings
 from streamcodec_client.live.member import Seat
 from streamcodec_client.live.session import LiveSettings

@@ -98,7 +98,7 @@ def test_an_empty_room_a_slow_computer_and_no_connection_are_told() -> None:
     away = dataclasses.replace(alone, connected=False, state="no connection: refused")
     assert "no connection: refused" in shown(away, 80)[0]
     assert "   nobody else talks here" not in shown(away, 80)
-    slow = dataclasses.replace(VIEW, slow="this computer does not keep up")
+    slow = dataclasses.replace(VIEW, troubles=("this computer does not keep up",))
     assert "this computer does not keep up" in shown(slow, 80)
 
 

@@ -13,6 +13,7 @@ from streamcodec.errors import AudioError
 
 from ..audio.devices import newest_devices
 from ..audio.pick import ahead_for, loudspeaker, microphone
+from ..audio.recorded import RecordedWatch
 from ..audio.reopening import ReopeningSink, ReopeningSource
 from ..clock import Clock
 from ..live.codec import Codec
@@ -25,10 +26,13 @@ _LOG = logging.getLogger("streamcodec_client")
 
 @dataclasses.dataclass(frozen=True)
 class OpenDevices:
-    """Those of a room; None where the program itself gives and takes sound."""
+    """Those of a room; None where the program itself gives and takes sound. watch: over what a
+    sound server gives for a microphone.
+    """
 
     microphone: ReopeningSource | None = None
     loudspeaker: ReopeningSink | None = None
+    watch: RecordedWatch | None = None
 
     @property
     def by_kind(self) -> dict[Kind, ReopeningSource | ReopeningSink]:
@@ -41,6 +45,8 @@ class OpenDevices:
         """Any number of times."""
         for device in self.by_kind.values():
             device.close()
+        if self.watch is not None:
+            self.watch.close()
 
 
 NO_DEVICES = OpenDevices()
@@ -60,10 +66,17 @@ def open_devices(settings: RoomSettings, codec: Codec, clock: Clock) -> OpenDevi
             device, ahead_ms = _asked(settings.loudspeaker), ahead_for(codec.slowest_step_ms)
             heard = loudspeaker(clock, device, None, None, ahead_ms, _LOG.warning)
             opened = OpenDevices(opened.microphone, heard)
+        if settings.microphone:
+            opened = dataclasses.replace(opened, watch=RecordedWatch(_warn))
     except BaseException:
         opened.close()
         raise
     return opened
+
+
+def _warn(trouble: str, news: str) -> None:
+    if trouble or news:
+        _LOG.warning("%s", trouble or news)
 
 
 def _asked(device: bool | str) -> str | None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from streamcodec.wire.session import Message, Welcome
 from ..audio.blocks import Sink, Source, block_samples, with_channels
 from ..audio.devices import MicrophoneSource, SoundDevice, SpeakerSink, list_devices
 from ..audio.level import FLOOR_DB, SILENT_DB, LevelMeter
+from ..audio.recorded import default_source
 from ..clock import Clock, MonotonicClock
 from ..live.codec import EncodingSettings, load_codec
 from ..live.member import Member, Seat
@@ -35,6 +37,7 @@ FAR_MS = 200.0
 STARTS_S = 5.0  # some sound servers take seconds until a microphone delivers anything
 CHIRP_S, LISTEN_S = 0.2, 2.0
 CHIRP_HZ = (500.0, 4_000.0)
+SERVED = ("default", "pulse", "pipewire")  # as ALSA calls devices of a sound server
 LEAST_PEAK = 8.0  # of the correlation over its mean: below, nothing of the chirp was heard
 
 
@@ -130,11 +133,19 @@ def sound_devices() -> Iterator[Finding]:
             todo = f"connect one, or choose with --device (`streamcodec devices`), or {wanted}"
             yield Finding(about, "there is no default one", todo)
         else:
-            yield Finding(about, _described(default))
+            yield Finding(about, *_described(default))
 
 
-def _described(device: SoundDevice) -> str:
-    return f"{device.name} ({device.host_api}), {device.sample_rate} Hz"
+def _described(device: SoundDevice) -> tuple[str, str]:
+    """-> what it is, and what to do about it."""
+    text = f"{device.name} ({device.host_api}), {device.sample_rate} Hz"
+    if not device.default_input or device.name not in SERVED:
+        return text, ""
+    source = default_source(os.environ)
+    if source is None or not source.monitor:
+        return text, ""
+    todo = f"{source.trouble}; choose one in the system's sound settings"
+    return f"{text}, from {source.name}", todo
 
 
 def sound_path(clock: Clock) -> Iterator[Finding]:

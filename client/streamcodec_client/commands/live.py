@@ -30,7 +30,7 @@ from ..report.arrivals import ArrivalRecorder
 from ..report.reporter import Reporter
 from ..report.trace import NO_TRACE, FileTrace, Trace
 from ..transport.opening import route_to
-from .live_devices import loudspeaker, microphone, offer
+from .live_devices import loudspeaker, microphone, offer, watch
 from .live_options import (
     OUTPUT_FILE,
     DeviceOptions,
@@ -108,7 +108,9 @@ def send(
             key=key,
             voice=processing,
         )
-        offer(reporter, microphone(origin, source.source))
+        spoken = microphone(origin, source.source)
+        offer(reporter, spoken)
+        watch(opened, reporter, spoken)
         asyncio.run(run_live(settings, clock, reporter, sender, None, [trace]))
 
 
@@ -222,7 +224,9 @@ def talk(
         receiver = _receiver(
             loaded, target, clock, sink.playout_ms, session.url, reporter, traces[1], key, recorder
         )
-        offer(reporter, microphone(origin, source.source), loudspeaker(target, sink.sink))
+        spoken = microphone(origin, source.source)
+        offer(reporter, spoken, loudspeaker(target, sink.sink))
+        watch(opened, reporter, spoken)
         if source.source == "mic" and sink.sink == "speaker":
             reporter.notice(HEADPHONES)
         asyncio.run(run_live(settings, clock, reporter, sender, receiver, traces))

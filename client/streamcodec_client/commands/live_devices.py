@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from ..audio.blocks import Sink, Source
+from ..audio.recorded import RecordedWatch
 from ..audio.reopening import ReopeningSink, ReopeningSource
 from ..live.device_menu import Part
 from ..live.session import Display
@@ -21,6 +24,19 @@ def loudspeaker(sink: Sink, spec: str) -> Part:
     """spec: one of SINK_FORMS, by which the sink was opened."""
     device = sink if isinstance(sink, ReopeningSink) else None
     return Part("loudspeaker", device, HEARD.get(spec, f"sound goes to {spec}"))
+
+
+def watch(opened: ExitStack, display: Display, part: Part) -> None:
+    """Tells the user where a sound server gives something else in place of a microphone."""
+    if part.device is None:
+        return
+
+    def told(trouble: str, news: str) -> None:
+        display.trouble(trouble)
+        if news:
+            display.notice(news)
+
+    opened.callback(RecordedWatch(told).close)
 
 
 def offer(display: Display, *parts: Part) -> None:

@@ -46,6 +46,12 @@ class Display(Protocol):
         """What the connection does, where it is none."""
         ...
 
+    def trouble(self, text: str) -> None:
+        """What is wrong with the microphone as long as it lasts; empty: nothing. From any
+        thread.
+        """
+        ...
+
     def listening(self, names: Sequence[str], count: int) -> None:
         """Who only listens: so many, some of them by name."""
         ...

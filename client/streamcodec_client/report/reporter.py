@@ -41,6 +41,11 @@ class Reporter:
     def connection(self, state: str) -> None:
         """Lines say it with `warning`."""
 
+    def trouble(self, text: str) -> None:
+        """Said when it begins."""
+        if text:
+            self.warning(f"{text}; choose one with --device, or in the system's sound settings")
+
     def notice(self, text: str) -> None:
         """News that --quiet leaves out."""
         if not self._quiet:

@@ -29,6 +29,7 @@ INTERVAL_S = 0.1
 NOTICES = 3
 NOTICE_S = 12.0
 RATE_OVER_S = 2.0  # bit rates are those of so long
+CHOOSE = "choose a microphone with d, or in the system's sound settings"
 SLOW_UNDERRUNS, SLOW_OVER_S = 3, 5.0  # so many within that: sound stutters for want of time
 
 
@@ -59,7 +60,7 @@ class Screen:
         self._noise = Noise()
         self._open = contextlib.ExitStack()
         self._live: Live | None = None
-        self._state = "connecting"
+        self._state, self._trouble = "connecting", ""
         self._listening: tuple[tuple[str, ...], int] = ((), 0)
         self._notices: deque[tuple[float, Notice]] = deque(maxlen=NOTICES)
         self._member: Member | None = None
@@ -103,6 +104,12 @@ class Screen:
     def connection(self, state: str) -> None:
         """What the connection to the relay does."""
         self._state = state
+
+    def trouble(self, text: str) -> None:
+        """What is wrong with the microphone as long as it lasts; empty: nothing. From any
+        thread.
+        """
+        self._trouble = text
 
     def summary(self, sent: SenderStatistics | None, heard: ReceiverStatistics | None) -> None:
         """The lines at the end of a session."""
@@ -153,7 +160,7 @@ class Screen:
             [self._person(n, stream) for n, stream in enumerate(streams)],
             heard is not None,
             self._volume_db(),
-            self._slow(sent, heard, now_s),
+            self._troubles(sent, heard, now_s),
             # a copy: other threads add to it meanwhile
             [notice for at_s, notice in tuple(self._notices) if now_s - at_s < NOTICE_S],
             self._controls.help_open,
@@ -202,9 +209,13 @@ class Screen:
         receiver = None if self._member is None else self._member.receiver
         return 0.0 if receiver is None else receiver.volumes.overall_db
 
-    def _slow(
+    def _troubles(
         self, sent: SenderStatistics | None, heard: ReceiverStatistics | None, now_s: float
-    ) -> str:
+    ) -> list[str]:
+        lasting = [self._trouble, CHOOSE] if self._trouble else []
+        return lasting + [text for text in (self._slow(heard, now_s),) if text]
+
+    def _slow(self, heard: ReceiverStatistics | None, now_s: float) -> str:
         if heard is None:
             return ""
         rate = _change_a_second(self._underruns, now_s, heard.underruns, SLOW_OVER_S)

@@ -67,9 +67,9 @@ class Notice:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """state: of the connection. slow: this computer does not keep up. listening: names of some of
-    the `listeners` who do not talk. recording: None where nothing can be. devices: the list of them
-    while it is open; it takes the place of the people, so that 24 rows are enough.
+    """state: of the connection. troubles: what is wrong as long as it is shown. listening: names of
+    some of the `listeners` who do not talk. recording: None where nothing can be. devices: the list
+    of them while it is open; it takes the place of the people, so that 24 rows are enough.
     """
 
     where: str
@@ -81,7 +81,7 @@ class View:
     people: Sequence[Person] = ()
     listens: bool = True
     volume_db: float = 0.0
-    slow: str = ""
+    troubles: Sequence[str] = ()
     notices: Sequence[Notice] = ()
     help_open: bool = False
     listening: Sequence[str] = ()
@@ -101,8 +101,8 @@ def lines_of(view: View, width: int) -> list[Text]:
     else:
         lines += _people(view, name_cells)
     lines.append(Text())
-    if view.slow:
-        lines.append(Text(view.slow, style="bold red"))
+    troubles = view.troubles if view.devices is None else view.troubles[:1]
+    lines += [Text(text, style="bold red") for text in troubles]
     lines += [
         Text(notice.text, style="bold yellow" if notice.warns else "dim") for notice in view.notices
     ]
