@@ -52,6 +52,7 @@ class Chosen:
 
     def __init__(self, index: int | None = 0) -> None:
         self.index, self.asked = index, list[str]()
+        self.name = "headset"
 
     def switch(self, device: str) -> None:
         self.asked.append(device)

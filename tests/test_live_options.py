@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import jwt
 import pytest
 
 from fakes import FakeEncoder, FakeModel, ManualClock, ScriptedSource, SteppedSink
@@ -78,6 +79,7 @@ def test_every_flag_of_talk_reaches_its_part(asked: Asked) -> None:
         3.0,
         exit_when_done=True,
         impairment=None,
+        source="the tone",
     )
     source = {"spec": "tone", "device": "in", "rate": 48_000, "channels": 2, "mono": True}
     assert asked.source == source
@@ -90,12 +92,37 @@ def test_without_flags_talk_sends_the_microphone_at_6_kbps(asked: Asked) -> None
     assert main(["talk", "--name", "Ann"]) == 0
     assert asked.encoding == EncodingSettings(bitrate_bps=6_000.0)
     assert asked.settings == LiveSettings(
-        Seat("ws://127.0.0.1:8765", "lobby", "Ann", 4, presence=True), None, exit_when_done=False
+        Seat("ws://127.0.0.1:8765", "lobby", "Ann", 4, presence=True),
+        None,
+        exit_when_done=False,
+        source="the microphone",
     )
     source = {"spec": "mic", "device": None, "rate": None, "channels": None, "mono": False}
     assert asked.source == source
     sink = {"spec": "speaker", "device": None, "rate": None, "channels": None}
     assert asked.sink == sink | {"ahead_ms": LATE_THREAD_MS + FakeModel.slowest_step_ms}
+
+
+def test_the_name_in_a_token_is_ones_own_because_the_relay_shows_it_to_others(
+    asked: Asked,
+) -> None:
+    keys = "k" * 32
+    for claims, name in (
+        ({"name": "Dr. Ada"}, "Dr. Ada"),
+        ({}, "Ann"),
+        ({"name": ""}, "Ann"),
+        ({"name": 3}, "Ann"),
+        ({"name": "x" * 200}, "Ann"),
+        ({"name": "Ada", "exp": 1}, "Ada"),  # the relay says what is wrong with it
+    ):
+        token = jwt.encode(claims, keys, "HS256")
+        assert main(["talk", "--name", "Ann", "--token", token]) == 0
+        assert asked.settings is not None
+        assert asked.settings.seat.name == name
+        assert asked.settings.seat.token == token
+    assert main(["talk", "--name", "Ann", "--token", "no token"]) == 0
+    assert asked.settings is not None
+    assert asked.settings.seat.name == "Ann"
 
 
 def test_a_quality_takes_the_place_of_the_bit_rate(asked: Asked) -> None:

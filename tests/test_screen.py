@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import os
 import pty
 import re
 import select
+import struct
 import subprocess
 import sys
+import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from rich.cells import cell_len
 
 from listening_room import Room, speak
@@ -23,6 +28,7 @@ from streamcodec_client.live.controls import HELD_S, STEP_DB, Controls
 from streamcodec_client.live.volumes import LEAST_DB, MOST_DB, Volumes
 from streamcodec_client.screen.keys import keys_in
 from streamcodec_client.screen.noise import Noise
+from streamcodec_client.screen.stutter import COMPUTER, Stutter
 from streamcodec_client.screen.view import (
     BAR_CELLS,
     Myself,
@@ -56,12 +62,18 @@ def shown(view: View, width: int) -> list[str]:
     return [line.plain for line in lines_of(view, width)]
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 200])
+@pytest.mark.parametrize("width", [20, 50, 60, 80, 100, 200])
 @pytest.mark.parametrize("help_open", [False, True])
 def test_no_line_is_wider_than_the_terminal(width: int, help_open: bool) -> None:
     lines = shown(dataclasses.replace(VIEW, help_open=help_open), width)
     assert max(cell_len(line) for line in lines) <= width
     assert lines[0].endswith("1:02:03")
+
+
+def test_at_50_columns_everybody_still_has_a_meter() -> None:
+    rows = shown(VIEW, 50)
+    assert re.search(r"^   Ada +\S{20} on air +6\.0 ", rows[2])
+    assert re.search(r"^ 1 Bob +\S{20} talking +67 ", rows[3])
 
 
 def test_everybody_has_a_row_with_a_meter_and_a_word() -> None:
@@ -85,6 +97,8 @@ def test_everybody_has_a_row_with_a_meter_and_a_word() -> None:
         (Myself("Ada", Level(-3.0, 0.0, clipping=True)), "clipping"),
         (Myself("Ada", Level(silent_s=4.0)), "silent"),
         (Myself("Ada", lost_ms=30.0), "30 ms not captured"),
+        (Myself("Ada", bps=6_000.0, finished=True), "has ended, you listen"),
+        (Myself("Ada", muted=True, finished=True), "has ended, you listen"),
     ],
 )
 def test_the_own_microphone_says_what_is_wrong_with_it(me: Myself, word: str) -> None:
@@ -100,6 +114,34 @@ def test_an_empty_room_a_slow_computer_and_no_connection_are_told() -> None:
     assert "   nobody else talks here" not in shown(away, 80)
     slow = dataclasses.replace(VIEW, troubles=("this computer does not keep up",))
     assert "this computer does not keep up" in shown(slow, 80)
+
+
+def stuttered(slowest_ms: float, late_s: float, loudspeaker: str | None = "HDMI") -> str:
+    """What is told after 10 s, of which the last 5 had three underruns."""
+    stutter = Stutter(0.0)
+    for tenth in range(101):
+        at_s = tenth / 10
+        stutter.woke(at_s, at_s - (late_s if tenth == 80 else 0.001))
+        underruns = 7 if tenth == 100 else 4
+        told = stutter.reason(at_s, underruns, slowest_ms, loudspeaker)
+    return told
+
+
+def test_who_stutters_is_named() -> None:
+    assert stuttered(2.0, 0.2) == stuttered(30.0, 0.0) == COMPUTER
+    assert stuttered(2.0, 0.01) == (
+        "the loudspeaker HDMI takes sound unevenly and stutters: try another (d)"
+    )
+    assert stuttered(2.0, 0.01, None) == "what is heard is not taken in time: it has gaps"
+
+
+def test_a_few_underruns_and_those_of_the_beginning_are_no_stutter() -> None:
+    stutter = Stutter(0.0)
+    assert stutter.reason(0.0, 0, 30.0, None) == ""
+    assert stutter.reason(2.0, 9, 30.0, None) == ""
+    for second in range(3, 20):
+        assert stutter.reason(second, 9, 30.0, None) == (COMPUTER if second == 5 else "")
+    assert stutter.reason(20.0, 11, 30.0, None) == ""
 
 
 def test_a_meter_shows_level_and_peak() -> None:
@@ -276,15 +318,22 @@ def test_noise_begins_empty() -> None:
     assert not Noise().lines
 
 
-def in_terminal(arguments: Sequence[str], *steps: tuple[str, str]) -> tuple[str, int]:
+def resize(terminal: int, columns: int) -> None:
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+
+
+def in_terminal(arguments: Sequence[str], *steps: tuple[str, str | int]) -> tuple[str, int]:
     """Runs a command in a terminal of 80 columns; once it has shown the text of a step presses its
-    keys -> all that it wrote, and its status.
+    keys, or gives the terminal so many columns -> all that it wrote, and its status.
     """
     process, terminal = pty.fork()
     if not process:
-        os.environ |= {"COLUMNS": "80", "LINES": "24", "TERM": "xterm"}
-        os.execv(sys.executable, [sys.executable, "-m", "streamcodec_client", *arguments])
-    seen, end, waiting = "", time.monotonic() + 60, list(steps)
+        resize(0, 80)
+        # whole: readline, which pytest loads, sets COLUMNS for children without Python's knowing
+        environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+        command = [sys.executable, "-m", "streamcodec_client", *arguments]
+        os.execve(sys.executable, command, environment | {"TERM": "xterm"})
+    seen, begin, end, waiting = "", 0, time.monotonic() + 60, list(steps)
     try:
         while time.monotonic() < end:
             if not select.select([terminal], [], [], 0.2)[0]:
@@ -294,28 +343,58 @@ def in_terminal(arguments: Sequence[str], *steps: tuple[str, str]) -> tuple[str,
             except OSError:  # it has ended
                 break
             seen += data.decode(errors="replace")
-            if waiting and waiting[0][0] in seen:
-                os.write(terminal, waiting.pop(0)[1].encode())
+            if waiting and waiting[0][0] in seen[begin:]:
+                begin, (_, does) = len(seen), waiting.pop(0)
+                if isinstance(does, int):
+                    resize(terminal, does)
+                else:
+                    os.write(terminal, does.encode())
     finally:
         os.close(terminal)
         status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     return seen, status
 
 
-def test_talk_in_a_terminal_shows_a_screen_and_leaves_it_as_it_was() -> None:
+@pytest.fixture
+def url() -> Iterator[str]:
+    """Of a relay."""
     serve = [sys.executable, "-m", "streamcodec_client", "serve", "--port", "0"]
     with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as relay:
         try:
             assert relay.stdout is not None
-            url = relay.stdout.readline().split("listening on ")[1].split()[0]
-            talk = ["talk", "--url", url, "--source", "tone", "--sink", "null", "--name", "Ada"]
-            nothing = "none to choose: a tone is sent"
-            seen, status = in_terminal(talk, ("on air", "md"), (nothing, "dq"))
+            yield relay.stdout.readline().split("listening on ")[1].split()[0]
         finally:
             relay.terminate()
+
+
+def test_talk_in_a_terminal_shows_a_screen_and_leaves_it_as_it_was(url: str) -> None:
+    talk = ["talk", "--url", url, "--source", "tone", "--sink", "null", "--name", "Ada"]
+    nothing = "none to choose: a tone is sent"
+    seen, status = in_terminal(talk, ("on air", "md"), (nothing, "dq"))
     assert status == 0
     seen = re.sub(r"\x1b\[(?!\?25h)[0-9;?]*[a-zA-Z]", "", seen)  # colours and movements
     assert "connected, round trip" in seen
     assert "nobody else talks here" in seen
     assert "none to choose: nothing is played" in seen
     assert "sent: payload" in seen.rpartition("\x1b[?25h")[2]  # behind the cursor's return
+
+
+def test_a_file_that_has_ended_is_told_and_one_goes_on_listening(url: str, tmp_path: Path) -> None:
+    said = tmp_path / "said.wav"
+    soundfile.write(said, np.zeros(8_000), 16_000)
+    talk = ["talk", "--url", url, "--source", str(said), "--sink", "null", "--name", "Ada"]
+    seen, status = in_terminal(talk, ("has ended, you listen", "q"))
+    assert status == 0
+    assert "said.wav has ended: you listen until you leave" in seen
+
+
+def test_a_terminal_that_becomes_narrow_is_drawn_anew(url: str) -> None:
+    talk = ["talk", "--url", url, "--source", "tone", "--sink", "null", "--name", "Ada"]
+    # once more what was broken into several lines would stand above the screen
+    seen, status = in_terminal(talk, ("on air", 50), ("\x1b[2J\x1b[H", "q"))
+    assert status == 0
+    wide, _, narrow = seen.partition("\x1b[2J\x1b[H")
+    assert wide
+    shown = re.sub(r"\x1b\[(?!\?25h)[0-9;?]*[a-zA-Z]", "", narrow).partition("\x1b[?25h")[0]
+    assert "Ada" in shown
+    assert max(cell_len(line) for line in re.split(r"[\r\n]+", shown)) <= 50

@@ -14,6 +14,7 @@ from streamcodec.wire.redundancy import MAX_COPY_DISTANCE
 from ..clock import Clock, MonotonicClock
 from ..live.codec import Codec, ModelCodec, load_codec
 from ..live.encryption import RoomKey
+from ..live.token_name import name_in
 from .devices import NO_DEVICES, OpenDevices, open_devices
 from .room import Room
 from .settings import RoomSettings
@@ -74,7 +75,7 @@ async def connect(
         url=url,
         ca=Path(ca) if isinstance(ca, str) else ca,
         room=room,
-        name=name,
+        name=name_in(token) or name,
         token=token,
         talk=talk,
         listen=listen,

@@ -30,7 +30,7 @@ from ..report.arrivals import ArrivalRecorder
 from ..report.reporter import Reporter
 from ..report.trace import NO_TRACE, FileTrace, Trace
 from ..transport.opening import route_to
-from .live_devices import loudspeaker, microphone, offer, watch
+from .live_devices import loudspeaker, microphone, name_of, offer, watch
 from .live_options import (
     OUTPUT_FILE,
     DeviceOptions,
@@ -192,7 +192,12 @@ def talk(
 ) -> None:
     """Send and listen at once, over one connection."""
     clock = MonotonicClock()
-    settings = _settings(session, exit_when_done=sink.exit_when_done, take_copies=take_copies)
+    settings = _settings(
+        session,
+        exit_when_done=sink.exit_when_done,
+        take_copies=take_copies,
+        source=name_of(source.source),
+    )
     sink.check_stdout(session)
     _check_files([*codec.reads, *source.reads], [*sink.writes, *session.writes, *duplex.writes])
     output = dataclasses.replace(device, device=duplex.output_device or device.device)
@@ -238,6 +243,7 @@ def _settings(
     exit_when_done: bool,
     take_copies: int = 0,
     impairment: Impairment | None = None,
+    source: str = "",
 ) -> LiveSettings:
     route_to(session.url, session.ca)  # before anything is opened, or overwritten
     return LiveSettings(
@@ -253,6 +259,7 @@ def _settings(
         duration_s=session.duration_s,
         exit_when_done=exit_when_done,
         impairment=impairment,
+        source=source,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 
 from ..audio.blocks import Sink, Source
 from ..audio.recorded import RecordedWatch
@@ -11,7 +12,13 @@ from ..live.device_menu import Part
 from ..live.session import Display
 
 SENT = {"tone": "a tone is sent", "-": "standard input is sent"}
+NAMES = {"mic": "the microphone", "tone": "the tone", "-": "standard input"}
 HEARD = {"null": "nothing is played", "-": "sound goes to standard output"}
+
+
+def name_of(spec: str) -> str:
+    """What is sent, for the user; spec: one of SOURCE_FORMS."""
+    return NAMES.get(spec, Path(spec).name)
 
 
 def microphone(source: Source, spec: str) -> Part:

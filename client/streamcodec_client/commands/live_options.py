@@ -22,6 +22,7 @@ from ..audio.blocks import Sink, Source
 from ..audio.pick import SINK_FORMS, SOURCE_FORMS, ahead_for, check_sink, pick_sink, pick_source
 from ..clock import Clock
 from ..live.encryption import RoomKey
+from ..live.token_name import name_in
 from .grouping import grouped
 from .live_values import MAX_PLAYOUT_MS, CopyDistanceType, PlayoutType, SampleRateType
 
@@ -62,7 +63,9 @@ class SessionOptions:
 
     @property
     def shown_name(self) -> str:
-        """How others see the user."""
+        """How others see the user: as the token says, where it does."""
+        if name := name_in(self.token):
+            return name
         if self.name is not None:
             return self.name
         try:

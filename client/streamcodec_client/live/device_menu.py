@@ -24,6 +24,9 @@ class Switchable(Protocol):
     @property
     def index(self) -> int | None: ...
 
+    @property
+    def name(self) -> str | None: ...
+
     def switch(self, device: str) -> None: ...
 
 

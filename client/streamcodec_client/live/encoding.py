@@ -46,6 +46,7 @@ class EncodingWorker:
         self._position = 0  # samples of the source that were taken, lost ones included
         self._connected = threading.Event()  # at least once
         self._stopping = threading.Event()
+        self.finished = False  # the source has ended, or as much was taken as was wanted
 
     @property
     def captured_ms(self) -> float:
@@ -87,6 +88,7 @@ class EncodingWorker:
                     post(packet)
             for packet in self._packetizer.flush():
                 post(packet)
+            self.finished = not self._stopping.is_set()
         finally:
             self._source.close()
 

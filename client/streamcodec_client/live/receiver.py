@@ -16,10 +16,10 @@ from streamcodec.units import NS, Pcm
 from streamcodec.wire.packet import AUDIO_TYPES, parse
 from streamcodec.wire.session import Message, StreamInfo, StreamStart, Welcome
 
-from ..audio.blocks import Sink, block_samples, with_channels
+from ..audio.blocks import BLOCK_MS, Sink, block_samples, with_channels
 from ..audio.level import Level
 from ..audio.resample import LiveResampler
-from ..clock import Clock
+from ..clock import Clock, milliseconds
 from ..report.statistics import ReceiverStatistics
 from ..report.trace import NO_TRACE, Trace
 from .admission import Admission
@@ -35,6 +35,7 @@ from .volumes import Volumes
 from .worker import run_worker
 
 RESUME_GRACE_S = 5.0  # a talker whose connection broke may come back over another one
+FORGETS = 0.5 ** (BLOCK_MS / 1_000)  # with each block: half of it within a second
 WAIT_S = 0.05  # for the sink, between checks whether to stop
 
 
@@ -63,6 +64,7 @@ class _Published:
     levels: Mapping[int, Level]  # of the talkers that are heard, by stream
     muted: frozenset[int]  # of these, who said that they send nothing for now
     event_count: int  # of the inbox's events, how many are taken into account
+    slowest_ms: float
 
 
 class Receiver:
@@ -102,10 +104,11 @@ class Receiver:
         admission.check_delay()  # before anything is started
         self._inbox = Inbox()
         self._stopping = threading.Event()
-        self._published = _Published(ReceiverStatistics(), False, None, {}, frozenset(), 0)
+        self._published = _Published(ReceiverStatistics(), False, None, {}, frozenset(), 0, 0.0)
         # Used by the worker thread only.
         self._talkers, self._notify = Talkers(admission, notify), notify
         self._malformed = 0
+        self._slowest_ms = 0.0
         self._unopened: set[StreamKey] = set()  # of those that the user was told of
 
     async def run(self) -> None:
@@ -145,6 +148,11 @@ class Receiver:
         return self._published.levels
 
     @property
+    def slowest_ms(self) -> float:
+        """How long a block of 10 ms took to be made, at worst lately: halved each second."""
+        return self._published.slowest_ms
+
+    @property
     def muted_streams(self) -> frozenset[int]:
         """Of the talkers that are heard, who said that they send nothing for now."""
         return self._published.muted
@@ -180,12 +188,16 @@ class Receiver:
             while not self._stopping.is_set():
                 if not self._sink.wants_block(WAIT_S):
                     continue
+                began_ns = self._clock.now_ns()
                 event_count = self._read_inbox()
                 blocks = pull_together(self._talkers.heard, samples, self._codec)
                 pulled = dict(blocks)
                 for player in self._talkers.heard:
                     player.meter.add(pulled.get(player, silence))
-                heard_ns = self._sink.write(resampler.convert(self._mixed(blocks)))
+                mixed = resampler.convert(self._mixed(blocks))
+                took_ms = milliseconds(self._clock.now_ns() - began_ns)
+                self._slowest_ms = max(took_ms, self._slowest_ms * FORGETS)
+                heard_ns = self._sink.write(mixed)
                 if not started:
                     self._trace.add({"sink_start_ns": heard_ns})
                     started = True
@@ -278,6 +290,7 @@ class Receiver:
             {player.talker.stream: player.meter.level for player in self._talkers.heard},
             frozenset(p.talker.stream for p in self._talkers.heard if p.muted),
             event_count,
+            self._slowest_ms,
         )
 
 

@@ -165,6 +165,11 @@ class Sender:
             self._wake.set()
 
     @property
+    def finished(self) -> bool:
+        """The source has ended, or as much of it was captured as was wanted: nothing follows."""
+        return self._worker.finished
+
+    @property
     def level(self) -> Level:
         """Of what is captured, muted or not."""
         return self._packetizer.meter.level

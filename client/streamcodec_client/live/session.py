@@ -72,13 +72,14 @@ class Display(Protocol):
 @dataclasses.dataclass(frozen=True)
 class LiveSettings:
     """Where a session goes and when it ends. impairment: what is simulated between the relay and
-    the receiver.
+    the receiver. source: what is sent, by a name for the user.
     """
 
     seat: Seat
     duration_s: float | None  # of listening; a sender counts its source's samples
     exit_when_done: bool
     impairment: Impairment | None = None
+    source: str = ""
 
 
 class _Announcer:
@@ -160,7 +161,7 @@ async def run_live(
             asyncio.ensure_future(reason)
             for reason in (
                 stop.wait(),
-                _all_said(settings, member),
+                _all_said(settings, member, reporter),
                 _time_is_up(settings, announcer.welcomed, receiver),
             )
         ]
@@ -196,13 +197,16 @@ async def _show(
                 await asyncio.to_thread(trace.flush)
 
 
-async def _all_said(settings: LiveSettings, member: Member) -> None:
+async def _all_said(settings: LiveSettings, member: Member, reporter: Display) -> None:
     """Returns when there is nothing left to send and, if we listen, nobody left to hear."""
     sending, receiver = member.sending, member.receiver
     if sending is not None:
         await asyncio.wait({sending})
         if receiver is None or sending.exception() is not None:
             return
+        if member.sender is not None and member.sender.finished:
+            until = "everybody has left" if settings.exit_when_done else "you leave"
+            reporter.notice(f"{settings.source} has ended: you listen until {until}")
     while not (settings.exit_when_done and receiver is not None and receiver.everybody_left):
         await asyncio.sleep(POLL_S)
 

@@ -12,10 +12,17 @@ from typing import Any
 import click
 
 from streamcodec.terminal import fitted
-from streamcodec.wire.overhead import OVERHEAD_NOTE
+from streamcodec.wire.overhead import TCP_IP_BYTES, TLS_BYTES
 
 from ..clock import Clock
 from .statistics import ListenerReport, ReceiverStatistics, SenderStatistics, StreamStatistics
+
+# A frame of a websocket, and our header, take 6 to 20 bytes: streamcodec.wire.overhead.
+LEAST_EXTRA, MOST_EXTRA = TCP_IP_BYTES + 6, TCP_IP_BYTES + TLS_BYTES + 20
+WIRE_NOTE = (
+    f"payload is the voice itself, wire what the network carries: {LEAST_EXTRA} to {MOST_EXTRA} "
+    "bytes more for each packet"
+)
 
 
 class Reporter:
@@ -105,7 +112,7 @@ class Reporter:
             rates = _rates(heard, (0, 0), seconds)
             report["receive"] = dataclasses.asdict(heard) | rates
             self._summary_line("heard", _received_text(heard, rates))
-        self._summary_line("", OVERHEAD_NOTE)
+        self._summary_line("", WIRE_NOTE)
         if self._as_json:
             click.echo(json.dumps(report))
 
@@ -115,8 +122,10 @@ class Reporter:
 
     def _status(self, text: str) -> None:
         if sys.stderr.isatty():
+            from rich.cells import chop_cells  # only where there is a terminal
+
             width = shutil.get_terminal_size().columns - 1  # a wrapped line cannot be overwritten
-            click.echo(f"\r\x1b[K{text[:width]}", err=True, nl=False)
+            click.echo(f"\r\x1b[K{''.join(chop_cells(text, width)[:1])}", err=True, nl=False)
             self._line_open = True
         else:
             click.echo(text, err=True)

@@ -23,6 +23,7 @@ from ..report.reporter import Reporter
 from ..report.statistics import ReceiverStatistics, SenderStatistics, StreamStatistics
 from .keys import typed
 from .noise import Noise
+from .stutter import Stutter, change_a_second
 from .view import LEAST_WIDTH, Myself, Notice, Person, View, lines_of
 
 INTERVAL_S = 0.1
@@ -30,7 +31,6 @@ NOTICES = 3
 NOTICE_S = 12.0
 RATE_OVER_S = 2.0  # bit rates are those of so long
 CHOOSE = "choose a microphone with d, or in the system's sound settings"
-SLOW_UNDERRUNS, SLOW_OVER_S = 3, 5.0  # so many within that: sound stutters for want of time
 
 
 class Screen:
@@ -61,13 +61,15 @@ class Screen:
         self._open = contextlib.ExitStack()
         self._live: Live | None = None
         self._state, self._trouble = "connecting", ""
+        self._width = 0  # of what stands on the terminal
         self._listening: tuple[tuple[str, ...], int] = ((), 0)
         self._notices: deque[tuple[float, Notice]] = deque(maxlen=NOTICES)
         self._member: Member | None = None
         self._controls: Controls | None = None
         self._streams: list[int] = []  # of the people on the screen
         self._sent: deque[tuple[float, int]] = deque()  # payload bytes until then
-        self._underruns: deque[tuple[float, int]] = deque()
+        self._stutter = Stutter(self._began_s)
+        self._due_s: float | None = None  # when `second` ought to be called next
 
     def begin(self, member: Member, stop: asyncio.Event) -> None:
         """On the event loop: shows what is known, and takes keys. q sets `stop`."""
@@ -147,6 +149,8 @@ class Screen:
         if self._live is None or self._controls is None:
             return
         now_s = self._now_s()
+        if self._due_s is not None:
+            self._stutter.woke(now_s, self._due_s)
         streams = [] if heard is None else list(heard.streams)
         self._streams = [stream.stream for stream in streams]
         self._controls.tick(self._streams, now_s)
@@ -169,7 +173,13 @@ class Screen:
             self._controls.devices.shown(),
         )
         width = self._live.console.width
+        if width != self._width:
+            # Most terminals break the lines that stand there anew, and none says into how many.
+            if self._width:
+                self._live.console.clear()
+            self._width = width
         self._live.update(Group(*lines_of(view, width)), refresh=True)
+        self._due_s = self._now_s() + INTERVAL_S
 
     def _myself(
         self, sent: SenderStatistics | None, now_s: float, connected: bool
@@ -182,10 +192,11 @@ class Screen:
             sender.level,
             sender.muted,
             self._controls is not None and self._controls.push_to_talk,
-            8 * _change_a_second(self._sent, now_s, sent.payload_bytes, RATE_OVER_S),
+            8 * change_a_second(self._sent, now_s, sent.payload_bytes, RATE_OVER_S),
             len(sent.listeners),
             sent.lost_ms,
             connected,
+            sender.finished,
         )
 
     def _person(self, number: int, stream: StreamStatistics) -> Person:
@@ -213,30 +224,18 @@ class Screen:
         self, sent: SenderStatistics | None, heard: ReceiverStatistics | None, now_s: float
     ) -> list[str]:
         lasting = [self._trouble, CHOOSE] if self._trouble else []
-        return lasting + [text for text in (self._slow(heard, now_s),) if text]
+        return lasting + [text for text in (self._stutters(heard, now_s),) if text]
 
-    def _slow(self, heard: ReceiverStatistics | None, now_s: float) -> str:
-        if heard is None:
+    def _stutters(self, heard: ReceiverStatistics | None, now_s: float) -> str:
+        receiver = None if self._member is None else self._member.receiver
+        if heard is None or receiver is None:
             return ""
-        rate = _change_a_second(self._underruns, now_s, heard.underruns, SLOW_OVER_S)
-        if rate * SLOW_OVER_S < SLOW_UNDERRUNS or now_s - self._began_s < SLOW_OVER_S:
-            return ""
-        return "this computer does not keep up: sound stutters (close what else is busy)"
+        part = next((part for part in self.parts if part.kind == "loudspeaker"), None)
+        loudspeaker = None if part is None or part.device is None else part.device.name
+        return self._stutter.reason(now_s, heard.underruns, receiver.slowest_ms, loudspeaker)
 
     def _now_s(self) -> float:
         return self._clock.now_ns() / 1e9
-
-
-def _change_a_second(
-    history: deque[tuple[float, int]], now_s: float, value: int, over_s: float
-) -> float:
-    """By how much a count grew, a second, lately; adds it to its history."""
-    history.append((now_s, value))
-    while len(history) > 1 and now_s - history[0][0] > over_s:
-        history.popleft()
-    then_s, before = history[0]
-    seconds = now_s - then_s
-    return (value - before) / seconds if seconds > 0 else 0.0
 
 
 def fits(*, as_json: bool, quiet: bool) -> bool:

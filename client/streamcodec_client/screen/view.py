@@ -45,7 +45,9 @@ class Person:
 
 @dataclasses.dataclass(frozen=True)
 class Myself:
-    """The user's own microphone. heard_by: how many say how they hear it."""
+    """The user's own microphone. heard_by: how many say how they hear it. finished: what is sent
+    in its place, a file, has ended.
+    """
 
     name: str
     level: Level = SILENCE
@@ -55,6 +57,7 @@ class Myself:
     heard_by: int = 0
     lost_ms: float = 0.0
     connected: bool = True
+    finished: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,10 +176,12 @@ def _own_row(me: Myself, name_cells: int) -> Text:
     text = Text("   ")
     text.append(_fitted(me.name or "you", name_cells))
     text.append(" ")
-    text.append_text(bar(me.level))
+    text.append_text(bar(SILENCE if me.finished else me.level))
     text.append(" ")
     state, style = _own_state(me)
     text.append(f"{state:<9}", style=style)
+    if me.finished:
+        return text
     if not me.muted and me.connected:
         text.append(f" {me.bps / 1000:4.1f} kbit/s")
     if me.heard_by and not me.muted:
@@ -187,6 +192,8 @@ def _own_row(me: Myself, name_cells: int) -> Text:
 
 
 def _own_state(me: Myself) -> tuple[str, str]:
+    if me.finished:
+        return "has ended, you listen", "bold"
     if me.muted:
         return ("hold space to talk" if me.push_to_talk else "muted"), "bold"
     if not me.connected:
