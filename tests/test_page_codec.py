@@ -78,8 +78,14 @@ def snr_db(wanted: NDArray[np.float32], got: NDArray[np.float32]) -> float:
 
 
 def test_what_a_page_fetches_first_is_small(made: PageCodec) -> None:
-    assert len(made.base) <= LARGEST_BYTES
+    small = made.smallest()
+    assert len(small.base) <= LARGEST_BYTES
+    assert len(made.base) < 1.02 * len(small.base)  # what the relay begins with
+    assert gzip.decompress(small.base) == gzip.decompress(made.base)
     assert gzip.decompress(made.base).startswith(MAGIC)
+    assert made.layered is not None
+    assert small.layered is not None
+    assert gzip.decompress(small.layered) == gzip.decompress(made.layered)
     assert made == page_codec()  # to the byte: its name in the browser's cache is its hash
 
 

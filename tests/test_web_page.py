@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import connect
+from websockets.datastructures import Headers
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
@@ -290,6 +291,38 @@ def test_a_model_of_one_network_has_one_file(tmp_path: Path) -> None:
     read = Page.load({"base": b"weights", "layered": b""}, write_page(tmp_path))
     (path,) = (path for path in read.paths if "codec-" in path)
     assert path.endswith(".base")
+
+
+def test_smaller_files_take_the_place_of_the_first_ones(tmp_path: Path) -> None:
+    read = Page.load({"base": b"large", "layered": b""}, write_page(tmp_path))
+    paths, path = read.paths, path_of(read, ".base")
+    before, _ = read.answer(path, Headers())
+    read.replace({"base": b"small", "layered": b""})
+    answer, body = read.answer(path, Headers())
+    assert body == b"small"
+    assert answer.headers["ETag"] != before.headers["ETag"]
+    assert answer.headers["Cache-Control"] == before.headers["Cache-Control"]
+    assert read.paths == paths
+
+
+def test_a_relay_listens_and_ends_while_its_page_is_still_being_packed(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from streamcodec_server import pages, serve; "
+        "from streamcodec.coding.page_codec import PageCodec; "
+        f"pages.FOLDER = Path({str(write_page(tmp_path))!r}); "
+        "PageCodec.smallest = lambda codec: time.sleep(3_600); "
+        "serve.serve.main(sys.argv[1:])"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "--web", "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    ) as process:
+        assert process.stdout is not None
+        assert "relay listening on" in process.stdout.readline()
+        process.terminate()
+    assert process.returncode == 0
 
 
 def test_a_first_page_that_does_not_name_the_weights_is_refused(tmp_path: Path) -> None:

@@ -72,8 +72,9 @@ class File:
 class Page:
     """Its files by the paths under which browsers ask for them."""
 
-    def __init__(self, files: Mapping[str, File]) -> None:
-        self._files = dict(files)
+    def __init__(self, files: Mapping[str, File], codec: Mapping[str, str]) -> None:
+        """codec: paths of its files, by their name in PLACEHOLDERS."""
+        self._files, self._codec = dict(files), dict(codec)
 
     @classmethod
     def load(cls, codec: Mapping[str, bytes], folder: Path | None = None) -> Page:
@@ -87,20 +88,27 @@ class Page:
                 f"--web: there is no page here ({folder / INDEX}); wheels of streamcodec bring it, "
                 f"and from its sources it is built in web/"
             )
-        index, files = _read(folder / INDEX), {}
+        index, files, paths = _read(folder / INDEX), dict[str, File](), dict[str, str]()
         for name, placeholder in PLACEHOLDERS.items():
             if placeholder.encode() not in index:
                 raise ConfigError(f"--web: {folder / INDEX} does not say {placeholder}")
             path = ""
             if body := codec[name]:
-                path = f"{BELOW}codec-{_hash(body)}.{name}"
+                path = paths[name] = f"{BELOW}codec-{_hash(body)}.{name}"
                 files[path] = _file(body, WEIGHTS_TYPE, FOR_EVER)
             index = index.replace(placeholder.encode(), path.encode())
         files["/"] = _file(index, TYPES[".html"], ASK_EACH_TIME)
         for found in sorted(folder.iterdir()):
             if found.name != INDEX and found.suffix in TYPES and found.is_file():
                 files[BELOW + found.name] = _file(_read(found), TYPES[found.suffix], ASK_EACH_TIME)
-        return cls(files)
+        return cls(files, paths)
+
+    def replace(self, codec: Mapping[str, bytes]) -> None:
+        """Other bytes from now on for files of the codec that browsers unpack to the same. From any
+        thread.
+        """
+        for name, path in self._codec.items():
+            self._files[path] = _file(codec[name], WEIGHTS_TYPE, FOR_EVER)
 
     @property
     def paths(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -217,7 +218,9 @@ def _page_note(config: RelayConfig) -> str:
 
 
 def _page(model: str | None) -> Page:
-    """Takes 3 s: the codec is packed for browsers. Raises ConfigError, ModelError."""
+    """Its codec is packed quickly now, and as small as can be meanwhile. Raises ConfigError,
+    ModelError.
+    """
     try:
         from streamcodec.coding.page_codec import page_codec
     except ModuleNotFoundError as error:
@@ -225,7 +228,15 @@ def _page(model: str | None) -> Page:
             f"--web needs {error.name}: install it with pip install 'streamcodec[codec]'"
         ) from error
     codec = page_codec(model)
-    return Page.load({"base": codec.base, "layered": codec.layered or b""})
+    page = Page.load({"base": codec.base, "layered": codec.layered or b""})
+
+    def shrink() -> None:
+        small = codec.smallest()
+        page.replace({"base": small.base, "layered": small.layered or b""})
+
+    # gzip holds no lock of the interpreter, and a relay that ends meanwhile does not wait for it.
+    threading.Thread(target=shrink, name="gzip", daemon=True).start()
+    return page
 
 
 def _spanning(relay: Relay, url: str) -> contextlib.AbstractAsyncContextManager[None]:
