@@ -16,14 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .coding.container import Recording, StreamHeader, read_container, write_container
     from .coding.model import CodecModel, load_model
-    from .coding.stream import (
-        StreamDecoder,
-        StreamEncoder,
-        decode,
-        decode_together,
-        encode,
-        encode_together,
-    )
+    from .coding.recording import decode, encode
+    from .coding.stream import StreamDecoder, StreamEncoder, decode_together, encode_together
     from .config import CodecConfig
 
 __version__ = "0.1.0"
@@ -50,9 +44,9 @@ _HOMES = {
     "StreamDecoder": "coding.stream",
     "StreamEncoder": "coding.stream",
     "StreamHeader": "coding.container",
-    "decode": "coding.stream",
+    "decode": "coding.recording",
     "decode_together": "coding.stream",
-    "encode": "coding.stream",
+    "encode": "coding.recording",
     "encode_together": "coding.stream",
     "load_model": "coding.model",
     "read_container": "coding.container",

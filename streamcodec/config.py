@@ -15,6 +15,7 @@ MAX_PAYLOAD_BYTES = 1_200
 MAX_LEVEL = 255  # of any model's quality levels
 STEP_MS = 20  # audio that one step of the network takes
 STEPS_PER_PACKET = (1, 2, 3)
+HIGH_BAND_BYTES = 2  # that describe it, for each step of each channel
 
 
 def check_sample_rate(rate: int) -> None:
@@ -32,10 +33,12 @@ def packet_sizes(step_samples: int) -> tuple[int, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class CodecConfig:
-    """Frame sizes of a stream, in samples of each channel at `sample_rate` (Hz), the rate that the
-    model works at. `step_samples`: of one step of the network. `packet_samples`: of one payload,
-    which holds one step or several. `base_level`: the quality level that payloads are parsed with;
-    payloads of levels near it are the smallest. Raises ConfigError.
+    """Frame sizes of a stream, in samples of each channel at `sample_rate` (Hz), the rate of the
+    PCM that goes in or comes out. `step_samples`: of one step of the network. `packet_samples`: of
+    one payload, which holds one step or several. `base_level`: the quality level that payloads are
+    parsed with; payloads of levels near it are the smallest. `widening`: how many times the rate of
+    the model's core the sample rate is; 1 without the high band. `high_band`: payloads end with its
+    description; whoever works at the core's rate passes it over. Raises ConfigError.
     """
 
     sample_rate: int
@@ -44,6 +47,8 @@ class CodecConfig:
     packet_samples: int
     channels: int = 1
     base_level: int = 0
+    widening: int = 1
+    high_band: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.channels <= MAX_CHANNELS:
@@ -59,6 +64,23 @@ class CodecConfig:
     def steps(self) -> int:
         """How many steps of the network one payload holds."""
         return self.packet_samples // self.step_samples
+
+    @property
+    def wire_sample_rate(self) -> int:
+        """Hz, the core's: of times and lengths of a stream on the wire and in files, whichever
+        rates its two ends work at.
+        """
+        return self.sample_rate // self.widening
+
+    @property
+    def wire_packet_samples(self) -> int:
+        """As `packet_samples`, at `wire_sample_rate`."""
+        return self.packet_samples // self.widening
+
+    @property
+    def description_bytes(self) -> int:
+        """Of the high band, at the end of each payload."""
+        return HIGH_BAND_BYTES * self.steps * self.channels if self.high_band else 0
 
     @property
     def packet_ms(self) -> float:

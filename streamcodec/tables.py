@@ -13,6 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from .config import HIGH_BAND_BYTES
+
 GAIN_STEPS_PER_OCTAVE = 4  # of amplitude: 1.5 dB a step
 GAIN_MIN = -52  # 2^-13: a packet below it counts as silent
 GAIN_COUNT = 64
@@ -37,6 +39,52 @@ STEP_BAND = 4  # coefficients that share a quantiser step
 STEP_FALL = 13 / 64  # octaves that a step is smaller for each gain step above the talker's loudness
 LOUDNESS_STEP = 2  # gain steps between the loudnesses that a packet can name
 LOUDNESS_COUNT = GAIN_COUNT // LOUDNESS_STEP
+# The high band (docs/bitstream.md): what is above the band of the core, of which the sample rate is
+# so many times the core's.
+HIGH_BAND_FACTOR = 3
+HIGH_BAND_STAGES = HIGH_BAND_BYTES  # a byte names an entry of each
+HIGH_BAND_SEGMENTS = 2  # of a packet, each with levels of its own
+HIGH_BAND_ENTRIES = 256  # of a codebook
+HIGH_BAND_FFT = 1024  # points of the spectra that it is measured in
+
+
+@dataclasses.dataclass(frozen=True)
+class HighBandTables:
+    """What the high band is described with, for B bands and N samples of noise.
+
+    edges [B + 1]: bins of spectra of HIGH_BAND_FFT points, ascending. low_pass [taps]: the filter
+    between the sample rates, of an odd length. mean [B]: usual levels of bands in dB, full scale 0.
+    decay [1]: the share of how far the levels of the packet before were from usual that is expected
+    of the next. codebooks [HIGH_BAND_STAGES, HIGH_BAND_ENTRIES, HIGH_BAND_SEGMENTS, B]: what is
+    added to that, in dB. noise [N]: integers within +-127, whose end continues in its beginning.
+
+    Raises ValueError for tables that do not fit each other.
+    """
+
+    edges: NDArray[np.int32]
+    low_pass: NDArray[np.float32]
+    mean: NDArray[np.float32]
+    decay: NDArray[np.float32]
+    codebooks: NDArray[np.float32]
+    noise: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        bands = len(self.mean)
+        books = (HIGH_BAND_STAGES, HIGH_BAND_ENTRIES, HIGH_BAND_SEGMENTS, bands)
+        shapes = {"edges": (bands + 1,), "codebooks": books, "decay": (1,)}
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(
+                    f"high band table {name} must be {list(shape)}, "
+                    f"got {list(getattr(self, name).shape)}"
+                )
+        if not np.all(np.diff([0, *self.edges, HIGH_BAND_FFT // 2 + 1]) > 0):
+            raise ValueError(
+                f"high band table edges must ascend within {HIGH_BAND_FFT // 2} bins, "
+                f"got {self.edges.tolist()}"
+            )
+        if len(self.low_pass) % 2 == 0 or not 0 <= self.decay[0] < 1:
+            raise ValueError("high band tables need an odd number of taps and a decay of 0 to 1")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcodec.errors import ModelError
-from streamcodec.tables import EntropyTables, WaveformTables
+from streamcodec.tables import EntropyTables, HighBandTables, WaveformTables
 
 from .config import VaeConfig
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
+HIGH_BAND_FILE = "high_band.safetensors"  # of models whose streams can be full band
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT_NAME = "voice-16k"
 # 2: levels priced around a stream's base level, gains by class; 3: noise that swells with the
@@ -32,6 +34,7 @@ TABLE_PREFIX = "tables."  # of the tensors that are integer tables
 LAYERED_PREFIX = "layered."  # of those of the network for levels with the waveform layer
 WAVEFORM_PREFIX = "waveform."  # of those, behind it, that price the waveform layer
 INTEGERS = {"I32": "<i4", "I8": "|i1"}  # types of tables
+TYPES = {**INTEGERS, "F32": "<f4"}  # of those of the high band
 HASH_DIGITS = 16
 PACKED_PRECISIONS = (
     "float32",
@@ -120,6 +123,24 @@ def describe(folder: Path) -> Description:
     return Description(config, bitrates, model_hash, _parameters(header), tables)
 
 
+def high_band(folder: Path) -> tuple[HighBandTables, str] | None:
+    """What a model's folder holds for full-band streams: tables, and 16 hex digits over their file;
+    None where there is none. Raises ModelError for a file that is damaged.
+    """
+    path = folder / HIGH_BAND_FILE
+    try:
+        with path.open("rb") as file:
+            found = dict(_arrays(file, *_header(file)))
+            file.seek(0)
+            digest = hashlib.sha256(file.read()).hexdigest()
+        tables = HighBandTables(**found)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"cannot read {path}: {error}") from error
+    return tables, digest[:HASH_DIGITS]
+
+
 def unreadable(folder: Path, error: Exception) -> ModelError:
     return ModelError(
         f"{folder} is no readable model: {(str(error) or type(error).__name__).splitlines()[0]}"
@@ -149,19 +170,27 @@ def _tables(file: BinaryIO, tensors: dict[str, Any], begin: int) -> EntropyTable
     """Raises ValueError, KeyError."""
     plain: dict[str, Any] = {}
     waveform: dict[str, NDArray[np.int32]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith(TABLE_PREFIX):
-            if tensor["dtype"] not in INTEGERS:
-                allowed = " or ".join(INTEGERS)
-                raise ValueError(f"{name} must be of type {allowed}, got {tensor['dtype']}")
-            first, last = tensor["data_offsets"]
-            file.seek(begin + first)
-            values = np.frombuffer(file.read(last - first), INTEGERS[tensor["dtype"]])
-            name = name.removeprefix(TABLE_PREFIX)
-            group = waveform if name.startswith(WAVEFORM_PREFIX) else plain
-            array = values.reshape(tensor["shape"]).astype(np.int32)
-            group[name.removeprefix(WAVEFORM_PREFIX)] = array
+    tables = {n: tensor for n, tensor in tensors.items() if n.startswith(TABLE_PREFIX)}
+    for name, array in _arrays(file, tables, begin, INTEGERS):
+        name = name.removeprefix(TABLE_PREFIX)
+        group = waveform if name.startswith(WAVEFORM_PREFIX) else plain
+        group[name.removeprefix(WAVEFORM_PREFIX)] = array
     return EntropyTables(**plain, waveform=WaveformTables(**waveform))
+
+
+def _arrays(
+    file: BinaryIO, tensors: dict[str, Any], begin: int, types: Mapping[str, str] = TYPES
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Names and values; integers of any size as int32. Raises ValueError, KeyError."""
+    for name, tensor in tensors.items():
+        if tensor["dtype"] not in types:
+            allowed = " or ".join(types)
+            raise ValueError(f"{name} must be of type {allowed}, got {tensor['dtype']}")
+        first, last = tensor["data_offsets"]
+        file.seek(begin + first)
+        values = np.frombuffer(file.read(last - first), types[tensor["dtype"]])
+        kind = np.int32 if tensor["dtype"] in INTEGERS else np.float32
+        yield name, values.reshape(tensor["shape"]).astype(kind)
 
 
 def named_tables(tables: EntropyTables) -> dict[str, NDArray[np.int32]]:

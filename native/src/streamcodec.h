@@ -35,6 +35,7 @@ enum {
 
 typedef struct ScModel ScModel;
 typedef struct ScBitstream ScBitstream;
+typedef struct ScHighBand ScHighBand;
 
 /* --- the network --- */
 
@@ -187,6 +188,24 @@ SC_API int sc_payload_encode_followed(const ScModel *model, const ScBitstream *b
 SC_API int sc_payload_decode(const ScModel *model, const ScBitstream *b, const uint8_t *payload, int size, int packets,
                              int channels, int base_level, int32_t *level, const void *before, void *after, float *pcm,
                              int32_t *detail, void *workspace);
+
+/* --- the high band: what a full-band stream has above the core's band, at three times its rate --- */
+
+/* `packed`: what streamcodec.coding.native_high_band writes; it must stay where it is, 4-byte aligned, while this is open.
+ * SC_BAD_FORMAT where it is not as long as it says. */
+SC_API int sc_high_band_open(const void *packed, uint64_t bytes, const char *variant, ScHighBand **band);
+SC_API void sc_high_band_close(ScHighBand *band);
+/* Of a state of one channel, of either way; zeros are one that has heard nothing. `after` may be `before`. */
+SC_API uint64_t sc_high_band_state_bytes(const ScHighBand *h);
+
+/* pcm [3 T] -> core [T], told [2]: what describes the rest. */
+SC_API void sc_high_band_split(const ScHighBand *h, const void *before, void *after, const float *pcm, float *core,
+                               uint8_t *told);
+
+/* core [T] as decoded -> pcm [3 T]. told [2] came with it; where that is NULL the high band goes on, fading, if the packet
+ * was lost, and else falls silent. */
+SC_API void sc_high_band_join(const ScHighBand *h, const void *before, void *after, const float *core, const uint8_t *told,
+                              int lost, float *pcm);
 
 /* --- a relay's listeners --- */
 

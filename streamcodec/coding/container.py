@@ -38,6 +38,9 @@ class StreamHeader:
 
     payloads: how many there should be, None where unknown: this is how a cut file is known to be
     cut.
+
+    high_band: 16 hex digits of the tables that describe it, where payloads do; else empty, and not
+    written.
     """
 
     model: str
@@ -48,6 +51,7 @@ class StreamHeader:
     base_level: int
     samples: int | None = None
     payloads: int | None = None
+    high_band: str = ""
 
     def seconds(self, payloads: int) -> float:
         return payloads * self.packet_samples / self.sample_rate
@@ -64,7 +68,8 @@ class Recording:
 
 def write_container(file: BinaryIO, header: StreamHeader, payloads: Iterable[bytes | None]) -> int:
     """Returns the number of bytes written."""
-    text = json.dumps(dataclasses.asdict(header), separators=(",", ":")).encode()
+    fields = {name: value for name, value in dataclasses.asdict(header).items() if value != ""}
+    text = json.dumps(fields, separators=(",", ":")).encode()
     parts = [MAGIC, len(text).to_bytes(2, "big"), text, zlib.crc32(text).to_bytes(4, "big")]
     for payload in payloads:
         parts += [_leb128(len(payload or b"")), payload or b""]
@@ -142,8 +147,9 @@ def _check(header: StreamHeader) -> None:
         value = getattr(header, name)
         if value is not None and (type(value) is not int or value < 0):
             raise ContainerError(f"stream header: {name} must be a count or null, got {value!r}")
-    if not isinstance(header.model, str):
-        raise ContainerError(f"stream header: model must be a hash, got {header.model!r}")
+    for name in ("model", "high_band"):
+        if not isinstance(value := getattr(header, name), str):
+            raise ContainerError(f"stream header: {name} must be a hash, got {value!r}")
 
 
 def _leb128(value: int) -> bytes:

@@ -12,11 +12,13 @@ from ..engines import native
 from ..engines.api import Engine, LoadedModel
 from ..errors import ConfigError, ModelError
 from ..native.library import library
-from ..tables import EntropyTables
+from ..tables import HIGH_BAND_FACTOR, EntropyTables
 from .bitstream import Bitstream
 from .coder import Coder, NativeCoder
+from .high_band import HighBand, NumpyHighBand
 from .layered import LayeredCoder, NativeLayeredCoder
 from .native_bitstream import NativeBitstream
+from .native_high_band import NativeHighBand
 
 DEVICES = ("auto", "cpu", "cuda")
 ENGINES = ("auto", "native", "torch")
@@ -30,12 +32,16 @@ class CodecModel:
     level_bitrates_bps [levels]: mean payload rate of one channel of speech at each quality level;
     it rises with the level from 0 on, and again from the first with the waveform layer on.
     hash: 16 hex digits, which a stream names so that nobody decodes it with other tables.
+    high_band: what full-band streams take besides, with its own 16 hex digits; None for a model
+    without.
     """
 
     engine: Engine
     bitstream: Bitstream | NativeBitstream
     level_bitrates_bps: tuple[float, ...]
     hash: str
+    high_band: HighBand | None = None
+    high_band_hash: str = ""
 
     @property
     def config(self) -> CodecConfig:
@@ -60,8 +66,8 @@ class CodecModel:
     def stream_config(
         self, channels: int = 1, packet_samples: int | None = None, base_level: int = 0
     ) -> CodecConfig:
-        """packet_samples: None takes the shortest packets. Raises ConfigError for what this model
-        cannot do.
+        """Of the core, at its rate. packet_samples: None takes the shortest packets. Raises
+        ConfigError for what this model cannot do.
         """
         if not 0 <= base_level < self.bitstream.levels:
             raise ConfigError(
@@ -71,6 +77,22 @@ class CodecModel:
         step = s.hop * s.frames_per_packet
         samples = step if packet_samples is None else packet_samples
         return CodecConfig(s.sample_rate, step, s.overlap, samples, channels, base_level)
+
+    def full_band(self, core: CodecConfig) -> CodecConfig:
+        """The same stream at the full rate. Raises ConfigError for a model that has none."""
+        if self.high_band is None:
+            raise ConfigError(
+                "this model has no high band: its streams are wideband. "
+                "`streamcodec train high-band` fits one"
+            )
+        return dataclasses.replace(
+            core,
+            sample_rate=core.sample_rate * HIGH_BAND_FACTOR,
+            step_samples=core.step_samples * HIGH_BAND_FACTOR,
+            packet_samples=core.packet_samples * HIGH_BAND_FACTOR,
+            overlap=self.high_band.lag,
+            widening=HIGH_BAND_FACTOR,
+        )
 
     def coder(self, config: CodecConfig, *, with_layer: bool = False) -> Coder:
         """For one stream; `with_layer`: whose packets are to have the waveform layer, or may."""
@@ -105,12 +127,27 @@ def load_model(
         engine = "native" if packed and device != "cuda" and library() is not None else "torch"
     loaded = native.load(folder) if engine == "native" else _load_with_torch(folder, device)
     bitstream = bitstream_of(loaded.tables)
-    return CodecModel(loaded.engine, bitstream, loaded.level_bitrates_bps, loaded.hash)
+    model = CodecModel(loaded.engine, bitstream, loaded.level_bitrates_bps, loaded.hash)
+    return _with_high_band(model, folder)
 
 
 def bitstream_of(tables: EntropyTables) -> Bitstream | NativeBitstream:
     """In C where that is built, else in Python: both say the same to the byte."""
     return Bitstream(tables) if library() is None else NativeBitstream(tables)
+
+
+def _with_high_band(model: CodecModel, folder: Path) -> CodecModel:
+    """Raises ModelError for tables that are damaged, or made for another core."""
+    if (found := catalogue.high_band(folder)) is None:
+        return model
+    tables, digest = found
+    kind = NumpyHighBand if library() is None else NativeHighBand
+    config = model.config
+    try:
+        band = kind(tables, config.step_samples, config.overlap)
+    except ValueError as error:
+        raise ModelError(f"cannot use {folder / catalogue.HIGH_BAND_FILE}: {error}") from error
+    return dataclasses.replace(model, high_band=band, high_band_hash=digest)
 
 
 def _load_with_torch(folder: Path, device: str) -> LoadedModel:

@@ -7,23 +7,25 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import MAX_PAYLOAD_BYTES, CodecConfig
+from ..config import HIGH_BAND_BYTES, MAX_PAYLOAD_BYTES, STEP_MS, CodecConfig
 from ..engines.api import DecodeRequest, EncodeRequest, State
 from ..errors import ConfigError, ContainerError, ModelError, PayloadError
 from ..units import Pcm
 from .container import StreamHeader
+from .full_band import StreamJoiner, StreamSplitter
 from .model import CodecModel
 from .pcm import Resampler, as_float_pcm, clipped
 from .rate import rate_control
 
 COPY_BPS = 3_000.0
 COPY_OVERHEAD_BYTES = 1  # of a packet that carries one
+DESCRIPTION_BPS = 8_000 * HIGH_BAND_BYTES / STEP_MS  # of the high band of a channel
 # What copies may add to a target rate: an eighth of it, or what brings it to so many bit/s. The
 # rest is saved in the packets themselves.
 COPIES_ON_TOP, RATE_WITH_COPIES_BPS = 0.125, 13_500.0
@@ -35,9 +37,11 @@ class StreamEncoder:
     Exactly one of `bitrate_bps` (mean payload rate of the whole stream; with `capped`, a limit that
     no payload exceeds), `quality` (0..1) and `level` (of the model's, for measurements) is given.
     `sample_rate` (Hz) and `channels` describe the PCM; with `downmix` two channels are averaged
-    into one. With `copies`, each payload has a coarser one beside it, of COPY_BPS or less, for a
-    later packet to carry; `copying` says whether they are made for now. They add at most an eighth
-    to a mean rate, or what brings it to RATE_WITH_COPIES_BPS. Raises ConfigError for settings
+    into one. With `full_band` payloads also describe what is above the core's band: that takes
+    DESCRIPTION_BPS of a channel's rate, and HIGH_BAND_FACTOR times the core's sample rate. With
+    `copies`, each payload has a coarser one beside it, of COPY_BPS or less, for a later packet to
+    carry; `copying` says whether they are made for now. They add at most an eighth to a mean rate,
+    or what brings it to RATE_WITH_COPIES_BPS. Raises ConfigError for settings
     outside their range.
     """
 
@@ -54,6 +58,7 @@ class StreamEncoder:
         downmix: bool = False,
         packet_ms: float = 20,
         copies: bool = False,
+        full_band: bool = False,
     ) -> None:
         if capped and copies:
             raise ConfigError(
@@ -61,23 +66,32 @@ class StreamEncoder:
                 "they come on top of its rate"
             )
         samples = model.packet_samples(packet_ms)
-        geometry = model.stream_config(1 if downmix else channels, samples)
+        core = model.stream_config(1 if downmix else channels, samples)
         base_levels = model.engine.shape.base_levels
+        described_bps = DESCRIPTION_BPS if full_band else 0
         self._rate = rate_control(
-            model.level_bitrates_bps,
+            [rate + described_bps for rate in model.level_bitrates_bps],
             base_levels,
-            geometry,
+            core,
             bitrate_bps=bitrate_bps,
             quality=quality,
             level=level,
             capped=capped,
         )
-        self._limit = min(self._rate.budget_bytes or MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES)
-        self.config: CodecConfig = dataclasses.replace(geometry, base_level=self._rate.base_level)
+        core = dataclasses.replace(core, base_level=self._rate.base_level)
+        self.config: CodecConfig = core
+        self._splitter: StreamSplitter | None = None
+        if full_band:
+            self.config = dataclasses.replace(model.full_band(core), high_band=True)
+            assert model.high_band is not None
+            self._splitter = StreamSplitter(model.high_band, self.config)
+        limit = min(self._rate.budget_bytes or MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES)
+        self._limit = limit - self.config.description_bytes  # of the core's payload
         self._source_channels, self._source_rate = channels, sample_rate or self.config.sample_rate
         with_layer = self._rate.highest_level >= base_levels
-        self._coder = model.coder(self.config, with_layer=with_layer)
+        self._coder = model.coder(core, with_layer=with_layer)
         self._model_hash = model.hash
+        self._high_band_hash = model.high_band_hash if full_band else ""
         self.engine = model.engine
         self._resampler = Resampler(
             self._source_rate, self.config.sample_rate, self.config.channels
@@ -103,6 +117,9 @@ class StreamEncoder:
         self._received = 0
         self._resampler.reset()
         self._rate.reset()
+        self._description = b""  # of the packet that is being encoded
+        if self._splitter is not None:
+            self._splitter.reset()
 
     def encode(self, pcm: NDArray[Any]) -> list[bytes]:
         """pcm int16 or float32 [T] or [T, channels], any T -> the payloads that it completes.
@@ -145,13 +162,14 @@ class StreamEncoder:
         """
         return StreamHeader(
             model=self._model_hash,
-            sample_rate=self.config.sample_rate,
-            packet_samples=self.config.packet_samples,
+            sample_rate=self.config.wire_sample_rate,
+            packet_samples=self.config.wire_packet_samples,
             source_rate=self._source_rate,
             channels=self.config.channels,
             base_level=self.config.base_level,
             samples=samples,
             payloads=payloads,
+            high_band=self._high_band_hash,
         )
 
     def drop_waiting(self) -> None:
@@ -180,7 +198,10 @@ class StreamEncoder:
         size = self.config.packet_samples
         if len(self._waiting) < size:
             return None
-        return EncodeRequest(self._waiting[:size].T, self._rate.next_level(), self._state)
+        pcm = self._waiting[:size]
+        if self._splitter is not None:
+            pcm, self._description = self._splitter.split(pcm)
+        return EncodeRequest(pcm.T, self._rate.next_level(), self._state)
 
     def _accept(self, request: EncodeRequest, payload: bytes, after: State) -> bytes:
         """The payload, or one that is short enough; with it the packet is done."""
@@ -190,7 +211,8 @@ class StreamEncoder:
             payload, after = self._coder.encode(EncodeRequest(pcm, level, self._state))
         if len(payload) > self._limit:
             payload, after = self._coder.shortened(EncodeRequest(pcm, 0, self._state), self._limit)
-        copy = self._copy(pcm, payload, level) if self.copying else b""
+        copy = self._copy(pcm, payload, level) + self._description if self.copying else b""
+        payload += self._description
         self.copies.append(copy)
         self._waiting = self._waiting[self.config.packet_samples :]
         self._state, self._spare_state = after, self._state
@@ -212,15 +234,22 @@ class StreamDecoder:
     """One talker's decoder: a payload in, its PCM out; None in, concealment out.
 
     `config` is that of the stream's encoder; from a stream's info `CodecModel.stream_config` makes
-    one. For a file take `from_header`. `sample_rate` (Hz) is that of the PCM wanted; None takes
-    the model's.
+    one, and of that `CodecModel.full_band` one whose PCM is full band, whether the stream describes
+    its high band or not. For a file take `from_header`. `sample_rate` (Hz) is that of the PCM
+    wanted; None takes the config's.
     """
 
     def __init__(
         self, model: CodecModel, config: CodecConfig, *, sample_rate: int | None = None
     ) -> None:
         self.config = config
-        self._coder = model.coder(config)
+        core = model.stream_config(config.channels, config.wire_packet_samples, config.base_level)
+        self._coder = model.coder(core)
+        self._joiner: StreamJoiner | None = None
+        if config.widening > 1:
+            assert model.high_band is not None
+            self._joiner = StreamJoiner(model.high_band, config)
+        self._description: bytes | None = None  # of the packet that is being decoded
         self.engine = model.engine
         self.sample_rate = sample_rate or self.config.sample_rate
         self._resampler = Resampler(config.sample_rate, self.sample_rate, config.channels)
@@ -242,6 +271,9 @@ class StreamDecoder:
                 f"stream header: sample_rate must be {config.sample_rate}, the model's, "
                 f"got {header.sample_rate}"
             )
+        config = dataclasses.replace(config, high_band=bool(header.high_band))
+        if header.high_band and header.high_band == model.high_band_hash:
+            config = model.full_band(config)
         return cls(model, config, sample_rate=header.source_rate)
 
     def reset(self) -> None:
@@ -251,6 +283,8 @@ class StreamDecoder:
         self._state = self.engine.initial_decoder_state(self.config.channels)
         self._level = 0
         self._resampler.reset()
+        if self._joiner is not None:
+            self._joiner.reset()
 
     def decode(self, payload: bytes | None) -> Pcm:
         """-> float32 [T, channels] in -1..1, `config.overlap` samples later than what was encoded.
@@ -259,17 +293,39 @@ class StreamDecoder:
         and the first call gives fewer. Raises PayloadError for bytes that are no payload; the
         stream is then as it was before.
         """
-        pcm, self._level, self._state = self._coder.decode(payload, self._level, self._state)
-        return self._resampler.convert(pcm.T)
+        of_core = self._taken_apart(payload)
+        pcm, self._level, self._state = self._coder.decode(of_core, self._level, self._state)
+        return self._resampler.convert(self._joined(pcm.T, lost=payload is None))
 
     def _request(self, payload: bytes | None) -> DecodeRequest:
         """What the engine is to do. Raises PayloadError."""
-        return self._coder.request(payload, self._level, self._state)
+        return self._coder.request(self._taken_apart(payload), self._level, self._state)
+
+    def _taken_apart(self, payload: bytes | None) -> bytes | None:
+        """-> the core's payload; the description of the high band is kept. Raises PayloadError."""
+        size = self.config.description_bytes
+        if payload is None or size == 0:
+            self._description = None
+            return payload
+        if len(payload) <= size:
+            raise PayloadError(
+                f"payload of {len(payload)} bytes: with {size} for the high band it must be longer"
+            )
+        self._description = payload[-size:]
+        return payload[:-size]
+
+    def _joined(self, core: Pcm, *, lost: bool) -> Pcm:
+        """[T, C] of the core -> at the stream's rate."""
+        if self._joiner is None:
+            return core
+        pcm = self._joiner.join(core, self._description, lost=lost)
+        return clipped(pcm, pcm)
 
     def _accept(self, request: DecodeRequest, pcm: Pcm, after: State) -> Pcm:
         """What the engine has done -> PCM [T, channels]."""
         self._level, self._state = request.level, after
-        return self._resampler.convert(clipped(pcm.T, pcm.T))
+        pcm = clipped(pcm.T, pcm.T)
+        return self._resampler.convert(self._joined(pcm, lost=request.latents is None))
 
     def flush(self) -> Pcm:
         """What the sample-rate converter still holds: [T, channels], empty at the model's
@@ -315,60 +371,3 @@ def decode_together(
         return []
     done = decoders[0].engine.decode_many(requests)
     return [d._accept(r, *result) for d, r, result in zip(decoders, requests, done, strict=True)]
-
-
-def encode(pcm: NDArray[Any], encoder: StreamEncoder) -> list[bytes]:
-    """A whole recording -> its payloads. The encoder is reset before and after."""
-    encoder.reset()
-    return encoder.encode(pcm) + encoder.flush()
-
-
-def decode(
-    payloads: Iterable[bytes | None],
-    decoder: StreamDecoder,
-    samples: int | None = None,
-    on_damaged: Callable[[PayloadError], None] | None = None,
-) -> Pcm:
-    """Payloads -> float32 [T, channels], aligned with what was encoded and cut to `samples` where
-    the length is known.
-
-    A damaged payload raises PayloadError or, where `on_damaged` is given, is told to it and
-    concealed.
-    """
-    pieces = [*decode_pieces(payloads, decoder, samples, on_damaged)]
-    return np.concatenate([np.zeros((0, decoder.config.channels), np.float32), *pieces])
-
-
-def decode_pieces(
-    payloads: Iterable[bytes | None],
-    decoder: StreamDecoder,
-    samples: int | None = None,
-    on_damaged: Callable[[PayloadError], None] | None = None,
-) -> Iterator[Pcm]:
-    """As `decode`, a piece for each payload and one for the end: a day of audio need not fit into
-    memory.
-    """
-    decoder.reset()
-    skipped = round(decoder.config.overlap * decoder.sample_rate / decoder.config.sample_rate)
-    left = samples
-    for pcm in _decoded(payloads, decoder, on_damaged):
-        piece = pcm[skipped:] if left is None else pcm[skipped : skipped + left]
-        skipped -= min(skipped, len(pcm))
-        left = None if left is None else left - len(piece)
-        yield piece
-
-
-def _decoded(
-    payloads: Iterable[bytes | None],
-    decoder: StreamDecoder,
-    on_damaged: Callable[[PayloadError], None] | None,
-) -> Iterator[Pcm]:
-    for payload in payloads:
-        try:
-            yield decoder.decode(payload)
-        except PayloadError as error:
-            if on_damaged is None:
-                raise
-            on_damaged(error)
-            yield decoder.decode(None)
-    yield decoder.flush()

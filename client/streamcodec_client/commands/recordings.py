@@ -13,7 +13,7 @@ import numpy as np
 import streamcodec
 from streamcodec.coding.container import Recording, read_container, write_container
 from streamcodec.coding.model import CodecModel
-from streamcodec.coding.stream import decode_pieces
+from streamcodec.coding.recording import decode_pieces
 from streamcodec.errors import AudioError, ContainerError, ModelError, PayloadError
 from streamcodec.files import writing
 

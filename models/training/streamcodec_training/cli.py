@@ -193,6 +193,24 @@ def finish(
     _export(checkpoint, data, folder, layered, noise_share, fit_swell, seed)
 
 
+@train.command(name="high-band", short_help="Fit what is said of the sound above 8 kHz.")
+@click.argument("model", type=FOLDER)
+@click.option(
+    "--data",
+    "folders",
+    type=FOLDER,
+    required=True,
+    multiple=True,
+    help="Folder of recordings of 44.1 kHz or more; may be given several times.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the codebooks.")
+def high_band(model: Path, folders: tuple[Path, ...], seed: int) -> None:
+    """Fit the tables of the high band of a MODEL, so that its streams can be full band."""
+    from .high_band import fit_high_band
+
+    click.echo(f"wrote {fit_high_band(folders, model, seed)}")
+
+
 @train.command(short_help="Mix the weights of two runs.")
 @click.argument("first", type=PATH)
 @click.argument("second", type=PATH)

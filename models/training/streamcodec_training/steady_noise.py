@@ -19,10 +19,15 @@ STEPS, STEP = 400, 0.03
 
 
 @functools.cache
-def steady_noise(samples: int) -> Tensor:
-    """[samples] of unit power whose end continues in its beginning. Made for RATE; the same in
-    every call.
+def steady_noise(
+    samples: int,
+    rate: int = RATE,
+    windows: tuple[tuple[int, float], ...] = WINDOWS_AND_WIDTHS_HZ,
+) -> Tensor:
+    """[samples] of unit power at `rate` Hz, whose end continues in its beginning; the same in every
+    call. windows: their lengths in samples at RATE, and how wide their bands are, Hz.
     """
+    stretch = rate // RATE
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(samples, generator=generator).requires_grad_()
     optimizer = torch.optim.Adam([noise], STEP)
@@ -31,8 +36,8 @@ def steady_noise(samples: int) -> Tensor:
         optimizer.zero_grad()
         flicker = torch.stack(
             [
-                log_band_power(noise.roll(first), *bands).square().mean()
-                for bands in WINDOWS_AND_WIDTHS_HZ
+                log_band_power(noise.roll(first), length * stretch, width, rate).square().mean()
+                for length, width in windows
             ]
         ).sum()
         flicker.backward()  # type: ignore[no-untyped-call]
@@ -41,7 +46,7 @@ def steady_noise(samples: int) -> Tensor:
     return made / made.square().mean().sqrt()
 
 
-def log_band_power(noise: Tensor, length: int, width_hz: float) -> Tensor:
+def log_band_power(noise: Tensor, length: int, width_hz: float, rate: int = RATE) -> Tensor:
     """[T] -> nepers of power in half overlapping bands of windows of `length`, [windows, bands]:
     about 0 for white noise of unit power.
     """
@@ -51,7 +56,7 @@ def log_band_power(noise: Tensor, length: int, width_hz: float) -> Tensor:
         * window
         / window.square().sum().sqrt()
     )
-    hz = torch.arange(length // 2 + 1) * RATE / length
-    low = torch.arange(0, RATE / 2 - width_hz + 1, width_hz / 2)
+    hz = torch.arange(length // 2 + 1) * rate / length
+    low = torch.arange(0, rate / 2 - width_hz + 1, width_hz / 2)
     bands = ((hz[:, None] >= low) & (hz[:, None] < low + width_hz)).float()
     return torch.log(torch.fft.rfft(frames).abs().square() @ (bands / bands.sum(0)) + 1e-3)

@@ -1,0 +1,294 @@
+"""Full-band streams: what is above the core's band goes through the payload, is passed over by who
+works at the core's rate, and sounds the same from C and from NumPy.
+"""
+
+import dataclasses
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+import streamcodec
+from streamcodec import CodecModel, StreamDecoder, StreamEncoder, load_model
+from streamcodec.coding.band_levels import LevelQuantiser
+from streamcodec.coding.high_band import NumpyHighBand, lag_of
+from streamcodec.coding.native_high_band import NativeHighBand
+from streamcodec.coding.stream import DESCRIPTION_BPS
+from streamcodec.errors import ConfigError, ModelError, PayloadError
+from streamcodec.native.library import library, variants
+from streamcodec.tables import HIGH_BAND_FACTOR, HighBandTables
+from streamcodec.units import Pcm
+from streamcodec_models import catalogue
+
+SPEECH = Path(__file__).parents[1] / "bench" / "streamcodec_bench" / "speech" / "librispeech.flac"
+RATE, PACKET, BITRATE_BPS = 48_000, 960, 9_000
+BAND_HZ = (9_000, 18_000)
+
+
+@pytest.fixture(scope="module")
+def full() -> CodecModel:
+    """The shipped one, which has a high band."""
+    return load_model(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def tables() -> HighBandTables:
+    found = catalogue.high_band(catalogue.folder_of(None))
+    assert found is not None
+    return found[0]
+
+
+def hiss(seconds: float, seed: int = 0) -> Pcm:
+    """White noise that swells four times a second, [T]."""
+    count = round(seconds * RATE)
+    swell = 0.05 * (1.2 + np.sin(2 * np.pi * 4 * np.arange(count) / RATE))
+    return (swell * np.random.default_rng(seed).standard_normal(count)).astype(np.float32)
+
+
+def band_db(pcm: Pcm, low: float = BAND_HZ[0], high: float = BAND_HZ[1]) -> float:
+    power = np.square(np.abs(np.fft.rfft(pcm))) / len(pcm)
+    hz = np.fft.rfftfreq(len(pcm), 1 / RATE)
+    return float(10 * np.log10(power[(hz >= low) & (hz < high)].mean() + 1e-20))
+
+
+def coded(full: CodecModel, pcm: Pcm, **settings: object) -> tuple[list[bytes], StreamEncoder]:
+    encoder = StreamEncoder(
+        full, bitrate_bps=BITRATE_BPS, sample_rate=RATE, full_band=True, **settings
+    )  # type: ignore[arg-type]
+    return streamcodec.encode(pcm, encoder), encoder
+
+
+def test_levels_above_the_cores_band_come_through(full: CodecModel) -> None:
+    pcm = hiss(3)
+    payloads, encoder = coded(full, pcm)
+    back = streamcodec.decode(payloads, StreamDecoder(full, encoder.config), len(pcm))[:, 0]
+    assert back.shape == pcm.shape
+    for low in range(8_500, 19_000, 1_500):
+        assert band_db(back, low, low + 1_500) == pytest.approx(
+            band_db(pcm, low, low + 1_500), abs=3.5
+        )
+    # the swell, too: quarters of a second differ as the original's do
+    for begin in range(0, len(pcm), RATE // 8):
+        part = slice(begin, begin + RATE // 8)
+        assert band_db(back[part]) == pytest.approx(band_db(pcm[part]), abs=4)
+
+
+def test_silence_stays_silent(full: CodecModel) -> None:
+    pcm = np.concatenate([hiss(0.5), np.zeros(RATE, np.float32)])
+    payloads, encoder = coded(full, pcm)
+    back = streamcodec.decode(payloads, StreamDecoder(full, encoder.config), len(pcm))[:, 0]
+    assert np.abs(back[-RATE // 2 :]).max() < 1e-3
+
+
+def test_an_impulse_is_heard_within_26_ms_and_as_the_config_states(full: CodecModel) -> None:
+    payloads, encoder = coded(full, np.zeros(RATE, np.float32))
+    config = encoder.config
+    assert config.latency_ms < 26.5
+    decoder = StreamDecoder(full, config)
+    at = 20 * PACKET + PACKET // 3
+    pcm = np.zeros(RATE, np.float32)
+    pcm[at : at + 24] = 0.9  # half a millisecond, so that the core codes it
+    payloads, _ = coded(full, pcm)
+    heard = np.concatenate([decoder.decode(payload) for payload in payloads])[:, 0]
+    assert abs(int(np.abs(heard).argmax()) - at - config.overlap) < 48
+
+
+def test_who_works_at_the_cores_rate_hears_what_a_wideband_stream_would_say(
+    full: CodecModel,
+) -> None:
+    pcm = hiss(1)
+    payloads, encoder = coded(full, pcm)
+    config = encoder.config
+    core = full.stream_config(1, config.wire_packet_samples, config.base_level)
+    narrow = StreamDecoder(full, dataclasses.replace(core, high_band=True))
+    cut = StreamDecoder(full, core)
+    for payload in payloads:
+        np.testing.assert_array_equal(
+            narrow.decode(payload), cut.decode(payload[: -config.description_bytes])
+        )
+
+
+def test_a_wideband_stream_at_the_full_rate_has_nothing_above_its_band(full: CodecModel) -> None:
+    encoder = StreamEncoder(full, bitrate_bps=BITRATE_BPS, sample_rate=RATE)
+    decoder = StreamDecoder(full, full.full_band(encoder.config))
+    heard = np.concatenate([decoder.decode(p) for p in encoder.encode(hiss(1))])[:, 0]
+    assert decoder.sample_rate == RATE
+    assert band_db(heard) < band_db(heard, 1_000, 7_000) - 40
+
+
+def test_the_rate_that_is_asked_for_includes_the_description(full: CodecModel) -> None:
+    payloads, encoder = coded(full, hiss(8))
+    spent = 8 * sum(map(len, payloads)) / 8
+    assert spent == pytest.approx(BITRATE_BPS, rel=0.1)
+    assert encoder.config.description_bytes * 8 / 0.02 == DESCRIPTION_BPS
+    with pytest.raises(ConfigError, match="bit rate must be"):
+        StreamEncoder(full, bitrate_bps=DESCRIPTION_BPS, full_band=True)
+
+
+@pytest.mark.parametrize("packet_ms", [20, 40, 60])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_channels_and_longer_packets_are_described_one_by_one(
+    full: CodecModel, packet_ms: int, channels: int
+) -> None:
+    pcm = np.stack([hiss(1.2, seed) * (1 if seed == 0 else 0.03) for seed in range(channels)], 1)
+    encoder = StreamEncoder(
+        full,
+        bitrate_bps=BITRATE_BPS * channels,
+        sample_rate=RATE,
+        channels=channels,
+        packet_ms=packet_ms,
+        full_band=True,
+    )
+    payloads = streamcodec.encode(pcm, encoder)
+    assert encoder.config.description_bytes == 2 * channels * packet_ms // 20
+    back = streamcodec.decode(payloads, StreamDecoder(full, encoder.config), len(pcm))
+    for channel in range(channels):
+        assert band_db(back[:, channel]) == pytest.approx(band_db(pcm[:, channel]), abs=4)
+
+
+def test_chunks_and_shared_steps_change_nothing(full: CodecModel) -> None:
+    pcm = hiss(1)
+    whole, encoder = coded(full, pcm)
+    encoder.reset()
+    pieces = [p for i in range(0, len(pcm), 777) for p in encoder.encode(pcm[i : i + 777])]
+    assert pieces + encoder.flush() == whole
+    others = [
+        StreamEncoder(full, bitrate_bps=BITRATE_BPS, sample_rate=RATE, full_band=True)
+        for _ in range(2)
+    ]
+    together = streamcodec.encode_together(others, [pcm, hiss(1, 1)])
+    assert together[0] == whole[: len(together[0])]
+    config = others[0].config
+    decoders = [StreamDecoder(full, config) for _ in range(2)]
+    alone = StreamDecoder(full, config)
+    for n, (first, second) in enumerate(zip(*together, strict=True)):
+        lost = None if n == 10 else first
+        heard, _ = streamcodec.decode_together(decoders, [lost, second])
+        np.testing.assert_allclose(heard, alone.decode(lost), atol=1e-4)
+
+
+def test_a_lost_packet_goes_on_and_fades(full: CodecModel) -> None:
+    payloads, encoder = coded(full, hiss(2))
+    decoder = StreamDecoder(full, encoder.config)
+    for payload in payloads[:50]:
+        before = decoder.decode(payload)[:, 0]
+    levels = [band_db(decoder.decode(None)[:, 0]) for _ in range(6)]
+    assert levels[0] > band_db(before) - 6
+    assert levels[-1] < levels[0] - 10
+
+
+def test_a_copy_can_stand_in_for_its_payload(full: CodecModel) -> None:
+    encoder = StreamEncoder(
+        full, bitrate_bps=BITRATE_BPS, sample_rate=RATE, copies=True, full_band=True
+    )
+    decoder = StreamDecoder(full, encoder.config)
+    heard = []
+    for begin in range(0, RATE, PACKET):
+        encoder.encode(hiss(1)[begin : begin + PACKET])
+        heard += [decoder.decode(copy)[:, 0] for copy in encoder.copies]
+    assert band_db(np.concatenate(heard)) == pytest.approx(band_db(hiss(1)), abs=4)
+
+
+def test_a_payload_that_is_no_longer_than_the_description_is_refused(full: CodecModel) -> None:
+    payloads, encoder = coded(full, hiss(0.5))
+    decoder, other = (StreamDecoder(full, encoder.config) for _ in range(2))
+    decoder.decode(payloads[0])
+    other.decode(payloads[0])
+    with pytest.raises(PayloadError, match="2 for the high band"):
+        decoder.decode(payloads[1][:2])
+    np.testing.assert_array_equal(decoder.decode(payloads[1]), other.decode(payloads[1]))
+
+
+def test_a_file_names_its_high_band(full: CodecModel) -> None:
+    pcm = hiss(1)
+    payloads, encoder = coded(full, pcm)
+    file = io.BytesIO()
+    streamcodec.write_container(file, encoder.header(len(pcm), len(payloads)), payloads)
+    file.seek(0)
+    recording = streamcodec.read_container(file)
+    assert recording.header.sample_rate == RATE // HIGH_BAND_FACTOR
+    decoder = StreamDecoder.from_header(full, recording.header)
+    back = streamcodec.decode(recording.payloads, decoder, recording.header.samples)
+    assert band_db(back[:, 0]) == pytest.approx(band_db(pcm), abs=4)
+    # with other tables the core can be heard, and no wrong high band
+    other = dataclasses.replace(full, high_band_hash="0" * 16)
+    core = StreamDecoder.from_header(other, recording.header)
+    heard = streamcodec.decode(recording.payloads, core, recording.header.samples)[:, 0]
+    assert len(heard) == len(pcm)
+    assert band_db(heard) < band_db(heard, 1_000, 7_000) - 40
+
+
+def test_a_model_without_a_high_band_says_so(full: CodecModel) -> None:
+    without = dataclasses.replace(full, high_band=None, high_band_hash="")
+    with pytest.raises(ConfigError, match="no high band"):
+        StreamEncoder(without, bitrate_bps=BITRATE_BPS, full_band=True)
+
+
+def test_damaged_tables_are_named(tables: HighBandTables, tmp_path: Path) -> None:
+    path = tmp_path / catalogue.HIGH_BAND_FILE
+    assert catalogue.high_band(tmp_path) is None
+    for damaged in (b"", b"\xff" * 100, (10).to_bytes(8, "little") + b"{}"):
+        path.write_bytes(damaged)
+        with pytest.raises(ModelError, match=catalogue.HIGH_BAND_FILE):
+            catalogue.high_band(tmp_path)
+    for wrong in (
+        {"decay": np.ones(1, np.float32)},
+        {"edges": tables.edges[::-1]},
+        {"mean": tables.mean[1:]},
+        {"low_pass": tables.low_pass[1:]},
+    ):
+        with pytest.raises(ValueError, match="high band table"):
+            dataclasses.replace(tables, **wrong)
+
+
+@pytest.mark.skipif(library() is None, reason="the native library is not built")
+@pytest.mark.parametrize("variant", variants())
+def test_c_says_and_plays_what_numpy_does(
+    tables: HighBandTables, speech_48k: Pcm, variant: str
+) -> None:
+    reference = NumpyHighBand(tables, PACKET // 3, 80)
+    native = NativeHighBand(tables, PACKET // 3, 80, variant)
+    assert native.lag == reference.lag == lag_of(tables, 80)
+    splitters = [reference.initial_splitter(), native.initial_splitter()]
+    joiners = [reference.initial_joiner(), native.initial_joiner()]
+    for n in range(len(speech_48k) // PACKET):
+        pcm = speech_48k[n * PACKET :][:PACKET]
+        core, told, splitters[0] = reference.split(pcm, splitters[0])
+        same_core, same_told, splitters[1] = native.split(pcm, splitters[1])
+        np.testing.assert_allclose(same_core, core, atol=1e-6)
+        assert same_told == told
+        lost = n % 7 == 3
+        given = None if lost or n % 11 == 5 else told
+        heard, joiners[0] = reference.join(core, given, lost, joiners[0])
+        same, joiners[1] = native.join(core, given, lost, joiners[1])
+        np.testing.assert_allclose(same, heard, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def speech_48k() -> Pcm:
+    """Bundled speech, whose band above 8 kHz is filled with hiss that follows it."""
+    pcm, rate = soundfile.read(SPEECH, dtype="float32")
+    wide = soxr.resample(pcm, rate, RATE)
+    return (wide + 0.3 * np.abs(wide) * hiss(len(wide) / RATE)[: len(wide)]).astype(np.float32)
+
+
+def test_two_entries_are_nearer_than_the_first_alone(tables: HighBandTables) -> None:
+    rng = np.random.default_rng(0)
+    bands = len(tables.mean)
+    levels = rng.normal(0, 8, (200, 2, bands)).astype(np.float32)
+    offset = rng.normal(0, 3, (200, bands)).astype(np.float32)
+    quantiser = LevelQuantiser(tables)
+    entries = quantiser.entries(levels, offset)
+    weights = quantiser.weights(levels)
+
+    def error(chosen: np.ndarray) -> np.ndarray:
+        return (weights * np.square(quantiser.levels(chosen, offset) - levels)).sum((1, 2))
+
+    chosen = error(entries)
+    for _ in range(20):
+        other = entries.copy()
+        other[:, 1] = rng.integers(256, size=200)
+        assert (chosen <= error(other) + 1e-2).all()
