@@ -20,7 +20,8 @@ _LOG = logging.getLogger("streamcodec_client")
 class Recording:
     """From `Room.record` until `stop`, or until the room is left.
 
-    folder: of its files. failure: why it had to end before; None where it did not.
+    folder: of its files. failure: why it had to end before; None where it did not. heard, said: as
+    of Recorder; the room calls them.
     """
 
     def __init__(
