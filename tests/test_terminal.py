@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from rich.cells import cell_len
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidStatus
 from websockets.http11 import Response
@@ -25,6 +26,7 @@ from streamcodec_client.commands import recordings
 from streamcodec_client.live.member import Member, Seat
 from streamcodec_client.live.session import LiveSettings, run_live
 from streamcodec_client.report.reporter import Reporter
+from streamcodec_client.report.statistics import ListenerReport, SenderStatistics
 from streamcodec_client.transport.failures import Progress, failure
 
 
@@ -80,6 +82,34 @@ async def test_an_error_does_not_continue_the_status_line(monkeypatch: pytest.Mo
     with pytest.raises(StreamcodecError, match="the session failed"):
         await run_live(settings, clock, reporter, None, None, [])
     assert terminal.getvalue().endswith("no connection\n")
+
+
+@pytest.mark.parametrize("columns", [50, 100])
+def test_a_status_line_fits_its_terminal_whatever_people_are_called(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    worst = ListenerReport("\u6f22\u5b57" * 20, 1.0, 90.0, 4.0)
+    sent = SenderStatistics(9, 900, 1_800, 0, 0, 0.0, 0.0, 0.0, 0, 180.0, 0, (worst,))
+    reporter = Reporter(ManualClock(), as_json=False)
+    reporter.second(True, sent, None, 12.0)
+    line = terminal.getvalue().removeprefix("\r\x1b[K")
+    assert columns - 3 < cell_len(line) < columns  # a full line might be broken
+    assert line.startswith("round trip 12 ms | ")
+
+
+def test_lines_tell_trouble_with_the_microphone_when_it_begins(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reporter = Reporter(ManualClock(), as_json=True)
+    reporter.trouble("others hear themselves")
+    reporter.trouble("")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == (
+        "others hear themselves; choose one with --device, or in the system's sound settings\n"
+    )
 
 
 def test_a_target_that_cannot_be_written_has_its_own_name(
