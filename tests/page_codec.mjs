@@ -31,7 +31,8 @@ if (!made) {
   writeFileSync(payloadsFile, Buffer.concat(parts));
 }
 
-const info = { packetSamples, sampleRate, channels: 1, baseLevel: level };
+const highBand = process.env.HIGH_BAND ?? '';
+const info = { packetSamples, sampleRate, channels: 1, baseLevel: level, highBand };
 const decoder = codec.decoder(info);
 const payloads = readFileSync(payloadsFile);
 const heard = [];

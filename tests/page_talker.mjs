@@ -119,7 +119,7 @@ const checks = {
     assert.equal(encoder.resets, 1);
     assert.deepEqual(talker.info, {
       ...{ model: MODEL, sampleRate: 16000, channels: 1, packetSamples: 320 },
-      ...{ baseLevel: 2, bitrateBps: 3000, redundancy: 4, keyId: '' },
+      ...{ baseLevel: 2, bitrateBps: 3000, redundancy: 4, keyId: '', highBand: '' },
     });
   },
 

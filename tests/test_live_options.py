@@ -38,7 +38,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
             asked.encoding = settings
             return super().encoder(settings)
 
-    def load_codec(model: str | None, device: str, engine: str) -> FakeModel:
+    def load_codec(model: str | None, device: str, engine: str, *band: object) -> FakeModel:
         asked.model = model, device, engine
         return RecordingModel()
 

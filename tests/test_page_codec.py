@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -52,14 +53,17 @@ def files(made: PageCodec, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def in_node(files: Path, payloads: str) -> tuple[dict[str, Any], NDArray[np.float32]]:
+def in_node(
+    files: Path, payloads: str, high_band: str = ""
+) -> tuple[dict[str, Any], NDArray[np.float32]]:
     """What the page says of itself, and what its decoder made of the payloads."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("needs node: apt install nodejs")
     names = ("base", "layered", "pcm", payloads, "out")
     command = [node, HARNESS, CORE, WASM, *(files / name for name in names)]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    environment = {**os.environ, "HIGH_BAND": high_band}
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     said: dict[str, Any] = json.loads(done.stdout)
     return said, np.fromfile(files / "out", "<f4")
@@ -113,6 +117,17 @@ def test_the_page_hears_streams_with_the_waveform_layer(files: Path, model: Code
     (files / "given").write_bytes(written)
     _, heard = in_node(files, "given")
     assert snr_db(decoded(model, level, payloads), heard) > LEAST_SNR_DB
+
+
+def test_the_page_passes_over_what_describes_the_high_band(files: Path, model: CodecModel) -> None:
+    level = model.engine.shape.base_levels + 1
+    encoder = StreamEncoder(model, level=level, full_band=True, sample_rate=16_000)
+    payloads = encoder.encode(np.fromfile(files / "pcm", "<f4"))
+    written = b"".join(struct.pack("<H", len(p)) + p for p in payloads)
+    (files / "given").write_bytes(written)
+    _, heard = in_node(files, "given", model.high_band_hash)
+    size = encoder.config.description_bytes
+    assert snr_db(decoded(model, level, [p[:-size] for p in payloads]), heard) > LEAST_SNR_DB
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -81,7 +81,7 @@ async def test_a_bad_payload_is_concealed_and_costs_others_nothing(room: Room) -
 def test_a_shared_step_with_a_bad_payload_decodes_the_others(shipped: CodecModel) -> None:
     codec = ModelCodec(shipped)
     encoder = codec.encoder(EncodingSettings(bitrate_bps=6_000))
-    info = stream_info(codec.hash, encoder.config, 6_000)
+    info = stream_info(codec, encoder.config, 6_000)
     payloads = encoder.encode(voice(0.1, codec.sample_rate)[:, None])
     alone, together, broken = (codec.decoder(info) for _ in range(3))
     for payload in payloads[:3]:

@@ -235,14 +235,21 @@ class StreamDecoder:
 
     `config` is that of the stream's encoder; from a stream's info `CodecModel.stream_config` makes
     one, and of that `CodecModel.full_band` one whose PCM is full band, whether the stream describes
-    its high band or not. For a file take `from_header`. `sample_rate` (Hz) is that of the PCM
-    wanted; None takes the config's.
+    its high band or not. `high_band`: names the tables that it was described with; None for the
+    model's. With others there is silence above the core's band. For a file take `from_header`.
+    `sample_rate` (Hz) is that of the PCM wanted; None takes the config's.
     """
 
     def __init__(
-        self, model: CodecModel, config: CodecConfig, *, sample_rate: int | None = None
+        self,
+        model: CodecModel,
+        config: CodecConfig,
+        *,
+        sample_rate: int | None = None,
+        high_band: str | None = None,
     ) -> None:
         self.config = config
+        self._understood = high_band in (None, model.high_band_hash)
         core = model.stream_config(config.channels, config.wire_packet_samples, config.base_level)
         self._coder = model.coder(core)
         self._joiner: StreamJoiner | None = None
@@ -272,9 +279,9 @@ class StreamDecoder:
                 f"got {header.sample_rate}"
             )
         config = dataclasses.replace(config, high_band=bool(header.high_band))
-        if header.high_band and header.high_band == model.high_band_hash:
+        if config.high_band and model.high_band is not None:
             config = model.full_band(config)
-        return cls(model, config, sample_rate=header.source_rate)
+        return cls(model, config, sample_rate=header.source_rate, high_band=header.high_band)
 
     def reset(self) -> None:
         """Forget all that was decoded: what a stream's first payload expects. A joiner in
@@ -311,7 +318,7 @@ class StreamDecoder:
             raise PayloadError(
                 f"payload of {len(payload)} bytes: with {size} for the high band it must be longer"
             )
-        self._description = payload[-size:]
+        self._description = payload[-size:] if self._understood else None
         return payload[:-size]
 
     def _joined(self, core: Pcm, *, lost: bool) -> Pcm:

@@ -229,6 +229,7 @@ def _parse_info(fields: _Fields) -> StreamInfo:
         fields.integer("bitrate_bps", 0, MAX_BITRATE_BPS, 0),
         fields.integer("redundancy", 0, MAX_COPY_DISTANCE, 0),
         fields.hex_digits("key_id", KEY_ID_DIGITS) if fields.text("key_id", "") else "",
+        fields.hex_digits("high_band", MODEL_DIGITS) if fields.text("high_band", "") else "",
     )
 
 

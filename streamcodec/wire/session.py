@@ -73,6 +73,8 @@ class StreamInfo:
     base_level: quality level that payloads are parsed with. bitrate_bps: 0 for constant quality.
     redundancy: a packet may carry a copy of one that lies at most so many packets back, for
     listeners that take it. key_id: 16 hex digits where payloads are encrypted end to end, else "".
+    high_band: 16 hex digits of the tables that describe what is above that rate's band, at the end
+    of each payload, where that is there, else "".
     """
 
     model: str
@@ -83,6 +85,7 @@ class StreamInfo:
     bitrate_bps: int = 0
     redundancy: int = 0
     key_id: str = ""
+    high_band: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

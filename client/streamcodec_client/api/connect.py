@@ -12,7 +12,7 @@ from streamcodec.errors import ConfigError
 from streamcodec.wire.redundancy import MAX_COPY_DISTANCE
 
 from ..clock import Clock, MonotonicClock
-from ..live.codec import Codec, ModelCodec, load_codec
+from ..live.codec import Codec, codec_of, load_codec
 from ..live.encryption import RoomKey
 from ..live.token_name import name_in
 from .devices import NO_DEVICES, OpenDevices, open_devices
@@ -95,11 +95,13 @@ async def connect(
         timeout_s=timeout_s,
     )
     if isinstance(model, CodecModel):
-        codec = ModelCodec(model)
+        codec = codec_of(model, "auto", settings.sample_rate)
     elif not isinstance(model, str | Path | None):
         raise ConfigError(f"model must be a name, a folder or a CodecModel, got {model!r}")
     else:
-        codec = await asyncio.to_thread(load_codec, model, "auto", engine)
+        codec = await asyncio.to_thread(
+            load_codec, model, "auto", engine, "auto", settings.sample_rate
+        )
     key = await asyncio.to_thread(RoomKey, passphrase, room) if passphrase else None
     clock = MonotonicClock()
     with contextlib.closing(await _opened(settings, codec, clock)) as devices:

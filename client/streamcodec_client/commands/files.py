@@ -85,7 +85,9 @@ def encode(
     from .recordings import Encode
     from .targets import AUDIO_ENDINGS, Endings
 
-    _convert(files, Encode(rate, mono), Endings(AUDIO_ENDINGS, (".sc",), ".sc"), batch, codec)
+    _convert(
+        files, Encode(rate, mono, codec.band), Endings(AUDIO_ENDINGS, (".sc",), ".sc"), batch, codec
+    )
 
 
 @click.command()

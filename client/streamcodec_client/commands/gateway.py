@@ -22,7 +22,7 @@ from streamcodec.pauses import short_pauses
 from ..clock import MonotonicClock
 from ..gateway.member import MemberSettings
 from ..gateway.server import Gateway, GatewayConfig
-from ..live.codec import EncodingSettings, load_codec
+from ..live.codec import Band, EncodingSettings, ModelCodec, load_codec
 from ..live.process import stop_on_signals
 from ..transport.opening import route_to
 from .folders import cores
@@ -94,7 +94,7 @@ def gateway(
     """
     check_address(host, port)
     route_to(relay, ca)
-    load_codec(codec.model, codec.codec_device, codec.engine).encoder(_encoding(rate))
+    _codec(codec).encoder(_encoding(rate))
     processes = jobs or (cores() if CAN_SHARE_PORT else 1)
     if processes > 1 and not CAN_SHARE_PORT:
         raise ConfigError("only Linux lets several processes share a port: give --jobs 1")
@@ -108,6 +108,12 @@ def gateway(
             asyncio.run(_serve(plan, lambda port: click.echo(_listening(host, port))))
         else:
             _run_processes(plan, processes)
+
+
+def _codec(options: CodecOptions) -> ModelCodec:
+    """Wideband unless full band is asked for: most of its clients are, and all share it."""
+    band: Band = "full" if options.band == "full" else "wide"
+    return load_codec(options.model, options.codec_device, options.engine, band)
 
 
 def _encoding(rate: RateOptions) -> EncodingSettings:
@@ -126,7 +132,7 @@ def _listening(host: str, port: int) -> str:
 
 async def _serve(plan: _Plan, listening: Callable[[int], None]) -> None:
     """Until a signal. `listening` is told the port."""
-    codec = load_codec(plan.codec.model, plan.codec.codec_device, plan.codec.engine)
+    codec = _codec(plan.codec)
     settings = MemberSettings(
         plan.relay, codec, _encoding(plan.rate), MonotonicClock(), plan.ca, plan.token
     )

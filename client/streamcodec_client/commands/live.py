@@ -18,7 +18,7 @@ from streamcodec.wire.overhead import OVERHEAD_NOTE
 
 from ..audio.blocks import Sink, Source
 from ..clock import Clock, MonotonicClock
-from ..live.codec import Codec, EncodingSettings, load_codec
+from ..live.codec import Codec, EncodingSettings, ModelCodec, load_codec
 from ..live.encryption import RoomKey
 from ..live.impair import Impairment, from_options
 from ..live.member import Seat
@@ -91,7 +91,7 @@ def send(
         # What is written is opened last: a wrong setting must not cost what it would replace.
         origin = _open(opened, source.open(clock, device, reporter.warning))
         encoding = _encoding(rate, transmission, source.sent_channels(origin, device))
-        loaded = load_codec(codec.model, codec.codec_device, codec.engine)
+        loaded = _codec(codec, origin.sample_rate)
         loaded.encoder(encoding)  # raises what is wrong with its rate
         processing = voice.settings(
             source.source, loaded.sample_rate, reporter.warning, usual=False
@@ -153,7 +153,7 @@ def listen(
     reporter = _display(session, clock)
     with ExitStack() as opened:
         # First: a wrong model name must not cost the recording that the sink overwrites.
-        loaded = load_codec(codec.model, codec.codec_device, codec.engine)
+        loaded = _codec(codec, None)
         target = _open(opened, sink.open(clock, device, loaded.slowest_step_ms, reporter.warning))
         trace = _open_trace(opened, session.trace)
         arrivals = None if record_trace is None else _open(opened, ArrivalRecorder(record_trace))
@@ -208,7 +208,7 @@ def talk(
         # What is written is opened last: a wrong setting must not cost what it would replace.
         origin = _open(opened, source.open(clock, device, reporter.warning))
         encoding = _encoding(rate, transmission, source.sent_channels(origin, device))
-        loaded = load_codec(codec.model, codec.codec_device, codec.engine)
+        loaded = _codec(codec, origin.sample_rate)
         loaded.encoder(encoding)  # raises what is wrong with its rate
         processing = voice.settings(source.source, loaded.sample_rate, reporter.warning, usual=True)
         target = _open(opened, sink.open(clock, output, loaded.slowest_step_ms, reporter.warning))
@@ -235,6 +235,11 @@ def talk(
         if source.source == "mic" and sink.sink == "speaker":
             reporter.notice(HEADPHONES)
         asyncio.run(run_live(settings, clock, reporter, sender, receiver, traces))
+
+
+def _codec(options: CodecOptions, rate: int | None) -> ModelCodec:
+    """rate: of what is sent; None where nothing is. Raises ModelError, ConfigError."""
+    return load_codec(options.model, options.codec_device, options.engine, options.band, rate)
 
 
 def _settings(

@@ -6,13 +6,16 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from streamcodec.files import NamedPath, check_paths
 
 from .grouping import grouped
+
+if TYPE_CHECKING:
+    from ..live.codec import Band
 
 SETTINGS_FILE = "streamcodec.settings_file"  # in click's context: where --config was read from
 DEFAULT_BITRATE_BPS = 6_000.0
@@ -54,11 +57,14 @@ class BitrateType(click.ParamType[float]):
 
 @dataclasses.dataclass(frozen=True)
 class CodecOptions:
-    """Which weights (a shipped model's name or a folder; None: the default model) run where."""
+    """Which weights (a shipped model's name or a folder; None: the default model) run where, and up
+    to which frequency.
+    """
 
     model: str | None
     codec_device: str
     engine: str
+    band: Band
 
     @property
     def reads(self) -> list[NamedPath]:
@@ -84,6 +90,14 @@ codec_options = grouped(
         default="auto",
         show_default=True,
         help="native: C code on the CPU; torch: PyTorch, on CPU or CUDA; auto: native if built.",
+    ),
+    click.option(
+        "--band",
+        type=click.Choice(["auto", "full", "wide"]),
+        default="auto",
+        show_default=True,
+        help="full: up to 20 kHz, for 0.8 kbit/s of the rate; wide: up to 8 kHz; auto: full where "
+        "what is sent, or played, has more than 16,000 samples a second.",
     ),
 )
 

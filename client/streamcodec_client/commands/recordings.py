@@ -17,6 +17,7 @@ from streamcodec.coding.recording import decode_pieces
 from streamcodec.errors import AudioError, ContainerError, ModelError, PayloadError
 from streamcodec.files import writing
 
+from ..live.codec import Band, is_full_band
 from .options import RateOptions
 
 READ_SAMPLES = 1 << 16  # read and encoded at once: an hour of audio need not fit into memory
@@ -59,6 +60,7 @@ class Encode:
 
     rate: RateOptions
     mono: bool
+    band: Band = "auto"
     ending: str = ".sc"
 
     def __call__(
@@ -80,6 +82,7 @@ class Encode:
                 channels=audio.channels,
                 downmix=self.mono and audio.channels > 1,
                 packet_ms=self.rate.packet_ms,
+                full_band=is_full_band(model, self.band, audio.sample_rate),
             )
             payloads: list[bytes] = []
             samples = 0

@@ -37,12 +37,13 @@ class Admission:
 
     def player(self, talker: StreamStart) -> StreamPlayer:
         """Raises StreamcodecError for a stream that the loaded model cannot decode."""
-        info = talker.info
-        self.check(info)
+        self.check(talker.info)
+        info = self._played(talker.info)
         adapts = isinstance(self.delay, DelayBounds)
         return StreamPlayer(
             talker,
-            self.codec.decoder(info),
+            info,
+            self.codec.decoder(talker.info),
             self._playout(info.packet_samples),
             self.clock,
             self.trace,
@@ -63,12 +64,23 @@ class Admission:
             raise StreamcodecError(
                 f"it was made with model {info.model}, and {self.codec.hash} is loaded; see --model"
             )
-        rate, sizes = self.codec.sample_rate, self.codec.packet_sizes
+        widening = self.codec.widening
+        rate = self.codec.sample_rate // widening
+        sizes = [size // widening for size in self.codec.packet_sizes]
         if info.sample_rate != rate or info.packet_samples not in sizes:
             raise StreamcodecError(
                 f"its packets have {info.packet_samples} samples at {info.sample_rate} Hz, "
                 f"the model's {', '.join(map(str, sizes[:-1]))} or {sizes[-1]} at {rate}"
             )
+
+    def _played(self, info: StreamInfo) -> StreamInfo:
+        """The stream in samples as they are decoded, of which it has fewer on the wire."""
+        widening = self.codec.widening
+        return dataclasses.replace(
+            info,
+            sample_rate=info.sample_rate * widening,
+            packet_samples=info.packet_samples * widening,
+        )
 
     def _playout(self, packet_samples: int) -> PlayoutBuffer:
         samples_per_ms = self.codec.sample_rate / 1000

@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Literal, Protocol, TypeAlias, cast
 
 from streamcodec.coding.model import CodecModel, load_model
 from streamcodec.coding.stream import StreamDecoder, StreamEncoder, decode_together
@@ -15,6 +15,8 @@ from streamcodec.config import CodecConfig
 from streamcodec.errors import PayloadError
 from streamcodec.units import Pcm
 from streamcodec.wire.session import StreamInfo
+
+Band: TypeAlias = Literal["auto", "full", "wide"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +105,16 @@ class Codec(Protocol):
         ...
 
     @property
+    def widening(self) -> int:
+        """How many times the rate that streams have on the wire the sample rate is."""
+        ...
+
+    @property
+    def high_band(self) -> str:
+        """Names the tables of the high band, 16 hex digits; "" for a codec that has none."""
+        ...
+
+    @property
     def overlap_samples(self) -> int:
         """How far a decoder's output lags its encoder's input."""
         ...
@@ -147,14 +159,17 @@ def decode_one(decoder: Decoder, payload: bytes | None) -> Pcm | PayloadError:
 
 
 class ModelCodec:
-    """A CodecModel as a Codec."""
+    """A CodecModel as a Codec, at the full rate or at its core's."""
 
-    def __init__(self, model: CodecModel) -> None:
+    def __init__(self, model: CodecModel, *, full_band: bool = False) -> None:
+        """Raises ConfigError where it is to be full band, and the model is not."""
+        config = model.full_band(model.config) if full_band else model.config
         self._model = model
         self.hash = model.hash
-        self.sample_rate = model.config.sample_rate
-        self.overlap_samples = model.config.overlap
-        self.packet_sizes = model.packet_sizes
+        self.sample_rate, self.widening = config.sample_rate, config.widening
+        self.high_band = model.high_band_hash if full_band else ""
+        self.overlap_samples = config.overlap
+        self.packet_sizes = tuple(size * self.widening for size in model.packet_sizes)
         self.slowest_step_ms = model.engine.slowest_step_ms
 
     def encoder(self, settings: EncodingSettings) -> Encoder:
@@ -166,11 +181,16 @@ class ModelCodec:
             channels=settings.channels,
             packet_ms=settings.packet_ms,
             copies=settings.copies != 0,
+            full_band=self.widening > 1,
         )
 
     def decoder(self, info: StreamInfo) -> Decoder:
         config = self._model.stream_config(info.channels, info.packet_samples, info.base_level)
-        return StreamDecoder(self._model, config)
+        config = dataclasses.replace(config, high_band=bool(info.high_band))
+        if self.widening == 1:
+            return StreamDecoder(self._model, config)
+        config = self._model.full_band(config)
+        return StreamDecoder(self._model, config, high_band=info.high_band)
 
     def decode(
         self, decoders: Sequence[Decoder], payloads: Sequence[bytes | None]
@@ -185,6 +205,27 @@ class ModelCodec:
         self._model.engine.enter_thread()
 
 
-def load_codec(model: str | Path | None, device: str, engine: str = "auto") -> ModelCodec:
-    """As load_model, which takes seconds with PyTorch. Raises ModelError, ConfigError."""
-    return ModelCodec(load_model(model, device, engine))
+def load_codec(
+    model: str | Path | None,
+    device: str,
+    engine: str = "auto",
+    band: Band = "wide",
+    rate: int | None = None,
+) -> ModelCodec:
+    """As load_model, which takes seconds with PyTorch; and as `codec_of`. Raises ModelError,
+    ConfigError.
+    """
+    return codec_of(load_model(model, device, engine), band, rate)
+
+
+def codec_of(model: CodecModel, band: Band = "wide", rate: int | None = None) -> ModelCodec:
+    """As `is_full_band` says. Raises ConfigError for a full band that the model does not have."""
+    return ModelCodec(model, full_band=is_full_band(model, band, rate))
+
+
+def is_full_band(model: CodecModel, band: Band, rate: int | None) -> bool:
+    """What `band` asks for; auto: where the model can be, and `rate` (Hz), of what is sent, is
+    above its core's, or None.
+    """
+    useful = rate is None or rate > model.config.sample_rate
+    return band == "full" or (band == "auto" and useful and model.high_band is not None)

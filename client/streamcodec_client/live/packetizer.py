@@ -43,11 +43,12 @@ class Packetizer:
         processes what is sent, at the codec's rate.
         """
         self._encoder, self._info, self._clock = encoder, info, clock
-        self._resampler = LiveResampler(source_rate, info.sample_rate, info.channels)
+        self._rate, self._packet_samples = encoder.config.sample_rate, encoder.config.packet_samples
+        self._resampler = LiveResampler(source_rate, self._rate, info.channels)
         self._voice = voice
         self._delay_s = self._resampler.delay_s + (0.0 if voice is None else voice.delay_s)
-        self._timeline = CaptureTimeline(source_rate, info.sample_rate, self._delay_s)
-        self._gate = None if activity is None else SpeechGate(activity, info)
+        self._timeline = CaptureTimeline(source_rate, self._rate, self._delay_s)
+        self._gate = None if activity is None else SpeechGate(activity, encoder.config)
         self._sequence = PacketSequence(info)
         self._connection: int | None = None
         self._packet_start = 0  # stream position of the packet that is being filled
@@ -111,7 +112,7 @@ class Packetizer:
         if self._voice is not None:
             pcm = self._voice.process(pcm)
             waiting = self._voice.waiting
-        duration_ns = (len(pcm) + waiting) * NS // self._info.sample_rate
+        duration_ns = (len(pcm) + waiting) * NS // self._rate
         self.tap(pcm, block.captured_ns - duration_ns - round(self._delay_s * NS))
         if self._gate is not None:
             self._gate.hear(pcm)
@@ -127,7 +128,7 @@ class Packetizer:
         """
         if self._connection is None:
             return []
-        start_ns, size = self._clock.now_ns(), self._info.packet_samples
+        start_ns, size = self._clock.now_ns(), self._packet_samples
         if self._timeline.idle(start_ns) < size * ANNOUNCEMENTS:
             return None
         self._encoder.drop_waiting()
@@ -174,10 +175,10 @@ class Packetizer:
             flags=Flags(0),
             stream=0,  # filled in by the relay
             sequence=0,  # filled in when it is sent: a packet that is left out is no loss
-            capture_time=self._packet_start % SEQUENCE_MODULUS,
+            capture_time=self._packet_start // self._encoder.config.widening % SEQUENCE_MODULUS,
             payload=payload,
         )
-        self._packet_start += self._info.packet_samples
+        self._packet_start += self._packet_samples
         captured_ns = min(self._timeline.captured_ns(self._packet_start), start_ns)
         return Outgoing(packet, self._connection, captured_ns, start_ns, encoded_ns, copy)
 

@@ -18,9 +18,9 @@ from streamcodec.live.loss_fade import LossFade
 from streamcodec.live.playout import Arrival, Conceal, Play, PlayoutBuffer
 from streamcodec.units import NS, Pcm
 from streamcodec.wire.overhead import wire_bytes
-from streamcodec.wire.packet import HEADER_BYTES, Flags, Packet
+from streamcodec.wire.packet import HEADER_BYTES, SEQUENCE_MODULUS, Flags, Packet
 from streamcodec.wire.redundancy import separate
-from streamcodec.wire.session import Capture, StreamStart
+from streamcodec.wire.session import Capture, StreamInfo, StreamStart
 from streamcodec.wire.short_headers import SHORT_HEADER_BYTES, Course
 
 from ..audio.level import LevelMeter
@@ -52,6 +52,7 @@ class StreamPlayer:
     def __init__(
         self,
         talker: StreamStart,
+        info: StreamInfo,
         decoder: Decoder,
         playout: PlayoutBuffer,
         clock: Clock,
@@ -60,12 +61,12 @@ class StreamPlayer:
         stretcher: Stretcher | None = None,
         opener: Opener | None = None,
     ) -> None:
-        """`overlap_samples`: how far the decoder's output lags the encoder's input. `stretcher`:
-        for a playout buffer that asks for speeds other than one. `opener`: of packets that are
-        encrypted.
+        """`info`: the talker's, in samples as they are decoded. `overlap_samples`: how far the
+        decoder's output lags the encoder's input. `stretcher`: for a playout buffer that asks for
+        speeds other than one. `opener`: of packets that are encrypted.
         """
-        info = talker.info
-        self.talker = talker
+        self.talker, self._info = talker, info
+        self._widening = info.sample_rate // talker.info.sample_rate
         self.decoder = decoder  # of what `pull` yields
         self._playout, self._clock = playout, clock
         self._stretcher, self._opener = stretcher, opener
@@ -100,9 +101,8 @@ class StreamPlayer:
         """`tls`: it came over TLS, which counts in `wire_bytes`. Raises MalformedPacket for a
         malformed copy, and NotOpened.
         """
-        info, now_ms = self.talker.info, milliseconds(received_ns)
-        size = len(packet.payload)
-        packet, copy = separate(packet, info.packet_samples)
+        now_ms, size = milliseconds(received_ns), len(packet.payload)
+        packet, copy = separate(packet, self.talker.info.packet_samples)
         # The relay left the counters out where these say that they follow from those before.
         continues = self._course.add((packet.sequence, packet.capture_time))
         header = SHORT_HEADER_BYTES if continues else HEADER_BYTES
@@ -111,18 +111,25 @@ class StreamPlayer:
         if self._opener is not None:
             packet = self._opener.open(packet)
             copy = None if copy is None else self._opener.open_copy(copy)
-        self._quality.arrived(packet.capture_time, packet.flags, now_ms)
+        capture_time = self._decoded_time(packet.capture_time)
+        self._quality.arrived(capture_time, packet.flags, now_ms)
         arrival = self._playout.receive(
-            packet.sequence, packet.capture_time, packet.payload, packet.flags, now_ms
+            packet.sequence, capture_time, packet.payload, packet.flags, now_ms
         )
         if copy is not None:
-            self._playout.recover(copy, now_ms)
+            capture_time = self._decoded_time(copy.capture_time)
+            self._playout.recover(dataclasses.replace(copy, capture_time=capture_time), now_ms)
         if arrival is Arrival.LATE:
             self._trace.late(packet.sequence, received_ns)
 
     def capture_clock(self, mark: Capture) -> None:
         """The talker said at what time of the relay's clock a sample was captured."""
-        self._quality.capture_clock(mark)
+        capture_time = self._decoded_time(mark.capture_time)
+        self._quality.capture_clock(dataclasses.replace(mark, capture_time=capture_time))
+
+    def _decoded_time(self, wire_time: int) -> int:
+        """A capture time of the wire in samples as they are decoded; it wraps where that does."""
+        return wire_time * self._widening % SEQUENCE_MODULUS
 
     def end(self) -> None:
         """The talker has left: what is buffered is played, and nothing after it concealed."""
@@ -208,7 +215,7 @@ class StreamPlayer:
         will be heard `offset` samples into the block.
         """
         polled_ns = self._clock.now_ns()
-        begins_ns = polled_ns + offset * NS // self.talker.info.sample_rate
+        begins_ns = polled_ns + offset * NS // self._info.sample_rate
         event = self._playout.poll(milliseconds(begins_ns))
         if event is None:
             return None
@@ -235,7 +242,7 @@ class StreamPlayer:
 
     def _decoded(self, event: Play) -> Generator[bytes | None, Pcm, tuple[Pcm, bool]]:
         """-> PCM [packet_samples, C], whether it is a substitute for a bad payload."""
-        info = self.talker.info
+        info = self._info
         self.begun = True
         restarts = Flags.RESET in event.flags or not event.follows
         if restarts:

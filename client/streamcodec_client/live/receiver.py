@@ -172,9 +172,12 @@ class Receiver:
     def _work(self) -> None:
         try:
             self._codec.enter_thread()
-            any_stream = StreamInfo(
-                self._codec.hash, self._codec.sample_rate, 1, self._codec.packet_sizes[0], 0
+            widening = self._codec.widening
+            rate, size = (
+                self._codec.sample_rate // widening,
+                self._codec.packet_sizes[0] // widening,
             )
+            any_stream = StreamInfo(self._codec.hash, rate, 1, size, 0)
             # the first inference of a thread takes ten times as long as the rest
             self._codec.decoder(any_stream).decode(None)
             resampler = LiveResampler(

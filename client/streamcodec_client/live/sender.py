@@ -43,17 +43,18 @@ DRAIN_LIMIT_S = 2.0
 
 
 def stream_info(
-    model_hash: str, config: CodecConfig, bitrate_bps: float | None, redundancy: int = 0
+    codec: Codec, config: CodecConfig, bitrate_bps: float | None, redundancy: int = 0
 ) -> StreamInfo:
     """What listeners must know of the stream."""
     return StreamInfo(
-        model=model_hash,
-        sample_rate=config.sample_rate,
+        model=codec.hash,
+        sample_rate=config.wire_sample_rate,
         channels=config.channels,
-        packet_samples=config.packet_samples,
+        packet_samples=config.wire_packet_samples,
         base_level=config.base_level,
         bitrate_bps=round(bitrate_bps or 0),
         redundancy=redundancy,
+        high_band=codec.high_band if config.high_band else "",
     )
 
 
@@ -90,17 +91,15 @@ class Sender:
         self._source_rate = source.sample_rate
         encoder = codec.encoder(settings)
         self._copying = CopyPolicy(settings.copies)
-        self.info = stream_info(
-            codec.hash, encoder.config, settings.bitrate_bps, self._copying.offered
-        )
+        self.info = stream_info(codec, encoder.config, settings.bitrate_bps, self._copying.offered)
         self._sealer = None if key is None else key.sealer()
         if self._sealer is not None:
             self.info = dataclasses.replace(self.info, key_id=self._sealer.key_id)
-        activity = VoiceActivity(self.info.sample_rate) if dtx else None
+        activity = VoiceActivity(encoder.config.sample_rate) if dtx else None
         processor = (
             None
             if voice is None
-            else VoiceProcessor(self.info.sample_rate, self.info.channels, voice)
+            else VoiceProcessor(encoder.config.sample_rate, self.info.channels, voice)
         )
         self._packetizer = Packetizer(
             encoder, self.info, source.sample_rate, clock, activity, processor

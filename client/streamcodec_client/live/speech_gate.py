@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from streamcodec.config import CodecConfig
 from streamcodec.live.dtx import DtxGate
 from streamcodec.units import Pcm
 from streamcodec.wire.packet import Flags
-from streamcodec.wire.session import StreamInfo
 
 from ..audio.voice_activity import VoiceActivity
 from .outgoing import Outgoing
@@ -18,11 +18,12 @@ class SpeechGate:
     background.
     """
 
-    def __init__(self, activity: VoiceActivity, info: StreamInfo) -> None:
-        self._activity, self._packet_samples = activity, info.packet_samples
-        self._gate: DtxGate[Outgoing] = DtxGate(info.packet_samples * 1000 / info.sample_rate)
+    def __init__(self, activity: VoiceActivity, config: CodecConfig) -> None:
+        """config: of the encoder."""
+        self._activity, self._packet_samples = activity, config.packet_samples
+        self._gate: DtxGate[Outgoing] = DtxGate(config.packet_ms)
         # samples [T, C] that the encoder has taken and has made no packet of yet
-        self._pending: Pcm = np.zeros((0, info.channels), np.float32)
+        self._pending: Pcm = np.zeros((0, config.channels), np.float32)
         self.left_out = 0  # packets
 
     def hear(self, pcm: Pcm) -> None:

@@ -7,6 +7,7 @@ import type { Engine } from './engine.ts';
 import type { ModelFacts, ModelFile } from './model-file.ts';
 
 const LARGEST_PAYLOAD = 1200;
+const HIGH_BAND_BYTES = 2; // that describe it, for each packet of each channel
 const MOST_CHANNELS = 2;
 const MOST_PACKETS = 3; // of 20 ms in one payload
 const FLOAT_BYTES = 4;
@@ -179,9 +180,19 @@ class StreamDecoder implements Decoder {
   }
 
   decode(payload: Uint8Array | null): Float32Array {
-    const decoded = this.codec.decode(payload, this.info, this.level, this.state);
+    const ofCore = payload === null ? null : this.withoutHighBand(payload);
+    const decoded = this.codec.decode(ofCore, this.info, this.level, this.state);
     this.level = decoded.level;
     return decoded.pcm;
+  }
+
+  /** The page plays at the core's rate: what describes the band above it is passed over. */
+  private withoutHighBand(payload: Uint8Array): Uint8Array {
+    if (this.info.highBand === '') return payload;
+    const packets = this.info.packetSamples / this.codec.facts.packetSamples;
+    const size = HIGH_BAND_BYTES * packets * this.info.channels;
+    if (payload.length <= size) throw new PayloadError('a payload has nothing but its high band');
+    return payload.subarray(0, payload.length - size);
   }
 
   reset(): void {

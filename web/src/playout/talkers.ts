@@ -219,7 +219,8 @@ function sameStream(one: StreamInfo, other: StreamInfo): boolean {
     one.packetSamples === other.packetSamples &&
     one.baseLevel === other.baseLevel &&
     one.redundancy === other.redundancy &&
-    one.keyId === other.keyId
+    one.keyId === other.keyId &&
+    one.highBand === other.highBand
   );
 }
 

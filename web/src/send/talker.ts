@@ -93,6 +93,7 @@ export class Talker {
       bitrateBps: Math.round(targetFor(facts, bitrateBps)),
       redundancy: this.#copying.offered,
       keyId: '',
+      highBand: '',
     };
     this.#sequence = new PacketSequence(this.info);
     this.#packet = new Float32Array(facts.packetSamples);

@@ -281,6 +281,7 @@ function parseInfo(fields: Fields): StreamInfo {
     bitrateBps: fields.integer('bitrate_bps', 0, 1_000_000, 0),
     redundancy: fields.integer('redundancy', 0, MAX_COPY_DISTANCE, 0),
     keyId: fields.text('key_id', '') === '' ? '' : fields.hexDigits('key_id', 16),
+    highBand: fields.text('high_band', '') === '' ? '' : fields.hexDigits('high_band', 16),
   };
 }
 

@@ -15,4 +15,6 @@ export interface StreamInfo {
   redundancy: number;
   /** 16 hex digits where payloads are encrypted end to end, else empty. */
   keyId: string;
+  /** Hex digits of the tables of the high band, at the end of each payload; '' where it has none. */
+  highBand: string;
 }
