@@ -27,7 +27,7 @@ from ..audio.recorded import default_source
 from ..clock import Clock, MonotonicClock
 from ..live.codec import EncodingSettings, load_codec
 from ..live.member import Member, Seat
-from .live_options import ca_option, token_option
+from .joining_options import ca_option, token_option
 
 PACKET_MS = 20
 TRIED_PACKETS = 100

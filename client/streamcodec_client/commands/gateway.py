@@ -26,7 +26,7 @@ from ..live.codec import Band, EncodingSettings, ModelCodec, load_codec
 from ..live.process import stop_on_signals
 from ..transport.opening import route_to
 from .folders import cores
-from .live_options import ca_option, token_option
+from .joining_options import ca_option, token_option
 from .options import CodecOptions, RateOptions, codec_options, rate_options
 
 DEFAULTS = GatewayConfig()

@@ -153,8 +153,8 @@ def listen(
     reporter = _display(session, clock)
     with ExitStack() as opened:
         # First: a wrong model name must not cost the recording that the sink overwrites.
-        loaded = _codec(codec, None)
-        target = _open(opened, sink.open(clock, device, loaded.slowest_step_ms, reporter.warning))
+        loaded = _codec(codec, sink.rate(device))
+        target = _open(opened, sink.open(clock, device, loaded, reporter.warning))
         trace = _open_trace(opened, session.trace)
         arrivals = None if record_trace is None else _open(opened, ArrivalRecorder(record_trace))
         recorder = _recorder(opened, record, loaded, session, reporter)
@@ -211,7 +211,7 @@ def talk(
         loaded = _codec(codec, origin.sample_rate)
         loaded.encoder(encoding)  # raises what is wrong with its rate
         processing = voice.settings(source.source, loaded.sample_rate, reporter.warning, usual=True)
-        target = _open(opened, sink.open(clock, output, loaded.slowest_step_ms, reporter.warning))
+        target = _open(opened, sink.open(clock, output, loaded, reporter.warning))
         traces = [_open_trace(opened, path) for path in (session.trace, duplex.listen_trace)]
         recorder = _recorder(opened, record, loaded, session, reporter)
         sender = Sender(

@@ -19,11 +19,21 @@ from streamcodec.live.adaptive import DelayBounds
 from streamcodec.wire.redundancy import MAX_COPY_DISTANCE, USUAL_COPY_DISTANCE
 
 from ..audio.blocks import Sink, Source
-from ..audio.pick import SINK_FORMS, SOURCE_FORMS, ahead_for, check_sink, pick_sink, pick_source
+from ..audio.pick import (
+    DEFAULT_RATE,
+    SINK_FORMS,
+    SOURCE_FORMS,
+    ahead_for,
+    check_sink,
+    pick_sink,
+    pick_source,
+)
 from ..clock import Clock
+from ..live.codec import Codec
 from ..live.encryption import RoomKey
 from ..live.token_name import name_in
 from .grouping import grouped
+from .joining_options import ca_option, passphrase_option, token_option
 from .live_values import MAX_PLAYOUT_MS, CopyDistanceType, PlayoutType, SampleRateType
 
 OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
@@ -73,28 +83,6 @@ class SessionOptions:
         except (KeyError, OSError):  # a container whose user has no entry in the system's list
             return "somebody"
 
-
-ca_option = click.option(
-    "--ca",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Certificate authorities to trust for wss:// instead of the system's (PEM).",
-)
-
-token_option = click.option(
-    "--token",
-    default="",
-    help="Leave to join, where the relay asks for it. Other users of this machine see flags: "
-    "better in the environment.",
-)
-
-passphrase_option = click.option(
-    "--passphrase-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Encrypts end to end: only who has the same passphrase (the file's first line) hears what "
-    "is said, and the relay does not.",
-)
 
 session_options = grouped(
     "session",
@@ -155,7 +143,7 @@ device_options = grouped(
         "--rate",
         type=SampleRateType(),
         metavar="HZ",
-        help="Of raw PCM and files written (16000), or of a device (its own).",
+        help="Of raw PCM (16000), files written (the codec's) or a device (its own).",
     ),
     click.option(
         "--channels",
@@ -260,21 +248,26 @@ class SinkOptions:
         self,
         clock: Clock,
         device: DeviceOptions,
-        slowest_step_ms: float,
+        codec: Codec,
         notify: Callable[[str], None],
     ) -> Sink:
-        """`slowest_step_ms`: how long decoding a packet may take. notify: is told what happens to a
-        sound device. Raises AudioError.
+        """A file gets the codec's rate where no other is asked for. notify: is told what happens to
+        a sound device. Raises AudioError.
         """
+        rate = self.rate(device)
         return pick_sink(
             self.sink,
             clock,
             device=device.device,
-            rate=device.rate,
+            rate=codec.sample_rate if rate is None and self.sink != "speaker" else rate,
             channels=device.channels,
-            ahead_ms=ahead_for(slowest_step_ms),
+            ahead_ms=ahead_for(codec.slowest_step_ms),
             notify=notify,
         )
+
+    def rate(self, device: DeviceOptions) -> int | None:
+        """Hz; None where it is not known before the codec is."""
+        return DEFAULT_RATE if self.sink == "-" and device.rate is None else device.rate
 
 
 sink_options = grouped(

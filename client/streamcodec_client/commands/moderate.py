@@ -23,7 +23,7 @@ from streamcodec.wire.session import (
 
 from ..clock import MonotonicClock
 from ..transport.relay import RelayTransport
-from .live_options import ca_option, token_option
+from .joining_options import ca_option, token_option
 
 ANSWER_LIMIT_S = 10.0
 
