@@ -51,6 +51,8 @@ def measure(plan: SessionPlan, show: bool) -> tuple[SessionReport, list[int]]:
     model = load_model(plan.model, "cpu")
     config = model.stream_config(1, model.packet_samples(plan.packet_ms))
     pcm, rate = read_mono(plan.source)
+    if rate > config.sample_rate and model.high_band is not None:
+        config = model.full_band(config)
     seconds = len(pcm) / rate
 
     estimates_ms: list[float] = []

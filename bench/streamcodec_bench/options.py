@@ -13,6 +13,7 @@ from streamcodec.wire.redundancy import MAX_COPY_DISTANCE, USUAL_COPY_DISTANCE
 from streamcodec_client.commands.grouping import grouped
 
 SPEECH = Path(__file__).parent / "speech" / "librispeech.flac"
+FULL_BAND_SPEECH = SPEECH.with_name("vctk.flac")
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -41,7 +42,7 @@ class SessionOptions:
 session_options = grouped(
     "session",
     SessionOptions,
-    click.option("--source", type=FILE, default=SPEECH, help="Recording to send."),
+    click.option("--source", type=FILE, default=FULL_BAND_SPEECH, help="Recording to send."),
     bitrate_option,
     click.option("--packet-ms", type=click.Choice([20, 40, 60]), default=20, show_default=True),
     click.option(

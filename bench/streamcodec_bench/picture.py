@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 
 INK, MUTED, ACCENT = "#1b1f24", "#6b7280", "#1d6fb8"
 FLOOR_DB = -80
+WINDOW_S = 0.032
 
 
 def draw(
@@ -35,9 +36,9 @@ def draw(
         )
         axis.specgram(
             dithered,
-            NFFT=512,
+            NFFT=round(WINDOW_S * sample_rate),
             Fs=sample_rate,
-            noverlap=384,
+            noverlap=round(0.75 * WINDOW_S * sample_rate),
             scale="dB",
             vmin=FLOOR_DB - 40,
             vmax=-40,
@@ -45,8 +46,8 @@ def draw(
         )
         axis.set_ylabel("kHz", color=MUTED)
         axis.set_yticks(
-            np.arange(0, sample_rate / 2 + 1, 2000),
-            [f"{f / 1000:g}" for f in np.arange(0, sample_rate / 2 + 1, 2000)],
+            np.arange(0, sample_rate / 2 + 1, sample_rate / 8),
+            [f"{f / 1000:g}" for f in np.arange(0, sample_rate / 2 + 1, sample_rate / 8)],
         )
         axis.text(
             0.01, 0.92, name, transform=axis.transAxes, color="white", fontweight="bold", va="top"
