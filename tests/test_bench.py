@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from conftest import SPEECH, voice
 from streamcodec.errors import AudioError, ConfigError
 from streamcodec.live.fixed import FixedPlayout
+from streamcodec.units import Pcm
 from streamcodec_bench import loss, metrics, played
 from streamcodec_bench.bdrate import bd_rate
 from streamcodec_bench.cli import bench
-from streamcodec_bench.codecs import Pcm, PeerCodec, all_codecs, low_passed
+from streamcodec_bench.codecs import all_codecs, low_passed
+from streamcodec_bench.coded import PeerCodec
 from streamcodec_bench.content import CLASSES, Clip, derived, read_clips
-from streamcodec_bench.metrics import SAMPLE_RATE, buzz, estoi, log_spectral_distance, repetition
+from streamcodec_bench.formats import SAMPLE_RATE
+from streamcodec_bench.metrics import buzz, estoi, log_spectral_distance, repetition
 from streamcodec_bench.network import Scenario, listen
 from streamcodec_bench.quality import Score, aligned, summarise
 
@@ -209,13 +212,14 @@ def test_the_command_writes_table_json_and_picture(tmp_path: Path, model_folder:
 def test_unknown_names_are_refused_with_those_that_are_known(tmp_path: Path) -> None:
     done = CliRunner().invoke(bench, ["quality", "--data", str(tmp_path), "--metrics", "loudness"])
     assert done.exit_code == 2
-    assert "no metric 'loudness': pesq" in done.output
+    assert "no metric for 16 kHz, mono 'loudness': pesq" in done.output
 
 
 def test_a_figure_whose_library_is_missing_is_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(metrics.NEEDS, "lsd", "no_such_library")
+    missing = dataclasses.replace(metrics.METRICS["lsd"], needs="no_such_library")
+    monkeypatch.setitem(metrics.METRICS, "lsd", missing)
     done = CliRunner().invoke(
         bench, ["quality", "--data", str(tmp_path), "--codecs", "reference", "--metrics", "lsd"]
     )
@@ -246,7 +250,7 @@ def test_what_loss_costs_is_measured_on_one_trace_for_all_codecs() -> None:
         out = pcm.copy()
         for packet in np.flatnonzero(lost):
             out[packet * loss.FRAME : (packet + 1) * loss.FRAME] *= np.float32(fill)
-        return out, round(rate * len(pcm) / loss.SAMPLE_RATE)
+        return out, round(rate * len(pcm) / SAMPLE_RATE)
 
     fakes = {
         "a": functools.partial(holed, name="a", fill=0.0),

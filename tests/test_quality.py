@@ -1,5 +1,6 @@
 """`bench quality` as a judge: metrics from outside, speakers, sets beside the headline set."""
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -18,6 +19,7 @@ from streamcodec.errors import AudioError, ConfigError
 from streamcodec_bench import metrics
 from streamcodec_bench.cli import bench
 from streamcodec_bench.codecs import low_passed
+from streamcodec_bench.formats import SAMPLE_RATE
 from streamcodec_bench.quality import Score, pairs, summarise
 from streamcodec_bench.quality_report import pair_table
 
@@ -64,7 +66,7 @@ def test_distillmos_hears_the_output_and_leaves_torchaudio_as_it_was(
     monkeypatch.delitem(sys.modules, "torchaudio", raising=False)
     if there is not None:
         monkeypatch.setitem(sys.modules, "torchaudio", there)
-    value = metrics.METRICS["distillmos"](np.zeros(160, np.float32), np.full(160, 3, np.float32))
+    value = metrics.distillmos(np.zeros(160, np.float32), np.full(160, 3, np.float32))
     assert value == 3
     assert sys.modules.get("torchaudio") is there
     assert capsys.readouterr().out == ""
@@ -77,7 +79,8 @@ def test_a_missing_distillmos_is_named_with_how_to_install_it(
     way = "pip install --no-deps distillmos==0.9.1 xls-r-sqa==0.1.0"
     with pytest.raises(ConfigError, match=way):
         metrics.distillmos(np.zeros(160, np.float32), np.zeros(160, np.float32))
-    monkeypatch.setitem(metrics.NEEDS, "distillmos", "no_such_library")
+    missing = dataclasses.replace(metrics.METRICS["distillmos"], needs="no_such_library")
+    monkeypatch.setitem(metrics.METRICS, "distillmos", missing)
     monkeypatch.setitem(metrics.INSTALL_BY_HAND, "no_such_library", way)
     asked = ["quality", "--data", str(tmp_path), "--codecs", "reference", "--metrics", "distillmos"]
     done = CliRunner().invoke(bench, asked)
@@ -89,7 +92,7 @@ def test_distillmos_prefers_the_whole_band_and_less_noise() -> None:
     # imported by the metric alone, which first puts a stand-in in the place of torchaudio
     if importlib.util.find_spec("distillmos") is None:
         pytest.skip(metrics.INSTALL_BY_HAND["distillmos"])
-    pcm = soundfile.read(SPEECH, dtype="float32")[0][: 6 * metrics.SAMPLE_RATE]
+    pcm = soundfile.read(SPEECH, dtype="float32")[0][: 6 * SAMPLE_RATE]
     noise = np.random.default_rng(0).standard_normal(len(pcm)).astype(np.float32)
     whole = metrics.distillmos(pcm, pcm)
     assert whole == pytest.approx(4.54, abs=0.05)

@@ -79,7 +79,7 @@ def check_page(page: str) -> list[str]:
                 f"{version['kbps']:.2f} kbit/s (asked for {version['asked_kbps']:.2f})" in section
             )
             for metric, value in version["figures"].items():
-                assert f"{metrics.TITLES[metric]} {value:.2f}" in section
+                assert f"{metrics.METRICS[metric].title} {value:.2f}" in section
     return [row["name"] for row in shown]
 
 

@@ -9,6 +9,7 @@ import click
 
 from .choices import chosen_of, need, numbers_of, rates_of
 from .demo import measure_latency
+from .formats import MONO
 from .options import (
     FILE,
     FOLDER,
@@ -208,8 +209,8 @@ def loss(options: LossOptions) -> None:
     from .codecs import opus_version
     from .content import read_clips
 
-    judged = chosen_of("metric", options.metrics, list(meters.METRICS))
-    need({"av"} | {meters.NEEDS[m] for m in judged if m in meters.NEEDS})
+    judged = chosen_of("metric", options.metrics, meters.metrics_for(MONO))
+    need({"av"} | meters.needs_of(judged))
     plan = laboratory.LossPlan(
         rates_of(options.rates), options.share / 100, options.burst_ms, judged, options.seed
     )

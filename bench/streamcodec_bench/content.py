@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from streamcodec.errors import AudioError, ConfigError
 from streamcodec.units import Pcm
 
+from .formats import MONO, SAMPLE_RATE, Format
 from .speakers import Speakers
 
 SUFFIXES = (".flac", ".ogg", ".opus", ".wav")
-SAMPLE_RATE = 16_000
 LEAST_SECONDS, MOST_SECONDS = 1.0, 15.0
 LEVEL_CHANGE_DB = 20.0
 NOISE_SNR_DB = 10.0
@@ -31,19 +31,31 @@ FORMANTS = ((700, 1.0), (1_150, 0.5), (2_700, 0.25), (3_400, 0.1))  # Hz and gai
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """PCM [T] at SAMPLE_RATE with a name and a class of content. speaker: empty where it is not
-    known.
+    """PCM [T] or [T, 2] at `sample_rate` Hz with a name and a class of content. speaker: empty
+    where it is not known.
     """
 
     name: str
     content: str
     pcm: Pcm
     speaker: str = ""
+    sample_rate: int = SAMPLE_RATE
+
+    @property
+    def seconds(self) -> float:
+        return len(self.pcm) / self.sample_rate
+
+    @property
+    def channels(self) -> int:
+        return 1 if self.pcm.ndim == 1 else int(self.pcm.shape[1])
 
 
-def read_clips(folder: Path, limit: int | None, speakers: Speakers = UNKNOWN) -> list[Clip]:
+def read_clips(
+    folder: Path, limit: int | None, speakers: Speakers = UNKNOWN, form: Format = MONO
+) -> list[Clip]:
     """Every clip below `folder`, evenly chosen where there are more than `limit`; their class is
-    the subfolder they lie in, or "clean". Raises AudioError.
+    the subfolder they lie in, or "clean". Raises AudioError, also for a recording at a rate that
+    cannot hold the band of `form`.
     """
     files = _audio_below(folder)
     if not files:
@@ -52,7 +64,7 @@ def read_clips(folder: Path, limit: int | None, speakers: Speakers = UNKNOWN) ->
     for file in _evenly(files, limit):
         inside = file.relative_to(folder).parts
         voice = speakers.of(file, folder)
-        clips += _read(file, inside[0] if len(inside) > 1 else "clean", voice.speaker)
+        clips += _read(file, inside[0] if len(inside) > 1 else "clean", voice.speaker, form)
     return _some(clips, folder)
 
 
@@ -62,11 +74,16 @@ def read_clip(path: Path) -> Clip:
         return read_clips(path, 1)[0]
     if path.suffix.lower() not in SUFFIXES:
         raise AudioError(f"{path} ends in none of {', '.join(SUFFIXES)}")
-    return _some(_read(path, "clean", ""), path)[0]
+    return _some(_read(path, "clean", "", MONO), path)[0]
 
 
 def read_sets(
-    folder: Path, limit: int | None, speakers: Speakers, headline: Path, taken: Collection[str]
+    folder: Path,
+    limit: int | None,
+    speakers: Speakers,
+    headline: Path,
+    taken: Collection[str],
+    form: Format = MONO,
 ) -> list[Clip]:
     """The sets in `folder`, each a class of its own: a subfolder with audio is one, and so is the
     audio in the folder itself. They are named after their folder, and after the language where
@@ -91,15 +108,22 @@ def read_sets(
         if name in taken:
             raise ConfigError(f"{home}: there is a class {name!r} already; rename the folder")
         chosen = _evenly(files, limit)
-        read = [clip for f in chosen for clip in _read(f, name, speakers.of(f, folder).speaker)]
-        clips += _some(read, home)
+        read = [_read(f, name, speakers.of(f, folder).speaker, form) for f in chosen]
+        clips += _some([clip for some in read for clip in some], home)
     return clips
 
 
 def derived(clips: list[Clip], wanted: list[str], noise: list[Clip]) -> list[Clip]:
-    """The clips of each class in `wanted`. Raises ConfigError for an unknown class, and for noisy
-    speech where there is no noise.
+    """The clips of each class in `wanted`. Raises ConfigError for an unknown class, for noisy
+    speech where there is no noise, and for classes made from clips that are not mono at
+    SAMPLE_RATE.
     """
+    plain = all((c.sample_rate, c.channels) == (SAMPLE_RATE, 1) for c in clips)
+    if set(wanted) != {"clean"} and not plain:
+        raise ConfigError(
+            f"classes of content are made from mono at {SAMPLE_RATE} Hz: "
+            f"other formats have clean alone, not {', '.join(wanted)}"
+        )
     made: list[Clip] = []
     for content in wanted:
         if content == "clean":
@@ -144,13 +168,21 @@ def _evenly(files: list[Path], limit: int | None) -> list[Path]:
     return [files[i * len(files) // limit] for i in range(limit)]
 
 
-def _read(file: Path, content: str, speaker: str) -> list[Clip]:
-    """One clip, at most MOST_SECONDS of it; none where it is shorter than LEAST_SECONDS."""
+def _read(file: Path, content: str, speaker: str, form: Format) -> list[Clip]:
+    """One clip, at most MOST_SECONDS of it; none where it is shorter than LEAST_SECONDS. Raises
+    AudioError.
+    """
     pcm, rate = soundfile.read(file, dtype="float32", always_2d=True)
-    mono = soxr.resample(pcm.mean(1), rate, SAMPLE_RATE).astype(np.float32)
-    mono = mono[: round(MOST_SECONDS * SAMPLE_RATE)]
-    long_enough = len(mono) >= LEAST_SECONDS * SAMPLE_RATE
-    return [Clip(file.stem, content, mono, speaker)] if long_enough else []
+    if rate < form.least_recorded_rate:
+        raise AudioError(
+            f"{file} is at {rate} Hz: for a comparison at {form.sample_rate} Hz a recording needs "
+            f"at least {form.least_recorded_rate}, else there is nothing to compare with"
+        )
+    source = pcm if form.stereo and pcm.shape[1] == 2 else pcm.mean(1)
+    kept = soxr.resample(source, rate, form.sample_rate).astype(np.float32)
+    kept = kept[: round(MOST_SECONDS * form.sample_rate)]
+    clip = Clip(file.stem, content, kept, speaker, form.sample_rate)
+    return [clip] if clip.seconds >= LEAST_SECONDS else []
 
 
 def _some(clips: list[Clip], folder: Path) -> list[Clip]:

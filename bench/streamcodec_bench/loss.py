@@ -17,9 +17,11 @@ from streamcodec.errors import ConfigError
 from streamcodec.units import Pcm
 from streamcodec.wire.redundancy import join
 
-from .codecs import SAMPLE_RATE, int16, loaded, opus_library, ours
+from .codecs import loaded, opus_library, ours
+from .coded import int16
 from .content import Clip
-from .metrics import METRICS
+from .formats import SAMPLE_RATE
+from .metrics import figures
 from .network import gilbert_elliott
 from .quality import aligned
 
@@ -135,8 +137,8 @@ def _row(
         for kind, holes in (("clean", np.zeros_like(lost)), ("lossy", lost)):
             heard, sent_bits = codec(clip.pcm, rate_bps, holes)
             reference, output = aligned(clip.pcm, heard)
-            for metric in metrics:
-                values[kind][metric].append(METRICS[metric](reference, output))
+            for metric, value in figures(metrics, reference, output).items():
+                values[kind][metric].append(value)
         bits += sent_bits
     seconds = sum(len(clip.pcm) for clip in clips) / SAMPLE_RATE
     means = {kind: {m: float(np.nanmean(v)) for m, v in by.items()} for kind, by in values.items()}

@@ -1,5 +1,6 @@
-"""How good a decoded clip is. Each metric takes reference and output [T] at 16 kHz, aligned, and
-gives one number.
+"""How good a decoded clip is: the metrics by their names, and those that come from elsewhere. Each
+of these takes reference and output [T], aligned and equally long, at SAMPLE_RATE but for ViSQOL
+audio, and gives one number.
 
 DNSMOS, PLCMOS and Distill-MOS only listen to the output; the others compare.
 """
@@ -7,24 +8,40 @@ DNSMOS, PLCMOS and Distill-MOS only listen to the output; the others compare.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import io
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamcodec.errors import ConfigError
 from streamcodec.units import Pcm
 
-SAMPLE_RATE = 16_000
-FRAME_RATES_HZ = (50.0, 100.0)  # of our packets and synthesis frames: where a buzz would be
-ENVELOPE_RATE = 1_000
-VISQOL_AUDIO_RATE = 48_000
+from .formats import FULL_BAND_RATE, SAMPLE_RATE, Format
+from .signal_metrics import buzz, high_band_distance, log_spectral_distance, repetition
+from .stereo_metrics import coherence_error, level_error
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """`function` takes reference and output, aligned and equally long, at `sample_rate` Hz, and
+    gives one number, NaN where it has none for the clip. It takes [T]; with `stereo` [T, 2]. title:
+    in tables. high_band: it hears nothing but what is above the core's band. needs: a module that
+    must be installed; empty: none.
+    """
+
+    title: str
+    function: Callable[[Pcm, Pcm], float]
+    sample_rate: int = SAMPLE_RATE
+    lower_is_better: bool = False
+    stereo: bool = False
+    high_band: bool = False
+    needs: str = ""
 
 
 def pesq(reference: Pcm, output: Pcm) -> float:
@@ -50,16 +67,9 @@ def visqol(reference: Pcm, output: Pcm) -> float:
 
 
 def visqol_audio(reference: Pcm, output: Pcm) -> float:
-    """ViSQOL v3 audio mode, 1 to 4.73: for music. It compares at 48 kHz; above 8 kHz both signals
-    are silent.
-    """
-    import soxr
-
-    wide = [
-        soxr.resample(pcm.astype(np.float64), SAMPLE_RATE, VISQOL_AUDIO_RATE)
-        for pcm in (reference, output)
-    ]
-    return float(_visqol_audio().measure_from_arrays(*wide, VISQOL_AUDIO_RATE).moslqo)
+    """ViSQOL v3 audio mode, 1 to 4.73: for music, and for full band. At FULL_BAND_RATE."""
+    wide = [pcm.astype(np.float64) for pcm in (reference, output)]
+    return float(_visqol_audio().measure_from_arrays(*wide, FULL_BAND_RATE).moslqo)
 
 
 def estoi(reference: Pcm, output: Pcm) -> float:
@@ -71,16 +81,6 @@ def estoi(reference: Pcm, output: Pcm) -> float:
         warnings.simplefilter("ignore", RuntimeWarning)
         value = float(stoi(reference, output, SAMPLE_RATE, extended=True))
     return value if value > 1e-4 else float("nan")
-
-
-def log_spectral_distance(reference: Pcm, output: Pcm) -> float:
-    """Root mean square difference of log spectra in dB, 32 ms windows, down to 60 dB below the
-    loudest.
-    """
-    a, b = _power_spectrum(reference), _power_spectrum(output)
-    floor = max(1e-12, float(a.max(initial=0)) * 1e-6)
-    difference = 10 * np.log10(np.maximum(a, floor) / np.maximum(b, floor))
-    return float(np.mean(np.sqrt(np.mean(difference**2, axis=1))))
 
 
 def dnsmos_signal(reference: Pcm, output: Pcm) -> float:
@@ -126,108 +126,94 @@ def word_errors(reference: Pcm, output: Pcm) -> float:
     return 100 * float(jiwer.wer(expected, _recognised(output.tobytes())))
 
 
-def buzz(reference: Pcm, output: Pcm) -> float:
-    """How many dB more the output's envelope is modulated at our frame rates than the reference's,
-    above 3 kHz; the larger of the two rates. Modulation is relative to the envelope's mean.
-    """
-    a, b = _modulation(reference), _modulation(output)
-    return float(max(10 * np.log10(b[rate] / a[rate]) for rate in FRAME_RATES_HZ))
-
-
-def repetition(reference: Pcm, output: Pcm) -> float:
-    """How much more the output correlates with itself one packet earlier than the reference does,
-    above 2 kHz: 0 for sound that repeats itself no more than the original, near 1 where noise has
-    become a periodic wave. The other metrics do not measure that.
-    """
-    return float(np.mean(_self_resemblance(output) - _self_resemblance(reference)))
-
-
-METRICS: dict[str, Callable[[Pcm, Pcm], float]] = {
-    "pesq": pesq,
-    "visqol": visqol,
-    "visqol-audio": visqol_audio,
-    "estoi": estoi,
-    "lsd": log_spectral_distance,
-    "dnsmos": dnsmos_signal,
-    "plcmos": plcmos,
-    "distillmos": distillmos,
-    "speaker": speaker_similarity,
-    "wer": word_errors,
-    "buzz": buzz,
-    "repetition": repetition,
-}
-LOWER_IS_BETTER = frozenset({"lsd", "wer", "buzz", "repetition"})
-NEEDS = {
-    "pesq": "pesq",
-    "visqol": "visqol",
-    "visqol-audio": "visqol",
-    "estoi": "pystoi",
-    "dnsmos": "speechmos",
-    "plcmos": "speechmos",
-    "distillmos": "distillmos",
-    "speaker": "resemblyzer",
-    "wer": "pocketsphinx",
+METRICS = {
+    "pesq": Metric("PESQ-WB", pesq, needs="pesq"),
+    "visqol": Metric("ViSQOL", visqol, needs="visqol"),
+    "visqol-audio": Metric(
+        "ViSQOL audio", visqol_audio, sample_rate=FULL_BAND_RATE, needs="visqol"
+    ),
+    "estoi": Metric("ESTOI", estoi, needs="pystoi"),
+    "lsd": Metric("LSD dB", log_spectral_distance, lower_is_better=True),
+    "lsd-high": Metric(
+        "LSD 8-16 kHz dB",
+        high_band_distance,
+        sample_rate=FULL_BAND_RATE,
+        lower_is_better=True,
+        high_band=True,
+    ),
+    "stereo-level": Metric(
+        "stereo level dB",
+        level_error,
+        sample_rate=FULL_BAND_RATE,
+        lower_is_better=True,
+        stereo=True,
+    ),
+    "stereo-coherence": Metric(
+        "stereo coherence",
+        coherence_error,
+        sample_rate=FULL_BAND_RATE,
+        lower_is_better=True,
+        stereo=True,
+    ),
+    "dnsmos": Metric("DNSMOS sig", dnsmos_signal, needs="speechmos"),
+    "plcmos": Metric("PLCMOS", plcmos, needs="speechmos"),
+    "distillmos": Metric("Distill-MOS", distillmos, needs="distillmos"),
+    "speaker": Metric("speaker sim.", speaker_similarity, needs="resemblyzer"),
+    "wer": Metric("WER %", word_errors, lower_is_better=True, needs="pocketsphinx"),
+    "buzz": Metric("buzz dB", buzz, lower_is_better=True),
+    "repetition": Metric("repetition", repetition, lower_is_better=True),
 }
 # How to install what no extra brings. distillmos requires torchaudio and, through xls-r-sqa,
 # transformers; neither is used here, and no torchaudio fits the pinned PyTorch.
 INSTALL_BY_HAND = {"distillmos": "pip install --no-deps distillmos==0.9.1 xls-r-sqa==0.1.0"}
-TITLES = {
-    "pesq": "PESQ-WB",
-    "visqol": "ViSQOL",
-    "visqol-audio": "ViSQOL audio",
-    "estoi": "ESTOI",
-    "lsd": "LSD dB",
-    "dnsmos": "DNSMOS sig",
-    "plcmos": "PLCMOS",
-    "distillmos": "Distill-MOS",
-    "speaker": "speaker sim.",
-    "wer": "WER %",
-    "buzz": "buzz dB",
-    "repetition": "repetition",
-}
 
 
-def _power_spectrum(pcm: Pcm) -> NDArray[np.float64]:
-    window = 512
-    padded = np.concatenate([pcm, np.zeros(max(0, window - len(pcm)), np.float32)])
-    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[:: window // 2] * np.hanning(
-        window
-    )
-    power: NDArray[np.float64] = np.abs(np.fft.rfft(frames)) ** 2
-    return power
+def metrics_for(form: Format) -> list[str]:
+    """Names of those that tell something about clips of this format."""
+    return [
+        name
+        for name, metric in METRICS.items()
+        if (form.full_band or not metric.high_band) and (form.stereo or not metric.stereo)
+    ]
 
 
-def _modulation(pcm: Pcm) -> dict[float, float]:
-    """Power of the envelope's modulation around each frame rate, relative to its squared mean;
-    above 3 kHz.
+def needs_of(names: Iterable[str]) -> set[str]:
+    """The modules that these metrics must find installed."""
+    return {METRICS[name].needs for name in names} - {""}
+
+
+def figures(
+    names: Iterable[str], reference: Pcm, output: Pcm, sample_rate: int = SAMPLE_RATE
+) -> dict[str, float]:
+    """Metric -> figure, of signals [T] or [T, 2] at `sample_rate` Hz, aligned and equally long. Two
+    channels have the mean over both where a metric takes one; one channel has no figure (NaN) where
+    a metric takes two.
     """
-    from scipy.signal import butter, sosfilt, welch
+    import soxr
 
-    high = np.abs(sosfilt(butter(6, 3_000, "highpass", fs=SAMPLE_RATE, output="sos"), pcm))
-    envelope = high[: len(high) // 16 * 16].reshape(-1, SAMPLE_RATE // ENVELOPE_RATE).mean(1)
-    frequencies, power = welch(
-        envelope, ENVELOPE_RATE, nperseg=min(1000, len(envelope)), detrend="constant"
-    )
-    total = envelope.mean() ** 2 + 1e-20
-    return {
-        rate: float(power[np.abs(frequencies - rate) <= 1.5].mean() / total + 1e-9)
-        for rate in FRAME_RATES_HZ
-    }
+    @functools.cache
+    def at(rate: int) -> tuple[Pcm, Pcm]:
+        if rate == sample_rate:
+            return reference, output
+        a, b = (soxr.resample(pcm, sample_rate, rate) for pcm in (reference, output))
+        return a, b
+
+    def figure(metric: Metric) -> float:
+        a, b = at(metric.sample_rate)
+        if metric.stereo:
+            return metric.function(a, b) if a.ndim == 2 else float("nan")
+        if a.ndim == 1:
+            return metric.function(a, b)
+        channels = zip(np.ascontiguousarray(a.T), np.ascontiguousarray(b.T), strict=True)
+        return finite_mean([metric.function(*channel) for channel in channels])
+
+    return {name: figure(METRICS[name]) for name in names}
 
 
-def _self_resemblance(pcm: Pcm) -> NDArray[np.float64]:
-    """Normalised correlation of windows of 60 ms with what was one packet before them,
-    above 2 kHz.
-    """
-    from scipy.signal import butter, sosfilt
-
-    high = sosfilt(butter(6, 2_000, "highpass", fs=SAMPLE_RATE, output="sos"), pcm)
-    lag, window = round(SAMPLE_RATE / FRAME_RATES_HZ[0]), 3 * SAMPLE_RATE // 50
-    frames = np.lib.stride_tricks.sliding_window_view(high, window)
-    now, before = frames[lag :: window // 2], frames[: len(frames) - lag : window // 2]
-    energy = np.square(now).sum(1) * np.square(before).sum(1)
-    alike: NDArray[np.float64] = (now * before).sum(1) / np.sqrt(energy + 1e-12)
-    return alike
+def finite_mean(values: Iterable[float]) -> float:
+    """Of those that are finite; NaN where none is."""
+    finite = [v for v in values if np.isfinite(v)]
+    return float(np.mean(finite)) if finite else float("nan")
 
 
 def _within_scale(pcm: Pcm) -> Pcm:

@@ -12,6 +12,8 @@ import click
 from streamcodec.wire.redundancy import MAX_COPY_DISTANCE, USUAL_COPY_DISTANCE
 from streamcodec_client.commands.grouping import grouped
 
+from .formats import FULL_BAND_RATE, SAMPLE_RATE
+
 SPEECH = Path(__file__).parent / "speech" / "librispeech.flac"
 FULL_BAND_SPEECH = SPEECH.with_name("vctk.flac")
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -102,6 +104,8 @@ class QualityOptions:
     data: Path
     also: tuple[Path, ...]
     speakers: Path | None
+    sample_rate: int
+    stereo: bool
     rates: str
     model: str | None
     codecs: str
@@ -128,6 +132,14 @@ quality_options = grouped(
         type=FILE,
         help="CSV with the columns file and speaker.  [default: manifest.csv in or above --data]",
     ),
+    click.option(
+        "--sample-rate",
+        type=click.Choice([SAMPLE_RATE, FULL_BAND_RATE]),
+        default=SAMPLE_RATE,
+        show_default=True,
+        help="Hz at which codecs are compared.",
+    ),
+    click.option("--stereo", is_flag=True, help="Keep both channels of recordings that have two."),
     click.option(
         "--rates", default="1.5,3,6,9,12,16,24", show_default=True, help="kbit/s, comma-separated."
     ),

@@ -17,7 +17,8 @@ from streamcodec.live.timescale import TimeScaler
 from streamcodec.units import Pcm
 
 from .content import read_clips
-from .metrics import SAMPLE_RATE, pesq
+from .formats import SAMPLE_RATE
+from .metrics import pesq
 from .network import PACKET_MS, Heard, Scenario
 
 JUDGED_S, SLICE_S = 30.0, 10.0  # PESQ of longer pieces takes long and tells no more

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
@@ -14,12 +14,13 @@ from scipy.signal import correlate
 from streamcodec.units import Pcm
 
 from .bdrate import bd_rate
-from .codecs import SAMPLE_RATE, PeerCodec, all_codecs
+from .coded import PeerCodec
 from .content import Clip
-from .metrics import LOWER_IS_BETTER, METRICS
+from .formats import SAMPLE_RATE
+from .metrics import METRICS, figures, finite_mean
 
 MAX_DELAY_S = 0.1
-OURS, ANCHOR = "streamcodec", "opus"
+OURS, ANCHORS = "streamcodec", ("opus", "opus-audio")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,26 +78,29 @@ class Pair:
     intervals: dict[str, float]
 
 
-def aligned(reference: Pcm, output: Pcm) -> tuple[Pcm, Pcm]:
-    """Both cut to the same length after the delay at which they correlate best."""
-    limit = round(MAX_DELAY_S * SAMPLE_RATE)
-    scores = correlate(output, reference, "full")[len(reference) - 1 :][: limit + 1]
-    delay = int(np.argmax(scores))
+def aligned(reference: Pcm, output: Pcm, sample_rate: int = SAMPLE_RATE) -> tuple[Pcm, Pcm]:
+    """Both, [T] or [T, C], cut to the same length after the delay at which they correlate best, the
+    same for all channels.
+    """
+    limit = round(MAX_DELAY_S * sample_rate)
+    channels = zip(np.atleast_2d(output.T), np.atleast_2d(reference.T), strict=True)
+    products = sum(correlate(heard, wanted, "full") for heard, wanted in channels)
+    delay = int(np.argmax(products[len(reference) - 1 :][: limit + 1]))
     moved = output[delay : delay + len(reference)]
     return reference[: len(moved)], moved
 
 
 def score(clip: Clip, codec: PeerCodec, target_bps: float, metrics: list[str]) -> Score:
-    seconds = len(clip.pcm) / SAMPLE_RATE
+    seconds, rate = clip.seconds, clip.sample_rate
     coded = codec.code(clip.pcm, target_bps)
-    reference, output = aligned(clip.pcm, coded.pcm)
+    reference, output = aligned(clip.pcm, coded.pcm, rate)
     return Score(
         codec.name,
         target_bps,
         clip.content,
         clip.name,
         coded.payload_bytes * 8 / seconds,
-        {name: METRICS[name](reference, output) for name in metrics},
+        figures(metrics, reference, output, rate),
         coded.encode_s / seconds,
         coded.decode_s / seconds,
         clip.speaker,
@@ -107,21 +111,21 @@ def measure(
     clips: list[Clip],
     rates_bps: list[float],
     *,
-    codecs: list[str],
+    codecs: list[PeerCodec],
     metrics: list[str],
-    model: str | None,
     jobs: int,
     on_row: Callable[[Row], None],
 ) -> tuple[list[Row], list[Score]]:
     """Rows in the order in which they are done, each also given to `on_row`, and the scores that
-    they are means of.
+    they are means of. A clip is left out at rates that a codec does not have for its channels.
     """
-    known = all_codecs(model)
     rows, scores = [], []
     with ProcessPoolExecutor(jobs, initializer=_one_thread) as pool:
-        for name in codecs:
-            for rate in known[name].rates(rates_bps):
-                pending = [pool.submit(score, clip, known[name], rate, metrics) for clip in clips]
+        for codec in codecs:
+            played = [(clip, codec.rates(rates_bps, clip.channels)) for clip in clips]
+            for rate in dict.fromkeys(rate for _, rates in played for rate in rates):
+                some = [clip for clip, rates in played if rate in rates]
+                pending = [pool.submit(score, clip, codec, rate, metrics) for clip in some]
                 done = [job.result() for job in pending]
                 scores += done
                 for row in summarise(done):
@@ -138,11 +142,7 @@ def summarise(scores: list[Score]) -> list[Row]:
         names = list(group[0].values)
         columns = {name: [s.values[name] for s in group] for name in names}
         ranked = {name: [s for s in group if math.isfinite(s.values[name])] for name in names}
-        worst = {
-            name: (max if name in LOWER_IS_BETTER else min)(some, key=lambda s: s.values[name])
-            for name, some in ranked.items()
-            if some
-        }
+        worst = {name: _worst(some, name) for name, some in ranked.items() if some}
         rows.append(
             Row(
                 group[0].codec,
@@ -150,7 +150,7 @@ def summarise(scores: list[Score]) -> list[Row]:
                 content,
                 len(group),
                 float(np.mean([s.bitrate_bps for s in group])) / 1000,
-                {name: _mean(column) for name, column in columns.items()},
+                {name: finite_mean(column) for name, column in columns.items()},
                 {name: _half_width(column) for name, column in columns.items()},
                 {name: (s.clip, s.values[name]) for name, s in worst.items()},
                 float(np.mean([s.encode_rtf for s in group])),
@@ -162,7 +162,14 @@ def summarise(scores: list[Score]) -> list[Row]:
     return rows
 
 
-def bd_rates(rows: list[Row], metrics: Iterable[str]) -> dict[str, float | None]:
+def anchor_of(codecs: Sequence[str]) -> str:
+    """The peer that ours is set beside: the first of ANCHORS among these."""
+    return next((name for name in codecs if name in ANCHORS), ANCHORS[0])
+
+
+def bd_rates(
+    rows: list[Row], metrics: Iterable[str], anchor: str = ANCHORS[0]
+) -> dict[str, float | None]:
     """BD-rate in percent of ours against the anchor, for each metric that rises with quality, on
     the first class of content.
     """
@@ -176,24 +183,24 @@ def bd_rates(rows: list[Row], metrics: Iterable[str]) -> dict[str, float | None]
         ]
 
     return {
-        metric: bd_rate(curve(ANCHOR, metric), curve(OURS, metric))
+        metric: bd_rate(curve(anchor, metric), curve(OURS, metric))
         for metric in metrics
-        if metric not in LOWER_IS_BETTER
+        if not METRICS[metric].lower_is_better
     }
 
 
-def pairs(rows: list[Row], scores: list[Score]) -> list[Pair]:
+def pairs(rows: list[Row], scores: list[Score], anchor: str = ANCHORS[0]) -> list[Pair]:
     """By our rate, then by class in order of first appearance. A rate to which the other codec has
     none that is nearest both ways (by ratio) has no pair, say below the anchor's lowest.
     """
     made = []
     for content in dict.fromkeys(row.content for row in rows):
-        ours, anchor = (
+        ours, theirs = (
             [r for r in rows if r.codec == codec and r.content == content and r.bitrate_kbps > 0]
-            for codec in (OURS, ANCHOR)
+            for codec in (OURS, anchor)
         )
         for row in ours:
-            nearest = _nearest(row, anchor)
+            nearest = _nearest(row, theirs)
             if nearest is not None and _nearest(nearest, ours) is row:
                 made.append((row.target_bps, _pair(row, nearest, scores)))
     return [pair for _, pair in sorted(made, key=lambda item: item[0])]
@@ -212,12 +219,12 @@ def _nearest(row: Row, others: list[Row]) -> Row | None:
 
 
 def _pair(ours: Row, anchor: Row, scores: list[Score]) -> Pair:
-    figures = [
+    values = [
         {s.clip: s.values for s in scores if (s.codec, s.target_bps, s.content) == key}
         for key in ((r.codec, r.target_bps, r.content) for r in (ours, anchor))
     ]
     differences = {
-        metric: [figures[0][clip][metric] - figures[1][clip][metric] for clip in figures[0]]
+        metric: [values[0][clip][metric] - values[1][clip][metric] for clip in values[0]]
         for metric in ours.means
     }
     return Pair(
@@ -227,8 +234,8 @@ def _pair(ours: Row, anchor: Row, scores: list[Score]) -> Pair:
         anchor.bitrate_kbps,
         ours.means,
         anchor.means,
-        {metric: _mean(values) for metric, values in differences.items()},
-        {metric: _half_width(values) for metric, values in differences.items()},
+        {metric: finite_mean(some) for metric, some in differences.items()},
+        {metric: _half_width(some) for metric, some in differences.items()},
     )
 
 
@@ -237,20 +244,20 @@ def _speaker(score: Score) -> str:
     return score.speaker or f"clip/{score.clip}"
 
 
+def _worst(scores: list[Score], metric: str) -> Score:
+    last = max if METRICS[metric].lower_is_better else min
+    return last(scores, key=lambda s: s.values[metric])
+
+
 def _worst_tenth(group: list[Score], metric: str) -> float:
     by_speaker: dict[str, list[float]] = {}
     for s in group:
         if math.isfinite(s.values[metric]):
             by_speaker.setdefault(_speaker(s), []).append(s.values[metric])
-    means = sorted(_mean(values) for values in by_speaker.values())
-    if metric in LOWER_IS_BETTER:
+    means = sorted(finite_mean(values) for values in by_speaker.values())
+    if METRICS[metric].lower_is_better:
         means.reverse()
-    return _mean(means[: math.ceil(len(means) / 10)])
-
-
-def _mean(values: list[float]) -> float:
-    finite = [v for v in values if math.isfinite(v)]
-    return float(np.mean(finite)) if finite else float("nan")
+    return finite_mean(means[: math.ceil(len(means) / 10)])
 
 
 def _half_width(values: list[float]) -> float:

@@ -8,14 +8,14 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from .metrics import TITLES
-from .quality import ANCHOR, OURS, Pair, Row, Score
+from .metrics import METRICS
+from .quality import ANCHORS, OURS, Pair, Row, Score
 
 COLOURS = ("#1d6fb8", "#c2410c", "#15803d", "#7e22ce", "#6b7280", "#9ca3af")
 
 
 def table_head(metrics: Iterable[str]) -> str:
-    judged = [title for m in metrics for title in (TITLES[m], "worst 10 %")]
+    judged = [title for m in metrics for title in (METRICS[m].title, "worst 10 %")]
     titles = ["codec", "content", "clips", "speakers", "kbit/s", *judged, "RTF enc + dec"]
     return _head(titles)
 
@@ -26,7 +26,7 @@ def table_row(row: Row) -> str:
         row.content,
         str(row.clips),
         str(row.speakers),
-        f"{row.bitrate_kbps:.2f}" if row.bitrate_kbps else "-",
+        _rate(row),
     ]
     for name, mean in row.means.items():
         cells += [_cell(mean, row.intervals[name]), _cell(row.worst_tenth[name])]
@@ -42,11 +42,11 @@ def set_tables(rows: list[Row], metrics: list[str]) -> str:
     return "\n\n".join(tables)
 
 
-def pair_table(pairs: list[Pair], metrics: Iterable[str]) -> str:
+def pair_table(pairs: list[Pair], metrics: Iterable[str], anchor: str = ANCHORS[0]) -> str:
     """A row for each class at each rate: ours, the anchor at the nearest rate, the difference."""
     metrics = list(metrics)
-    judged = [t for m in metrics for t in (f"{TITLES[m]} {OURS}", ANCHOR, "difference")]
-    titles = ["content", "clips", f"kbit/s {OURS}", ANCHOR, *judged]
+    judged = [t for m in metrics for t in (f"{METRICS[m].title} {OURS}", anchor, "difference")]
+    titles = ["content", "clips", f"kbit/s {OURS}", anchor, *judged]
     lines = []
     for pair in pairs:
         cells = [
@@ -62,16 +62,39 @@ def pair_table(pairs: list[Pair], metrics: Iterable[str]) -> str:
     return "\n".join([_head(titles), *lines])
 
 
-def bd_text(rates: dict[str, float | None]) -> str:
+def side_by_side(rows: list[Row], metrics: Iterable[str]) -> str:
+    """A row for each codec at each rate that was asked for, and the classes beside each other."""
+    metrics = list(metrics)
+    classes = list(dict.fromkeys(row.content for row in rows))
+    found = {(row.codec, row.target_bps, row.content): row for row in rows}
+    judged = ["kbit/s", *(METRICS[m].title for m in metrics)]
+    titles = ["codec", "kbit/s asked", *(f"{t}, {c}" for c in classes for t in judged)]
+    lines = []
+    for codec, target in dict.fromkeys(key[:2] for key in found):
+        cells = [codec, f"{target / 1000:g}" if target else "-"]
+        for content in classes:
+            row = found.get((codec, target, content))
+            if row is None:
+                cells += ["-"] * (1 + len(metrics))
+            else:
+                cells.append(_rate(row))
+                cells += [_cell(row.means[m], row.intervals[m]) for m in metrics]
+        lines.append(_line(cells))
+    return "\n".join([_head(titles), *lines])
+
+
+def bd_text(rates: dict[str, float | None], anchor: str = ANCHORS[0]) -> str:
     """One line: how many percent more bits ours needs for the anchor's quality."""
-    figures = [f"{TITLES[m]} {value:+.0f} %" for m, value in rates.items() if value is not None]
+    figures = [
+        f"{METRICS[m].title} {value:+.0f} %" for m, value in rates.items() if value is not None
+    ]
     reason = "the curves do not overlap, or have fewer than three points"
-    return f"BD-rate against {ANCHOR}: {', '.join(figures) or reason}"
+    return f"BD-rate against {anchor}: {', '.join(figures) or reason}"
 
 
 def worst_text(rows: list[Row], metric: str) -> str:
     """The clip with the worst figure for each row, a line each."""
-    lines = [f"worst {TITLES[metric]}:"]
+    lines = [f"worst {METRICS[metric].title}:"]
     for row in rows:
         if metric in row.worst:
             clip, value = row.worst[metric]
@@ -137,7 +160,7 @@ def draw(target: Path, rows: list[Row], metrics: list[str]) -> None:
                     capsize=2,
                     label=codec,
                 )
-        axis.set_title(f"{TITLES[metric]} ({content})", fontsize=9, loc="left")
+        axis.set_title(f"{METRICS[metric].title} ({content})", fontsize=9, loc="left")
         axis.set_xlabel("payload kbit/s", fontsize=8)
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
@@ -154,6 +177,10 @@ def _head(titles: list[str]) -> str:
 
 def _line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _rate(row: Row) -> str:
+    return f"{row.bitrate_kbps:.2f}" if row.bitrate_kbps else "-"
 
 
 def _cell(mean: float, spread: float = math.nan, signed: bool = False) -> str:

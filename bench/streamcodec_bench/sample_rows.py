@@ -19,9 +19,10 @@ from streamcodec.units import Pcm
 from streamcodec.wire.redundancy import USUAL_COPY_DISTANCE
 
 from . import loss
-from .codecs import SAMPLE_RATE, all_codecs, opus, ours
+from .codecs import all_codecs, opus, ours
 from .content import NOISE_SNR_DB, Clip, derived
-from .metrics import METRICS, NEEDS
+from .formats import SAMPLE_RATE
+from .metrics import figures, needs_of
 from .quality import aligned
 
 SECONDS = 5.0
@@ -99,7 +100,7 @@ def short(clip: Clip, seconds: float = SECONDS) -> Clip:
 
 def installed(metrics: Sequence[str]) -> list[str]:
     """Those of `metrics` whose packages are there."""
-    return [m for m in metrics if m not in NEEDS or importlib.util.find_spec(NEEDS[m]) is not None]
+    return [m for m in metrics if all(map(importlib.util.find_spec, needs_of([m])))]
 
 
 def matched(
@@ -283,8 +284,8 @@ def _version(
     moved = aligned(original, heard)[1]
     pcm = rounded(np.pad(moved, (0, len(original) - len(moved))))
     kbps = bits / len(original) * SAMPLE_RATE / 1000
-    figures = {m: round(METRICS[m](original, pcm), 2) for m in metrics}
-    return Version(name, pcm, round(kbps, 2), round(asked_bps / 1000, 2), figures)
+    judged = {m: round(value, 2) for m, value in figures(metrics, original, pcm).items()}
+    return Version(name, pcm, round(kbps, 2), round(asked_bps / 1000, 2), judged)
 
 
 def read_credits(folder: Path) -> dict[str, tuple[str, str]]:

@@ -14,8 +14,9 @@ import click
 from streamcodec.errors import ConfigError, StreamcodecError
 from streamcodec.units import Pcm
 
-from .codecs import LOW_PASS_HZ, SAMPLE_RATE, all_codecs, loaded, low_passed, opus_version
+from .codecs import LOW_PASS_HZ, all_codecs, loaded, low_passed, opus_version
 from .content import Clip, read_clip, read_clips
+from .formats import SAMPLE_RATE
 from .listening_page import Condition, Trial, write_page
 from .quality import aligned
 from .sample_rows import BITS, SECONDS, Sources, flac, read_credits, rows

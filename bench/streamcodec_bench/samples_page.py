@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .listening_page import PAGE
-from .metrics import TITLES
+from .metrics import METRICS
 from .sample_rows import Row, Version, flac
 from .spectrograms import BOTTOM, LEFT, STEP, TOP, WIDTH, draw
 
@@ -83,7 +83,8 @@ def caption(version: Version) -> str:
 
 
 def _figures(version: Version) -> str:
-    return ", ".join(f"{TITLES[metric]} {value:.2f}" for metric, value in version.figures.items())
+    titled = {METRICS[metric].title: value for metric, value in version.figures.items()}
+    return ", ".join(f"{title} {value:.2f}" for title, value in titled.items())
 
 
 def _data(value: object) -> str:

@@ -22,7 +22,9 @@ import numpy as np
 import streamcodec
 from streamcodec.units import Pcm
 
-from .codecs import OPUS_FRAME_MS, SAMPLE_RATE, int16
+from .codecs import OPUS_FRAME_MS
+from .coded import int16
+from .formats import SAMPLE_RATE
 from .latency import read_mono, read_trace
 
 PACKET_MS = 20.0
