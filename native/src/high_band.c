@@ -2,8 +2,48 @@
 #include "high_band.h"
 #include "simd.h"
 
-/* What a splitter remembers: `lag` samples, then the offset. What a joiner does: phase_taps samples of the core, the offset,
- * powers of the segment before, and the position in the noise. */
+/* What a splitter remembers: `lag` samples, then the offset, the mean of the levels told for the packet before. What a
+ * joiner does: the core's last samples that the filter reaches back to, the offset, powers of the segment before, and the
+ * position in the noise. */
+
+/* x: samples with taps - 1 before them -> out [count] += their convolution with `filter`; count a multiple of 8. */
+static void add_filtered(const float *filter, int taps, const float *x, int count, float *out) {
+  for (int i = 0; i < count; i += 8) {
+    v8 sum = LOAD(out + i);
+    for (int k = 0; k < taps; k++) sum += splat(filter[k]) * LOAD(x + i + taps - 1 - k);
+    STORE(out + i, sum);
+  }
+}
+
+/* heard: a packet with the `lag` samples before it -> core [packet / HIGH_FACTOR]: the filter, at the last of every
+ * HIGH_FACTOR samples. */
+static void lower_rate(const ScHighBand *h, const float *heard, float *core) {
+  const HighShape *s = &h->shape;
+  const int count = s->packet / HIGH_FACTOR, taps = s->phase_taps, reach = count + taps - 1;
+  float every[HIGH_MAX_TAPS + HIGH_MAX_PACKET / HIGH_FACTOR];
+  memset(core, 0, count * sizeof *core);
+  for (int r = 0; r < HIGH_FACTOR; r++) {
+    /* Taps r, r + HIGH_FACTOR, ... see the samples that lie r before the last of each. Those that only zeros see may be
+     * older than what was kept. */
+    const int first = s->lag + HIGH_FACTOR - 1 - r - HIGH_FACTOR * (taps - 1);
+    for (int i = 0; i < reach; i++) {
+      const int at = first + HIGH_FACTOR * i;
+      every[i] = at < 0 ? 0 : heard[at];
+    }
+    add_filtered(h->phases + r * taps, taps, every, count, core);
+  }
+}
+
+/* x: the core's packet with phase_taps - 1 samples before it -> pcm [packet]. */
+static void raise_rate(const ScHighBand *h, const float *x, float *pcm) {
+  const int count = h->shape.packet / HIGH_FACTOR, taps = h->shape.phase_taps;
+  float between[HIGH_MAX_PACKET / HIGH_FACTOR];
+  for (int r = 0; r < HIGH_FACTOR; r++) {
+    memset(between, 0, count * sizeof *between);
+    add_filtered(h->phases + r * taps, taps, x, count, between);
+    for (int i = 0; i < count; i++) pcm[HIGH_FACTOR * i + r] = HIGH_FACTOR * between[i];
+  }
+}
 
 /* heard: a packet with the `lag` samples before it -> levels [HIGH_SEGMENTS, bands], dB above usual. */
 static void band_levels(const ScHighBand *h, const float *heard, float *levels) {
@@ -22,62 +62,65 @@ static void band_levels(const ScHighBand *h, const float *heard, float *levels) 
   }
 }
 
-/* Weighted squared distance of an entry, less what is the same for all. */
-static float entry_error(const float *entry, const float *wanted, const float *weights, int n) {
-  v8 sum = splat(0);
-  for (int i = 0; i < n; i += 8) sum += LOAD(weights + i) * LOAD(entry + i) * (LOAD(entry + i) - 2 * LOAD(wanted + i));
-  return sum8(sum);
+/* Weighted squared distances of all entries of a codebook [n, HIGH_ENTRIES], each less what is the same for all. */
+static void entry_errors(const float *book, const float *wanted, const float *weights, int n, float *errors) {
+  for (int e = 0; e < HIGH_ENTRIES; e += 8) {
+    v8 sum = splat(0);
+    for (int i = 0; i < n; i++) {
+      const v8 entry = LOAD(book + i * HIGH_ENTRIES + e);
+      sum += splat(weights[i]) * entry * (entry - splat(2 * wanted[i]));
+    }
+    STORE(errors + e, sum);
+  }
 }
 
 /* What is to be added to the levels that are expected [n] -> the two entries that say it best. */
 static void choose_entries(const ScHighBand *h, const float *wanted, const float *weights, uint8_t *told) {
   const int n = HIGH_SEGMENTS * h->shape.bands;
   const float *first = h->codebooks, *second = first + HIGH_ENTRIES * n;
-  float errors[HIGH_CANDIDATES], rest[HIGH_SEGMENTS * HIGH_MAX_BANDS], least = 0;
+  float errors[HIGH_ENTRIES], nearest[HIGH_CANDIDATES], rest[HIGH_SEGMENTS * HIGH_MAX_BANDS], least = INFINITY;
   int near[HIGH_CANDIDATES], count = 0;
+  entry_errors(first, wanted, weights, n, errors);
   for (int e = 0; e < HIGH_ENTRIES; e++) {
-    const float error = entry_error(first + e * n, wanted, weights, n);
-    if (count == HIGH_CANDIDATES && !(error < errors[count - 1])) continue;
+    if (count == HIGH_CANDIDATES && !(errors[e] < nearest[count - 1])) continue;
     int at = count < HIGH_CANDIDATES ? count++ : count - 1;
-    for (; at > 0 && error < errors[at - 1]; at--) errors[at] = errors[at - 1], near[at] = near[at - 1];
-    errors[at] = error, near[at] = e;
+    for (; at > 0 && errors[e] < nearest[at - 1]; at--) nearest[at] = nearest[at - 1], near[at] = near[at - 1];
+    nearest[at] = errors[e], near[at] = e;
   }
   for (int c = 0; c < count; c++) {
     float fixed = 0;
     for (int i = 0; i < n; i++) {
-      rest[i] = wanted[i] - first[near[c] * n + i];
+      rest[i] = wanted[i] - first[i * HIGH_ENTRIES + near[c]];
       fixed += weights[i] * rest[i] * rest[i];
     }
-    for (int e = 0; e < HIGH_ENTRIES; e++) {
-      const float error = fixed + entry_error(second + e * n, rest, weights, n);
-      if ((c == 0 && e == 0) || error < least) least = error, told[0] = (uint8_t)near[c], told[1] = (uint8_t)e;
-    }
+    entry_errors(second, rest, weights, n, errors);
+    for (int e = 0; e < HIGH_ENTRIES; e++)
+      if (fixed + errors[e] < least) least = fixed + errors[e], told[0] = (uint8_t)near[c], told[1] = (uint8_t)e;
   }
 }
 
 /* Two entries -> levels [HIGH_SEGMENTS, bands] above usual; `offset` [bands] becomes their mean. */
 static void told_levels(const ScHighBand *h, const uint8_t *told, float *offset, float *levels) {
   const int bands = h->shape.bands, n = HIGH_SEGMENTS * bands;
-  const float *first = h->codebooks + told[0] * n, *second = h->codebooks + (HIGH_ENTRIES + told[1]) * n;
+  const float *first = h->codebooks + told[0], *second = h->codebooks + HIGH_ENTRIES * n + told[1];
   for (int b = 0; b < bands; b++) {
     float sum = 0;
-    for (int i = b; i < n; i += bands) sum += levels[i] = h->shape.decay * offset[b] + first[i] + second[i];
+    for (int i = b; i < n; i += bands)
+      sum += levels[i] = h->shape.decay * offset[b] + first[i * HIGH_ENTRIES] + second[i * HIGH_ENTRIES];
     offset[b] = sum / HIGH_SEGMENTS;
   }
 }
 
-static void split_bands(const ScHighBand *h, const float *before, float *after, const float *pcm, float *core, uint8_t *told) {
+static void split_bands(const ScHighBand *h, float *state, const float *pcm, float *core, uint8_t *told) {
   const HighShape *s = &h->shape;
   const int n = HIGH_SEGMENTS * s->bands;
   float heard[HIGH_MAX_LAG + HIGH_MAX_PACKET], levels[HIGH_SEGMENTS * HIGH_MAX_BANDS];
-  float wanted[HIGH_SEGMENTS * HIGH_MAX_BANDS], weights[HIGH_SEGMENTS * HIGH_MAX_BANDS];
-  memcpy(heard, before, s->lag * sizeof *heard);
+  float wanted[HIGH_SEGMENTS * HIGH_MAX_BANDS], weights[HIGH_SEGMENTS * HIGH_MAX_BANDS], *offset = state + s->lag;
+  told[0] = told[1] = 0; /* of a sound that is not finite, too */
+  memcpy(heard, state, s->lag * sizeof *heard);
   memcpy(heard + s->lag, pcm, s->packet * sizeof *heard);
-  memmove(after + s->lag, before + s->lag, s->bands * sizeof *after);
-  memcpy(after, heard + s->packet, s->lag * sizeof *after);
-  for (int i = 0; i < s->packet / HIGH_FACTOR; i++)
-    core[i] = dot(h->low_pass, heard + s->lag + HIGH_FACTOR * (i + 1) - s->taps, s->taps);
-  float *offset = after + s->lag;
+  memcpy(state, heard + s->packet, s->lag * sizeof *state);
+  lower_rate(h, heard, core);
   band_levels(h, heard, levels);
   for (int i = 0; i < n; i++) {
     const float level = levels[i] + h->mean[i % s->bands];
@@ -98,19 +141,15 @@ static void add_noise(const ScHighBand *h, const float *from, const float *to, i
   }
 }
 
-static void join_bands(const ScHighBand *h, const float *before, float *after, const float *core, const uint8_t *told, int lost,
-                 float *pcm) {
+static void join_bands(const ScHighBand *h, float *state, const float *core, const uint8_t *told, int lost, float *pcm) {
   const HighShape *s = &h->shape;
-  const int count = s->packet / HIGH_FACTOR, reach = s->phase_taps;
-  float past[HIGH_MAX_TAPS + HIGH_MAX_PACKET], powers[HIGH_SEGMENTS * HIGH_MAX_BANDS];
-  memmove(after, before, (reach + 2 * s->bands + 1) * sizeof *after);
-  float *offset = after + reach, *power = offset + s->bands, *place = power + s->bands;
-  memcpy(past, before, reach * sizeof *past);
+  const int count = s->packet / HIGH_FACTOR, reach = s->phase_taps - 1;
+  float past[HIGH_MAX_TAPS + HIGH_MAX_PACKET / HIGH_FACTOR], powers[HIGH_SEGMENTS * HIGH_MAX_BANDS];
+  float *offset = state + reach, *power = offset + s->bands, *place = power + s->bands;
+  memcpy(past, state, reach * sizeof *past);
   memcpy(past + reach, core, count * sizeof *past);
-  memcpy(after, past + count, reach * sizeof *after);
-  for (int i = 0; i < count; i++)
-    for (int r = 0; r < HIGH_FACTOR; r++)
-      pcm[HIGH_FACTOR * i + r] = dot(h->phases + r * reach, past + i + 1, reach);
+  memcpy(state, past + count, reach * sizeof *state);
+  raise_rate(h, past, pcm);
   if (told) told_levels(h, told, offset, powers);
   for (int part = 0; part < HIGH_SEGMENTS; part++)
     for (int b = 0; b < s->bands; b++) {

@@ -22,11 +22,11 @@ static const void *take(Reader *r, size_t count) {
 }
 
 static int runnable(const HighShape *s) {
-  return s->packet > 0 && s->packet <= HIGH_MAX_PACKET && s->packet % (2 * HIGH_SEGMENTS * HIGH_FACTOR) == 0 &&
-         s->packet / HIGH_SEGMENTS * 3 / 2 <= HIGH_FFT && s->taps > 0 && s->taps <= HIGH_MAX_TAPS && s->taps % 8 == 0 &&
-         s->phase_taps > 0 && s->phase_taps <= HIGH_MAX_TAPS && s->phase_taps % 8 == 0 && s->lag + HIGH_FACTOR >= s->taps &&
-         s->lag >= s->packet / HIGH_SEGMENTS / 2 && s->lag <= HIGH_MAX_LAG && s->bands > 0 && s->bands <= HIGH_MAX_BANDS &&
-         HIGH_SEGMENTS * s->bands % 8 == 0 && s->noise > 0 && s->noise <= 1 << 24;
+  return s->packet > 0 && s->packet <= HIGH_MAX_PACKET && s->packet % (2 * HIGH_SEGMENTS * HIGH_FACTOR * 8) == 0 &&
+         s->packet / HIGH_SEGMENTS * 3 / 2 <= HIGH_FFT && s->taps > 0 && s->phase_taps == (s->taps + HIGH_FACTOR - 1) / HIGH_FACTOR &&
+         s->phase_taps <= HIGH_MAX_TAPS && s->lag + 1 >= s->taps && s->lag >= s->packet / HIGH_SEGMENTS / 2 &&
+         s->lag <= HIGH_MAX_LAG && s->bands > 0 && s->bands <= HIGH_MAX_BANDS &&
+         s->noise > 0 && s->noise <= 1 << 24;
 }
 
 int sc_high_band_open(const void *packed, uint64_t bytes, const char *variant, ScHighBand **band) {
@@ -38,7 +38,6 @@ int sc_high_band_open(const void *packed, uint64_t bytes, const char *variant, S
   if (!h.variant) return SC_NO_VARIANT;
   h.segment = shape->packet / HIGH_SEGMENTS, h.slope = h.segment / 2;
   h.edges = take(&r, shape->bands + 1);
-  h.low_pass = take(&r, shape->taps);
   h.phases = take(&r, HIGH_FACTOR * shape->phase_taps);
   h.window = take(&r, h.segment + h.slope);
   h.rise = take(&r, h.slope);
@@ -63,11 +62,10 @@ uint64_t sc_high_band_state_bytes(const ScHighBand *h) {
   return 4 * (splitter > joiner ? splitter : joiner);
 }
 
-void sc_high_band_split(const ScHighBand *h, const void *before, void *after, const float *pcm, float *core, uint8_t *told) {
-  h->variant->split_bands(h, before, after, pcm, core, told);
+void sc_high_band_split(const ScHighBand *h, void *state, const float *pcm, float *core, uint8_t *told) {
+  h->variant->split_bands(h, state, pcm, core, told);
 }
 
-void sc_high_band_join(const ScHighBand *h, const void *before, void *after, const float *core, const uint8_t *told, int lost,
-                       float *pcm) {
-  h->variant->join_bands(h, before, after, core, told, lost, pcm);
+void sc_high_band_join(const ScHighBand *h, void *state, const float *core, const uint8_t *told, int lost, float *pcm) {
+  h->variant->join_bands(h, state, core, told, lost, pcm);
 }

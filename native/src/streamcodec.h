@@ -195,17 +195,16 @@ SC_API int sc_payload_decode(const ScModel *model, const ScBitstream *b, const u
  * SC_BAD_FORMAT where it is not as long as it says. */
 SC_API int sc_high_band_open(const void *packed, uint64_t bytes, const char *variant, ScHighBand **band);
 SC_API void sc_high_band_close(ScHighBand *band);
-/* Of a state of one channel, of either way; zeros are one that has heard nothing. `after` may be `before`. */
+/* Of a state of one channel, of either way; zeros are one that has heard nothing. */
 SC_API uint64_t sc_high_band_state_bytes(const ScHighBand *h);
 
 /* pcm [3 T] -> core [T], told [2]: what describes the rest. */
-SC_API void sc_high_band_split(const ScHighBand *h, const void *before, void *after, const float *pcm, float *core,
-                               uint8_t *told);
+SC_API void sc_high_band_split(const ScHighBand *h, void *state, const float *pcm, float *core, uint8_t *told);
 
 /* core [T] as decoded -> pcm [3 T]. told [2] came with it; where that is NULL the high band goes on, fading, if the packet
  * was lost, and else falls silent. */
-SC_API void sc_high_band_join(const ScHighBand *h, const void *before, void *after, const float *core, const uint8_t *told,
-                              int lost, float *pcm);
+SC_API void sc_high_band_join(const ScHighBand *h, void *state, const float *core, const uint8_t *told, int lost,
+                              float *pcm);
 
 /* --- a relay's listeners --- */
 

@@ -15,55 +15,58 @@ class StreamSplitter:
     """Of an encoder. Packets go through it in order, each once."""
 
     def __init__(self, band: HighBand, config: CodecConfig) -> None:
-        self._band, self._config = band, config
-        self.reset()
-
-    def reset(self) -> None:
-        self._states = [self._band.initial_splitter() for _ in range(self._config.channels)]
+        self._step = config.step_samples
+        self._channels = [band.splitter() for _ in range(config.channels)]
 
     def split(self, pcm: Pcm) -> tuple[Pcm, bytes]:
         """pcm [packet_samples, C] -> the core's [wire_packet_samples, C], and what describes the
         rest: HIGH_BAND_BYTES a step and channel, channels within steps.
         """
-        step, core, told = self._config.step_samples, [], []
-        for begin in range(0, len(pcm), step):
-            parts = []
-            for channel, state in enumerate(self._states):
-                part, said, self._states[channel] = self._band.split(
-                    pcm[begin : begin + step, channel], state
-                )
-                parts.append(part)
-                told.append(said)
-            core.append(np.stack(parts, 1))
-        return np.concatenate(core), b"".join(told)
+        parts = [
+            [
+                splitter.split(pcm[begin : begin + self._step, channel])
+                for begin in self._begins(pcm)
+            ]
+            for channel, splitter in enumerate(self._channels)
+        ]
+        core = np.stack([np.concatenate([of_core for of_core, _ in steps]) for steps in parts], 1)
+        told = [steps[n][1] for n in range(len(parts[0])) for steps in parts]
+        return core, b"".join(told)
+
+    def _begins(self, pcm: Pcm) -> range:
+        return range(0, len(pcm), self._step)
 
 
 class StreamJoiner:
     """Of a decoder. Packets go through it in order, lost ones, too."""
 
     def __init__(self, band: HighBand, config: CodecConfig) -> None:
-        self._band, self._config = band, config
-        self.reset()
-
-    def reset(self) -> None:
-        self._states = [self._band.initial_joiner() for _ in range(self._config.channels)]
+        self._step = config.step_samples // config.widening
+        self._channels = [band.joiner() for _ in range(config.channels)]
+        self._places = range(0, HIGH_BAND_BYTES * config.channels, HIGH_BAND_BYTES)
 
     def join(self, core: Pcm, description: bytes | None, *, lost: bool) -> Pcm:
         """core [wire_packet_samples, C] as decoded -> pcm [packet_samples, C]. description: as
         `StreamSplitter.split` gave it; None where none came, or the packet was lost.
         """
-        steps, channels = self._config.steps, self._config.channels
-        told = [
-            None if description is None else description[i * HIGH_BAND_BYTES :][:HIGH_BAND_BYTES]
-            for i in range(steps * channels)
-        ]
         pcm = []
-        for step, of_step in enumerate(np.split(core, steps)):
-            parts = []
-            for channel, state in enumerate(self._states):
-                part, self._states[channel] = self._band.join(
-                    of_step[:, channel], told[step * channels + channel], lost, state
-                )
-                parts.append(part)
-            pcm.append(np.stack(parts, 1))
-        return np.concatenate(pcm)
+        for step in _steps(core, self._step):
+            told: list[bytes | None] = [None] * len(step)
+            if description is not None:
+                told = [description[i : i + HIGH_BAND_BYTES] for i in self._places]
+                description = description[HIGH_BAND_BYTES * len(step) :]
+            parts = zip(self._channels, step, told, strict=True)
+            pcm.append([joiner.join(channel, said, lost) for joiner, channel, said in parts])
+        return _joined(pcm)
+
+
+def _steps(pcm: Pcm, size: int) -> list[Pcm]:
+    """[T, C] -> [C, size] of each step."""
+    return [pcm[begin : begin + size].T for begin in range(0, len(pcm), size)]
+
+
+def _joined(steps: list[list[Pcm]]) -> Pcm:
+    """Of each step its channels [size] -> [T, C]."""
+    if len(steps) == 1 == len(steps[0]):
+        return steps[0][0][:, None]
+    return np.concatenate([np.stack(channels, 1) for channels in steps])

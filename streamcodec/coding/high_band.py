@@ -11,7 +11,7 @@ Shapes: T samples of a packet of one channel at the full rate, B bands, S segmen
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,146 +33,157 @@ FADE_DB = 3.0  # a lost packet, as the core fades
 NOISE_DB = -1.5
 
 
-class HighBand(Protocol):
-    """Both ways for one packet of one channel. States are values: those handed in stay valid."""
+class Splitter(Protocol):
+    """Of one channel, whose packets it gets in order."""
 
-    @property
-    def packet(self) -> int:
-        """T."""
+    def split(self, pcm: Pcm) -> tuple[Pcm, bytes]:
+        """pcm [T] -> the core's [T / HIGH_BAND_FACTOR], and a description of the rest."""
         ...
 
-    @property
-    def lag(self) -> int:
-        """How far `join` lags `split`, in samples at the full rate, the core's overlap included."""
-        ...
 
-    def initial_splitter(self) -> Any: ...
+class Joiner(Protocol):
+    """Of one channel, whose packets it gets in order, lost ones, too."""
 
-    def initial_joiner(self) -> Any: ...
-
-    def split(self, pcm: Pcm, state: Any) -> tuple[Pcm, bytes, Any]:
-        """pcm [T] -> the core's [T / HIGH_BAND_FACTOR], a description of the rest, new state."""
-        ...
-
-    def join(self, core: Pcm, told: bytes | None, lost: bool, state: Any) -> tuple[Pcm, Any]:
-        """A packet as the core's decoder has made it -> pcm [T], new state. told: the description
-        that came with it; without one the high band goes on, fading, where the packet was lost, and
-        else falls silent.
+    def join(self, core: Pcm, told: bytes | None, lost: bool) -> Pcm:
+        """A packet as the core's decoder has made it -> pcm [T]. told: the description that came
+        with it; without one the high band goes on, fading, where the packet was lost, and else
+        falls silent.
         """
         ...
 
 
-class Splitter(NamedTuple):
-    """heard [lag]: the samples before the packet. offset [B]: mean of the levels told for the
-    packet before, in dB above usual.
+class HighBand(Protocol):
+    """Both ways, for any number of streams and threads.
+
+    packet: T. lag: how far joiners lag splitters, in samples at the full rate, the core's overlap
+    included.
     """
 
-    heard: Pcm
-    offset: Floats
+    @property
+    def packet(self) -> int: ...
 
+    @property
+    def lag(self) -> int: ...
 
-class Joiner(NamedTuple):
-    """core: the samples before the packet, as many as the filter reaches back. power [B]: of the
-    segment before. position: in the noise.
-    """
+    def splitter(self) -> Splitter: ...
 
-    core: Pcm
-    offset: Floats
-    power: Floats
-    position: int
+    def joiner(self) -> Joiner: ...
 
 
 class NumpyHighBand:
     """As `HighBand`, for a core with packets and overlaps of so many of its samples.
 
-    window: of a segment with its slopes. rise: share of a segment's power, as it begins. unit: of
-    the spectra's power. noise [N, B].
+    segment: samples of one. window: of a segment with its slopes. rise: share of a segment's power,
+    as it begins. unit: of the spectra's power. noise [N, B].
     """
 
     def __init__(self, tables: HighBandTables, packet: int, overlap: int) -> None:
         """Raises ValueError for a core that the tables do not fit."""
         self.tables, taps = tables, len(tables.low_pass)
-        self._segment = HIGH_BAND_FACTOR * packet // HIGH_BAND_SEGMENTS
-        self._slope = self._segment // 2
+        self.segment = HIGH_BAND_FACTOR * packet // HIGH_BAND_SEGMENTS
+        slope = self.segment // 2
         self.packet, self.lag = HIGH_BAND_FACTOR * packet, lag_of(tables, overlap)
-        if self._segment + self._slope > HIGH_BAND_FFT or self.lag < taps - 1:
+        if self.segment + slope > HIGH_BAND_FFT or self.lag < taps - 1:
             raise ValueError(
                 f"the high band's tables do not fit a core with packets of {packet} samples that "
                 f"overlap by {overlap}"
             )
-        self._quantiser = LevelQuantiser(tables)
-        rise = np.sin(np.pi / 2 * (np.arange(self._slope) + 0.5) / self._slope)
-        flat = np.ones(self._segment - self._slope)
+        self.quantiser = LevelQuantiser(tables)
+        rise = np.sin(np.pi / 2 * (np.arange(slope) + 0.5) / slope)
+        flat = np.ones(self.segment - slope)
         self.window = np.concatenate([rise, flat, rise[::-1]]).astype(np.float32)
         self.unit = float(np.square(self.window).sum()) * HIGH_BAND_FFT / 2  # of power
         self.rise = np.square(rise).astype(np.float32)
         self.noise = bands_of_noise(tables)
 
-    def initial_splitter(self) -> Splitter:
-        none = np.zeros(len(self.tables.mean), np.float32)
-        return Splitter(np.zeros(self.lag, np.float32), none)
+    def splitter(self) -> Splitter:
+        return _NumpySplitter(self)
 
-    def initial_joiner(self) -> Joiner:
-        none = np.zeros(len(self.tables.mean), np.float32)
-        before = (len(self.tables.low_pass) - 1) // HIGH_BAND_FACTOR
-        return Joiner(np.zeros(before, np.float32), none, none, 0)
-
-    def split(self, pcm: Pcm, state: Splitter) -> tuple[Pcm, bytes, Splitter]:
-        """As `HighBand.split`."""
-        heard = np.concatenate([state.heard, pcm])
-        taps = self.tables.low_pass
-        first = self.lag - len(taps) + HIGH_BAND_FACTOR
-        core = np.convolve(heard, taps, "valid")[first::HIGH_BAND_FACTOR].astype(np.float32)
-        before = state.offset[None]
-        entries = self._quantiser.entries(self.levels(heard)[None], before)
-        offset = self._quantiser.levels(entries, before)[0].mean(0)
-        return core, bytes(entries[0].tolist()), Splitter(heard[len(pcm) :], offset)
-
-    def join(self, core: Pcm, told: bytes | None, lost: bool, state: Joiner) -> tuple[Pcm, Joiner]:
-        """As `HighBand.join`."""
-        mean, (before, offset, power, position) = self.tables.mean, state
-        if told is not None:
-            levels = self._quantiser.levels([tuple(told)], offset[None])[0]
-            offset = levels.mean(0)
-            powers = np.power(10, (mean + levels) / 10)
-        elif lost:
-            faded = np.arange(1, HIGH_BAND_SEGMENTS + 1) * FADE_DB / HIGH_BAND_SEGMENTS
-            powers = power * np.power(10, -faded[:, None] / 10)
-            offset = offset - np.float32(FADE_DB)
-        else:
-            powers = np.zeros((HIGH_BAND_SEGMENTS, len(mean)))
-        wide = self._raised(np.concatenate([before, core]), len(core))
-        high = [wide[:0]]
-        for segment in powers.astype(np.float32):
-            amplitude = np.sqrt(np.repeat(segment[None], self._segment, 0))
-            amplitude[: self._slope] = np.sqrt(power + (segment - power) * self.rise[:, None])
-            at = (position + np.arange(self._segment)) % len(self.noise)
-            high.append((amplitude * self.noise[at]).sum(1))
-            position, power = (position + self._segment) % len(self.noise), segment
-        after = Joiner(np.concatenate([before, core])[-len(before) :], offset, power, position)
-        return wide + np.concatenate(high), after
+    def joiner(self) -> Joiner:
+        return _NumpyJoiner(self)
 
     def levels(self, heard: Pcm) -> Floats:
         """A packet with the `lag` samples before it -> of each segment and band, in dB above usual,
         [S, B].
         """
-        size = self._segment + self._slope
+        size = len(self.window)
         frames = np.stack(
-            [heard[s * self._segment :][:size] * self.window for s in range(HIGH_BAND_SEGMENTS)]
+            [heard[s * self.segment :][:size] * self.window for s in range(HIGH_BAND_SEGMENTS)]
         )
         spectra = np.square(np.abs(np.fft.rfft(frames, HIGH_BAND_FFT)))
         sums = np.add.reduceat(spectra, self.tables.edges, 1)[:, :-1] / self.unit
         levels: Floats = (10 * np.log10(sums + FAINTEST)).astype(np.float32) - self.tables.mean
         return levels
 
-    def _raised(self, core: Pcm, count: int) -> Pcm:
-        """The core's samples, and those before them that the filter reaches -> its `count` last at
-        the full rate.
-        """
-        spread = np.zeros(len(core) * HIGH_BAND_FACTOR, np.float32)
-        spread[::HIGH_BAND_FACTOR] = core * HIGH_BAND_FACTOR
-        wide = np.convolve(spread, self.tables.low_pass)[: len(spread)]
-        return wide[-count * HIGH_BAND_FACTOR :].astype(np.float32)
+
+class _NumpySplitter:
+    """Keeps the `lag` samples before the packet, and the mean of the levels that were told for the
+    one before, [1, B].
+    """
+
+    def __init__(self, band: NumpyHighBand) -> None:
+        self._band = band
+        self._heard = np.zeros(band.lag, np.float32)
+        self._offset = np.zeros((1, len(band.tables.mean)), np.float32)
+
+    def split(self, pcm: Pcm) -> tuple[Pcm, bytes]:
+        """As `Splitter.split`."""
+        band, taps = self._band, self._band.tables.low_pass
+        heard = np.concatenate([self._heard, pcm])
+        self._heard = heard[len(pcm) :]
+        first = band.lag - len(taps) + HIGH_BAND_FACTOR
+        core = np.convolve(heard, taps, "valid")[first::HIGH_BAND_FACTOR].astype(np.float32)
+        entries = band.quantiser.entries(band.levels(heard)[None], self._offset)
+        self._offset = band.quantiser.levels(entries, self._offset).mean(1)
+        return core, bytes(entries[0].tolist())
+
+
+class _NumpyJoiner:
+    """Keeps the samples of the core that the filter reaches back to, the offset as a splitter does,
+    powers [B] of the segment before, and the position in the noise.
+    """
+
+    def __init__(self, band: NumpyHighBand) -> None:
+        self._band, bands = band, len(band.tables.mean)
+        self._before = np.zeros(len(band.tables.low_pass) // HIGH_BAND_FACTOR, np.float32)
+        self._offset = np.zeros((1, bands), np.float32)
+        self._power, self._position = np.zeros(bands, np.float32), 0
+
+    def join(self, core: Pcm, told: bytes | None, lost: bool) -> Pcm:
+        """As `Joiner.join`."""
+        heard = np.concatenate([self._before, core])
+        self._before = heard[len(core) :]
+        spread = np.zeros(len(heard) * HIGH_BAND_FACTOR, np.float32)
+        spread[::HIGH_BAND_FACTOR] = heard * HIGH_BAND_FACTOR
+        size = len(core) * HIGH_BAND_FACTOR
+        pcm = np.convolve(spread, self._band.tables.low_pass)[len(spread) - size : len(spread)]
+        segments = [self._noise(power) for power in self._powers(told, lost)]
+        return (pcm + np.concatenate(segments)).astype(np.float32)
+
+    def _powers(self, told: bytes | None, lost: bool) -> Floats:
+        """-> of each segment and band, [S, B]."""
+        band = self._band
+        if told is not None:
+            levels = band.quantiser.levels([tuple(told)], self._offset)
+            self._offset = levels.mean(1)
+            powers: Floats = np.power(10, (band.tables.mean + levels[0]) / 10)
+        elif lost:
+            self._offset = self._offset - np.float32(FADE_DB)
+            faded = np.arange(1, HIGH_BAND_SEGMENTS + 1, dtype=np.float32) / HIGH_BAND_SEGMENTS
+            powers = self._power * np.power(10, -FADE_DB * faded[:, None] / 10)
+        else:
+            powers = np.zeros((HIGH_BAND_SEGMENTS, len(self._power)), np.float32)
+        return powers
+
+    def _noise(self, power: Floats) -> Floats:
+        """Of a segment, whose power it reaches behind its slope."""
+        band = self._band
+        powers = np.repeat(power[None], band.segment, 0)
+        powers[: len(band.rise)] = self._power + (power - self._power) * band.rise[:, None]
+        at = (self._position + np.arange(band.segment)) % len(band.noise)
+        self._power, self._position = power, (self._position + band.segment) % len(band.noise)
+        noise: Floats = (np.sqrt(powers) * band.noise[at]).sum(1)
+        return noise
 
 
 def lag_of(tables: HighBandTables, overlap: int) -> int:

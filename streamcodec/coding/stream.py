@@ -80,11 +80,9 @@ class StreamEncoder:
         )
         core = dataclasses.replace(core, base_level=self._rate.base_level)
         self.config: CodecConfig = core
-        self._splitter: StreamSplitter | None = None
+        self._high_band = model.high_band if full_band else None
         if full_band:
             self.config = dataclasses.replace(model.full_band(core), high_band=True)
-            assert model.high_band is not None
-            self._splitter = StreamSplitter(model.high_band, self.config)
         limit = min(self._rate.budget_bytes or MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES)
         self._limit = limit - self.config.description_bytes  # of the core's payload
         self._source_channels, self._source_rate = channels, sample_rate or self.config.sample_rate
@@ -118,8 +116,8 @@ class StreamEncoder:
         self._resampler.reset()
         self._rate.reset()
         self._description = b""  # of the packet that is being encoded
-        if self._splitter is not None:
-            self._splitter.reset()
+        band = self._high_band
+        self._splitter = None if band is None else StreamSplitter(band, self.config)
 
     def encode(self, pcm: NDArray[Any]) -> list[bytes]:
         """pcm int16 or float32 [T] or [T, channels], any T -> the payloads that it completes.
@@ -252,10 +250,7 @@ class StreamDecoder:
         self._understood = high_band in (None, model.high_band_hash)
         core = model.stream_config(config.channels, config.wire_packet_samples, config.base_level)
         self._coder = model.coder(core)
-        self._joiner: StreamJoiner | None = None
-        if config.widening > 1:
-            assert model.high_band is not None
-            self._joiner = StreamJoiner(model.high_band, config)
+        self._high_band = model.high_band if config.widening > 1 else None
         self._description: bytes | None = None  # of the packet that is being decoded
         self.engine = model.engine
         self.sample_rate = sample_rate or self.config.sample_rate
@@ -290,8 +285,8 @@ class StreamDecoder:
         self._state = self.engine.initial_decoder_state(self.config.channels)
         self._level = 0
         self._resampler.reset()
-        if self._joiner is not None:
-            self._joiner.reset()
+        band = self._high_band
+        self._joiner = None if band is None else StreamJoiner(band, self.config)
 
     def decode(self, payload: bytes | None) -> Pcm:
         """-> float32 [T, channels] in -1..1, `config.overlap` samples later than what was encoded.
