@@ -7,7 +7,10 @@ from pathlib import Path
 
 from streamcodec_server.pages import PLACEHOLDERS, Page
 
-INDEX = '<html data-codec-base="{{codec_base}}" data-codec-layered="{{codec_layered}}"></html>\n'
+INDEX = (
+    '<html data-codec-base="{{codec_base}}" data-codec-layered="{{codec_layered}}" '
+    'data-rooms="{{rooms}}"></html>\n'
+)
 FILES = {
     "index.html": INDEX.encode(),
     "page.js": b"import './core.js';\n",
@@ -39,8 +42,11 @@ def weights_body(number: int, size: int = WEIGHTS_BYTES) -> bytes:
     return random.Random(number).randbytes(size)
 
 
-def stand_in_page(folder: Path, weights_bytes: int = WEIGHTS_BYTES) -> Page:
-    return Page.load(stand_in_codec(weights_bytes), write_page(folder))
+def stand_in_page(
+    folder: Path, weights_bytes: int = WEIGHTS_BYTES, *, lists_rooms: bool = False
+) -> Page:
+    codec = stand_in_codec(weights_bytes)
+    return Page.load(codec, write_page(folder), lists_rooms=lists_rooms)
 
 
 def path_of(page: Page, suffix: str) -> str:

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from relay_clients import member
+from relay_clients import INFO, member
 from streamcodec.errors import ConfigError
 from streamcodec.wire.session import Hello, Role
 from streamcodec_server.limits import RoomLimits
@@ -95,6 +95,11 @@ async def test_who_comes_and_goes_and_is_refused_is_told() -> None:
     async with relay.running() as server:
         url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
         async with member(url, Hello(Role.LISTEN, "a", "Ada")):
+            async with member(url, Hello(Role.BOTH, "b", "Cy", INFO)):
+                assert told.pop()[1] == "'Cy' joined 'b' to listen and talk from 127.0.0.1"
+            while not told or told[-1][0] != "left":
+                await asyncio.sleep(0.01)
+            told.pop()
             with pytest.raises(AssertionError):  # there is no welcome
                 async with member(url, Hello(Role.LISTEN, "a", "Bob")):
                     pass

@@ -37,12 +37,14 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
 
 
 async def asked(
-    url: str, path: str, *headers: str, method: str = "GET"
+    url: str, path: str, *headers: str, method: str = "GET", at: str | None = None
 ) -> tuple[int, Message, bytes]:
-    """Status, headers and body of an answer, read until its end."""
+    """Status, headers and body of an answer, read until its end. at: the name under which it is
+    asked, None: its address.
+    """
     host, _, port = url.removeprefix("ws://").rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    lines = (f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", *headers, "", "")
+    lines = (f"{method} {path} HTTP/1.1", f"Host: {at or f'127.0.0.1:{port}'}", *headers, "", "")
     async with asyncio.timeout(PATIENCE_S):
         writer.write("\r\n".join(lines).encode())
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 UNKNOWN = "this relay does not know the page that connects"
 HOST = r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?"
@@ -27,6 +27,19 @@ def is_own(origin: str, hosts: Sequence[str]) -> bool:
     host, port = page["host"].lower(), DEFAULT_PORTS[page["scheme"].lower()]
     same = host == relay["host"].lower() and (page["port"] or port) == (relay["port"] or port)
     return same and _cannot_be_rebound(host)
+
+
+def is_known_host(hosts: Sequence[str], origins: Collection[str]) -> bool:
+    """hosts: all that the request has. Whether the relay is asked under an address, or under a name
+    that the operator gave (origins). Browsers say no Origin where a page asks where it came from,
+    so a page of somebody's domain that points here would be answered, too, and could read that.
+    """
+    relay = re.fullmatch(HOST, hosts[0], re.IGNORECASE) if len(hosts) == 1 else None
+    if relay is None:
+        return False
+    host = relay["host"].lower()
+    pages = (re.fullmatch(SCHEME + HOST, origin, re.IGNORECASE) for origin in origins)
+    return _cannot_be_rebound(host) or host in {page["host"].lower() for page in pages if page}
 
 
 def how_to_know(origin: str) -> str:

@@ -36,10 +36,10 @@ def overview(
         return http.HTTPStatus.FORBIDDEN, "only a token with moderate allows that\n"
     asked = urllib.parse.unquote(path.removeprefix(PATH).lstrip("/"))
     if not asked:
-        return http.HTTPStatus.OK, _written(_all(rooms, grant))
+        return http.HTTPStatus.OK, written(_all(rooms, grant))
     if asked not in rooms or not grant.covers(asked):
         return http.HTTPStatus.NOT_FOUND, "no such room among those that the token moderates\n"
-    return http.HTTPStatus.OK, _written(_one(rooms[asked], now_ms))
+    return http.HTTPStatus.OK, written(_one(rooms[asked], now_ms))
 
 
 def _all(rooms: Mapping[str, Room], grant: Grant) -> dict[str, object]:
@@ -72,5 +72,6 @@ def _member(member: Member, now_ms: float) -> dict[str, object]:
     }
 
 
-def _written(answer: dict[str, object]) -> str:
+def written(answer: dict[str, object]) -> str:
+    """The body of an answer."""
     return json.dumps(answer) + "\n"

@@ -16,11 +16,15 @@ from websockets.http11 import Response
 
 from streamcodec.errors import ConfigError
 
+from .room_list import ROOMS_PATH
+
 FOLDER = Path(__file__).parent / "page"
 INDEX, BELOW = "index.html", "/page/"
 # What index.html writes where the path of each of the codec's files goes.
 PLACEHOLDERS = {"base": "{{codec_base}}", "layered": "{{codec_layered}}"}
+ROOMS_PLACEHOLDER = "{{rooms}}"  # and where it asks which rooms are open: nowhere, if empty
 WEIGHTS_TYPE, TEXT_TYPE = "application/octet-stream", "text/plain; charset=utf-8"
+JSON_TYPE = "application/json"
 # POLICY allows the page no other kinds; whatever else lies in its folder is not part of it.
 TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -72,15 +76,22 @@ class File:
 class Page:
     """Its files by the paths under which browsers ask for them."""
 
-    def __init__(self, files: Mapping[str, File], codec: Mapping[str, str]) -> None:
-        """codec: paths of its files, by their name in PLACEHOLDERS."""
+    def __init__(
+        self, files: Mapping[str, File], codec: Mapping[str, str], *, lists_rooms: bool = False
+    ) -> None:
+        """codec: paths of its files, by their name in PLACEHOLDERS. lists_rooms: whether it shows
+        which rooms are open.
+        """
         self._files, self._codec = dict(files), dict(codec)
+        self.lists_rooms = lists_rooms
 
     @classmethod
-    def load(cls, codec: Mapping[str, bytes], folder: Path | None = None) -> Page:
+    def load(
+        cls, codec: Mapping[str, bytes], folder: Path | None = None, *, lists_rooms: bool = False
+    ) -> Page:
         """codec: its files by their name in PLACEHOLDERS; one that is empty is not served. folder:
         of index.html, which stands at /, and of what stands below /page/; None: what is installed.
-        Raises ConfigError where there is no page.
+        lists_rooms: it shows which rooms are open. Raises ConfigError where there is no page.
         """
         folder = FOLDER if folder is None else folder
         if not (folder / INDEX).is_file():
@@ -89,9 +100,12 @@ class Page:
                 f"and from its sources it is built in web/"
             )
         index, files, paths = _read(folder / INDEX), dict[str, File](), dict[str, str]()
-        for name, placeholder in PLACEHOLDERS.items():
+        for placeholder in (*PLACEHOLDERS.values(), ROOMS_PLACEHOLDER):
             if placeholder.encode() not in index:
                 raise ConfigError(f"--web: {folder / INDEX} does not say {placeholder}")
+        where = ROOMS_PATH if lists_rooms else ""
+        index = index.replace(ROOMS_PLACEHOLDER.encode(), where.encode())
+        for name, placeholder in PLACEHOLDERS.items():
             path = ""
             if body := codec[name]:
                 path = paths[name] = f"{BELOW}codec-{_hash(body)}.{name}"
@@ -101,7 +115,7 @@ class Page:
         for found in sorted(folder.iterdir()):
             if found.name != INDEX and found.suffix in TYPES and found.is_file():
                 files[BELOW + found.name] = _file(_read(found), TYPES[found.suffix], ASK_EACH_TIME)
-        return cls(files, paths)
+        return cls(files, paths, lists_rooms=lists_rooms)
 
     def replace(self, codec: Mapping[str, bytes]) -> None:
         """Other bytes from now on for files of the codec that browsers unpack to the same. From any
@@ -120,9 +134,7 @@ class Page:
         follow it.
         """
         if (file := self._files.get(path)) is None:
-            said = b"there is no such page\n"
-            about = {"Content-Type": TEXT_TYPE, "Content-Length": str(len(said))}
-            return _response(http.HTTPStatus.NOT_FOUND, about, said), b""
+            return said(http.HTTPStatus.NOT_FOUND, "there is no such page\n"), b""
         kept = {"ETag": file.tag, "Cache-Control": file.kept}
         if file.tag in _tags(asked):
             return _response(http.HTTPStatus.NOT_MODIFIED, kept), b""
@@ -134,6 +146,13 @@ def asks_for_websocket(asked: Headers) -> bool:
     """By a request's headers: all other requests are for the page."""
     wanted = ",".join(asked.get_all("Upgrade")).lower().split(",")
     return "websocket" in (protocol.strip() for protocol in wanted)
+
+
+def said(status: http.HTTPStatus, text: str, kind: str = TEXT_TYPE) -> Response:
+    """A short answer that holds for now."""
+    body = text.encode()
+    about = {"Content-Type": kind, "Content-Length": str(len(body)), "Cache-Control": "no-store"}
+    return _response(status, about, body)
 
 
 def _response(status: http.HTTPStatus, about: Mapping[str, str], body: bytes = b"") -> Response:

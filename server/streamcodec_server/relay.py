@@ -22,7 +22,7 @@ from streamcodec.errors import (
 )
 from streamcodec.listening import listening_at
 from streamcodec.wire.message_json import parse_message
-from streamcodec.wire.session import CloseCode, Hello
+from streamcodec.wire.session import CloseCode, Hello, Role
 
 from .accepting import Accepting, accept_in_turns
 from .admission import allowed, hello_in
@@ -37,6 +37,7 @@ from .members import Member
 from .pulse import Pulse
 from .refused import Refused
 from .requests import answer_request
+from .room_list import RoomList
 from .rooms import Rooms
 from .settings import RelayConfig
 from .turns import Turns
@@ -47,6 +48,7 @@ LISTEN_BACKLOG = 4_096  # after a restart everybody comes back at once
 DELIVERIES_A_STEP = 64  # between two looks at the sockets
 WATCH_INTERVAL_S = 0.25
 REFRESH_INTERVAL_MS = 5_000.0
+DOES = {Role.TALK: "talk", Role.LISTEN: "listen", Role.BOTH: "listen and talk"}
 SENT_AWAY_AT_ONCE, FAREWELL_PAUSE_S = 20, 0.04  # 500 a second
 LONGEST_FAREWELL = 1_500  # connections that are spread over time: 3 s
 
@@ -74,6 +76,7 @@ class Relay:
         self._all_gone = asyncio.Event()  # once it is going down
         self._work = asyncio.Event()  # something waits to be distributed
         self._busy = False  # with more than one step of that
+        self.room_list = RoomList()
         self._turns, self._downloads = Turns(), Turns()  # one call of each in a round of the loop
         self._at_once = DELIVERIES_A_STEP  # deliveries that are left in this round of the loop
         self._draining = False
@@ -260,14 +263,15 @@ class Relay:
             hello, connection, connection.address, self.clock(), moderates=moderates
         )
         connection.joined(member)
+        does, where = DOES[hello.role], connection.address
         self._tell(
             "joined",
-            f"{member.name!r} joined {hello.room!r} to {hello.role} from {connection.address}",
+            f"{member.name!r} joined {hello.room!r} to {does} from {where}",
             room=hello.room,
             name=member.name,
             member=member.number,
             role=str(hello.role),
-            address=connection.address,
+            address=where,
         )
 
     def _leave(self, member: Member) -> None:

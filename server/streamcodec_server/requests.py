@@ -14,9 +14,10 @@ from websockets.server import ServerProtocol
 from streamcodec.wire.session import SUBPROTOCOL
 
 from .connection import Connection
-from .origins import UNKNOWN, how_to_know, is_own
+from .origins import UNKNOWN, how_to_know, is_known_host, is_own
 from .overview import BEARER, PATH, bearer_of, overview
-from .pages import asks_for_websocket
+from .pages import JSON_TYPE, TEXT_TYPE, asks_for_websocket, said
+from .room_list import ROOMS_PATH, RoomList
 from .rooms import Rooms
 from .settings import RelayConfig
 
@@ -31,6 +32,9 @@ class Asked(Protocol):
 
     @property
     def rooms(self) -> Rooms: ...
+
+    @property
+    def room_list(self) -> RoomList: ...
 
     def clock(self) -> float: ...
 
@@ -59,8 +63,8 @@ def answer_request(
         return protocol.reject(http.HTTPStatus.OK, json.dumps(relay.health()) + "\n")
     if path == "/readyz":
         status = http.HTTPStatus.OK if relay.ready else http.HTTPStatus.SERVICE_UNAVAILABLE
-        said = {**relay.health(), "ready": relay.ready}
-        return protocol.reject(status, json.dumps(said) + "\n")
+        health = {**relay.health(), "ready": relay.ready}
+        return protocol.reject(status, json.dumps(health) + "\n")
     if path == PATH or path.startswith(f"{PATH}/"):
         status, body = overview(
             path, connection.bearer, relay.config.keys, relay.rooms.rooms, relay.clock()
@@ -71,6 +75,8 @@ def answer_request(
         return response
     page = relay.config.page
     if page is not None and not asks_for_websocket(request.headers):
+        if page.lists_rooms and path == ROOMS_PATH:
+            return _open_rooms(relay, connection.bearer, request.headers)
         response, connection.body = page.answer(path, request.headers)
         return response
     if refusal := _refusal_of_page(request.headers, relay.config):
@@ -82,6 +88,23 @@ def answer_request(
             f"this relay speaks the websocket subprotocol {SUBPROTOCOL}\n",
         )
     return None
+
+
+def _open_rooms(relay: Asked, token: str, headers: Headers) -> Response:
+    """For the page, and for nobody else's."""
+    config, hosts = relay.config, headers.get_all("Host")
+    refusal = _refusal_of_page(headers, config)
+    if not refusal and not is_known_host(hosts, config.origins):
+        refusal = how_to_know(f"https://{hosts[0]}" if len(hosts) == 1 else "")
+    if refusal:
+        return said(http.HTTPStatus.FORBIDDEN, f"{refusal}\n")
+    fixed, now_ms = config.limits.rooms, relay.clock()
+    status, body = relay.room_list.answer(token, config.keys, relay.rooms.rooms, fixed, now_ms)
+    found = status is http.HTTPStatus.OK
+    response = said(status, body, JSON_TYPE if found else TEXT_TYPE)
+    if not found:
+        response.headers["WWW-Authenticate"] = BEARER.strip()
+    return response
 
 
 def _refusal_of_page(headers: Headers, config: RelayConfig) -> str:

@@ -104,6 +104,12 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     help="Of that page: name of a shipped model, or a folder with one.  [default: the shipped one]",
 )
 @click.option(
+    "--list-rooms",
+    is_flag=True,
+    help="On that page, show everybody which rooms are open and how many people are there; with "
+    "--keys, the rooms that one's token allows.  [default: no room is named]",
+)
+@click.option(
     "--nats",
     metavar="URL",
     help="Message bus (nats://HOST:PORT) over which rooms span all relays that share it.",
@@ -136,6 +142,7 @@ def serve(
     open_to_all: bool,
     web: bool,
     model: str | None,
+    list_rooms: bool,
     nats: str | None,
     metrics_port: int | None,
     metrics_host: str,
@@ -160,6 +167,8 @@ def serve(
         )
     if (cert is None) != (key is None):
         raise ConfigError("TLS needs both --cert and --key")
+    if list_rooms and not web:
+        raise ConfigError("--list-rooms is for the page that --web serves: give --web, too")
     config = RelayConfig(
         host,
         port,
@@ -169,7 +178,7 @@ def serve(
         None if cert is None or key is None else Certificate(cert, key),
         Proxies(proxies),
         nats,
-        _page(model) if web else None,
+        _page(model, list_rooms) if web else None,
     )
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, metrics_host, metrics_port, as_json))
@@ -217,7 +226,7 @@ def _page_note(config: RelayConfig) -> str:
     )
 
 
-def _page(model: str | None) -> Page:
+def _page(model: str | None, list_rooms: bool) -> Page:
     """Its codec is packed quickly now, and as small as can be meanwhile. Raises ConfigError,
     ModelError.
     """
@@ -228,7 +237,8 @@ def _page(model: str | None) -> Page:
             f"--web needs {error.name}: install it with pip install 'streamcodec[codec]'"
         ) from error
     codec = page_codec(model)
-    page = Page.load({"base": codec.base, "layered": codec.layered or b""})
+    files = {"base": codec.base, "layered": codec.layered or b""}
+    page = Page.load(files, lists_rooms=list_rooms)
 
     def shrink() -> None:
         small = codec.smallest()

@@ -19,6 +19,10 @@ export interface CallRequests {
   openSettings: () => void;
   openHelp: () => void;
   settingsChanged: () => void;
+  /** The user goes on to another room: called when this one is left. null: there is only this. */
+  changeRoom: (() => void) | null;
+  /** The relay has let us into this room. */
+  entered: (room: string) => void;
   /** It is over; an empty reason: the user has left. */
   ended: (reason: string) => void;
 }
@@ -37,6 +41,7 @@ export class Call {
   #pushes = false;
   #state: CallState | null = null;
   #drawn = 0;
+  #entered = false;
 
   constructor(
     link: Link,
@@ -51,6 +56,7 @@ export class Call {
     this.#worker = worker;
     this.#sound = sound;
     this.#requests = requests;
+    const { changeRoom } = requests;
     const toggleMute = () => this.#mute(!this.#muted);
     this.view = new CallView(link, talks, !settings.headphonesRead, {
       talk: talks ? null : requests.talk,
@@ -58,6 +64,13 @@ export class Call {
       openHelp: requests.openHelp,
       toggleMute,
       leave: () => this.leave(),
+      changeRoom:
+        changeRoom === null
+          ? null
+          : () => {
+              this.leave();
+              changeRoom();
+            },
       volume: (stream, decibels) => this.#send({ type: 'volume', stream, decibels }),
       everybodysVolume: decibels => this.#send({ type: 'volume', stream: null, decibels }),
       hear: (stream, heard) => this.#send({ type: 'hear', stream, heard }),
@@ -105,7 +118,7 @@ export class Call {
     this.#worker.addEventListener('message', take, { signal });
     this.#worker.addEventListener(
       'error',
-      event => this.#end(`The page could not go on: ${event.message || 'a part is missing'}.`),
+      event => this.#end(`The page had to stop: ${event.message || 'a part is missing'}.`),
       { signal },
     );
   }
@@ -137,6 +150,10 @@ export class Call {
     else if (event.type === 'ended') this.#end(event.reason || 'The call is over.');
     else {
       this.#state = event.state;
+      if (event.state.connection === 'connected' && !this.#entered) {
+        this.#entered = true;
+        this.#requests.entered(this.#room);
+      }
       // Not drawn while nobody looks; the newest state is, then.
       this.#drawn ||= requestAnimationFrame(() => this.#draw());
     }

@@ -8,8 +8,6 @@ import { decibelsOf } from './words.ts';
 const LEAST_DB = -39;
 const MOST_DB = 12;
 const STEP_DB = 3;
-/** For how long a button says what it did. */
-const SAID_MS = 2000;
 
 /** A button with an icon and a word. `kind` is its look. */
 export function button(
@@ -104,6 +102,12 @@ export class Drawer {
       element('header', {}, element('h2', { id: titleId }, title), close),
       ...children,
     );
+    // As most browsers do by themselves. In a list that is open, the key closes that one.
+    this.element.addEventListener('keydown', event => {
+      if (event.key === 'Escape' && !(event.target instanceof HTMLSelectElement)) {
+        this.element.close();
+      }
+    });
     // A click beside the box reaches the dialog itself, one inside reaches what lies in it.
     this.element.addEventListener('click', event => {
       if (event.target === this.element && this.#isOutside(event)) this.element.close();
@@ -123,34 +127,5 @@ export class Drawer {
       event.clientY < box.top ||
       event.clientY > box.bottom
     );
-  }
-}
-
-/** A button that copies a link, and says so for a moment. */
-export function copyButton(url: string, kind: string): HTMLButtonElement {
-  const text = 'Copy link';
-  let back: ReturnType<typeof setTimeout> | undefined;
-  const made = button(
-    text,
-    kind,
-    async () => {
-      const said = (await copied(url)) ? 'Copied' : 'Not copied';
-      setText(label, said);
-      clearTimeout(back);
-      back = setTimeout(() => setText(label, text), SAID_MS);
-    },
-    'link',
-  );
-  const label = made.querySelector('span')!;
-  label.setAttribute('aria-live', 'polite');
-  return made;
-}
-
-async function copied(text: string): Promise<boolean> {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    return false; // forbidden, or not there: the link also stands in the address bar
   }
 }

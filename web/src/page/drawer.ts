@@ -10,9 +10,9 @@ import { choosesLoudspeaker } from './support.ts';
 export type Changed = 'microphone' | 'loudspeaker' | 'other';
 
 const RATES: [bps: number, text: string][] = [
-  [3000, '3 kbit/s, for very thin lines'],
-  [6000, '6 kbit/s, the usual'],
-  [9000, '9 kbit/s, the clearest'],
+  [3000, '3 kbit/s, for very slow connections'],
+  [6000, '6 kbit/s, for most connections'],
+  [9000, '9 kbit/s, the clearest voice'],
 ];
 
 /** Changes `settings` itself, and tells what it changed. */
@@ -36,27 +36,35 @@ export class SettingsDrawer {
         : element(
             'p',
             { class: 'hint' },
-            'Sound comes out where the system sends it: this browser cannot choose.',
+            'This browser does not let the page choose a loudspeaker. The system’s settings do.',
           ),
       this.#unnamed,
       element(
         'fieldset',
         {},
-        element('legend', {}, 'The microphone’s sound'),
+        element('legend', {}, 'Sound of the microphone'),
         this.#check(
           'Cancel echo',
           'echoCancellation',
-          'so that others do not hear themselves from your loudspeaker',
+          'so that others do not hear themselves through your loudspeaker',
         ),
-        this.#check('Reduce noise', 'noiseSuppression', 'fans, traffic, keys'),
-        this.#check('Even out loudness', 'autoGainControl', 'near or far, about as loud'),
+        this.#check('Reduce noise', 'noiseSuppression', 'fans, traffic, typing'),
+        this.#check(
+          'Adjust loudness',
+          'autoGainControl',
+          'so that you are as loud far from the microphone as near it',
+        ),
       ),
       this.#rate(),
       element(
         'fieldset',
         {},
         element('legend', {}, 'Keyboard'),
-        this.#check('Keys of the call', 'shortcuts', 'm mutes, space talks, ? shows the keys'),
+        this.#check(
+          'Keyboard shortcuts',
+          'shortcuts',
+          'm mutes, space talks while muted, ? shows help',
+        ),
       ),
     );
     this.#microphones.addEventListener('change', () => {
@@ -91,7 +99,7 @@ export class SettingsDrawer {
     this.#unnamed.hidden = !unnamed;
     setText(
       this.#unnamed,
-      unnamed ? 'Browsers name devices only once the microphone was allowed.' : '',
+      unnamed ? 'The browser shows devices once you have allowed the microphone.' : '',
     );
   }
 
@@ -119,7 +127,7 @@ export class SettingsDrawer {
       this.#settings.bitrateBps = Number(rates.value);
       this.#changed('other');
     });
-    return field('How much you send', rates, 'From the next time on that you join.');
+    return field('Data rate of your voice', rates, 'A change counts from the next time you join.');
   }
 }
 
@@ -134,10 +142,10 @@ function field(name: string, select: HTMLSelectElement, hint = ''): HTMLElement 
 }
 
 function fill(select: HTMLSelectElement, devices: Device[], chosen: Device | null): void {
-  const options = [new Option('The system’s default', '')];
+  const options = [new Option('System default', '')];
   for (const { id, label } of devices) options.push(new Option(label, id));
   if (chosen !== null && !devices.some(device => device.id === chosen.id)) {
-    options.push(new Option(`${chosen.label} (not there)`, chosen.id));
+    options.push(new Option(`${chosen.label} (not connected)`, chosen.id));
   }
   select.replaceChildren(...options);
   select.value = chosen?.id ?? '';

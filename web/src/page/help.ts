@@ -4,11 +4,11 @@ import { Drawer } from './controls.ts';
 import { element } from './dom.ts';
 
 const KEYS: [key: string, does: string][] = [
-  ['m', 'mutes your microphone, or takes that back'],
-  ['space', 'held down while you are muted: you are heard until you let go'],
-  ['?', 'shows these keys'],
-  ['Esc', 'closes what lies above the page'],
-  ['Tab', 'moves between buttons and sliders'],
+  ['m', 'mutes your microphone, or unmutes it'],
+  ['space', 'while you are muted: hold it down to talk'],
+  ['?', 'opens and closes this help'],
+  ['Esc', 'closes this help, or the settings'],
+  ['Tab', 'moves to the next button or slider'],
 ];
 
 /** The box that `?` opens. */
@@ -17,7 +17,7 @@ export function helpDrawer(): Drawer {
   for (const [key, does] of KEYS) {
     list.append(element('dt', {}, element('kbd', {}, key)), element('dd', {}, does));
   }
-  const off = element('p', { class: 'hint' }, 'Settings can switch m, space and ? off.');
+  const off = element('p', { class: 'hint' }, 'You can switch off m, space and ? in Settings.');
   const drawer = new Drawer('Keys', list, off);
   drawer.element.addEventListener('keydown', event => {
     if (event.key !== '?') return;

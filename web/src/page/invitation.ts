@@ -1,8 +1,10 @@
 // Nobody talks here: says so, and shows the link to send to others.
 
-import { button, copyButton } from './controls.ts';
-import { element, freshId, setText } from './dom.ts';
+import { button } from './controls.ts';
+import { copyButton, linkField } from './copying.ts';
+import { element, setText } from './dom.ts';
 import type { Link } from './link.ts';
+import { ONLY_HERE } from './words.ts';
 
 /** A card in the place of the people. */
 export class Invitation {
@@ -10,9 +12,7 @@ export class Invitation {
   readonly #title = element('h2');
 
   constructor(link: Link) {
-    const address = element('input', { type: 'text', readonly: true, id: freshId() });
-    address.value = link.shareUrl;
-    address.addEventListener('focus', () => address.select());
+    const address = linkField(link.shareUrl);
     const buttons = element('div', { class: 'buttons' }, copyButton(link.shareUrl, 'main'));
     const asShared = { title: `streamcodec: ${link.room}`, url: link.shareUrl };
     if (navigator.canShare?.(asShared)) {
@@ -33,13 +33,13 @@ export class Invitation {
 
   show(shown: boolean, alone: boolean): void {
     this.element.hidden = !shown;
-    setText(this.#title, alone ? 'Nobody else is here' : 'Nobody else talks here');
+    setText(this.#title, alone ? 'Nobody else is here yet' : 'The others only listen');
   }
 }
 
 function hintOf(link: Link): string {
   if (link.onlyHere) {
-    return 'It works on this computer only: others need its name in the network, and https.';
+    return `It ${ONLY_HERE}`;
   }
-  return link.token === '' ? '' : 'It holds no token: each of them needs one of their own.';
+  return link.token === '' ? '' : 'It contains no token: each person needs one of their own.';
 }

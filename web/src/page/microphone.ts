@@ -92,7 +92,7 @@ export class Microphone {
     }
     await this.#take(null);
     if (chosen !== null) {
-      this.#say(`“${chosen.label}” cannot be used: the default microphone is.`);
+      this.#say(`“${chosen.label}” cannot be used: the default microphone is used instead.`);
     }
   }
 
@@ -129,7 +129,7 @@ export class Microphone {
     this.#release();
     void this.#afterOthers(async () => {
       await this.#take(null);
-      this.#say(`“${label}” is gone: the default microphone is used.`);
+      this.#say(`“${label}” is gone: the default microphone is used instead.`);
     }).catch(() => this.#say(`“${label}” is gone, and there is no other microphone.`));
   }
 

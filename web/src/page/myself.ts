@@ -28,7 +28,7 @@ export class MyRow {
     if (talks) this.element.append(this.#meter.element, how);
     else if (talk !== null) {
       const choices = element('div', { class: 'choices' });
-      choices.append(button('Talk, too', 'plain', talk, 'microphone'));
+      choices.append(button('Talk as well', 'plain', talk, 'microphone'));
       this.element.append(choices);
     }
   }
@@ -55,14 +55,15 @@ export class MyRow {
     muted: boolean,
     connected: boolean,
   ): [state: string, doing: string, hint: string] {
-    if (me.silenced) return ['trouble', 'silenced', 'by a moderator: nobody hears you'];
+    if (me.silenced)
+      return ['trouble', 'silenced', 'A moderator has silenced you: nobody hears you.'];
     if (muted) return ['muted', 'muted', ''];
-    if (!connected) return ['muted', 'not connected', 'nobody hears you now'];
-    if (!me.captures) return ['trouble', 'no sound', 'no microphone gives sound: see Settings'];
+    if (!connected) return ['muted', 'not connected', 'Nobody hears you now.'];
+    if (!me.captures) return ['trouble', 'no sound', 'No microphone works: see Settings.'];
     if (me.level.clipping)
-      return ['trouble', 'clipping', 'too loud: move away from the microphone'];
+      return ['trouble', 'clipping', 'Too loud: move away from the microphone.'];
     if (me.level.silentS > SILENT_AFTER_S)
-      return ['trouble', 'silent', 'silent microphone: is it the right one? See Settings'];
+      return ['trouble', 'silent', 'Nothing is heard: is it the right microphone? See Settings.'];
     return ['on air', 'on air', ''];
   }
 }

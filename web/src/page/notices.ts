@@ -13,7 +13,7 @@ export class Notices {
     class: 'notices',
     role: 'log',
     'aria-live': 'polite',
-    'aria-label': 'What has happened',
+    'aria-label': 'Events',
   });
 
   add(text: string): void {

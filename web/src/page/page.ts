@@ -4,15 +4,16 @@ import type { CodecFiles, Request } from '../messages.ts';
 import { Call } from './call.ts';
 import { FirstView } from './first.ts';
 import { helpDrawer } from './help.ts';
-import { readLink } from './link.ts';
+import { readLink, toRoom } from './link.ts';
+import { rememberRoom } from './recent-rooms.ts';
 import { loadSettings, saveSettings } from './settings.ts';
 import { SettingsDrawer } from './drawer.ts';
 import { Sound } from './sound.ts';
 import { microphoneTrouble, whyNoMicrophone } from './support.ts';
 
-const link = readLink();
+let link = readLink();
 const settings = loadSettings();
-const { codecBase, codecLayered } = document.documentElement.dataset;
+const { codecBase, codecLayered, rooms: roomsPath } = document.documentElement.dataset;
 const codecFiles: CodecFiles = { base: codecBase ?? '', layered: codecLayered ?? '' };
 
 const WORKER = '/page/worker.js';
@@ -33,8 +34,13 @@ const drawer = new SettingsDrawer(settings, what => {
   if (what === 'microphone') sound?.changeMicrophone(settings);
   if (what === 'loudspeaker') sound?.changeLoudspeaker(settings.loudspeaker);
 });
-const first = new FirstView(link, settings.name, {
+const first = new FirstView(link, settings.name, roomsPath ?? '', {
   join: talks => void join(talks),
+  roomChanged: room => {
+    link = toRoom(link, room);
+    entitle();
+    return link;
+  },
   openSettings: () => drawer.open(),
   nameChanged: name => {
     settings.name = name;
@@ -49,7 +55,8 @@ async function join(talks: boolean): Promise<void> {
   const before = endings;
   early = [];
   first.waits = true;
-  if (talks) first.say('Allow the microphone where the browser asks for it.');
+  if (talks)
+    first.say('Your browser asks whether this page may use the microphone. Please allow it.');
   let opened: Sound | null = null;
   let trouble = '';
   const fail = (text: string) => {
@@ -109,8 +116,11 @@ function begin(opened: Sound, talks: boolean): void {
     openSettings: () => drawer.open(),
     openHelp: () => help.toggle(),
     settingsChanged: () => saveSettings(settings),
+    changeRoom: link.onlyListens ? null : () => first.focusRoom(),
+    entered: rememberRoom,
     ended,
   });
+  first.shown = false;
   document.getElementById('page')!.replaceChildren(call.view.element);
   call.view.stopped = opened.stopped;
   for (const text of early) call.say(text);
@@ -126,9 +136,14 @@ function ended(reason: string): void {
 }
 
 function showFirst(reason: string): void {
-  document.title = `${link.room} – streamcodec`;
+  entitle();
   document.getElementById('page')!.replaceChildren(first.element);
+  first.shown = true;
   if (reason !== '') first.say(reason);
+}
+
+function entitle(): void {
+  document.title = `${link.room} – streamcodec`;
 }
 
 document.body.append(help.element, drawer.drawer.element);

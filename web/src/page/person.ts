@@ -36,7 +36,7 @@ export class PersonRow {
       requests.volume(stream, decibels),
     );
     this.#unheard = new Toggle(
-      { off: 'Do not hear', on: 'Hear again' },
+      { off: 'Mute for me', on: 'Hear again' },
       'quiet',
       { off: 'unheard', on: 'unheard' },
       () => {

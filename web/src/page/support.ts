@@ -4,9 +4,9 @@
 export function whyNoSound(): string {
   if (!window.isSecureContext) {
     return (
-      'Browsers give sound only to pages that came over https, or from this computer itself, and ' +
-      'this one came over http. Open it with https:// instead; if that finds nothing, who runs ' +
-      'this relay can give it a certificate (streamcodec serve --cert and --key).'
+      'Browsers allow sound only on pages that came over https, or from this computer itself. ' +
+      'This page came over http: please open it with https:// instead. If that does not work, the ' +
+      'relay needs a certificate (streamcodec serve with --cert and --key).'
     );
   }
   const has =
@@ -19,15 +19,15 @@ export function whyNoSound(): string {
     typeof HTMLDialogElement === 'function';
   return has
     ? ''
-    : 'This browser is too old for live sound. Chrome, Edge and Firefox of 2023 or later can do ' +
-        'it, and so can Safari from 16.4 on.';
+    : 'This browser is too old for live sound. Please use Chrome, Edge or Firefox from 2023 or ' +
+        'later, or Safari from 16.4 on.';
 }
 
 /** Why there is no microphone to be had here; empty where one may be asked for. */
 export function whyNoMicrophone(): string {
   return typeof navigator.mediaDevices?.getUserMedia === 'function'
     ? ''
-    : 'This browser gives the page no microphone: you can listen.';
+    : 'This browser gives the page no microphone: you can only listen.';
 }
 
 /** Whether the page may choose where sound comes out. */
@@ -41,21 +41,21 @@ export function microphoneTrouble(error: unknown): string {
   const text = error instanceof Error ? error.message : '';
   if (name === 'NotAllowedError' && /system/i.test(text)) {
     return (
-      'The system keeps the microphone from this browser. Allow it in the privacy settings of ' +
-      'the system, then try again.'
+      'The system does not let this browser use the microphone. Allow it in the privacy settings ' +
+      'of the system, then try again.'
     );
   }
   if (name === 'NotAllowedError' || name === 'SecurityError') {
     return (
-      'This page was not given the microphone. Allow it with the button beside the address ' +
-      'above, then try again; or listen.'
+      'The microphone was not allowed. Allow it with the button beside the address above, then ' +
+      'try again. Or just listen.'
     );
   }
   if (name === 'NotFoundError' || name === 'OverconstrainedError') {
-    return 'No microphone was found. Connect one, then try again; or listen.';
+    return 'No microphone was found. Connect one, then try again. Or just listen.';
   }
   if (name === 'NotReadableError' || name === 'AbortError') {
-    return 'The microphone cannot be used: perhaps another program has it. Close that, then try again.';
+    return 'The microphone cannot be used. If another program uses it, close that, then try again.';
   }
   return `The microphone cannot be used: ${text || name || 'the browser does not say why'}.`;
 }

@@ -1,14 +1,22 @@
 // What one sees during a call.
 
 import type { CallState } from '../messages.ts';
-import { button, copyButton, Toggle, VolumeSlider } from './controls.ts';
+import { button, Toggle, VolumeSlider } from './controls.ts';
+import { copyButton } from './copying.ts';
 import { element, setState, setText } from './dom.ts';
 import { Invitation } from './invitation.ts';
 import type { Link } from './link.ts';
 import { MyRow } from './myself.ts';
 import { Notices } from './notices.ts';
 import { PersonRow, type PersonRequests } from './person.ts';
-import { clockOf, connectionOf, listeningOf, megabytesOf, SLOW_UNDERRUNS } from './words.ts';
+import {
+  clockOf,
+  connectionOf,
+  listeningOf,
+  LOADING,
+  megabytesOf,
+  SLOW_UNDERRUNS,
+} from './words.ts';
 
 /** What the view asks of the call. */
 export interface ViewRequests extends PersonRequests {
@@ -19,6 +27,8 @@ export interface ViewRequests extends PersonRequests {
   openSettings: () => void;
   openHelp: () => void;
   leave: () => void;
+  /** null: the link is for this room alone. */
+  changeRoom: (() => void) | null;
   headphonesRead: () => void;
 }
 
@@ -35,10 +45,10 @@ export class CallView {
   readonly #stopped = element('div', { class: 'banner', role: 'alert', hidden: true });
   readonly #slow = element('p', { class: 'banner', role: 'alert', hidden: true });
   readonly #loading = element('section', { class: 'loading card' });
-  readonly #loadingText = element('p', {}, 'Fetching the codec');
-  readonly #progress = element('progress', { 'aria-label': 'Fetching the codec' });
+  readonly #loadingText = element('p', {}, LOADING);
+  readonly #progress = element('progress', { 'aria-label': LOADING });
   readonly #people = element('section', { 'aria-labelledby': 'people', hidden: true });
-  readonly #count = element('h2', { id: 'people' }, 'Talking here');
+  readonly #count = element('h2', { id: 'people' }, 'Talkers');
   readonly #list = element('ul', { class: 'people' });
   readonly #listeners = element('p', { class: 'listeners', dir: 'auto' });
   readonly #rows = new Map<number, PersonRow>();
@@ -71,8 +81,8 @@ export class CallView {
       this.#clock,
     );
     this.#stopped.append(
-      element('span', {}, 'The browser has stopped the sound.'),
-      button('Go on', 'main', () => undefined, 'sound'), // any press makes the sound go on
+      element('span', {}, 'The browser has paused the sound.'),
+      button('Play sound', 'main', () => undefined, 'sound'), // any press makes the sound go on
     );
     this.#loading.append(this.#loadingText, this.#progress);
     this.#people.append(
@@ -95,7 +105,7 @@ export class CallView {
       element(
         'main',
         {},
-        element('header', { class: 'call-head' }, this.#room, this.#line),
+        this.#head(),
         this.#stopped,
         this.#slow,
         ...(talks && headphones ? [this.#headphones()] : []),
@@ -140,10 +150,7 @@ export class CallView {
     if (of <= 0) return;
     this.#progress.max = of;
     this.#progress.value = Math.min(bytes, of);
-    setText(
-      this.#loadingText,
-      `Fetching the codec: ${megabytesOf(bytes)} of ${megabytesOf(of)} MB`,
-    );
+    setText(this.#loadingText, `${LOADING}: ${megabytesOf(bytes)} of ${megabytesOf(of)} MB`);
   }
 
   show(state: CallState, now: number): void {
@@ -161,7 +168,7 @@ export class CallView {
     this.#slow.hidden = !slow;
     setText(
       this.#slow,
-      slow ? 'This computer is too slow: sound stutters. Close what else is busy.' : '',
+      slow ? 'The sound stutters: this computer is too slow. Please close other programs.' : '',
     );
     this.#me.show(state.me, this.#muted, connected);
     this.#showPeople(state);
@@ -172,7 +179,7 @@ export class CallView {
   #showPeople(state: CallState): void {
     const { people } = state;
     this.#people.hidden = people.length === 0;
-    setText(this.#count, people.length === 1 ? 'Talker' : `${people.length} talkers`);
+    setText(this.#count, people.length === 1 ? '1 talker' : `${people.length} talkers`);
     const there = new Set(people.map(person => person.stream));
     for (const [stream, row] of this.#rows) {
       if (there.has(stream)) continue;
@@ -192,6 +199,13 @@ export class CallView {
       const now = this.#list.children[place];
       if (now !== row.element) this.#list.insertBefore(row.element, now ?? null);
     });
+  }
+
+  #head(): HTMLElement {
+    const { changeRoom } = this.#requests;
+    const head = element('header', { class: 'call-head' }, this.#room, this.#line);
+    if (changeRoom !== null) head.append(button('Change room', 'quiet', changeRoom));
+    return head;
   }
 
   #headphones(): HTMLElement {

@@ -2,6 +2,7 @@
 // (client/streamcodec_client/screen/view.py), so that the two say the same of the same call.
 
 import type { CallState, Level, Person } from '../messages.ts';
+import type { OpenRoom } from './room-watch.ts';
 
 /** Below this a meter is empty, and nobody talks. */
 export const BAR_FLOOR_DB = -60;
@@ -9,6 +10,13 @@ export const BAR_FLOOR_DB = -60;
 export const SLOW_UNDERRUNS = 2;
 /** A microphone that has given nothing for so long is switched off, or the wrong one. */
 export const SILENT_AFTER_S = 3;
+
+/** While the codec is fetched. */
+export const LOADING = 'Loading the voice codec';
+/** Said of a link to this computer. */
+export const ONLY_HERE =
+  'works on this computer only. To let others in, start the relay with --host 0.0.0.0, with ' +
+  '--open or --keys, and with a certificate (--cert, --key).';
 
 // The E-model's: users are satisfied; many are not.
 const GOOD_MOS = 4.0;
@@ -60,10 +68,18 @@ export function listeningOf(state: CallState): string {
   return `Listening: ${names.join(', ')}`;
 }
 
+/** How many people are in a room, in a line. */
+export function peopleOf({ talkers, onlyListening }: OpenRoom): string {
+  const parts = [];
+  if (talkers > 0) parts.push(`${talkers} talking`);
+  if (onlyListening > 0) parts.push(`${onlyListening} listening`);
+  return parts.join(', ') || 'empty';
+}
+
 /** The connection in a line, with the reason where there is none. */
 export function connectionOf(state: CallState): string {
   const word = {
-    loading: 'Fetching the codec',
+    loading: LOADING,
     connecting: 'Connecting',
     connected: 'Connected',
     reconnecting: 'Reconnecting',
