@@ -21,6 +21,7 @@ from .formats import FULL_BAND_RATE
 WINDOW = 1_536  # samples: 32 ms, Hann, half overlapped
 AVERAGED = 6  # windows that one figure of a band is taken over: 112 ms
 LOWEST_HZ = 50.0  # below, a band would be narrower than the windows resolve
+SILENCE = 1e-30  # power, so that silence can be divided by
 HEARD_DB = 40.0  # bands so far below the loudest of the reference do not count
 Figures = NDArray[np.float64]
 
@@ -59,7 +60,7 @@ def _image(pcm: Pcm) -> _Image:
     cross = _in_bands(spectra[0] * spectra[1].conj())
     power = left + right
     # a silent channel has no level: it counts as that far below both
-    floor = power * 10 ** (-HEARD_DB / 10) + np.finfo(np.float64).tiny
+    floor = power * 10 ** (-HEARD_DB / 10) + SILENCE
     level = 10 * np.log10(np.maximum(left, floor) / np.maximum(right, floor))
     norm = np.sqrt(np.maximum(left, floor) * np.maximum(right, floor))
     return _Image(power, level, cross / norm)
