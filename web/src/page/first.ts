@@ -68,6 +68,7 @@ export class FirstView {
       this.#room?.choose(room);
       setText(this.#chosen, `Room ${room}`);
       listen.focus(); // what one does next
+      this.#room?.element.scrollIntoView({ block: 'nearest' }); // it is above a long list
     };
     this.#room = choosesRoom ? new RoomField(link.room, room => this.#roomChanged(room)) : null;
     this.#recent = new RecentRooms(choose);
