@@ -325,7 +325,7 @@ def test_fifty_rooms_with_long_names_fit_on_a_phone(link: str, page: Page) -> No
 def test_the_help_closes_as_it_says(link: str, page: Page) -> None:
     join(page, f"{link}?room=hall")
     shown(page, "Connected")
-    help_ = page.get_by_role("dialog", name="Keys")
+    help_ = page.get_by_role("dialog", name="Keyboard shortcuts")
     for key in ("Escape", "?"):
         page.keyboard.press("?")
         help_.wait_for()

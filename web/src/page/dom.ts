@@ -16,6 +16,13 @@ export function element<K extends keyof HTMLElementTagNameMap>(
   return made;
 }
 
+/** A text in which what one types at a prompt, `--flags`, is not broken at the end of a line. */
+export function withFlags(text: string): Child[] {
+  return text
+    .split(/(--\w+)/)
+    .map(part => (part.startsWith('--') ? element('code', {}, part) : part));
+}
+
 /** Changes text only where it differs: the browser then has nothing to lay out or to announce. */
 export function setText(node: Node, text: string): void {
   if (node.textContent !== text) node.textContent = text;

@@ -63,7 +63,7 @@ export class SettingsDrawer {
         this.#check(
           'Keyboard shortcuts',
           'shortcuts',
-          'm mutes, space talks while muted, ? shows help',
+          'm mutes, space lets you talk while muted, ? shows help',
         ),
       ),
     );

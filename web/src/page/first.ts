@@ -1,7 +1,7 @@
 // What one sees first: which room it is, who one is, and the way in.
 
 import { button } from './controls.ts';
-import { element, freshId, setText } from './dom.ts';
+import { element, freshId, setText, withFlags } from './dom.ts';
 import { type Link, cleanName, MOST_CHARACTERS } from './link.ts';
 import { OpenRooms } from './open-rooms.ts';
 import { RecentRooms } from './recent-rooms.ts';
@@ -173,7 +173,7 @@ export class FirstView {
     return element(
       'div',
       { class: 'beneath' },
-      ...lines.map(line => element('p', {}, line)),
+      ...lines.map(line => element('p', {}, ...withFlags(line))),
       ...(sounds ? [button('Settings', 'quiet', this.#requests.openSettings, 'settings')] : []),
     );
   }

@@ -18,7 +18,7 @@ export function helpDrawer(): Drawer {
     list.append(element('dt', {}, element('kbd', {}, key)), element('dd', {}, does));
   }
   const off = element('p', { class: 'hint' }, 'You can switch off m, space and ? in Settings.');
-  const drawer = new Drawer('Keys', list, off);
+  const drawer = new Drawer('Keyboard shortcuts', list, off);
   drawer.element.addEventListener('keydown', event => {
     if (event.key !== '?') return;
     event.stopPropagation(); // or the call would open it again

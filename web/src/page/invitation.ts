@@ -2,7 +2,7 @@
 
 import { button } from './controls.ts';
 import { copyButton, linkField } from './copying.ts';
-import { element, setText } from './dom.ts';
+import { element, setText, withFlags } from './dom.ts';
 import type { Link } from './link.ts';
 import { ONLY_HERE } from './words.ts';
 
@@ -28,7 +28,7 @@ export class Invitation {
       element('div', { class: 'address' }, address, buttons),
     );
     const hint = hintOf(link);
-    if (hint !== '') this.element.append(element('p', { class: 'hint' }, hint));
+    if (hint !== '') this.element.append(element('p', { class: 'hint' }, ...withFlags(hint)));
   }
 
   show(shown: boolean, alone: boolean): void {
