@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soxr
 
 import streamcodec
+from streamcodec.coding.stream import DESCRIPTION_BPS
+from streamcodec.tables import HIGH_BAND_FACTOR
 from streamcodec.units import Pcm
 
 from .codecs import OPUS_FRAME_MS
@@ -27,9 +30,10 @@ from .coded import int16
 from .formats import SAMPLE_RATE
 from .latency import read_mono, read_trace
 
+FULL_BAND = "native, full band"
 PACKET_MS = 20.0
 PACKET = round(SAMPLE_RATE * PACKET_MS / 1000)
-STREAM_OFFSET = 37 * PACKET  # so far apart do streams begin in the recording
+STREAM_OFFSET = 37  # packets; so far apart do streams begin in the recording
 WARM_UP_STEPS = 20
 TURN_S = 0.1  # of one contender before the next: caches are cold in its first steps alone
 LIMIT_MS = 20.0  # a step must be done before the next packet is full
@@ -121,6 +125,25 @@ def codec_steps(
         streamcodec.decode_together(decoders, payloads)
 
     return Steps(engine, streams, encode, decode)
+
+
+def full_band_steps(pcm: Pcm, model: str | None, bitrate_bps: float) -> Steps:
+    """One stream of the native engine at 48 kHz, whose core has the rate `bitrate_bps`."""
+    loaded = streamcodec.load_model(model, "cpu", "native")
+    wide = soxr.resample(pcm, SAMPLE_RATE, HIGH_BAND_FACTOR * SAMPLE_RATE).astype(np.float32)
+    encoder = streamcodec.StreamEncoder(
+        loaded, bitrate_bps=bitrate_bps + DESCRIPTION_BPS, full_band=True
+    )
+    decoder = streamcodec.StreamDecoder(loaded, encoder.config)
+    payloads: list[bytes] = []
+
+    def encode(step: int) -> None:
+        payloads[:] = encoder.encode(_packet(wide, 0, step, HIGH_BAND_FACTOR * PACKET))
+
+    def decode(step: int) -> None:
+        decoder.decode(payloads[0])
+
+    return Steps(FULL_BAND, 1, encode, decode)
 
 
 def opus_steps(pcm: Pcm, bitrate_bps: float) -> Steps:
@@ -336,8 +359,8 @@ def draw(target: Path, rows: list[Row]) -> None:
     plt.close(figure)
 
 
-def _packet(pcm: Pcm, stream: int, step: int) -> Pcm:
-    """Packet `step` of a stream that speaks the recording over and over."""
-    whole = len(pcm) // PACKET * PACKET
-    start = (STREAM_OFFSET * stream + PACKET * step) % whole
-    return pcm[start : start + PACKET]
+def _packet(pcm: Pcm, stream: int, step: int, size: int = PACKET) -> Pcm:
+    """Packet `step`, of `size` samples, of a stream that speaks the recording over and over."""
+    whole = len(pcm) // size * size
+    start = size * (STREAM_OFFSET * stream + step) % whole
+    return pcm[start : start + size]

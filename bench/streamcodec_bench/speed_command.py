@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
+import streamcodec
+
 from .options import SPEECH
+from .speed import FULL_BAND, Row
 
 LEAST_RATIO = 20.0  # of torch's CPU time to native's, for --check
 
@@ -56,6 +60,8 @@ def speed(
         torch.set_num_threads(1)
         contenders = [laboratory.codec_steps(pcm, model, "native", n, bitrate) for n in counts]
         contenders.append(laboratory.codec_steps(pcm, model, "torch", 1, bitrate))
+        if streamcodec.load_model(model, "cpu", "native").high_band is not None:
+            contenders.append(laboratory.full_band_steps(pcm, model, bitrate))
         if importlib.util.find_spec("av") is not None:
             contenders.append(laboratory.opus_steps(pcm, bitrate))
         rows = laboratory.measure(contenders, seconds)
@@ -74,6 +80,7 @@ def speed(
     first = {engine: laboratory.first_packet_s(model, engine) for engine in ("native", "torch")}
     notes = [
         "",
+        *_of_full_band(by_engine),
         f"native against torch, one stream: {ratio:.1f} times as fast",
         f"duplex streams on one core with p99 of a step within 20 ms: {served}",
     ]
@@ -90,3 +97,11 @@ def speed(
         (out / "speed.md").write_text("\n".join([*lines, *notes]) + "\n")
         (out / "speed.json").write_text(laboratory.to_json(rows, starts, served, first))
         laboratory.draw(out / "speed.png", rows)
+
+
+def _of_full_band(rows: Mapping[str, Row]) -> list[str]:
+    """What it costs over the core, where it was measured."""
+    if FULL_BAND not in rows:
+        return []
+    ratio = rows[FULL_BAND].cpu_ms / rows["native"].cpu_ms
+    return [f"full band costs {ratio:.2f} times the core"]
