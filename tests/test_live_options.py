@@ -88,9 +88,9 @@ def test_every_flag_of_talk_reaches_its_part(asked: Asked) -> None:
     assert asked.model == ("mine", "cpu", "torch")
 
 
-def test_without_flags_talk_sends_the_microphone_at_12_kbps(asked: Asked) -> None:
+def test_without_flags_talk_sends_the_microphone_at_9_kbps(asked: Asked) -> None:
     assert main(["talk", "--name", "Ann"]) == 0
-    assert asked.encoding == EncodingSettings(bitrate_bps=12_000.0)
+    assert asked.encoding == EncodingSettings(bitrate_bps=9_000.0)
     assert asked.settings == LiveSettings(
         Seat("ws://127.0.0.1:8765", "lobby", "Ann", 4, presence=True),
         None,

@@ -55,7 +55,7 @@ async def connect(
     does not know the relay's. name: as others see it. token: leave to join, where the relay asks
     for one. passphrase: encrypts end to end; only who has the same one hears what is said, and who
     does not encrypt is not heard. talk, listen: what for. sample_rate (Hz), channels: of the PCM
-    that is sent and of the frames that are heard. bitrate_bps: mean payload rate (12000 where no
+    that is sent and of the frames that are heard. bitrate_bps: mean payload rate (9000 where no
     quality, 0..1, is given instead); capped: a limit that no payload exceeds. packet_ms: 20, 40 or
     60. dtx: send next to nothing while nobody speaks. microphone: sends what it captures, in place
     of `Room.send`; loudspeaker: plays what is heard, besides `Room.listen`; each True for the

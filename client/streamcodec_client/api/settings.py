@@ -17,7 +17,7 @@ from ..live.codec import EncodingSettings
 from ..live.member import check_label
 from ..transport.opening import route_to
 
-DEFAULT_BITRATE_BPS = 12_000.0
+DEFAULT_BITRATE_BPS = 9_000.0
 
 TEXT, WHOLE, SWITCH = (str, "text"), (int, "a whole number"), (bool, "True or False")
 RATE = (int | float | None, "a number or None")

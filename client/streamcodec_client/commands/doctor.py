@@ -97,7 +97,7 @@ def codec_speed() -> Iterator[Finding]:
     except StreamcodecError as error:
         yield Finding("codec", "cannot be loaded", str(error))
         return
-    settings = EncodingSettings(bitrate_bps=12_000, packet_ms=PACKET_MS)
+    settings = EncodingSettings(bitrate_bps=9_000, packet_ms=PACKET_MS)
     encoder = codec.encoder(settings)
     size = encoder.config.packet_samples
     noise = np.random.default_rng(0).standard_normal((TRIED_PACKETS, size, 1)) * 0.1
