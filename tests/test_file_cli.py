@@ -45,7 +45,9 @@ def test_a_recording_is_encoded_decoded_and_described(
     assert run("info", tmp_path / "a.sc") == 0
     assert "2 channel(s), source 44100 Hz" in capsys.readouterr().out
     assert run("info", model_folder) == 0
-    assert "algorithmic latency 25 ms" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "algorithmic latency 25 ms" in said
+    assert "48000 Hz, algorithmic latency 26.2 ms, 0.8 kbit/s more" in said
 
 
 @pytest.mark.parametrize("source", [GOLDEN / "voice-16k.sc", "voice-16k"])

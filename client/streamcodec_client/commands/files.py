@@ -176,18 +176,32 @@ def _tell(*lines: str) -> None:
 
 
 def _model_lines(name: str | None) -> list[str]:
+    from streamcodec.coding.high_band import lag_of
+    from streamcodec.coding.stream import DESCRIPTION_BPS
     from streamcodec.config import CodecConfig
-    from streamcodec_models.catalogue import describe, folder_of
+    from streamcodec.tables import HIGH_BAND_FACTOR
+    from streamcodec_models.catalogue import describe, folder_of, high_band
 
-    model = describe(folder_of(name))
+    folder = folder_of(name)
+    model = describe(folder)
     shape = model.config
     step = shape.hop * shape.frames_per_packet
     config = CodecConfig(shape.sample_rate, step, shape.overlap, step)
     rates = [f"{b / 1e3:.1f}" for b in model.level_bitrates_bps]
     base, layered = rates[: shape.base_levels], rates[shape.base_levels :]
+    full_band = "no high band: its streams are wideband"
+    if (found := high_band(folder)) is not None:
+        tables, digest = found
+        rate = config.sample_rate * HIGH_BAND_FACTOR
+        latency_ms = config.packet_ms + 1_000 * lag_of(tables, config.overlap) / rate
+        full_band = (
+            f"high band {digest}: {rate} Hz, algorithmic latency {latency_ms:.1f} ms, "
+            f"{DESCRIPTION_BPS / 1e3:g} kbit/s more"
+        )
     return [
         f"model {model.hash}: {config.sample_rate} Hz, {model.parameters / 1e6:.2f}M parameters",
         f"algorithmic latency {config.latency_ms:g} ms, packets of {config.packet_ms:g} ms",
+        full_band,
         f"mean kbit/s by level: {', '.join(base)}",
         f"with the waveform layer: {', '.join(layered)}",
     ]
