@@ -47,6 +47,9 @@ def test_a_recording_is_encoded_decoded_and_described(
     assert run("info", model_folder) == 0
     said = capsys.readouterr().out
     assert "algorithmic latency 25 ms" in said
+    assert "no high band" in said
+    assert run("info") == 0
+    said = capsys.readouterr().out
     assert "48000 Hz, algorithmic latency 26.2 ms, 0.8 kbit/s more" in said
 
 
