@@ -7,13 +7,13 @@ import { pathToFileURL } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 
 const [core, wasm, base, layered, pcmFile, payloadsFile, out] = process.argv.slice(2);
-const { Codec, Engine, PayloadError, readModelFile } = await import(pathToFileURL(core).href);
+const { Codec, Engine, PayloadError, atOnce, inTurn, modelFile } = await import(pathToFileURL(core).href);
 
 const engine = await Engine.start(await WebAssembly.compile(readFileSync(wasm)));
-const first = readModelFile(gunzipSync(readFileSync(base)));
+const first = atOnce(modelFile(gunzipSync(readFileSync(base))));
 const made = existsSync(payloadsFile);
-const second = made ? readModelFile(gunzipSync(readFileSync(layered))) : null;
-const codec = new Codec(engine, first, second);
+const second = made ? await inTurn(modelFile(gunzipSync(readFileSync(layered)))) : null;
+const codec = await inTurn(Codec.opened(engine, first, second));
 const { packetSamples, sampleRate, baseLevels } = codec.facts;
 const level = made ? baseLevels + 1 : 7;
 

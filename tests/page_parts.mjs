@@ -5,7 +5,8 @@ import { pathToFileURL } from 'node:url';
 import { foundBy } from './page_checks.mjs';
 
 const core = await import(pathToFileURL(process.argv[2]).href);
-const { Backlog, CallQuality, Lead, Resampler, Ring, Volumes, mixed, ringMemory, toHalf } = core;
+const { Backlog, CallQuality, Input, Lead, Resampler, Ring, Volumes } = core;
+const { mixed, ringMemory, toHalf } = core;
 
 const parts = {
   'a ring gives what it was given, in order, where its counters wrap'() {
@@ -30,6 +31,20 @@ const parts = {
     const got = new Float32Array(100);
     assert.equal(ring.read(got), 64);
     assert.equal(got.filter(sample => sample === 1).length, 64);
+  },
+  'what a microphone gave is heard before its message comes, and once'() {
+    const memory = ringMemory(100);
+    const port = { onmessage: null };
+    const heard = [];
+    const input = new Input({ memory, port, sampleRate: 48_000 }, (pcm, lost) =>
+      heard.push([...pcm, lost]),
+    );
+    new Ring(memory).write(Float32Array.of(1, 2));
+    input.drain();
+    input.drain();
+    assert.deepEqual(heard, [[1, 2, 0]]);
+    port.onmessage({ data: { pcm: null, lost: 3 } });
+    assert.deepEqual(heard[1], [3]);
   },
   'a loudspeaker that ran dry is given more for a while'() {
     const lead = new Lead(12);

@@ -22,7 +22,8 @@ import { separate } from './wire/redundancy.ts';
 const BLOCK_MS = 5; // of sound, mixed at once
 const LEAST_LEAD_MS = 12; // the loudspeaker says every 5 ms what it has played
 const MOST_BLOCKS = 40; // at once, after the worker stood still
-const STATE_MS = 100;
+const LOOK_MS = 100; // whether the microphone still gives something
+const LOOKS_PER_STATE = 2; // each state is drawn: 2 ms where there is no GPU
 const REPORT_MS = 1000;
 const PACKETS_MS = [20, 40, 60];
 const FETCH_AGAIN_MS = 5000;
@@ -50,6 +51,8 @@ export class Call implements ConnectionListener {
   private reason = '';
   private readonly names = new Map<number, string>(); // of streams, also of those that ended
   private readonly timers: number[] = [];
+  private readonly silence: Float32Array; // as long as a block
+  private looks = 0;
 
   constructor(
     private readonly settings: CallSettings,
@@ -59,6 +62,7 @@ export class Call implements ConnectionListener {
     const { facts } = codecs.base;
     this.room = new Room(settings.name, settings.talks);
     this.ownMeter = new LevelMeter(facts.sampleRate);
+    this.silence = new Float32Array((facts.sampleRate * BLOCK_MS) / 1000);
     this.talkers = new Talkers(
       talker => this.admitted(talker),
       text => this.post({ type: 'notice', text }),
@@ -99,7 +103,7 @@ export class Call implements ConnectionListener {
 
   begin(): void {
     this.connection.begin();
-    this.timers.push(setInterval(() => this.show(), STATE_MS));
+    this.timers.push(setInterval(() => this.look(), LOOK_MS));
     this.timers.push(setInterval(() => this.report(), REPORT_MS));
   }
 
@@ -112,7 +116,9 @@ export class Call implements ConnectionListener {
     this.output?.close();
     this.output = new Output(link, () => this.pump());
     this.lead = new Lead(LEAST_LEAD_MS);
-    this.toDevice = new Resampler(this.codecs.base.facts.sampleRate, link.sampleRate);
+    const { sampleRate } = this.codecs.base.facts;
+    this.toDevice =
+      link.sampleRate === sampleRate ? null : new Resampler(sampleRate, link.sampleRate);
     this.pump();
   }
 
@@ -136,6 +142,7 @@ export class Call implements ConnectionListener {
   }
 
   mute(muted: boolean): void {
+    this.input?.drain(); // what was said before belongs before it
     this.talker?.mute(muted);
   }
 
@@ -248,26 +255,28 @@ export class Call implements ConnectionListener {
   /** Gives the loudspeaker what it needs next. */
   private pump(): void {
     const { output, toDevice } = this;
-    if (output === null || toDevice === null) return;
+    if (output === null) return;
     const nowMs = now();
     this.pumpedMs = nowMs;
     this.lead.ranDry(output.dry, nowMs);
     const perMs = output.sampleRate / 1000;
-    const samples = (this.codecs.base.facts.sampleRate * BLOCK_MS) / 1000;
+    const samples = this.silence.length;
+    const delayMs = (toDevice?.delayS ?? 0) * 1000;
     const offsetMs = this.connection.sync.offsetMs;
     for (let blocks = 0; blocks < MOST_BLOCKS; blocks++) {
       const waitingMs = output.waiting / perMs;
       if (waitingMs >= this.lead.ms(nowMs)) break;
       const parts: { pcm: Float32Array; gain: number }[] = [];
-      const heardMs = now() + waitingMs + this.latencyMs + toDevice.delayS * 1000;
+      const heardMs = now() + waitingMs + this.latencyMs + delayMs;
       for (const player of this.talkers.heard) {
         const pcm = player.pull(samples);
-        player.meter.add(pcm ?? new Float32Array(samples));
+        player.meter.add(pcm ?? this.silence);
         if (pcm === null) continue;
         parts.push({ pcm, gain: this.volumes.gain(player.talker.stream) });
         player.heard(heardMs, offsetMs);
       }
-      output.write(toDevice.convert(mixed(parts, samples)));
+      const pcm = mixed(parts, samples);
+      output.write(toDevice?.convert(pcm) ?? pcm);
     }
     this.talkers.removeFinished();
   }
@@ -276,8 +285,13 @@ export class Call implements ConnectionListener {
     for (const text of texts) this.post({ type: 'notice', text });
   }
 
-  private show(): void {
+  private look(): void {
+    this.input?.drain();
     this.talker?.idle();
+    if (++this.looks % LOOKS_PER_STATE === 0) this.show();
+  }
+
+  private show(): void {
     const { settings, room, talker } = this;
     const nowMs = now();
     const captures = nowMs - this.saidMs < STILL_MS;

@@ -2,6 +2,7 @@
 
 export { RealFft } from './audio/fft.ts';
 export { LevelMeter } from './audio/level-meter.ts';
+export { Input } from './audio/link.ts';
 export { Resampler } from './audio/resampler.ts';
 export { AdaptivePlayout } from './playout/adaptive.ts';
 export { CallQuality } from './playout/call-quality.ts';
@@ -36,4 +37,5 @@ export { mixed, Volumes } from './audio/mixer.ts';
 export { Ring, ringMemory } from './audio/ring.ts';
 export { Codec } from './codec/codec.ts';
 export { Engine } from './codec/engine.ts';
-export { readModelFile, toHalf } from './codec/model-file.ts';
+export { modelFile, toHalf } from './codec/model-file.ts';
+export { atOnce, inTurn } from './codec/pieces.ts';

@@ -54,7 +54,7 @@ export interface SoundLink {
 export type Event =
   /** The codec is being fetched: so many bytes of so many. */
   | { type: 'loading'; bytes: number; of: number }
-  /** Ten times a second. */
+  /** Five times a second. */
   | { type: 'state'; state: CallState }
   /** Said once: who came, who left, what cannot be heard. */
   | { type: 'notice'; text: string }

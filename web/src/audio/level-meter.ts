@@ -6,14 +6,12 @@ const FLOOR_DB = -90;
 const HALF_LIFE_S = 0.08; // of the level: fast enough for syllables
 const PEAK_HELD_S = 1.5;
 const FULL_SCALE = 0.999;
-const SILENT_DB = -75; // a microphone that is switched on hears more than that
+const SILENT = 10 ** (-75 / 20); // a microphone that is switched on hears more than that
 
 /** Of a meter that has heard nothing. */
 export const SILENCE: Level = { rmsDb: FLOOR_DB, peakDb: FLOOR_DB, clipping: false, silentS: 0 };
 
-/** level: of what was added so far. */
 export class LevelMeter {
-  level: Level = SILENCE;
   private power = 0;
   private peak = 0;
   private peakAgeS = 0;
@@ -39,8 +37,12 @@ export class LevelMeter {
       this.peak = highest;
       this.peakAgeS = 0;
     }
-    this.silentS = decibels(highest) < SILENT_DB ? this.silentS + seconds : 0;
-    this.level = {
+    this.silentS = highest < SILENT ? this.silentS + seconds : 0;
+  }
+
+  /** Of what was added so far. */
+  get level(): Level {
+    return {
       rmsDb: decibels(Math.sqrt(this.power)),
       peakDb: decibels(this.peak),
       clipping: this.peak >= FULL_SCALE,

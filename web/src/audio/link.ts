@@ -66,7 +66,7 @@ export class Input {
   /** `heard` is given what was captured, and how many samples before it were lost. */
   constructor(
     private readonly link: SoundLink,
-    heard: (pcm: Float32Array, lost: number) => void,
+    private readonly heard: (pcm: Float32Array, lost: number) => void,
   ) {
     this.ring = link.memory === null ? null : new Ring(link.memory);
     link.port.onmessage = (event: MessageEvent<Captured>) => {
@@ -75,6 +75,12 @@ export class Input {
       this.lost = lost;
       heard(pcm ?? this.fetched(), missing);
     };
+  }
+
+  /** What lies in the ring is heard now: its message may come much later, to a busy worker. */
+  drain(): void {
+    const pcm = this.fetched();
+    if (pcm.length > 0) this.heard(pcm, 0);
   }
 
   close(): void {

@@ -5,12 +5,14 @@ import type { Encoder, StreamSettings } from '../send/encoder.ts';
 import type { StreamInfo } from '../wire/stream-info.ts';
 import type { Engine } from './engine.ts';
 import type { ModelFacts, ModelFile } from './model-file.ts';
+import { atOnce, type Pieces } from './pieces.ts';
 
 const LARGEST_PAYLOAD = 1200;
 const HIGH_BAND_BYTES = 2; // that describe it, for each packet of each channel
 const MOST_CHANNELS = 2;
 const MOST_PACKETS = 3; // of 20 ms in one payload
 const FLOAT_BYTES = 4;
+const COPIED_AT_ONCE = 1 << 18; // bytes: some tenths of a millisecond, most of it for new pages
 
 /** One model, opened; any number of encoders and decoders share it. */
 export class Codec {
@@ -27,20 +29,31 @@ export class Codec {
   private readonly told: number; // level, and what says more of an error
 
   /**
-   * Packed weights stay in the engine's memory. `layered`: the second file, for streams with the
-   * waveform layer. Throws an Error for files that the engine refuses.
+   * `layered`: the second file, for streams with the waveform layer. Throws an Error for files that
+   * the engine refuses.
    */
-  constructor(
+  static *opened(engine: Engine, base: ModelFile, layered: ModelFile | null): Pieces<Codec> {
+    const files = layered === null ? [base] : [base, layered];
+    const weights = yield* packed(engine, files);
+    return new Codec(engine, base.facts, weights, (layered ?? base).tables);
+  }
+
+  /** The same at once. */
+  static open(engine: Engine, base: ModelFile, layered: ModelFile | null = null): Codec {
+    return atOnce(Codec.opened(engine, base, layered));
+  }
+
+  /** Packed weights stay in the engine's memory. */
+  private constructor(
     private readonly engine: Engine,
-    base: ModelFile,
-    layered: ModelFile | null = null,
+    facts: ModelFacts,
+    weights: { address: number; bytes: number },
+    tables: Uint8Array,
   ) {
-    this.facts = base.facts;
-    const weights = layered === null ? base.weights : joined(base.weights, layered.weights);
-    const tables = (layered ?? base).tables;
+    this.facts = facts;
     const handle = engine.allocate(FLOAT_BYTES);
     const { sc_model_open, sc_bitstream_open_packed } = engine.call;
-    checked(sc_model_open(engine.put(weights), BigInt(weights.length), 0, handle));
+    checked(sc_model_open(weights.address, BigInt(weights.bytes), 0, handle));
     this.model = engine.integer(handle);
     const packed = engine.put(tables);
     checked(sc_bitstream_open_packed(packed, BigInt(tables.length), 0, handle));
@@ -51,9 +64,7 @@ export class Codec {
       Number(engine.call.sc_workspace_bytes(this.model, MOST_CHANNELS)),
     );
     this.payload = engine.allocate(LARGEST_PAYLOAD);
-    this.pcm = engine.allocate(
-      FLOAT_BYTES * MOST_CHANNELS * MOST_PACKETS * base.facts.packetSamples,
-    );
+    this.pcm = engine.allocate(FLOAT_BYTES * MOST_CHANNELS * MOST_PACKETS * facts.packetSamples);
     this.told = engine.allocate(2 * FLOAT_BYTES);
   }
 
@@ -205,11 +216,20 @@ function checked(status: number): void {
   if (status < 0) throw new Error(`the codec does not work here (${status})`);
 }
 
-function joined(one: Uint8Array, other: Uint8Array): Uint8Array {
-  const both = new Uint8Array(one.length + other.length);
-  both.set(one);
-  both.set(other, one.length);
-  return both;
+/** Weights of all files, one behind the other in the engine's memory. */
+function* packed(engine: Engine, files: ModelFile[]): Pieces<{ address: number; bytes: number }> {
+  const bytes = files.reduce((sum, { weights }) => sum + weights.length, 0);
+  const address = engine.reserve(bytes);
+  let to = address;
+  for (const { weights } of files) {
+    for (let from = 0; from < weights.length; from += COPIED_AT_ONCE) {
+      const piece = weights.subarray(from, from + COPIED_AT_ONCE);
+      engine.bytes(to, piece.length).set(piece);
+      to += piece.length;
+      yield;
+    }
+  }
+  return { address, bytes };
 }
 
 /** pcm [channels, T] -> [T], their mean; a copy. */

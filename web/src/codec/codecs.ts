@@ -3,7 +3,8 @@
 import type { CodecFiles } from '../messages.ts';
 import { Codec } from './codec.ts';
 import { Engine } from './engine.ts';
-import { type ModelFile, readModelFile } from './model-file.ts';
+import { type ModelFile, modelFile } from './model-file.ts';
+import { atOnce, inTurn } from './pieces.ts';
 
 const ENGINE = '/page/streamcodec.wasm';
 
@@ -27,9 +28,9 @@ export class Codecs {
   static async fetch(files: CodecFiles, progress: Progress): Promise<Codecs> {
     const [engine, file] = await Promise.all([
       fetchEngine(),
-      fetched(files.base, progress).then(readModelFile),
+      fetched(files.base, progress).then(data => atOnce(modelFile(data))),
     ]);
-    return new Codecs(engine, file, files.layered, new Codec(engine, file));
+    return new Codecs(engine, file, files.layered, Codec.open(engine, file));
   }
 
   /** The codec for streams with the waveform layer; null while it was not fetched. */
@@ -40,15 +41,18 @@ export class Codecs {
 
   /** Fetches it, once it succeeds. Throws an Error that says what could not be fetched. */
   fetchLayered(): Promise<Codec> {
-    this.fetching ??= fetched(this.layeredPath, () => {})
-      .then(data => {
-        this.layeredCodec = new Codec(this.engine, this.file, readModelFile(data));
-        return this.layeredCodec;
-      })
-      .finally(() => {
-        this.fetching = null;
-      });
+    this.fetching ??= this.openLayered().finally(() => {
+      this.fetching = null;
+    });
     return this.fetching;
+  }
+
+  /** In pieces: others are heard meanwhile. */
+  private async openLayered(): Promise<Codec> {
+    const data = await fetched(this.layeredPath, () => {});
+    const layered = await inTurn(modelFile(data));
+    this.layeredCodec = await inTurn(Codec.opened(this.engine, this.file, layered));
+    return this.layeredCodec;
   }
 }
 

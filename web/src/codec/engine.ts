@@ -38,16 +38,22 @@ export class Engine {
 
   /** Memory of so many bytes, zeroed, until it is freed. Throws an Error where there is none. */
   allocate(bytes: number): number {
+    const address = this.reserve(bytes);
+    this.bytes(address, bytes).fill(0);
+    return address;
+  }
+
+  /** The same, with anything in it. */
+  reserve(bytes: number): number {
     const size = Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
     const address = this.call.aligned_alloc(ALIGNMENT, size);
     if (address === 0) throw new Error('the page has no memory left');
-    this.bytes(address, size).fill(0);
     return address;
   }
 
   /** A copy of `data` there -> its address. */
   put(data: Uint8Array): number {
-    const address = this.allocate(data.length);
+    const address = this.reserve(data.length);
     this.bytes(address, data.length).set(data);
     return address;
   }

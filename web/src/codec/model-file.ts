@@ -1,6 +1,8 @@
 // A model's file as the relay serves it, read: tables, and weights as the engine wants them. Written
 // by streamcodec/coding/page_codec.py.
 
+import type { Pieces } from './pieces.ts';
+
 const MAGIC = 'SCPAGE\0\x01';
 const HEAD_AT = MAGIC.length + 4;
 const ALIGNMENT = 64;
@@ -32,7 +34,7 @@ export interface ModelFile {
 type Part = [at: number, bytes: number] | [at: number, inputs: number, outputs: number];
 
 /** Throws an Error where `data` is no such file. */
-export function readModelFile(data: Uint8Array): ModelFile {
+export function* modelFile(data: Uint8Array): Pieces<ModelFile> {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   const text = new TextDecoder();
   if (data.length < HEAD_AT || text.decode(data.subarray(0, MAGIC.length)) !== MAGIC) {
@@ -56,7 +58,8 @@ export function readModelFile(data: Uint8Array): ModelFile {
     from += 4 * outputs;
     const integers = new Int8Array(data.buffer, data.byteOffset + from, bytesOrInputs * outputs);
     from += integers.length;
-    widen(integers, scale, bytesOrInputs, new Uint16Array(weights.buffer, at, integers.length));
+    const halves = new Uint16Array(weights.buffer, at, integers.length);
+    yield* widened(integers, scale, bytesOrInputs, halves);
   }
   if (from !== data.length) throw new Error('the codec for this page is damaged: load it again');
   const { hash, sampleRate, packetSamples, overlap, baseLevels, levelBitratesBps } = head;
@@ -65,15 +68,17 @@ export function readModelFile(data: Uint8Array): ModelFile {
 }
 
 /** integers [outputs / 32, inputs, 32] and a scale for each output -> the same as float16. */
-function widen(
+function* widened(
   integers: Int8Array,
   scale: Float32Array,
   inputs: number,
   halves: Uint16Array,
-): void {
-  for (let k = 0; k < integers.length; k++) {
-    const output = Math.floor(k / (inputs * PANEL)) * PANEL + (k % PANEL);
-    halves[k] = toHalf(integers[k] * scale[output]);
+): Pieces<void> {
+  const panel = inputs * PANEL;
+  for (let from = 0; from < integers.length; from += panel) {
+    const scales = scale.subarray((from / panel) * PANEL);
+    for (let k = from; k < from + panel; k++) halves[k] = toHalf(integers[k] * scales[k % PANEL]);
+    yield;
   }
 }
 

@@ -85,6 +85,7 @@ export class RelayConnection {
   #connections = 0;
   readonly #decided: Decision[] = []; // and not carried out yet, but for the first
   #stopTimer = () => {};
+  #wakesMs = Infinity; // what it waits for
   #stopAsking = () => {};
 
   constructor(seat: Seat, listener: ConnectionListener, around: Surroundings) {
@@ -141,12 +142,16 @@ export class RelayConnection {
       this.#carryOut(this.#decided[0]);
       this.#decided.shift();
     }
-    this.#stopTimer();
     const wakeMs = this.#reconnect.wakeMs;
+    // Each packet puts it off. A timer that comes too early costs less than one for each packet.
+    if (wakeMs >= this.#wakesMs && wakeMs < Infinity) return;
+    this.#stopTimer();
+    this.#wakesMs = wakeMs;
     if (wakeMs === Infinity) return;
-    this.#stopTimer = this.#around.after(Math.max(0, wakeMs - this.#around.now()), () =>
-      this.#apply(this.#reconnect.tick(this.#around.now())),
-    );
+    this.#stopTimer = this.#around.after(Math.max(0, wakeMs - this.#around.now()), () => {
+      this.#wakesMs = Infinity;
+      this.#apply(this.#reconnect.tick(this.#around.now()));
+    });
   }
 
   #carryOut(decision: Decision): void {

@@ -13,8 +13,8 @@ export interface PersonRequests {
 }
 
 /**
- * Volume and the toggle are the user's, and shown as they were set here: the worker's answer comes a
- * tenth of a second later, and would pull a slider back while it is dragged.
+ * Volume and the toggle are the user's, and shown as they were set here: the worker's answer comes
+ * some time later, and would pull a slider back while it is dragged.
  */
 export class PersonRow {
   readonly element: HTMLElement;

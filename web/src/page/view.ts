@@ -32,7 +32,7 @@ export interface ViewRequests extends PersonRequests {
   headphonesRead: () => void;
 }
 
-/** `show` is called ten times a second, and changes only what differs. */
+/** `show` is called five times a second, and changes only what differs. */
 export class CallView {
   readonly element: HTMLElement;
   readonly notices = new Notices();

@@ -48,7 +48,7 @@ export class StreamPlayer {
   private readonly stretcher: Stretcher;
   private readonly fade: LossFade;
   private readonly quality: CallQuality;
-  private rest = new Float32Array(0);
+  private rest: Float32Array = new Float32Array(0);
   private isMuted = false;
   private hasEnded = false;
   private badPayloads = 0;
@@ -134,7 +134,7 @@ export class StreamPlayer {
     }
   }
 
-  /** The next [samples]; null while there is nothing to hear. */
+  /** The next [samples], not to be written to; null while there is nothing to hear. */
   pull(samples: number): Float32Array | null {
     const parts: Float32Array[] = [this.rest];
     let have = this.rest.length;
@@ -157,14 +157,9 @@ export class StreamPlayer {
     }
     if (!have && this.fade.silent) return null;
     if (have < samples) add(this.fade.silence(samples - have));
-    const pcm = new Float32Array(have);
-    let at = 0;
-    for (const part of parts) {
-      pcm.set(part, at);
-      at += part.length;
-    }
-    this.rest = pcm.slice(samples);
-    return pcm.slice(0, samples);
+    const pcm = parts.length > 1 ? joined(parts, have) : this.rest;
+    this.rest = pcm.subarray(samples);
+    return pcm.subarray(0, samples);
   }
 
   /**
@@ -242,4 +237,14 @@ export class StreamPlayer {
     this.fade.heard(heard);
     return heard;
   }
+}
+
+function joined(parts: Float32Array[], length: number): Float32Array {
+  const pcm = new Float32Array(length);
+  let at = 0;
+  for (const part of parts) {
+    pcm.set(part, at);
+    at += part.length;
+  }
+  return pcm;
 }
