@@ -91,7 +91,7 @@ class FakeDecoder:
             self._last = np.divide(values, 1000, dtype=np.float32)
         return np.repeat(self._last[None, :], self._samples, 0)
 
-    def reset(self) -> None:
+    def reset(self, *, begins: bool = True) -> None:
         self.resets += 1
         self._last = np.zeros_like(self._last)
 

@@ -180,6 +180,22 @@ def test_a_lost_packet_goes_on_and_fades(full: CodecModel) -> None:
     assert levels[-1] < levels[0] - 10
 
 
+def test_speech_behind_a_pause_that_was_left_out_begins_as_loud_as_it_is(full: CodecModel) -> None:
+    faint, loud = 0.002 * hiss(1), hiss(0.5, 1)
+    payloads, encoder = coded(full, np.concatenate([hiss(0.5), faint, loud]))
+    config, heard = encoder.config, {}
+    for begins in (False, True):
+        decoder = StreamDecoder(full, config)
+        for payload in payloads[:35]:  # ten of the pause describe it
+            decoder.decode(payload)
+        decoder.reset(begins=begins)
+        heard[begins] = band_db(decoder.decode(payloads[72])[:, 0])
+    whole = StreamDecoder(full, config)
+    wanted = [band_db(whole.decode(payload)[:, 0]) for payload in payloads][72]
+    assert abs(heard[False] - wanted) < 2
+    assert heard[True] > wanted + 5  # what a decoder says that forgets the pause
+
+
 def test_a_copy_can_stand_in_for_its_payload(full: CodecModel) -> None:
     encoder = StreamEncoder(
         full, bitrate_bps=BITRATE_BPS, sample_rate=RATE, copies=True, full_band=True

@@ -278,15 +278,18 @@ class StreamDecoder:
             config = model.full_band(config)
         return cls(model, config, sample_rate=header.source_rate, high_band=header.high_band)
 
-    def reset(self) -> None:
+    def reset(self, *, begins: bool = True) -> None:
         """Forget all that was decoded: what a stream's first payload expects. A joiner in
-        mid-stream starts here too.
+        mid-stream starts here too. begins: whether the encoder begins anew as well. If it does not,
+        and payloads were left out (silence), levels of the high band stay as they were told last:
+        what is told next is nearer to those than to none.
         """
         self._state = self.engine.initial_decoder_state(self.config.channels)
         self._level = 0
         self._resampler.reset()
         band = self._high_band
-        self._joiner = None if band is None else StreamJoiner(band, self.config)
+        if begins:
+            self._joiner = None if band is None else StreamJoiner(band, self.config)
 
     def decode(self, payload: bytes | None) -> Pcm:
         """-> float32 [T, channels] in -1..1, `config.overlap` samples later than what was encoded.

@@ -86,8 +86,10 @@ class Decoder(Protocol):
         """
         ...
 
-    def reset(self) -> None:
-        """Forgets all that was decoded: the next payload begins a stream."""
+    def reset(self, *, begins: bool = True) -> None:
+        """Forgets all that was decoded: the next payload begins a stream, or if it does not begin
+        one, lies behind a gap.
+        """
         ...
 
 

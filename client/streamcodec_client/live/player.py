@@ -244,9 +244,10 @@ class StreamPlayer:
         """-> PCM [packet_samples, C], whether it is a substitute for a bad payload."""
         info = self._info
         self.begun = True
-        restarts = Flags.RESET in event.flags or not event.follows
+        begins = Flags.RESET in event.flags
+        restarts = begins or not event.follows
         if restarts:
-            self.decoder.reset()
+            self.decoder.reset(begins=begins)
         bad = False
         if not event.payload:  # digital silence
             pcm = np.zeros((info.packet_samples, info.channels), np.float32)
