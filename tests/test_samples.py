@@ -14,7 +14,7 @@ import soundfile
 from click.testing import CliRunner
 
 from conftest import voice
-from streamcodec.errors import ConfigError
+from streamcodec.errors import AudioError, ConfigError
 from streamcodec_bench import metrics
 from streamcodec_bench.content import Clip
 from streamcodec_bench.listening_page import MANIFEST, PAGE, SOURCE, version_of
@@ -30,13 +30,14 @@ from streamcodec_bench.sample_rows import (
     rows,
     short,
 )
-from streamcodec_bench.samples import samples
-from streamcodec_bench.spectrograms import draw, levels
+from streamcodec_bench.samples import read_full_band, samples
+from streamcodec_bench.spectrograms import draw, levels, top_hz
 
 FOLDER = Path(__file__).parents[1] / "docs" / "samples"
 
-KINDS = ["clean", "noisy", "language", "loss", "music", "low"]
-MOST_BYTES = 3_000_000  # of docs/samples
+KINDS = ["clean", "full-band", "noisy", "language", "loss", "music", "low"]
+WIDE = {"full-band", "music"}  # kinds at 48 kHz
+MOST_BYTES = 5_000_000  # of docs/samples
 
 
 def read(page: str, name: str) -> Any:
@@ -45,47 +46,57 @@ def read(page: str, name: str) -> Any:
     return json.loads(found[0])
 
 
-def heard(page: str) -> dict[str, np.ndarray]:
-    """The sounds of a page, by their names."""
-    sounds = {}
-    for name, text in read(page, "sounds").items():
-        pcm, rate = soundfile.read(io.BytesIO(base64.b64decode(text)), dtype="float32")
-        assert rate == 16_000
-        sounds[name] = pcm
-    return sounds
+def heard(page: str) -> dict[str, tuple[np.ndarray, int]]:
+    """The sounds of a page with their rates in Hz, by their names."""
+    return {
+        name: soundfile.read(io.BytesIO(base64.b64decode(text)), dtype="float32")
+        for name, text in read(page, "sounds").items()
+    }
 
 
-def check_page(page: str) -> list[str]:
-    """Asserts that a page has all that it shows and plays; the kinds of its rows."""
+def check_page(page: str) -> dict[str, int]:
+    """Asserts that a page has all that it shows and plays; the kinds of its rows, with the rate of
+    each in Hz.
+    """
     for outside in (r"https?:", r"url\(", r"\bimport\b", r"\bfetch\b"):
         assert re.findall(outside, page) == [], outside
     links = re.findall(r"\b(?:src|href|action)\s*=\s*[\"']([^\"']{1,40})", page)
     assert [link for link in links if not link.startswith("data:image/webp;base64,")] == [PAGE]
     assert "default-src 'none'; img-src data:" in page
-    shown, sounds = read(page, "rows"), heard(page)
+    shown, sounds, rates = read(page, "rows"), heard(page), {}
     assert {v["sound"] for row in shown for v in row["versions"]} == set(sounds)
     for row in shown:
         original, ours, opus = row["versions"]
         assert [v["name"] for v in row["versions"]] == ["original", "streamcodec", "Opus"]
-        assert len({len(sounds[v["sound"]]) for v in row["versions"]}) == 1  # they loop together
+        # they loop together
+        [(_, rate)] = {
+            (len(pcm), rate) for pcm, rate in (sounds[v["sound"]] for v in row["versions"])
+        }
+        rates[row["name"]] = rate
         assert original["kbps"] is None
         if row["name"] != "low":
             assert opus["kbps"] == pytest.approx(ours["kbps"], rel=0.02)
         section = page.partition(f'<section id="{row["name"]}"')[2].partition("</section>")[0]
         assert section.count('<button class="version"') == 3
         assert "<b>Listen for</b>" in section
+        assert f"three versions, 0 to {8 if rate == 16_000 else 20} kHz" in section
+        assert f"as recorded, {rate // 1000} kHz" in section
         for version in (ours, opus):
             assert (
                 f"{version['kbps']:.2f} kbit/s (asked for {version['asked_kbps']:.2f})" in section
             )
             for metric, value in version["figures"].items():
                 assert f"{metrics.METRICS[metric].title} {value:.2f}" in section
-    return [row["name"] for row in shown]
+    return rates
 
 
-def test_the_page_has_all_six_kinds_within_its_size() -> None:
+def test_the_page_has_all_kinds_within_its_size() -> None:
     page = (FOLDER / "index.html").read_text()
-    assert check_page(page) == KINDS
+    rates = check_page(page)
+    assert list(rates) == KINDS
+    assert {kind: rate for kind, rate in rates.items() if rate != 16_000} == dict.fromkeys(
+        WIDE, 48_000
+    )
     files = list(FOLDER.iterdir())
     assert sum(file.stat().st_size for file in files) <= MOST_BYTES
     assert {file.suffix for file in files} == {".flac", ".html", ".json"}
@@ -97,19 +108,22 @@ def test_figures_on_the_page_are_those_of_the_sounds_on_it() -> None:
     sounds = heard(page)
     for row in read(page, "rows"):
         original, *others = row["versions"]
+        reference, rate = sounds[original["sound"]]
+        names = ["pesq", "lsd-high"] if row["name"] in WIDE else ["pesq"]
         for version in others:
-            value = metrics.pesq(sounds[original["sound"]], sounds[version["sound"]])
-            assert version["figures"]["pesq"] == pytest.approx(value, abs=0.011), row["name"]
+            values = metrics.figures(names, reference, sounds[version["sound"]][0], rate)
+            shown = {name: version["figures"][name] for name in names}
+            assert shown == pytest.approx(values, abs=0.011), row["name"]
 
 
 def test_rates_are_matched_and_the_lowest_is_kept() -> None:
     def code(asked: float) -> tuple[np.ndarray, int]:
-        return np.zeros(16_000, np.float32), round(0.9 * asked + 300)  # in one second
+        return np.zeros(16_000, np.float32), round(0.9 * asked + 300)
 
-    asked, _, bits = matched(code, 9_000, 16_000)
+    asked, _, bits = matched(code, 9_000, 1.0)
     assert bits == pytest.approx(9_000, rel=0.005)
     assert asked == pytest.approx(8_700 / 0.9, rel=0.01)
-    assert matched(code, 3_000, 16_000, least_bps=6_000)[0] == 6_000
+    assert matched(code, 3_000, 1.0, least_bps=6_000)[0] == 6_000
 
 
 def test_sounds_are_rounded_and_lose_nothing_more() -> None:
@@ -119,6 +133,9 @@ def test_sounds_are_rounded_and_lose_nothing_more() -> None:
     assert np.abs(back - np.clip(pcm, -1, 1)).max() <= 2.0 ** (1 - BITS)
     faded = short(Clip("a", "clean", np.ones(20_000, np.float32)), 1.0).pcm
     assert (len(faded), faded[0], faded[-1]) == (16_000, 0, 0)
+    wide = Clip("a", "clean", np.ones(60_000, np.float32), sample_rate=48_000)
+    assert len(short(wide, 1.0).pcm) == 48_000
+    assert soundfile.info(io.BytesIO(flac(pcm, 48_000))).samplerate == 48_000
 
 
 def test_a_short_trace_loses_its_share() -> None:
@@ -132,6 +149,9 @@ def test_spectrograms_have_levels_of_full_scale() -> None:
     seen = levels(tone)
     assert seen[32, 20:-20] == pytest.approx(0, abs=0.1)  # bins of 31.25 Hz
     assert seen[100, 20:-20].max() < -80
+    at_12_khz = np.sin(2 * np.pi * 12_000 * np.arange(48_000) / 48_000).astype(np.float32)
+    assert levels(at_12_khz, 48_000)[384, 20:-20] == pytest.approx(0, abs=0.1)
+    assert (top_hz(16_000), top_hz(48_000)) == (8_000, 20_000)
     picture, media = draw([("a", tone), ("b", tone), ("c", 0 * tone)], [(0.2, 0.3)])
     assert media == "image/webp"
     assert picture[:4] == b"RIFF"
@@ -213,7 +233,7 @@ def test_the_command_writes_a_listening_test_of_its_samples(
     assert [row["name"] for row in read((out / "index.html").read_text(), "rows")] == [
         *("clean", "loss", "low")
     ]
-    for option in ("noise", "foreign", "music"):
+    for option in ("full-band", "noise", "foreign", "music"):
         assert f"no --{option}: no row of it" in done.output
 
 
@@ -222,19 +242,24 @@ def test_the_command_prints_what_the_page_says(
 ) -> None:
     out = tmp_path / "out"
     clip = str(clips / "a.wav")
+    # at full band, which the model has not
+    (music := tmp_path / "music").mkdir()
+    soundfile.write(music / "a.wav", voice(1.2, 48_000), 48_000)
     asked = ["--data", str(clips), "--out", str(out), "--model", str(model_folder)]
-    asked += ["--noise", clip, "--foreign", clip, "--language", "<Elvish>", "--music", str(clips)]
+    asked += ["--noise", clip, "--foreign", clip, "--language", "<Elvish>", "--music", str(music)]
     done = CliRunner().invoke(samples, [*asked, "--credit", "a=Ann & Bob, CC0"])
     assert done.exit_code == 0, done.output
     page = (out / "index.html").read_text()
     shown = read(page, "rows")
-    assert [row["name"] for row in shown] == KINDS
+    kinds = [kind for kind in KINDS if kind != "full-band"]
+    assert [row["name"] for row in shown] == kinds
+    assert {rate for _, rate in heard(page).values()} == {16_000}
     for row in shown:
         for version in row["versions"][1:]:
             rates = f"{version['asked_kbps']:.2f} | {version['kbps']:.2f}"
             assert f"| {row['name']} | {version['name']} | {rates} |" in done.output
     assert "Another language (&lt;Elvish&gt;)" in page
-    assert page.count("Ann &amp; Bob, CC0 (a)") >= len(KINDS)
+    assert page.count("Ann &amp; Bob, CC0 (a)") >= len(kinds)
     command = html.unescape(page.partition("<pre>")[2].partition("</pre>")[0])
     assert command.startswith(f"python -m streamcodec_bench.samples --data {clips} --noise {clip} ")
     assert "--language '<Elvish>'" in command
@@ -245,9 +270,42 @@ def test_the_command_prints_what_the_page_says(
 def test_rows_without_a_source_are_left_out(model_folder: Path) -> None:
     pytest.importorskip("av", reason="PyAV is not installed: extra quality")
     speech = [Clip("a", "clean", voice(1.2).astype(np.float32))]
-    made = rows(Sources(speech, "", None, None, None), lambda clip: clip.name, str(model_folder))
+    made = rows(
+        Sources(speech, "", None, None, None, None), lambda clip: clip.name, str(model_folder)
+    )
     assert [row.name for row in made] == ["clean", "loss", "low"]
     lossy = made[1]
     assert all(end - start == pytest.approx(0.02) for start, end in lossy.lost)
     assert "(a)" not in lossy.credit
     assert lossy.credit.endswith(" a")
+
+
+def test_a_full_band_row_has_what_the_voice_has_above_the_core(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed: extra quality")
+    left = voice(1.2, 44_100)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, 0 * left], axis=1), 44_100)
+    clip = read_full_band(tmp_path)
+    assert clip is not None
+    assert (clip.name, clip.sample_rate, clip.pcm.shape) == ("a", 48_000, (57_600,))
+    assert np.abs(clip.pcm).max() == pytest.approx(np.abs(left).max() / 2, rel=0.1)
+    speech = [Clip("a", "clean", voice(1.2).astype(np.float32))]
+    made = rows(Sources(speech, "", clip, None, None, clip), lambda clip: clip.name, None)
+    assert {row.name: row.sample_rate for row in made if row.sample_rate != 16_000} == (
+        dict.fromkeys(WIDE, 48_000)
+    )
+    [row] = [row for row in made if row.name == "full-band"]
+    original, ours, opus = row.versions
+    assert ours.kbps == pytest.approx(opus.kbps, rel=0.02)
+    assert ours.figures["lsd-high"] < opus.figures["lsd-high"]
+    high = [np.abs(np.fft.rfft(v.pcm))[len(v.pcm) // 5 :] for v in (original, ours)]  # 9.6 kHz
+    assert 0.25 < np.square(high[1]).sum() / np.square(high[0]).sum() < 4
+
+
+def test_a_recording_below_full_band_gets_no_row_of_it(
+    clips: Path, tmp_path: Path, model_folder: Path
+) -> None:
+    assert read_full_band(clips / "a.wav") is None
+    asked = ["--data", str(clips), "--out", str(tmp_path / "out"), "--model", str(model_folder)]
+    with pytest.raises(AudioError, match="--full-band .* has less than 40000 Hz"):
+        samples.main([*asked, "--full-band", str(clips)], standalone_mode=False)
+    assert not (tmp_path / "out").exists()

@@ -19,9 +19,9 @@ from streamcodec.units import Pcm
 from streamcodec.wire.redundancy import USUAL_COPY_DISTANCE
 
 from . import loss
-from .codecs import all_codecs, opus, ours
+from .codecs import all_codecs
 from .content import NOISE_SNR_DB, Clip, derived
-from .formats import SAMPLE_RATE
+from .formats import SAMPLE_RATE, Format
 from .metrics import figures, needs_of
 from .quality import aligned
 
@@ -37,13 +37,14 @@ Code = Callable[[float], tuple[Pcm, int]]
 
 @dataclasses.dataclass(frozen=True)
 class Version:
-    """A clip in one version. pcm [T] at SAMPLE_RATE, as listeners get it; kbps: measured on this
-    clip, and asked_kbps what the encoder was asked for; figures: metric -> value against the first
-    version of the row. Only the original has none of these.
+    """A clip in one version. pcm [T] at `sample_rate` Hz, as listeners get it; kbps: measured on
+    this clip, and asked_kbps what the encoder was asked for; figures: metric -> value against the
+    first version of the row. Only the original has none of these.
     """
 
     name: str
     pcm: Pcm
+    sample_rate: int = SAMPLE_RATE
     kbps: float | None = None
     asked_kbps: float | None = None
     figures: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -63,13 +64,21 @@ class Row:
     versions: tuple[Version, ...]
     lost: tuple[tuple[float, float], ...] = ()
 
+    @property
+    def sample_rate(self) -> int:
+        """Hz: that of all its versions."""
+        return self.versions[0].sample_rate
+
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """speech: at least one clip. Kinds whose source is None are left out. language: its name."""
+    """speech: at least one clip. Kinds whose source is None are left out. language: its name. All
+    are at SAMPLE_RATE but for full_band, which is at full band, and music, which may be.
+    """
 
     speech: Sequence[Clip]
     language: str
+    full_band: Clip | None
     noise: Clip | None
     foreign: Clip | None
     music: Clip | None
@@ -82,17 +91,17 @@ def rounded(pcm: Pcm) -> Pcm:
     return whole
 
 
-def flac(pcm: Pcm) -> bytes:
+def flac(pcm: Pcm, sample_rate: int = SAMPLE_RATE) -> bytes:
     """PCM [T] as a FLAC file, which spends nothing on the bits that `rounded` has cleared."""
     target = io.BytesIO()
-    soundfile.write(target, rounded(pcm), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    soundfile.write(target, rounded(pcm), sample_rate, format="FLAC", subtype="PCM_16")
     return target.getvalue()
 
 
 def short(clip: Clip, seconds: float = SECONDS) -> Clip:
     """The beginning of a clip, faded at both ends, rounded."""
-    pcm = clip.pcm[: round(seconds * SAMPLE_RATE)].copy()
-    ramp = np.linspace(0, 1, round(EDGE_S * SAMPLE_RATE), dtype=np.float32)
+    pcm = clip.pcm[: round(seconds * clip.sample_rate)].copy()
+    ramp = np.linspace(0, 1, round(EDGE_S * clip.sample_rate), dtype=np.float32)
     pcm[: len(ramp)] *= ramp
     pcm[len(pcm) - len(ramp) :] *= ramp[::-1]
     return dataclasses.replace(clip, pcm=rounded(pcm))
@@ -104,15 +113,15 @@ def installed(metrics: Sequence[str]) -> list[str]:
 
 
 def matched(
-    code: Code, wanted_bps: float, samples: int, least_bps: float = 0.0
+    code: Code, wanted_bps: float, seconds: float, least_bps: float = 0.0
 ) -> tuple[float, Pcm, int]:
     """The rate to ask `code` for, at least `least_bps`, so that what it spends on a clip of so many
-    samples is nearest to `wanted_bps`; and what it makes of the clip then: PCM and bits.
+    seconds is nearest to `wanted_bps`; and what it makes of the clip then: PCM and bits.
     """
     asked, tried = max(least_bps, wanted_bps), []
     for _ in range(8):
         pcm, bits = code(asked)
-        real = bits / samples * SAMPLE_RATE
+        real = bits / seconds
         tried.append((abs(real / wanted_bps - 1), asked, pcm, bits))
         following = max(least_bps, asked * wanted_bps / real)
         if tried[-1][0] <= NEAR / 2 or following == asked:
@@ -149,6 +158,21 @@ def rows(sources: Sources, credit: Callable[[Clip], str], model: str | None) -> 
             model,
         )
     ]
+    if sources.full_band is not None:
+        made.append(
+            _plain(
+                "full-band",
+                "A voice at full band, 12 kbit/s",
+                "s, breath and the air of the room, which go on above 8 kHz. streamcodec has noise"
+                " there that follows the original's levels, Opus has nothing at this rate: does it"
+                " sound duller, or further away?",
+                short(sources.full_band),
+                credit(sources.full_band),
+                12_000,
+                model,
+                metrics=("pesq", "visqol", "visqol-audio", "lsd-high"),
+            )
+        )
     if sources.noise is not None:
         mixed = derived([short(noisy)], ["noisy"], [sources.noise])[0]
         made.append(
@@ -178,21 +202,7 @@ def rows(sources: Sources, credit: Callable[[Clip], str], model: str | None) -> 
         )
     made.append(_with_loss(short(holed), credit(holed), model))
     if sources.music is not None:
-        made.append(
-            _plain(
-                "music",
-                "Music, 12 kbit/s asked for",
-                "held notes. Opus is the better one for instruments: it keeps more of the tones,"
-                " where streamcodec has noise from 3 kHz on and takes more bits than it should.",
-                short(sources.music),
-                "Opus was told that this is music. PESQ is made for speech and misjudges music;"
-                f" ViSQOL's audio mode is made for it. {credit(sources.music)}",
-                12_000,
-                model,
-                application="audio",
-                metrics=("pesq", "visqol-audio"),
-            )
-        )
+        made.append(_music(short(sources.music), credit(sources.music), model))
     made.append(
         _plain(
             "low",
@@ -218,31 +228,52 @@ def _plain(
     rate_bps: float,
     model: str | None,
     *,
-    application: str = "voip",
+    peer: str = "opus",
     metrics: Sequence[str] = ("pesq", "visqol"),
     opus_bps: float | None = None,
 ) -> Row:
-    """Nothing is lost. Opus is asked for `opus_bps`, or for what makes it equal to ours."""
-    mine = ours(clip.pcm, rate_bps, model)
+    """Nothing is lost. `peer` of `all_codecs` is asked for `opus_bps`, or for what makes it equal
+    to ours. Both code all of the band that the clip's rate holds.
+    """
+    codecs = all_codecs(model, Format(clip.sample_rate))
+    mine = codecs["streamcodec"].code(clip.pcm, rate_bps)
     bits = 8 * mine.payload_bytes
 
-    def peer(asked: float) -> tuple[Pcm, int]:
-        coded = opus(clip.pcm, asked, application)
+    def code(asked: float) -> tuple[Pcm, int]:
+        coded = codecs[peer].code(clip.pcm, asked)
         return coded.pcm, 8 * coded.payload_bytes
 
-    samples = len(clip.pcm)
     if opus_bps is None:
-        least = all_codecs(model)["opus"].least_bps
-        asked, other, other_bits = matched(peer, bits / samples * SAMPLE_RATE, samples, least)
+        wanted, least = bits / clip.seconds, codecs[peer].least_bps
+        asked, other, other_bits = matched(code, wanted, clip.seconds, least)
     else:
-        asked, (other, other_bits) = opus_bps, peer(opus_bps)
+        asked, (other, other_bits) = opus_bps, code(opus_bps)
     chosen = installed(metrics)
     versions = (
-        Version("original", clip.pcm),
-        _version("streamcodec", clip.pcm, mine.pcm, bits, rate_bps, chosen),
-        _version("Opus", clip.pcm, other, other_bits, asked, chosen),
+        Version("original", clip.pcm, clip.sample_rate),
+        _version("streamcodec", clip, mine.pcm, bits, rate_bps, chosen),
+        _version("Opus", clip, other, other_bits, asked, chosen),
     )
     return Row(name, title, listen, credit, versions)
+
+
+def _music(clip: Clip, credit: str, model: str | None) -> Row:
+    """At full band where the clip is."""
+    wide = Format(clip.sample_rate).full_band
+    rate_bps = 16_000 if wide else 12_000
+    return _plain(
+        "music",
+        f"Music{' at full band' if wide else ''}, {rate_bps / 1000:g} kbit/s asked for",
+        "held notes. Opus keeps more of the tones, where streamcodec has noise from 3 kHz on and"
+        " takes more bits than it should.",
+        clip,
+        "Opus was told that this is music. PESQ is made for speech and misjudges music; ViSQOL's"
+        f" audio mode is made for it. {credit}",
+        rate_bps,
+        model,
+        peer="opus-audio",
+        metrics=("pesq", "visqol-audio", *(["lsd-high"] if wide else [])),
+    )
 
 
 def _with_loss(clip: Clip, credit: str, model: str | None) -> Row:
@@ -252,10 +283,10 @@ def _with_loss(clip: Clip, credit: str, model: str | None) -> Row:
     mine = functools.partial(
         loss.recover, pcm, lost=trace, model=model, distance=USUAL_COPY_DISTANCE
     )
-    asked, heard, bits = matched(mine, 9_000, samples)
+    asked, heard, bits = matched(mine, 9_000, clip.seconds)
     peer = functools.partial(loss.opus, pcm, lost=trace)
     least = all_codecs(model)["opus"].least_bps
-    opus_asked, other, opus_bits = matched(peer, bits / samples * SAMPLE_RATE, samples, least)
+    opus_asked, other, opus_bits = matched(peer, bits / clip.seconds, clip.seconds, least)
     chosen = installed(("pesq", "visqol"))
     holes = np.flatnonzero(trace[: -(-samples // loss.FRAME)])
     packet_s = loss.PACKET_MS / 1000
@@ -270,22 +301,24 @@ def _with_loss(clip: Clip, credit: str, model: str | None) -> Row:
         f" its in-band FEC is off. Both lose the same packets. {credit}",
         (
             Version("original", pcm),
-            _version("streamcodec", pcm, heard, bits, asked, chosen),
-            _version("Opus", pcm, other, opus_bits, opus_asked, chosen),
+            _version("streamcodec", clip, heard, bits, asked, chosen),
+            _version("Opus", clip, other, opus_bits, opus_asked, chosen),
         ),
         tuple((float(n * packet_s), float((n + 1) * packet_s)) for n in holes),
     )
 
 
 def _version(
-    name: str, original: Pcm, heard: Pcm, bits: int, asked_bps: float, metrics: Sequence[str]
+    name: str, original: Clip, heard: Pcm, bits: int, asked_bps: float, metrics: Sequence[str]
 ) -> Version:
     """Aligned with the original and as long. Figures are of what listeners get: rounded."""
-    moved = aligned(original, heard)[1]
-    pcm = rounded(np.pad(moved, (0, len(original) - len(moved))))
-    kbps = bits / len(original) * SAMPLE_RATE / 1000
-    judged = {m: round(value, 2) for m, value in figures(metrics, original, pcm).items()}
-    return Version(name, pcm, round(kbps, 2), round(asked_bps / 1000, 2), judged)
+    rate = original.sample_rate
+    moved = aligned(original.pcm, heard, rate)[1]
+    pcm = rounded(np.pad(moved, (0, len(original.pcm) - len(moved))))
+    kbps = bits / original.seconds / 1000
+    judged = figures(metrics, original.pcm, pcm, rate)
+    shown = {metric: round(value, 2) for metric, value in judged.items()}
+    return Version(name, pcm, rate, round(kbps, 2), round(asked_bps / 1000, 2), shown)
 
 
 def read_credits(folder: Path) -> dict[str, tuple[str, str]]:

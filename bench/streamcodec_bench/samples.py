@@ -1,22 +1,25 @@
-"""A page to listen to: clips of six kinds through our codec and Opus; and a listening test. `python
--m streamcodec_bench.samples --data DIR`.
+"""A page to listen to: clips of several kinds through our codec and Opus; and a listening test.
+`python -m streamcodec_bench.samples --data DIR`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import click
+import soundfile
+import soxr
 
-from streamcodec.errors import ConfigError, StreamcodecError
+from streamcodec.errors import AudioError, ConfigError, StreamcodecError
 from streamcodec.units import Pcm
 
-from .codecs import LOW_PASS_HZ, all_codecs, loaded, low_passed, opus_version
-from .content import Clip, read_clip, read_clips
-from .formats import SAMPLE_RATE
+from .codecs import LOW_PASS_HZ, OPUS_FRAME_MS, all_codecs, loaded, low_passed, opus_version
+from .content import SUFFIXES, Clip, read_clip, read_clips
+from .formats import FULL_BAND_RATE, SAMPLE_RATE, Format
 from .listening_page import Condition, Trial, write_page
 from .quality import aligned
 from .sample_rows import BITS, SECONDS, Sources, flac, read_credits, rows
@@ -25,6 +28,7 @@ from .samples_page import table, write_samples
 TRIAL_SECONDS = 4.0
 RATES_BPS = (3_000.0, 6_000.0, 12_000.0)
 SPEAKERS = 3  # of the rows of the page
+FULL_BAND = Format(FULL_BAND_RATE)
 PATH = click.Path(exists=True, path_type=Path)
 
 
@@ -63,12 +67,31 @@ def variants(clip: Clip, model: str | None) -> list[Variant]:
     return made
 
 
+def read_full_band(path: Path) -> Clip | None:
+    """What `read_clip` takes from `path`, at full band; None where it was recorded at less. Raises
+    AudioError.
+    """
+    clip = read_clip(path)
+    below = (f for f in sorted(path.rglob("*")) if f.suffix.lower() in SUFFIXES)
+    pcm, rate = soundfile.read(next(below, path), dtype="float32", always_2d=True)
+    if rate < FULL_BAND.least_recorded_rate:
+        return None
+    wide = soxr.resample(pcm.mean(1), rate, FULL_BAND_RATE)
+    return dataclasses.replace(clip, pcm=wide, sample_rate=FULL_BAND_RATE)
+
+
 @click.command()
 @click.option(
     "--data",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     required=True,
     help="Folder of speech that was not trained on: three clips for the page, some for the test.",
+)
+@click.option(
+    "--full-band",
+    type=PATH,
+    help=f"A clip, or a folder whose first is taken: a voice recorded at"
+    f" {FULL_BAND.least_recorded_rate} Hz or more.",
 )
 @click.option("--noise", type=PATH, help="A clip, or a folder whose first is taken: noisy speech.")
 @click.option("--foreign", type=PATH, help="The same, of speech in another language.")
@@ -99,6 +122,7 @@ def variants(clip: Clip, model: str | None) -> list[Variant]:
 @click.option("--model", help="Name of a shipped model, or a folder with one.")
 def samples(
     data: Path,
+    full_band: Path | None,
     noise: Path | None,
     foreign: Path | None,
     language: str,
@@ -110,7 +134,13 @@ def samples(
     model: str | None,
 ) -> None:
     """Write a page with players and spectrograms, and a listening test; print the figures."""
-    inputs = {"--data": data, "--noise": noise, "--foreign": foreign, "--music": music}
+    inputs = {
+        "--data": data,
+        "--full-band": full_band,
+        "--noise": noise,
+        "--foreign": foreign,
+        "--music": music,
+    }
     for option, path in inputs.items():
         folder = path if path is None or path.is_dir() else path.parent
         if folder is not None and out.resolve().is_relative_to(folder.resolve()):
@@ -132,8 +162,16 @@ def samples(
         source, line = named.get(clip.name, ("", licence))
         return f"{given.get(clip.name) or given.get(source) or line} ({clip.name})"
 
-    others = (None if path is None else read_clip(path) for path in (noise, foreign, music))
-    sources = Sources(read_clips(data, SPEAKERS), language, *others)
+    wide = None if full_band is None else read_full_band(full_band)
+    if full_band is not None and wide is None:
+        raise AudioError(
+            f"--full-band {full_band} has less than {FULL_BAND.least_recorded_rate} Hz: there is"
+            " nothing above the core's band to listen to"
+        )
+    others = [None if path is None else read_clip(path) for path in (noise, foreign, music)]
+    if music is not None and loaded(model).high_band is not None:
+        others[2] = read_full_band(music) or others[2]
+    sources = Sources(read_clips(data, SPEAKERS), language, wide, *others)
     for option, path in inputs.items():
         if path is None:
             click.echo(f"no {option}: no row of it", err=True)
@@ -150,10 +188,12 @@ def samples(
         trials.append(Trial(str(number), clip.name, f"{number}-original.flac", tuple(conditions)))
     write_page(out, trials, licence)
     about = (
-        "Speakers that were not trained on; English clips are taken by their place in their folder,"
-        f" not by how they sound: the first {SECONDS:g} s of each, at 16 kHz, rounded to {BITS}"
-        " bits. streamcodec: model"
-        f" {loaded(model).hash}. Opus: {opus_version()}, wideband at most, 20 ms, VBR,"
+        "Speakers that were not trained on; English clips at"
+        f" {SAMPLE_RATE / 1000:g} kHz are taken by their place in their folder, not by how they"
+        f" sound. The first {SECONDS:g} s of each, one channel, at"
+        f" {SAMPLE_RATE / 1000:g} kHz, or {FULL_BAND_RATE / 1000:g} where a row says full band,"
+        f" rounded to {BITS} bits. streamcodec: model {loaded(model).hash}. Opus:"
+        f" {opus_version()}, as much of the band as it chooses, {OPUS_FRAME_MS} ms, VBR,"
         " complexity 10."
     )
     write_samples(out / "index.html", made, about, _command(inputs, click.get_current_context()))

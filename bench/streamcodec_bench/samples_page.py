@@ -13,7 +13,7 @@ from pathlib import Path
 from .listening_page import PAGE
 from .metrics import METRICS
 from .sample_rows import Row, Version, flac
-from .spectrograms import BOTTOM, LEFT, STEP, TOP, WIDTH, draw
+from .spectrograms import BOTTOM, LEFT, STEP, TOP, WIDTH, draw, top_hz
 
 SOURCE = Path(__file__).parent / "samples.html"
 
@@ -27,7 +27,7 @@ def write_samples(target: Path, rows: Sequence[Row], about: str, command: str) -
     for row in rows:
         names = []
         for version in row.versions:
-            coded = flac(version.pcm)
+            coded = flac(version.pcm, version.sample_rate)
             name = numbers.setdefault(coded, f"{row.name}-{version.name}".lower())
             sounds[name] = base64.b64encode(coded).decode()
             names.append(name)
@@ -77,7 +77,7 @@ def table(rows: Sequence[Row]) -> str:
 def caption(version: Version) -> str:
     """What stands below a version: rates and figures."""
     if version.kbps is None:
-        return "as recorded, 16 kHz"
+        return f"as recorded, {version.sample_rate / 1000:g} kHz"
     said = f"{version.kbps:.2f} kbit/s (asked for {version.asked_kbps:.2f})"
     return f"{said}; {_figures(version)}" if version.figures else said
 
@@ -97,7 +97,7 @@ def _section(row: Row, number: int) -> str:
         (v.name if v.kbps is None else f"{v.name}, {v.kbps:.2f} kbit/s", v.pcm)
         for v in row.versions
     ]
-    picture, media = draw(titles, row.lost)
+    picture, media = draw(titles, row.lost, row.sample_rate)
     drawn = base64.b64encode(picture).decode()
     title = html.escape(row.title)
     versions = "\n".join(
@@ -110,7 +110,8 @@ def _section(row: Row, number: int) -> str:
 <h2>{number}. {title}</h2>
 <p class="listen"><b>Listen for</b> {html.escape(row.listen)}</p>
 <div class="scroll"><div class="wide">
-<div class="picture"><img alt="Spectrograms of the three versions, 0 to 8 kHz"
+<div class="picture"><img
+alt="Spectrograms of the three versions, 0 to {top_hz(row.sample_rate) / 1000:g} kHz"
 src="data:{media};base64,{drawn}"><i class="line"></i><i class="frame"></i></div>
 <div class="versions">
 {versions}
