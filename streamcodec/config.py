@@ -15,6 +15,10 @@ MAX_PAYLOAD_BYTES = 1_200
 MAX_LEVEL = 255  # of any model's quality levels
 STEP_MS = 20  # audio that one step of the network takes
 STEPS_PER_PACKET = (1, 2, 3)
+# Where nobody asks for a rate. The wire takes 25 kbit/s besides: 9 in place of 6 make a tenth more
+# of it. With the waveform layer 12 sound better still, for three times the work of an encoder and a
+# page's second download.
+DEFAULT_BITRATE_BPS = 9_000.0
 HIGH_BAND_BYTES = 2  # that describe it, for each step of each channel
 
 

@@ -72,12 +72,7 @@ class HighBandTables:
         bands = len(self.mean)
         books = (HIGH_BAND_STAGES, HIGH_BAND_ENTRIES, HIGH_BAND_SEGMENTS, bands)
         shapes = {"edges": (bands + 1,), "codebooks": books, "decay": (1,)}
-        for name, shape in shapes.items():
-            if getattr(self, name).shape != shape:
-                raise ValueError(
-                    f"high band table {name} must be {list(shape)}, "
-                    f"got {list(getattr(self, name).shape)}"
-                )
+        _check_shapes(self, "high band table", shapes)
         if not np.all(np.diff([0, *self.edges, HIGH_BAND_FFT // 2 + 1]) > 0):
             raise ValueError(
                 f"high band table edges must ascend within {HIGH_BAND_FFT // 2} bins, "

@@ -12,6 +12,7 @@ import soundfile
 import soxr
 
 import streamcodec
+from conftest import SPEECH
 from streamcodec import CodecModel, StreamDecoder, StreamEncoder, load_model
 from streamcodec.coding.band_levels import LevelQuantiser
 from streamcodec.coding.high_band import NumpyHighBand, lag_of
@@ -23,7 +24,6 @@ from streamcodec.tables import HIGH_BAND_FACTOR, HighBandTables
 from streamcodec.units import Pcm
 from streamcodec_models import catalogue
 
-SPEECH = Path(__file__).parents[1] / "bench" / "streamcodec_bench" / "speech" / "librispeech.flac"
 RATE, PACKET, BITRATE_BPS = 48_000, 960, 9_000
 BAND_HZ = (9_000, 18_000)
 

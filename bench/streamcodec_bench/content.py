@@ -50,12 +50,15 @@ class Clip:
         return 1 if self.pcm.ndim == 1 else int(self.pcm.shape[1])
 
 
+class BelowBand(AudioError):
+    """A recording is at a rate that cannot hold the band of the format that is asked for."""
+
+
 def read_clips(
     folder: Path, limit: int | None, speakers: Speakers = UNKNOWN, form: Format = MONO
 ) -> list[Clip]:
     """Every clip below `folder`, evenly chosen where there are more than `limit`; their class is
-    the subfolder they lie in, or "clean". Raises AudioError, also for a recording at a rate that
-    cannot hold the band of `form`.
+    the subfolder they lie in, or "clean". Raises AudioError, BelowBand.
     """
     files = _audio_below(folder)
     if not files:
@@ -68,13 +71,13 @@ def read_clips(
     return _some(clips, folder)
 
 
-def read_clip(path: Path) -> Clip:
-    """The clip in a file, or the first below a folder. Raises AudioError."""
+def read_clip(path: Path, form: Format = MONO) -> Clip:
+    """The clip in a file, or the first below a folder. Raises AudioError, BelowBand."""
     if path.is_dir():
-        return read_clips(path, 1)[0]
+        return read_clips(path, 1, form=form)[0]
     if path.suffix.lower() not in SUFFIXES:
         raise AudioError(f"{path} ends in none of {', '.join(SUFFIXES)}")
-    return _some(_read(path, "clean", "", MONO), path)[0]
+    return _some(_read(path, "clean", "", form), path)[0]
 
 
 def read_sets(
@@ -174,7 +177,7 @@ def _read(file: Path, content: str, speaker: str, form: Format) -> list[Clip]:
     """
     pcm, rate = soundfile.read(file, dtype="float32", always_2d=True)
     if rate < form.least_recorded_rate:
-        raise AudioError(
+        raise BelowBand(
             f"{file} is at {rate} Hz: for a comparison at {form.sample_rate} Hz a recording needs "
             f"at least {form.least_recorded_rate}, else there is nothing to compare with"
         )

@@ -4,21 +4,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import click
-import soundfile
-import soxr
 
 from streamcodec.errors import AudioError, ConfigError, StreamcodecError
 from streamcodec.units import Pcm
 
 from .codecs import LOW_PASS_HZ, OPUS_FRAME_MS, all_codecs, loaded, low_passed, opus_version
-from .content import SUFFIXES, Clip, read_clip, read_clips
+from .content import BelowBand, Clip, read_clip, read_clips
 from .formats import FULL_BAND_RATE, SAMPLE_RATE, Format
 from .listening_page import Condition, Trial, write_page
 from .quality import aligned
@@ -71,13 +68,10 @@ def read_full_band(path: Path) -> Clip | None:
     """What `read_clip` takes from `path`, at full band; None where it was recorded at less. Raises
     AudioError.
     """
-    clip = read_clip(path)
-    below = (f for f in sorted(path.rglob("*")) if f.suffix.lower() in SUFFIXES)
-    pcm, rate = soundfile.read(next(below, path), dtype="float32", always_2d=True)
-    if rate < FULL_BAND.least_recorded_rate:
+    try:
+        return read_clip(path, FULL_BAND)
+    except BelowBand:
         return None
-    wide = soxr.resample(pcm.mean(1), rate, FULL_BAND_RATE)
-    return dataclasses.replace(clip, pcm=wide, sample_rate=FULL_BAND_RATE)
 
 
 @click.command()

@@ -24,8 +24,7 @@ def log_spectral_distance(reference: Pcm, output: Pcm) -> float:
     """
     a, b = (_power_spectrum(pcm, SAMPLE_RATE) for pcm in (reference, output))
     floor = max(1e-12, float(a.max(initial=0)) * 1e-6)
-    difference = 10 * np.log10(np.maximum(a, floor) / np.maximum(b, floor))
-    return float(np.mean(np.sqrt(np.mean(difference**2, axis=1))))
+    return _distance(a, b, floor)
 
 
 def high_band_distance(reference: Pcm, output: Pcm) -> float:
@@ -40,8 +39,7 @@ def high_band_distance(reference: Pcm, output: Pcm) -> float:
     a, b = a[:, low : high + 1], b[:, low : high + 1]
     if a.max(initial=0) <= floor:
         return float("nan")
-    difference = 10 * np.log10(np.maximum(a, floor) / np.maximum(b, floor))
-    return float(np.mean(np.sqrt(np.mean(difference**2, axis=1))))
+    return _distance(a, b, floor)
 
 
 def buzz(reference: Pcm, output: Pcm) -> float:
@@ -58,6 +56,12 @@ def repetition(reference: Pcm, output: Pcm) -> float:
     become a periodic wave. The other metrics do not measure that.
     """
     return float(np.mean(_self_resemblance(output) - _self_resemblance(reference)))
+
+
+def _distance(a: NDArray[np.float64], b: NDArray[np.float64], floor: float) -> float:
+    """Of power spectra [windows, bins], none of whose bins counts as fainter than `floor`."""
+    difference = 10 * np.log10(np.maximum(a, floor) / np.maximum(b, floor))
+    return float(np.mean(np.sqrt(np.mean(difference**2, axis=1))))
 
 
 def _power_spectrum(pcm: Pcm, sample_rate: int) -> NDArray[np.float64]:

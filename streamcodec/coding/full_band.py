@@ -22,19 +22,12 @@ class StreamSplitter:
         """pcm [packet_samples, C] -> the core's [wire_packet_samples, C], and what describes the
         rest: HIGH_BAND_BYTES a step and channel, channels within steps.
         """
-        parts = [
-            [
-                splitter.split(pcm[begin : begin + self._step, channel])
-                for begin in self._begins(pcm)
-            ]
-            for channel, splitter in enumerate(self._channels)
-        ]
-        core = np.stack([np.concatenate([of_core for of_core, _ in steps]) for steps in parts], 1)
-        told = [steps[n][1] for n in range(len(parts[0])) for steps in parts]
-        return core, b"".join(told)
-
-    def _begins(self, pcm: Pcm) -> range:
-        return range(0, len(pcm), self._step)
+        core, told = [], []
+        for step in _steps(pcm, self._step):
+            parts = [s.split(channel) for s, channel in zip(self._channels, step, strict=True)]
+            core.append([of_core for of_core, _ in parts])
+            told += [described for _, described in parts]
+        return _joined(core), b"".join(told)
 
 
 class StreamJoiner:

@@ -3,8 +3,7 @@ for each packet of each channel. Here in NumPy; `native_high_band` runs the same
 
 A packet is two segments of half its length, whose levels in a few bands are measured over slopes
 that overlap the segments beside them, and told (`band_levels`). A decoder shapes steady noise by
-them. No network is involved (decision
-0025).
+them. No network is involved (decision 0025).
 
 Shapes: T samples of a packet of one channel at the full rate, B bands, S segments.
 """
@@ -16,12 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..tables import (
-    HIGH_BAND_FACTOR,
-    HIGH_BAND_FFT,
-    HIGH_BAND_SEGMENTS,
-    HighBandTables,
-)
+from ..tables import HIGH_BAND_FACTOR, HIGH_BAND_FFT, HIGH_BAND_SEGMENTS, HighBandTables
 from ..units import Pcm
 from .band_levels import LevelQuantiser
 
@@ -29,7 +23,7 @@ Floats = NDArray[np.float32]
 FAINTEST = 1e-10  # power of a band that counts as none: -100 dB
 FADE_DB = 3.0  # a lost packet, as the core fades
 # Logarithms of noise lie 2.5 dB below that of its mean power: a little fainter, it is nearer to
-# most bins of the original (docs/model.md).
+# most bins of the original (decision 0025).
 NOISE_DB = -1.5
 
 
@@ -197,12 +191,12 @@ def bands_of_noise(tables: HighBandTables) -> Floats:
     """The noise in each band, at unit power and NOISE_DB, [N, B]. Bands meet in slopes that are as
     wide as a bin of the spectra that levels are measured in.
     """
-    noise = tables.noise.astype(np.float64)
-    at = np.fft.rfftfreq(len(noise)) * HIGH_BAND_FFT
+    count = len(tables.noise)
+    spectrum, at = np.fft.rfft(tables.noise), np.fft.rfftfreq(count) * HIGH_BAND_FFT
     bands = []
     for low, high in zip(tables.edges, tables.edges[1:], strict=False):
         share = np.clip(at - low + 0.5, 0, 1) * np.clip(high - at + 0.5, 0, 1)
-        band = np.fft.irfft(np.fft.rfft(noise) * np.sqrt(share), len(noise))
+        band = np.fft.irfft(spectrum * np.sqrt(share), count)
         bands.append(band / np.sqrt(np.square(band).mean()))
     made: Floats = (np.stack(bands, 1) * 10 ** (NOISE_DB / 20)).astype(np.float32)
     return made

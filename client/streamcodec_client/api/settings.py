@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from streamcodec.config import STEP_MS, STEPS_PER_PACKET, check_sample_rate
+from streamcodec.config import DEFAULT_BITRATE_BPS, STEP_MS, STEPS_PER_PACKET, check_sample_rate
 from streamcodec.errors import ConfigError
 from streamcodec.live.adaptive import DelayBounds
 from streamcodec.wire.redundancy import MAX_COPY_DISTANCE
@@ -16,8 +16,6 @@ from ..audio.voice_processing import VoiceSettings, missing
 from ..live.codec import EncodingSettings
 from ..live.member import check_label
 from ..transport.opening import route_to
-
-DEFAULT_BITRATE_BPS = 9_000.0
 
 TEXT, WHOLE, SWITCH = (str, "text"), (int, "a whole number"), (bool, "True or False")
 RATE = (int | float | None, "a number or None")

@@ -16,6 +16,7 @@ import click
 import numpy as np
 
 import streamcodec
+from streamcodec.config import DEFAULT_BITRATE_BPS
 from streamcodec.errors import StreamcodecError
 from streamcodec.units import NS, Pcm
 from streamcodec.wire.session import Message, Welcome
@@ -97,7 +98,7 @@ def codec_speed() -> Iterator[Finding]:
     except StreamcodecError as error:
         yield Finding("codec", "cannot be loaded", str(error))
         return
-    settings = EncodingSettings(bitrate_bps=9_000, packet_ms=PACKET_MS)
+    settings = EncodingSettings(bitrate_bps=DEFAULT_BITRATE_BPS, packet_ms=PACKET_MS)
     encoder = codec.encoder(settings)
     size = encoder.config.packet_samples
     noise = np.random.default_rng(0).standard_normal((TRIED_PACKETS, size, 1)) * 0.1

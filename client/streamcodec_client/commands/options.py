@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from streamcodec.config import DEFAULT_BITRATE_BPS
 from streamcodec.files import NamedPath, check_paths
 
 from .grouping import grouped
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from ..live.codec import Band
 
 SETTINGS_FILE = "streamcodec.settings_file"  # in click's context: where --config was read from
-# The wire takes 25 kbit/s besides: 9 in place of 6 make a tenth more of it. With the waveform layer
-# 12 sound better still, for three times the work of an encoder and a page's second download.
-DEFAULT_BITRATE_BPS = 9_000.0
 LEAST_BITRATE_BPS, MOST_BITRATE_BPS = 100, 1_000_000  # beyond them k was forgotten, or too much
 
 
