@@ -27,7 +27,7 @@ PACKAGE = Path(__file__).parents[1] / "streamcodec" / "native"
 # What needs no vectors, compiled once.
 COMMON = (
     *("model", "variants", "bitstream", "waveform_coder", "waveform_prior", "payload"),
-    *("tables", "fan_out", "high_band_open"),
+    *("tables", "joint", "fan_out", "high_band_open"),
 )
 # Of these the bitstream compares losses as the Python one does: sums and products round alike.
 COMMON_FLAGS = ("-ffp-contract=off",)

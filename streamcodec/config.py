@@ -42,7 +42,8 @@ class CodecConfig:
     one payload, which holds one step or several. `base_level`: the quality level that payloads are
     parsed with; payloads of levels near it are the smallest. `widening`: how many times the rate of
     the model's core the sample rate is; 1 without the high band. `high_band`: payloads end with its
-    description; whoever works at the core's rate passes it over. Raises ConfigError.
+    description; whoever works at the core's rate passes it over. `joint`: the second channel of two
+    is told by the first. Raises ConfigError.
     """
 
     sample_rate: int
@@ -53,10 +54,13 @@ class CodecConfig:
     base_level: int = 0
     widening: int = 1
     high_band: bool = False
+    joint: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.channels <= MAX_CHANNELS:
             raise ConfigError(f"channels must be 1 to {MAX_CHANNELS}, got {self.channels}")
+        if self.joint and self.channels != 2:
+            raise ConfigError(f"joint stereo needs 2 channels, got {self.channels}")
         allowed = packet_sizes(self.step_samples)
         if self.packet_samples not in allowed:
             raise ConfigError(

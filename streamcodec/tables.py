@@ -46,6 +46,9 @@ HIGH_BAND_STAGES = HIGH_BAND_BYTES  # a byte names an entry of each
 HIGH_BAND_SEGMENTS = 2  # of a packet, each with levels of its own
 HIGH_BAND_ENTRIES = 256  # of a codebook
 HIGH_BAND_FFT = 1024  # points of the spectra that it is measured in
+# Joint stereo: what the first channel's integers say of those of the second.
+JOINT_MAGNITUDES = 3  # of an integer of the first channel that are told apart: 0, 1, 2 and more
+JOINT_GAINS = 2 * GAIN_COUNT - 1  # differences between the gains of two channels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +83,47 @@ class HighBandTables:
             )
         if len(self.low_pass) % 2 == 0 or not 0 <= self.decay[0] < 1:
             raise ValueError("high band tables need an odd number of taps and a decay of 0 to 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class JointTables:
+    """What prices the second channel of a packet by the first, for classes C of how alike they are
+    and B buckets of scales.
+
+    buckets [scales]: of each row of EntropyTables.frequencies, ascending from 0. follows [C]: 1
+    where integers are told by how they differ from the first channel's, 0 where as they are.
+    class_frequencies [1, 1 + C]: first that the channel is told on its own. gain_frequencies [C,
+    JOINT_GAINS]: of how many steps louder it is than the first, from -GAIN_COUNT + 1 on.
+    frequencies [C, B, JOINT_MAGNITUDES, 2 * SYMBOL_LIMIT + 2]: as those of EntropyTables, by the
+    bucket of the latent's scale in the first channel and the magnitude of its integer there; where
+    that is below zero all signs are turned.
+
+    Raises ValueError for tables that do not fit each other.
+    """
+
+    buckets: NDArray[np.int32]
+    follows: NDArray[np.int32]
+    class_frequencies: NDArray[np.int32]
+    gain_frequencies: NDArray[np.int32]
+    frequencies: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        classes = len(self.follows)
+        buckets = int(self.buckets.max(initial=0)) + 1
+        shapes = {
+            "follows": (classes,),
+            "class_frequencies": (1, 1 + classes),
+            "gain_frequencies": (classes, JOINT_GAINS),
+            "frequencies": (classes, buckets, JOINT_MAGNITUDES, 2 * SYMBOL_LIMIT + 2),
+        }
+        _check_shapes(self, "joint table", shapes)
+        if self.buckets.ndim != 1 or np.any(np.diff([0, *self.buckets.tolist()]) < 0):
+            raise ValueError("joint table buckets must ascend from 0")
+        if np.any(self.follows & ~1):
+            raise ValueError("joint table follows must hold zeros and ones")
+        _check_frequencies(
+            self, "joint table", ("class_frequencies", "gain_frequencies", "frequencies")
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,7 +266,7 @@ def _check_shapes(tables: object, kind: str, shapes: Mapping[str, tuple[int, ...
 def _check_frequencies(tables: object, kind: str, names: tuple[str, ...]) -> None:
     for name in names:
         rows = getattr(tables, name)
-        if rows.min() < 1 or np.any(rows.sum(1) != 1 << FREQUENCY_BITS):
+        if rows.min() < 1 or np.any(rows.sum(-1) != 1 << FREQUENCY_BITS):
             raise ValueError(
                 f"{kind} {name}: rows must hold positive counts "
                 f"that add up to {1 << FREQUENCY_BITS}"
@@ -230,12 +274,13 @@ def _check_frequencies(tables: object, kind: str, names: tuple[str, ...]) -> Non
 
 
 def integer_frequencies(mass: NDArray[np.float64]) -> NDArray[np.int32]:
-    """mass [R, S] -> counts of at least one that add up to 2^FREQUENCY_BITS in each row."""
+    """mass [..., S] -> counts of at least one that add up to 2^FREQUENCY_BITS in each row."""
     total = 1 << FREQUENCY_BITS
-    share = mass / mass.sum(1, keepdims=True)
-    counts = np.maximum(1, np.floor(share * (total - mass.shape[1]))).astype(np.int32)
+    rows = mass.reshape(-1, mass.shape[-1])
+    share = rows / rows.sum(1, keepdims=True)
+    counts = np.maximum(1, np.floor(share * (total - rows.shape[1]))).astype(np.int32)
     counts[np.arange(len(counts)), share.argmax(1)] += (total - counts.sum(1)).astype(np.int32)
-    result: NDArray[np.int32] = counts
+    result: NDArray[np.int32] = counts.reshape(mass.shape)
     return result
 
 

@@ -107,7 +107,7 @@ class FakeModel:
     """A Codec of constants."""
 
     hash = MODEL_HASH
-    sample_rate, widening, high_band = SAMPLE_RATE, 1, ""
+    sample_rate, widening, high_band, joint_stereo = SAMPLE_RATE, 1, "", ""
     packet_sizes = (STEP_SAMPLES, 2 * STEP_SAMPLES, 3 * STEP_SAMPLES)
     overlap_samples = 0
     slowest_step_ms = 2.0

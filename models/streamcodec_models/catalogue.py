@@ -12,18 +12,19 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamcodec.errors import ModelError
-from streamcodec.tables import EntropyTables, HighBandTables, WaveformTables
+from streamcodec.tables import EntropyTables, HighBandTables, JointTables, WaveformTables
 
 from .config import VaeConfig
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 HIGH_BAND_FILE = "high_band.safetensors"  # of models whose streams can be full band
+JOINT_STEREO_FILE = "joint_stereo.safetensors"  # of those whose two channels can be joint
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT_NAME = "voice-16k"
 # 2: levels priced around a stream's base level, gains by class; 3: noise that swells with the
@@ -34,7 +35,7 @@ TABLE_PREFIX = "tables."  # of the tensors that are integer tables
 LAYERED_PREFIX = "layered."  # of those of the network for levels with the waveform layer
 WAVEFORM_PREFIX = "waveform."  # of those, behind it, that price the waveform layer
 INTEGERS = {"I32": "<i4", "I8": "|i1"}  # types of tables
-TYPES = {**INTEGERS, "F32": "<f4"}  # of those of the high band
+TYPES = {**INTEGERS, "F32": "<f4"}  # of those in files of their own
 HASH_DIGITS = 16
 PACKED_PRECISIONS = (
     "float32",
@@ -127,13 +128,24 @@ def high_band(folder: Path) -> tuple[HighBandTables, str] | None:
     """What a model's folder holds for full-band streams: tables, and 16 hex digits over their file;
     None where there is none. Raises ModelError for a file that is damaged.
     """
-    path = folder / HIGH_BAND_FILE
+    return _tables_of_their_own(folder / HIGH_BAND_FILE, HighBandTables)
+
+
+def joint_stereo(folder: Path) -> tuple[JointTables, str] | None:
+    """For streams of two channels, as `high_band`."""
+    return _tables_of_their_own(folder / JOINT_STEREO_FILE, JointTables)
+
+
+Kind = TypeVar("Kind", HighBandTables, JointTables)
+
+
+def _tables_of_their_own(path: Path, kind: type[Kind]) -> tuple[Kind, str] | None:
     try:
         with path.open("rb") as file:
             found = dict(_arrays(file, *_header(file)))
             file.seek(0)
             digest = hashlib.sha256(file.read()).hexdigest()
-        tables = HighBandTables(**found)
+        tables = kind(**found)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:

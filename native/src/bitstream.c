@@ -65,12 +65,62 @@ void sc_bitstream_close(ScBitstream *b) {
   void *parts[] = {b->rows, b->level_starts, b->starts, b->class_starts, b->gain_starts, b->costs, b->class_costs, b->gain_costs,
                    b->zero_bits};
   for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++) free(parts[i]);
-  sc_waveform_close(&b->waveform);
+  sc_waveform_close(&b->waveform), sc_joint_close(&b->joint);
   free(b);
 }
 
 int sc_bitstream_has_waveform(const ScBitstream *b, int level) {
   return level >= 0 && level < b->levels && has_waveform(b, level);
+}
+
+int sc_bitstream_open_joint(const void *packed, uint64_t bytes, const void *joint, uint64_t joint_bytes, const char *variant,
+                            ScBitstream **bitstream) {
+  ScTables tables;
+  *bitstream = NULL;
+  ScBitstream *b;
+  int status = sc_tables_read(packed, bytes, &tables);
+  if (status == SC_OK) status = sc_bitstream_open(&tables, variant, &b);
+  if (status != SC_OK) return status;
+  status = sc_joint_open(&b->joint, joint, joint_bytes, &tables);
+  if (status == SC_OK) *bitstream = b;
+  else sc_bitstream_close(b);
+  return status;
+}
+
+/* Whether a vector is that of a second channel that its first may tell. */
+static int is_second(const ScBitstream *b, int v) { return b->joint.classes && v % 2; }
+
+/* Bits of a packet that is told on its own, `gain` steps above silence, at least 1. */
+static double own_bits(const ScBitstream *b, int level, int class_index, int gain, const int32_t *y) {
+  const uint8_t *rows = rows_of(b, level, class_index);
+  double bits = b->class_costs[(size_t)level * b->classes + class_index] + b->gain_costs[(size_t)class_index * b->gains + gain - 1];
+  for (int d = 0; d < b->latent; d++) bits += b->costs[(size_t)rows[d] * b->symbols + symbol_of(b, y[d])];
+  return bits;
+}
+
+/* means [vectors, D] -> y [tries, vectors, D]: as the variant's quantiser does it, and second channels by their first where
+ * that is cheaper. worths [4]. */
+static int quantise_all(const ScBitstream *b, int vectors, int level, const int32_t *gain_index, const float *means,
+                        const double *worths, int tries, int32_t *y) {
+  const int status = b->variant->quantise(b, vectors, level, gain_index, means, worths, tries, y);
+  for (int v = 1; v < vectors && status == SC_OK && b->joint.classes; v += 2) {
+    const int of_first = gain_above_silence(b, gain_index[v - 1]), gain = gain_above_silence(b, gain_index[v]);
+    if (!of_first || !gain) continue;
+    for (int t = 0; t < tries; t++) {
+      int32_t *own = y + ((size_t)t * vectors + v) * b->latent, together[MAX_LATENT];
+      const int32_t *y_first = own - b->latent;
+      const FirstChannel first = {of_first, y_first, rows_of(b, level, b->variant->class_of(b, level, of_first, y_first))};
+      const float *mean = means + (size_t)v * b->latent;
+      const int class_index = b->variant->class_of(b, level, gain, own);
+      double loss = worths[t] * (own_bits(b, level, class_index, gain, own) + b->joint.class_costs[ON_ITS_OWN]);
+      for (int d = 0; d < b->latent; d++) {
+        const double error = own[d] - (double)clipped(b, mean[d]);
+        loss += error * error;
+      }
+      if (sc_joint_round(b, &first, gain, mean, worths[t], together) < loss) memcpy(own, together, b->latent * sizeof *own);
+    }
+  }
+  return status;
 }
 
 /* The layer from vector `v` on. */
@@ -87,19 +137,22 @@ static int serialize(const ScBitstream *b, int vectors, int base_level, int leve
     return SC_OUT_OF_RANGE;
   RangeEncoder e = range_encoder(payload, capacity);
   put_symbol(&e, b->level_starts + (size_t)base_level * (b->levels + 1), level);
+  FirstChannel first = {0};
   for (int v = 0; v < vectors; v++, y += b->latent) {
     const uint32_t *class_starts = b->class_starts + (size_t)level * (b->classes + 2);
-    const int gain = gain_above_silence(b, gain_index[v]);
+    const int gain = gain_above_silence(b, gain_index[v]), may_be_told = is_second(b, v) && first.gain;
     if (gain < 0) return SC_OUT_OF_RANGE;
-    if (!gain) {
-      put_symbol(&e, class_starts, b->classes);
-      continue;
+    const int class_index = !gain ? b->classes : classes ? classes[v] : b->variant->class_of(b, level, gain, y);
+    int symbol = ON_ITS_OWN, status = SC_OK;
+    if (may_be_told && gain) symbol = sc_joint_class(b, &first, gain, y, own_bits(b, level, class_index, gain, y));
+    if (may_be_told) status = sc_joint_put(b, &e, &first, symbol, gain, y);
+    if (symbol == ON_ITS_OWN) put_symbol(&e, class_starts, class_index);
+    first = (FirstChannel){gain, y, gain ? rows_of(b, level, class_index) : NULL};
+    if (gain && symbol == ON_ITS_OWN) {
+      put_symbol(&e, b->gain_starts + (size_t)class_index * (b->gains + 1), gain - 1);
+      status = put_integers(b, &e, b->starts, rows_of(b, level, class_index), b->latent, y);
     }
-    const int class_index = classes ? classes[v] : b->variant->class_of(b, level, gain, y);
-    put_symbol(&e, class_starts, class_index);
-    put_symbol(&e, b->gain_starts + (size_t)class_index * (b->gains + 1), gain - 1);
-    int status = put_integers(b, &e, b->starts, rows_of(b, level, class_index), b->latent, y);
-    if (status == SC_OK && has_waveform(b, level)) {
+    if (gain && status == SC_OK && has_waveform(b, level)) {
       if (!layer) return SC_OUT_OF_RANGE;
       const ScWaveform own = layer_from(b, layer, v);
       status = sc_waveform_put(b, &e, level, gain, y, &own, prices ? &prices[v] : NULL);
@@ -117,7 +170,7 @@ int sc_bitstream_serialize(const ScBitstream *b, int vectors, int base_level, in
 
 int sc_bitstream_quantise(const ScBitstream *b, int vectors, int level, const int32_t *gain_index, const float *means,
                           double bit_worth, int32_t *y) {
-  return b->variant->quantise(b, vectors, level, gain_index, means, (double[]){bit_worth, bit_worth, bit_worth, bit_worth}, 1, y);
+  return quantise_all(b, vectors, level, gain_index, means, (double[]){bit_worth, bit_worth, bit_worth, bit_worth}, 1, y);
 }
 
 int sc_bitstream_encode(const ScBitstream *b, int vectors, int base_level, int level, const int32_t *gain_index, const float *means,
@@ -128,7 +181,7 @@ int sc_bitstream_encode(const ScBitstream *b, int vectors, int base_level, int l
   uint8_t bytes[MAX_ENCODED_BYTES];
   const double *r = b->roundings;
   const double w = b->bit_worth, worth[4] = {w * r[0], w * r[1], w * r[2], w * r[0]};
-  const int status = b->variant->quantise(b, vectors, level, gain_index, means, worth, ROUNDINGS, tried);
+  const int status = quantise_all(b, vectors, level, gain_index, means, worth, ROUNDINGS, tried);
   if (status != SC_OK) return status;
   double lowest = INFINITY;
   int length = 0;
@@ -212,18 +265,26 @@ int sc_bitstream_parse(const ScBitstream *b, const uint8_t *payload, int size, i
     memset(layer->steps, 0, (size_t)vectors * p->bands * sizeof *layer->steps);
   }
   *level = range_get(&d, b->level_starts + (size_t)base_level * (b->levels + 1), b->levels);
+  FirstChannel first = {0};
   for (int v = 0; v < vectors && !d.bad; v++, y += b->latent) {
-    const int class_index = range_get(&d, b->class_starts + (size_t)*level * (b->classes + 2), b->classes + 1);
+    int gain = 0, status = SC_OK;
     gain_index[v] = b->gain_min;
-    if (d.bad || class_index == b->classes) continue;
-    gain_index[v] += 1 + range_get(&d, b->gain_starts + (size_t)class_index * (b->gains + 1), b->gains);
-    int status = get_integers(b, &d, b->starts, rows_of(b, *level, class_index), b->latent, y, detail);
+    if (is_second(b, v) && first.gain) status = sc_joint_get(b, &d, &first, &gain, y, detail);
+    if (status == SC_OK && !d.bad && !gain) {
+      const int class_index = range_get(&d, b->class_starts + (size_t)*level * (b->classes + 2), b->classes + 1);
+      first = (FirstChannel){0};
+      if (d.bad || class_index == b->classes) continue;
+      gain = 1 + range_get(&d, b->gain_starts + (size_t)class_index * (b->gains + 1), b->gains);
+      first = (FirstChannel){gain, y, rows_of(b, *level, class_index)};
+      status = get_integers(b, &d, b->starts, first.rows, b->latent, y, detail);
+    }
+    gain_index[v] += gain;
     if (status == SC_OK && !d.bad && has_waveform(b, *level)) {
       uint8_t coded;
       int32_t loudness, q[MAX_COEFFICIENTS];
       float steps[MAX_BANDS];
       const ScWaveform forgotten = {&coded, &loudness, q, steps}, own = layer ? layer_from(b, layer, v) : forgotten;
-      status = sc_waveform_get(b, &d, *level, gain_index[v] - b->gain_min, y, &own, detail);
+      status = sc_waveform_get(b, &d, *level, gain, y, &own, detail);
     }
     if (status != SC_OK) return status;
   }

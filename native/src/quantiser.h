@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "joint.h"
 #include "streamcodec.h"
 #include "waveform_coder.h"
 
@@ -28,6 +29,7 @@ struct ScBitstream {
   const struct Variant *variant; /* whose quantiser is used */
   double *zero_bits;            /* [levels, classes]: of a packet whose latents are all zero */
   WaveformCoder waveform;
+  JointCoder joint;
 };
 
 /* Whether payloads of a level have the waveform layer. */

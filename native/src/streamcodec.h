@@ -134,6 +134,11 @@ SC_API void sc_bitstream_close(ScBitstream *bitstream);
 SC_API int sc_tables_read(const void *packed, uint64_t bytes, ScTables *tables);
 SC_API int sc_bitstream_open_packed(const void *packed, uint64_t bytes, const char *variant, ScBitstream **bitstream);
 
+/* For streams of two channels whose second is told by the first (joint stereo), and no others: vectors are channels within
+ * packets. `joint`: what streamcodec.coding.packed_tables has written of that, 8-byte aligned. */
+SC_API int sc_bitstream_open_joint(const void *packed, uint64_t bytes, const void *joint, uint64_t joint_bytes,
+                                   const char *variant, ScBitstream **bitstream);
+
 /* Whether payloads of a level have the waveform layer; 0 for a level that is none. */
 SC_API int sc_bitstream_has_waveform(const ScBitstream *b, int level);
 

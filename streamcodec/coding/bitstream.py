@@ -3,8 +3,9 @@ decides a code word on either side.
 
 A payload is one range-coded string: the quality level, cheap where it is near the stream's base
 level; then for every packet in it and every channel the class that names the scale tables, or
-silence; unless that, the gain, the latents, and at higher levels the waveform layer. Nothing refers
-to another payload.
+silence; unless that, the gain, the latents, and at higher levels the waveform layer. In joint
+stereo a second channel may be told by the first instead (joint_stereo). Nothing refers to another
+payload.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 from ..config import MAX_PAYLOAD_BYTES
 from ..engines.api import Latents, Means
 from ..errors import PayloadError
-from ..tables import BIT_WORTH, GAIN_MIN, EntropyTables
+from ..tables import BIT_WORTH, GAIN_MIN, EntropyTables, JointTables
+from .joint_stereo import FirstChannel, JointCoder
 from .prices import Prices
 from .range_coder import RangeDecoder, RangeEncoder
 from .symbols import LATENT_LIMIT, cumulative, get_integer, put, put_integer, symbols_of
@@ -31,7 +33,8 @@ class Bitstream:
     payloads.
     """
 
-    def __init__(self, tables: EntropyTables) -> None:
+    def __init__(self, tables: EntropyTables, joint: JointTables | None = None) -> None:
+        """joint: for streams of two channels whose second is told by the first; no others."""
         self.levels, self.latent_dim = tables.level_scale.shape
         self._silence: int = tables.class_scale.shape[0]  # the class that stands for it
         self._level_cumulative = [cumulative(row) for row in tables.level_frequencies]
@@ -40,6 +43,7 @@ class Bitstream:
         self._gain_cumulative = [cumulative(row) for row in tables.gain_frequencies]
         self._prices = Prices.of(tables)
         self.waveform = WaveformCoder(tables.waveform)
+        self._joint = None if joint is None else JointCoder(joint)
 
     def has_waveform(self, level: int) -> bool:
         """Whether payloads of a level have the waveform layer."""
@@ -53,9 +57,7 @@ class Bitstream:
         for share in ROUNDINGS:
             latents = self.quantise(means, share * BIT_WORTH)
             payload = self.serialize(latents, base_level)
-            loss = float(
-                np.square(latents.y - means.mean.clip(-LATENT_LIMIT, LATENT_LIMIT)).sum()
-            ) + BIT_WORTH * 8 * len(payload)
+            loss = _squared_error(latents.y, means.mean) + BIT_WORTH * 8 * len(payload)
             if loss < least:
                 best, least = (latents, payload), loss
         assert best is not None
@@ -86,17 +88,21 @@ class Bitstream:
         which squared error plus `bit_worth` a bit is least. Costs a decoder nothing: whatever
         integers come, it reads them.
         """
-        packets, channels, latent = means.mean.shape
-        vectors = zip(
-            means.gain_index.ravel().tolist(), means.mean.reshape(-1, latent), strict=True
-        )
-        y = np.stack(
-            [
-                self._cheapest(means.level, gain_index - GAIN_MIN, vector, bit_worth)
-                for gain_index, vector in vectors
-            ]
-        )
-        return Latents(means.level, means.gain_index, y.reshape(packets, channels, latent))
+        level, joint = means.level, self._joint
+        y = np.zeros(means.mean.shape, np.int32)
+        for packet, gains in enumerate((means.gain_index - GAIN_MIN).tolist()):
+            first: FirstChannel | None = None
+            for channel, gain in enumerate(gains):
+                mean = means.mean[packet, channel]
+                vector = self._cheapest(level, gain, mean, bit_worth)
+                if joint is not None and first is not None and gain:
+                    bits = joint.own_bits + self.cheapest_class(level, gain, vector)[1]
+                    own_loss = _squared_error(vector, mean) + bit_worth * bits
+                    together, loss = joint.rounded(first, gain, mean, bit_worth)
+                    vector = together if loss < own_loss else vector
+                first = self._first(level, self.class_of(level, gain, vector), gain, vector)
+                y[packet, channel] = vector
+        return Latents(means.level, means.gain_index, y)
 
     def serialize(self, latents: Latents, base_level: int) -> bytes:
         """Of a stream with this base level. Raises ValueError where a number lies outside what a
@@ -106,14 +112,19 @@ class Bitstream:
         if (latents.waveform is not None) != self.has_waveform(latents.level):
             has = "has" if latents.waveform is None else "has not"
             raise ValueError(f"level {latents.level} {has} the waveform layer")
-        coder = RangeEncoder()
-        put(coder, self._level_cumulative[base_level], latents.level)
+        coder, level, joint = RangeEncoder(), latents.level, self._joint
+        put(coder, self._level_cumulative[base_level], level)
         packets, channels = latents.gain_index.shape
         for packet in range(packets):
+            first: FirstChannel | None = None
             for channel in range(channels):
                 gain = int(latents.gain_index[packet, channel]) - GAIN_MIN
-                self._put_packet(coder, latents.level, gain, latents.y[packet, channel])
-                if gain and self.has_waveform(latents.level):
+                y = latents.y[packet, channel]
+                class_index, bits = self.cheapest_class(level, gain, y)
+                if joint is None or first is None or not joint.put(coder, first, gain, y, bits):
+                    self._put_packet(coder, level, class_index, gain, y)
+                first = self._first(level, class_index, gain, y)
+                if gain and self.has_waveform(level):
                     self.waveform.put(coder, latents, packet, channel)
         return coder.finish()
 
@@ -126,13 +137,19 @@ class Bitstream:
         y = np.zeros((packets, channels, self.latent_dim), np.int32)
         latents = Latents(level, gain_index, y, self.waveform.empty(level, packets, channels))
         for packet in range(packets):
+            first: FirstChannel | None = None
             for channel in range(channels):
-                class_index = coder.get(self._class_cumulative[level])
-                if class_index != self._silence:
-                    gain_index[packet, channel] += 1 + coder.get(self._gain_cumulative[class_index])
-                    y[packet, channel] = self._get_vector(coder, level, class_index)
-                    if latents.waveform is not None:
-                        self.waveform.get(coder, latents, packet, channel)
+                joined = self._joint.get(coder, first) if self._joint and first else None
+                if joined is not None:
+                    gain, vector = joined
+                elif (own := self._get_packet(coder, level)) is not None:
+                    first, (gain, vector, _) = own, own
+                else:
+                    continue
+                gain_index[packet, channel] += gain
+                y[packet, channel] = vector
+                if latents.waveform is not None:
+                    self.waveform.get(coder, latents, packet, channel)
         coder.finish()
         return latents
 
@@ -140,15 +157,28 @@ class Bitstream:
         """The class that codes a packet of `gain` steps above silence and integers y [D] in the
         fewest bits.
         """
+        return self.cheapest_class(level, gain, y)[0]
+
+    def cheapest_class(self, level: int, gain: int, y: NDArray[np.int32]) -> tuple[int, float]:
+        """With the bits; none are counted for silence."""
         if not gain:
-            return self._silence
+            return self._silence, 0.0
         prices = self._prices
         costs: NDArray[np.float64] = (
             prices.symbols[prices.rows[level], symbols_of(y)].sum(1)
             + prices.classes[level]
             + prices.gains[:, gain - 1]
         )
-        return int(costs.argmin())
+        best = int(costs.argmin())
+        return best, float(costs[best])
+
+    def _first(
+        self, level: int, class_index: int, gain: int, y: NDArray[np.int32]
+    ) -> FirstChannel | None:
+        """What a second channel may be told by; None where none is."""
+        if self._joint is None or not gain:
+            return None
+        return FirstChannel(gain, y, self._prices.rows[level, class_index])
 
     def _cheapest(
         self, level: int, gain: int, mean: NDArray[np.float32], bit_worth: float
@@ -166,8 +196,9 @@ class Bitstream:
         chosen: NDArray[np.int32] = np.take_along_axis(choices, best[None], 0)[0]
         return chosen
 
-    def _put_packet(self, coder: RangeEncoder, level: int, gain: int, y: NDArray[np.int32]) -> None:
-        class_index = self.class_of(level, gain, y)
+    def _put_packet(
+        self, coder: RangeEncoder, level: int, class_index: int, gain: int, y: NDArray[np.int32]
+    ) -> None:
         put(coder, self._class_cumulative[level], class_index)
         if class_index == self._silence:
             return
@@ -176,9 +207,20 @@ class Bitstream:
         for row, value in zip(rows, y.tolist(), strict=True):
             put_integer(coder, self._cumulative[row], value)
 
-    def _get_vector(self, coder: RangeDecoder, level: int, class_index: int) -> list[int]:
-        rows = self._prices.rows[level, class_index].tolist()
-        return [get_integer(coder, self._cumulative[row]) for row in rows]
+    def _get_packet(self, coder: RangeDecoder, level: int) -> FirstChannel | None:
+        """None for a packet that is silent."""
+        class_index = coder.get(self._class_cumulative[level])
+        if class_index == self._silence:
+            return None
+        gain = 1 + coder.get(self._gain_cumulative[class_index])
+        rows = self._prices.rows[level, class_index]
+        y = [get_integer(coder, self._cumulative[row]) for row in rows.tolist()]
+        return FirstChannel(gain, np.array(y, np.int32), rows)
+
+
+def _squared_error(y: NDArray[np.int32], mean: NDArray[np.float32]) -> float:
+    """Over all of them, in quantiser steps."""
+    return float(np.square(y - mean.clip(-LATENT_LIMIT, LATENT_LIMIT)).sum())
 
 
 def check_sayable(latents: Latents, base_level: int, levels: int) -> None:

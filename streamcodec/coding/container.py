@@ -40,7 +40,7 @@ class StreamHeader:
     cut.
 
     high_band: 16 hex digits of the tables that describe it, where payloads do; else empty, and not
-    written.
+    written. joint_stereo: of those that tell the second channel by the first, likewise.
     """
 
     model: str
@@ -52,6 +52,7 @@ class StreamHeader:
     samples: int | None = None
     payloads: int | None = None
     high_band: str = ""
+    joint_stereo: str = ""
 
     def seconds(self, payloads: int) -> float:
         return payloads * self.packet_samples / self.sample_rate
@@ -147,7 +148,7 @@ def _check(header: StreamHeader) -> None:
         value = getattr(header, name)
         if value is not None and (type(value) is not int or value < 0):
             raise ContainerError(f"stream header: {name} must be a count or null, got {value!r}")
-    for name in ("model", "high_band"):
+    for name in ("model", "high_band", "joint_stereo"):
         if not isinstance(value := getattr(header, name), str):
             raise ContainerError(f"stream header: {name} must be a hash, got {value!r}")
 

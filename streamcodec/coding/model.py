@@ -12,7 +12,7 @@ from ..engines import native
 from ..engines.api import Engine, LoadedModel
 from ..errors import ConfigError, ModelError
 from ..native.library import library
-from ..tables import HIGH_BAND_FACTOR, EntropyTables
+from ..tables import HIGH_BAND_FACTOR, EntropyTables, JointTables
 from .bitstream import Bitstream
 from .coder import Coder, NativeCoder
 from .high_band import HighBand, NumpyHighBand
@@ -33,7 +33,8 @@ class CodecModel:
     it rises with the level from 0 on, and again from the first with the waveform layer on.
     hash: 16 hex digits, which a stream names so that nobody decodes it with other tables.
     high_band: what full-band streams take besides, with its own 16 hex digits; None for a model
-    without.
+    without. joint: the bitstream of two channels of which the second is told by the first, with
+    those of its tables.
     """
 
     engine: Engine
@@ -42,6 +43,8 @@ class CodecModel:
     hash: str
     high_band: HighBand | None = None
     high_band_hash: str = ""
+    joint: Bitstream | NativeBitstream | None = None
+    joint_hash: str = ""
 
     @property
     def config(self) -> CodecConfig:
@@ -64,11 +67,21 @@ class CodecModel:
         return sizes[packet_ms]
 
     def stream_config(
-        self, channels: int = 1, packet_samples: int | None = None, base_level: int = 0
+        self,
+        channels: int = 1,
+        packet_samples: int | None = None,
+        base_level: int = 0,
+        *,
+        joint: bool = False,
     ) -> CodecConfig:
         """Of the core, at its rate. packet_samples: None takes the shortest packets. Raises
         ConfigError for what this model cannot do.
         """
+        if joint and self.joint is None:
+            raise ConfigError(
+                "this model has no joint stereo: its channels are coded on their own. "
+                "`streamcodec train joint-stereo` fits it"
+            )
         if not 0 <= base_level < self.bitstream.levels:
             raise ConfigError(
                 f"base level must be 0 to {self.bitstream.levels - 1}, got {base_level}"
@@ -76,7 +89,9 @@ class CodecModel:
         s = self.engine.shape
         step = s.hop * s.frames_per_packet
         samples = step if packet_samples is None else packet_samples
-        return CodecConfig(s.sample_rate, step, s.overlap, samples, channels, base_level)
+        return CodecConfig(
+            s.sample_rate, step, s.overlap, samples, channels, base_level, joint=joint
+        )
 
     def full_band(self, core: CodecConfig) -> CodecConfig:
         """The same stream at the full rate. Raises ConfigError for a model that has none."""
@@ -97,6 +112,9 @@ class CodecModel:
     def coder(self, config: CodecConfig, *, with_layer: bool = False) -> Coder:
         """For one stream; `with_layer`: whose packets are to have the waveform layer, or may."""
         engine, bitstream = self.engine, self.bitstream
+        if config.joint:
+            assert self.joint is not None  # or `stream_config` had refused
+            bitstream = self.joint
         if isinstance(engine, native.NativeEngine) and isinstance(bitstream, NativeBitstream):
             in_one_call = NativeLayeredCoder if with_layer else NativeCoder
             return in_one_call(engine, bitstream, config)
@@ -128,12 +146,18 @@ def load_model(
     loaded = native.load(folder) if engine == "native" else _load_with_torch(folder, device)
     bitstream = bitstream_of(loaded.tables)
     model = CodecModel(loaded.engine, bitstream, loaded.level_bitrates_bps, loaded.hash)
-    return _with_high_band(model, folder)
+    return _with_joint_stereo(_with_high_band(model, folder), loaded.tables, folder)
 
 
-def bitstream_of(tables: EntropyTables) -> Bitstream | NativeBitstream:
-    """In C where that is built, else in Python: both say the same to the byte."""
-    return Bitstream(tables) if library() is None else NativeBitstream(tables)
+def bitstream_of(
+    tables: EntropyTables, joint: JointTables | None = None
+) -> Bitstream | NativeBitstream:
+    """In C where that is built, else in Python: both say the same to the byte. joint: for streams
+    of two channels whose second is told by the first.
+    """
+    if library() is None:
+        return Bitstream(tables, joint)
+    return NativeBitstream(tables, joint=joint)
 
 
 def _with_high_band(model: CodecModel, folder: Path) -> CodecModel:
@@ -148,6 +172,19 @@ def _with_high_band(model: CodecModel, folder: Path) -> CodecModel:
     except ValueError as error:
         raise ModelError(f"cannot use {folder / catalogue.HIGH_BAND_FILE}: {error}") from error
     return dataclasses.replace(model, high_band=band, high_band_hash=digest)
+
+
+def _with_joint_stereo(model: CodecModel, tables: EntropyTables, folder: Path) -> CodecModel:
+    """Raises ModelError for tables that are damaged, or made for another core."""
+    if (found := catalogue.joint_stereo(folder)) is None:
+        return model
+    joint, digest = found
+    if len(joint.buckets) != len(tables.frequencies):
+        raise ModelError(
+            f"cannot use {folder / catalogue.JOINT_STEREO_FILE}: it knows {len(joint.buckets)} "
+            f"scales of latents, the model has {len(tables.frequencies)}"
+        )
+    return dataclasses.replace(model, joint=bitstream_of(tables, joint), joint_hash=digest)
 
 
 def _load_with_torch(folder: Path, device: str) -> LoadedModel:

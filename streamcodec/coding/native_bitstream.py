@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from ..engines.api import Latents, Means, Waveform
 from ..native import library as native
 from ..native.library import address_of
-from ..tables import BIT_WORTH, STEP_BAND, EntropyTables
+from ..tables import BIT_WORTH, STEP_BAND, EntropyTables, JointTables
 from .bitstream import check_sayable, check_size
-from .packed_tables import packed_tables
+from .packed_tables import packed_joint_tables, packed_tables
 from .range_coder import damaged_payload, empty_payload, trailing_bytes
 from .symbols import long_escape
 
@@ -25,8 +25,11 @@ BYTES_AROUND = 16  # of level, class, gain and loudness, and of the coder's end
 class NativeBitstream:
     """As `Bitstream`, by the C library. Immutable: any number of streams and threads share it."""
 
-    def __init__(self, tables: EntropyTables, variant: str | None = None) -> None:
-        """variant: the instruction set, of which None takes the best; all say the same.
+    def __init__(
+        self, tables: EntropyTables, variant: str | None = None, joint: JointTables | None = None
+    ) -> None:
+        """joint: as of `Bitstream`, for payloads of two channels only. variant: the instruction
+        set, of which None takes the best; all say the same.
 
         Raises ModelError where there is no library.
         """
@@ -37,9 +40,14 @@ class NativeBitstream:
         self._local = threading.local()
         self.opened = ctypes.c_void_p()
         packed = packed_tables(tables)
-        status = self._library.sc_bitstream_open_packed(
-            packed, len(packed), variant and variant.encode(), ctypes.byref(self.opened)
-        )
+        named, opened = variant and variant.encode(), ctypes.byref(self.opened)
+        if joint is None:
+            status = self._library.sc_bitstream_open_packed(packed, len(packed), named, opened)
+        else:
+            more = packed_joint_tables(joint)
+            status = self._library.sc_bitstream_open_joint(
+                packed, len(packed), more, len(more), named, opened
+            )
         if status != 0:
             raise ValueError(f"the native bitstream cannot use tables of these shapes ({status})")
         weakref.finalize(self, self._library.sc_bitstream_close, self.opened)

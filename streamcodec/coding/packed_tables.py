@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 
-from ..tables import BIT_WORTH, GAIN_MIN, LOUDNESS_COUNT, SYMBOL_LIMIT, EntropyTables
+from ..tables import BIT_WORTH, GAIN_MIN, LOUDNESS_COUNT, SYMBOL_LIMIT, EntropyTables, JointTables
 from .bitstream import ROUNDINGS
 from .prices import Prices, bits_of
 from .symbols import ESCAPE_BITS_MAX
@@ -42,5 +42,19 @@ def packed_tables(tables: EntropyTables) -> bytes:
         *(getattr(layer, name) for name in WAVEFORM_INTEGERS),
     )
     arrays = [np.ascontiguousarray(a, "<f8").tobytes() for a in costs]
+    arrays += [np.ascontiguousarray(a, "<i4").tobytes() for a in integers]
+    return head + b"".join(arrays)
+
+
+def packed_joint_tables(tables: JointTables) -> bytes:
+    """What native/src/joint.c reads: sizes (int32), then all that is float64, then all other
+    integers (int32).
+    """
+    classes, buckets, magnitudes, symbols = tables.frequencies.shape
+    gains = tables.gain_frequencies.shape[1]
+    head = struct.pack("<6i", len(tables.buckets), classes, buckets, magnitudes, gains, symbols)
+    priced = (tables.class_frequencies, tables.gain_frequencies, tables.frequencies)
+    arrays = [np.ascontiguousarray(bits_of(a), "<f8").tobytes() for a in priced]
+    integers = (tables.buckets, tables.follows, *priced)
     arrays += [np.ascontiguousarray(a, "<i4").tobytes() for a in integers]
     return head + b"".join(arrays)

@@ -71,7 +71,7 @@ class RangeDecoder:
         unit = self._range >> PRECISION_BITS
         target = self._code // unit
         if target >= _TOTAL:
-            raise damaged_payload(self._position, len(self._payload))
+            raise self.damaged()
         symbol = bisect_right(cumulative, target) - 1
         self._take(unit, cumulative[symbol], cumulative[symbol + 1])
         return symbol
@@ -81,9 +81,13 @@ class RangeDecoder:
         width = PRECISION_BITS - bits
         value = self._code // unit >> width
         if value >= 1 << bits:
-            raise damaged_payload(self._position, len(self._payload))
+            raise self.damaged()
         self._take(unit, value << width, value + 1 << width)
         return value
+
+    def damaged(self) -> PayloadError:
+        """What to raise where the symbols that were read so far make no sense."""
+        return damaged_payload(self._position, len(self._payload))
 
     def finish(self) -> None:
         """Raises PayloadError where bytes are left that no symbol could have needed."""

@@ -12,6 +12,8 @@ from ..errors import ConfigError
 CAPPED_BITRATES_BPS = (1_000, 32_000)  # a limit may lie outside what the model would spend
 TOLERANCE = 0.05  # of a target that counts as met
 LAYER_ROOM = 1.08  # times what the lowest level with the waveform layer costs
+# Of what two channels cost on their own: from half, where they are the same, to all of it.
+JOINT_COST = 0.8
 DEBT_LIMIT_S = 1.0  # how far speech may run ahead of, or behind, its budget
 LEVELS_PER_DEBT_SECOND = 10.0
 CAPPED_CLIMB_LEVELS = 3.0
@@ -233,8 +235,9 @@ def rate_control(
     # cap payloads that do not fit go without the layer.
     least = bitrates[base[-1]] if capped else LAYER_ROOM * bitrates[layered[0]]
     rungs = layered if bitrate_bps > least else base
+    share = JOINT_COST if config.joint else 1.0
     control = (CappedBitrate if capped else TargetBitrate)(
-        bitrate_bps, [bitrates[n] for n in rungs], config.packet_ms / 1000
+        bitrate_bps, [share * bitrates[n] for n in rungs], config.packet_ms / 1000
     )
     return Rungs(control, rungs)
 

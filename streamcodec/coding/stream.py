@@ -37,7 +37,8 @@ class StreamEncoder:
     Exactly one of `bitrate_bps` (mean payload rate of the whole stream; with `capped`, a limit that
     no payload exceeds), `quality` (0..1) and `level` (of the model's, for measurements) is given.
     `sample_rate` (Hz) and `channels` describe the PCM; with `downmix` two channels are averaged
-    into one. With `full_band` payloads also describe what is above the core's band: that takes
+    into one. With `joint_stereo` the second of two is told by the first where they are alike, if
+    the model can. With `full_band` payloads also describe what is above the core's band: that takes
     DESCRIPTION_BPS of a channel's rate, and HIGH_BAND_FACTOR times the core's sample rate. With
     `copies`, each payload has a coarser one beside it, of COPY_BPS or less, for a later packet to
     carry; `copying` says whether they are made for now. They add at most an eighth to a mean rate,
@@ -59,6 +60,7 @@ class StreamEncoder:
         packet_ms: float = 20,
         copies: bool = False,
         full_band: bool = False,
+        joint_stereo: bool = True,
     ) -> None:
         if capped and copies:
             raise ConfigError(
@@ -66,7 +68,9 @@ class StreamEncoder:
                 "they come on top of its rate"
             )
         samples = model.packet_samples(packet_ms)
-        core = model.stream_config(1 if downmix else channels, samples)
+        coded = 1 if downmix else channels
+        joint = joint_stereo and coded == 2 and model.joint is not None
+        core = model.stream_config(coded, samples, joint=joint)
         base_levels = model.engine.shape.base_levels
         described_bps = DESCRIPTION_BPS if full_band else 0
         self._rate = rate_control(
@@ -90,6 +94,7 @@ class StreamEncoder:
         self._coder = model.coder(core, with_layer=with_layer)
         self._model_hash = model.hash
         self._high_band_hash = model.high_band_hash if full_band else ""
+        self._joint_hash = model.joint_hash if joint else ""
         self.engine = model.engine
         self._resampler = Resampler(
             self._source_rate, self.config.sample_rate, self.config.channels
@@ -168,6 +173,7 @@ class StreamEncoder:
             samples=samples,
             payloads=payloads,
             high_band=self._high_band_hash,
+            joint_stereo=self._joint_hash,
         )
 
     def drop_waiting(self) -> None:
@@ -248,7 +254,9 @@ class StreamDecoder:
     ) -> None:
         self.config = config
         self._understood = high_band in (None, model.high_band_hash)
-        core = model.stream_config(config.channels, config.wire_packet_samples, config.base_level)
+        core = model.stream_config(
+            config.channels, config.wire_packet_samples, config.base_level, joint=config.joint
+        )
         self._coder = model.coder(core)
         self._high_band = model.high_band if config.widening > 1 else None
         self._description: bytes | None = None  # of the packet that is being decoded
@@ -264,8 +272,16 @@ class StreamDecoder:
         """
         if header.model != model.hash:
             raise ModelError(f"made with model {header.model}, and this is {model.hash}")
+        if header.joint_stereo not in ("", model.joint_hash):
+            raise ModelError(
+                f"made with tables {header.joint_stereo} for joint stereo, and this model has "
+                f"{model.joint_hash or 'none'}"
+            )
         try:
-            config = model.stream_config(header.channels, header.packet_samples, header.base_level)
+            config = model.stream_config(
+                *(header.channels, header.packet_samples, header.base_level),
+                joint=bool(header.joint_stereo),
+            )
         except ConfigError as error:
             raise ContainerError(f"stream header: {error}") from error
         if header.sample_rate != config.sample_rate:

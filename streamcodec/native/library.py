@@ -48,6 +48,10 @@ _FUNCTIONS = {
     "sc_decode": (None, (c_void_p, c_int, *[c_void_p] * 10)),
     "sc_multiply_int8": (c_int, (c_char_p, c_void_p, c_void_p, c_int, c_int, c_int, c_void_p)),
     "sc_bitstream_open_packed": (c_int, (c_char_p, c_uint64, c_char_p, POINTER(c_void_p))),
+    "sc_bitstream_open_joint": (
+        c_int,
+        (c_char_p, c_uint64, c_char_p, c_uint64, c_char_p, POINTER(c_void_p)),
+    ),
     "sc_bitstream_close": (None, (c_void_p,)),
     "sc_bitstream_encode": (c_int, (*[c_void_p], *[c_int] * 3, *[c_void_p] * 4, c_int)),
     "sc_bitstream_encode_waveform": (

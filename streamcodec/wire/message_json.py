@@ -125,6 +125,10 @@ class _Fields:
             )
         return value
 
+    def digits_if_any(self, name: str, count: int) -> str:
+        """As `hex_digits`, or "" where there are none."""
+        return self.hex_digits(name, count) if self.text(name, "") else ""
+
     def integer(self, name: str, low: int, high: int, default: int | None = None) -> int:
         value = self._get(name, int, "an integer", default)
         if isinstance(value, bool) or not low <= value <= high:
@@ -228,8 +232,9 @@ def _parse_info(fields: _Fields) -> StreamInfo:
         fields.integer("base_level", 0, MAX_LEVEL),
         fields.integer("bitrate_bps", 0, MAX_BITRATE_BPS, 0),
         fields.integer("redundancy", 0, MAX_COPY_DISTANCE, 0),
-        fields.hex_digits("key_id", KEY_ID_DIGITS) if fields.text("key_id", "") else "",
-        fields.hex_digits("high_band", MODEL_DIGITS) if fields.text("high_band", "") else "",
+        fields.digits_if_any("key_id", KEY_ID_DIGITS),
+        fields.digits_if_any("high_band", MODEL_DIGITS),
+        fields.digits_if_any("joint_stereo", MODEL_DIGITS),
     )
 
 

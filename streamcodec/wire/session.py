@@ -74,7 +74,8 @@ class StreamInfo:
     redundancy: a packet may carry a copy of one that lies at most so many packets back, for
     listeners that take it. key_id: 16 hex digits where payloads are encrypted end to end, else "".
     high_band: 16 hex digits of the tables that describe what is above that rate's band, at the end
-    of each payload, where that is there, else "".
+    of each payload, where that is there, else "". joint_stereo: of those that tell the second
+    channel by the first, where it is told so.
     """
 
     model: str
@@ -86,6 +87,7 @@ class StreamInfo:
     redundancy: int = 0
     key_id: str = ""
     high_band: str = ""
+    joint_stereo: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -64,6 +64,11 @@ class Admission:
             raise StreamcodecError(
                 f"it was made with model {info.model}, and {self.codec.hash} is loaded; see --model"
             )
+        if info.joint_stereo not in ("", self.codec.joint_stereo):
+            raise StreamcodecError(
+                f"its joint stereo was made with tables {info.joint_stereo}, "
+                f"and {self.codec.joint_stereo or 'none'} are loaded; see --model"
+            )
         widening = self.codec.widening
         rate = self.codec.sample_rate // widening
         sizes = [size // widening for size in self.codec.packet_sizes]

@@ -117,6 +117,11 @@ class Codec(Protocol):
         ...
 
     @property
+    def joint_stereo(self) -> str:
+        """Names the tables that tell one channel by another, as `high_band`."""
+        ...
+
+    @property
     def overlap_samples(self) -> int:
         """How far a decoder's output lags its encoder's input."""
         ...
@@ -170,6 +175,7 @@ class ModelCodec:
         self.hash = model.hash
         self.sample_rate, self.widening = config.sample_rate, config.widening
         self.high_band = model.high_band_hash if full_band else ""
+        self.joint_stereo = model.joint_hash
         self.overlap_samples = config.overlap
         self.packet_sizes = tuple(size * self.widening for size in model.packet_sizes)
         self.slowest_step_ms = model.engine.slowest_step_ms
@@ -187,7 +193,9 @@ class ModelCodec:
         )
 
     def decoder(self, info: StreamInfo) -> Decoder:
-        config = self._model.stream_config(info.channels, info.packet_samples, info.base_level)
+        config = self._model.stream_config(
+            *(info.channels, info.packet_samples, info.base_level), joint=bool(info.joint_stereo)
+        )
         config = dataclasses.replace(config, high_band=bool(info.high_band))
         if self.widening == 1:
             return StreamDecoder(self._model, config)

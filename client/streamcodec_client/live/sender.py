@@ -55,6 +55,7 @@ def stream_info(
         bitrate_bps=round(bitrate_bps or 0),
         redundancy=redundancy,
         high_band=codec.high_band if config.high_band else "",
+        joint_stereo=codec.joint_stereo if config.joint else "",
     )
 
 

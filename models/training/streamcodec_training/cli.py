@@ -211,6 +211,27 @@ def high_band(model: Path, folders: tuple[Path, ...], seed: int) -> None:
     click.echo(f"wrote {fit_high_band(folders, model, seed)}")
 
 
+@train.command(name="joint-stereo", short_help="Fit what one channel says of another.")
+@click.argument("model", type=FOLDER)
+@click.option(
+    "--data",
+    "folders",
+    type=FOLDER,
+    required=True,
+    multiple=True,
+    help="Folder of recordings, of two channels and of one; may be given several times.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of what is taken and placed.")
+def joint_stereo(model: Path, folders: tuple[Path, ...], seed: int) -> None:
+    """Fit the tables of joint stereo of a MODEL, so that two channels cost less than twice one.
+
+    Recordings of one channel are placed: in the middle, at a side, in a room, beside another.
+    """
+    from .joint_stereo import fit_joint_stereo
+
+    click.echo(f"wrote {fit_joint_stereo(folders, model, seed)}")
+
+
 @train.command(short_help="Mix the weights of two runs.")
 @click.argument("first", type=PATH)
 @click.argument("second", type=PATH)
