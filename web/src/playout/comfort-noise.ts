@@ -102,42 +102,61 @@ export class ComfortNoise {
     if (this.heardSamples < 2 * this.hop) return new Float64Array(this.fft.bins);
     let heard = concatenated(this.heard, this.heardSamples);
     if (!amongSpeech) heard = heard.slice(-(RECENT_FRAMES + 1) * this.hop);
-    const powers = this.powers(heard);
-    const totals = powers.map(power => power.reduce((sum, p) => sum + p, 0));
+    const totals = this.totals(heard);
+    const places = totals.map((_, n) => n);
     if (!amongSpeech) {
       const most = LOUDEST_SHARE * median(totals) + 1e-20;
-      return meanMagnitude(
-        powers.filter((_, n) => totals[n] <= most),
+      return this.meanMagnitude(
+        heard,
+        places.filter(n => totals[n] <= most),
         1,
       );
     }
     const count = Math.max(1, roundHalfEven(QUIETEST * totals.length));
-    const quietest = totals.map((_, n) => n).sort((a, b) => totals[a] - totals[b]);
-    const chosen = quietest.slice(0, count);
+    const chosen = places.sort((a, b) => totals[a] - totals[b]).slice(0, count);
     // In noise of power p, each of the `hop` bins holds p times the sum of the squared window,
     // which is `hop`.
     const total = chosen.reduce((sum, n) => sum + totals[n], 0) / count;
     const powerOfQuiet = total / this.hop ** 2;
     const gain = Math.min(1, (BELOW_SPEECH * this.loudest) / Math.max(powerOfQuiet, 1e-20));
-    return meanMagnitude(
-      chosen.map(n => powers[n]),
-      gain,
-    );
+    return this.meanMagnitude(heard, chosen, gain);
   }
 
-  /** heard [T] -> power spectra of its half-overlapping windows, [bins] each. */
-  private powers(heard: Float32Array): Float64Array[] {
+  /**
+   * heard [T] -> of each of its half-overlapping windows the sum of its power spectrum, taken from
+   * its samples: most windows need no transform.
+   */
+  private totals(heard: Float32Array): number[] {
+    const { hop, window } = this;
+    const totals = [];
+    for (let at = 0; at + 2 * hop <= heard.length; at += hop) {
+      let [energy, sum, alternating] = [0, 0, 0];
+      for (let n = 0; n < 2 * hop; n += 2) {
+        const even = heard[at + n] * window[n];
+        const odd = heard[at + n + 1] * window[n + 1];
+        energy += even * even + odd * odd;
+        sum += even + odd;
+        alternating += even - odd;
+      }
+      // By Parseval; the first and the last bin stand for themselves, the others for two.
+      totals.push((2 * hop * energy + sum * sum + alternating * alternating) / 2);
+    }
+    return totals;
+  }
+
+  /** Square root of `gain` times the mean power spectrum of these windows of heard, [bins]. */
+  private meanMagnitude(heard: Float32Array, places: number[], gain: number): Float64Array {
     const { hop, window, fft } = this;
     const frame = new Float64Array(2 * hop);
     const re = new Float64Array(fft.bins);
     const im = new Float64Array(fft.bins);
-    const powers = [];
-    for (let at = 0; at + 2 * hop <= heard.length; at += hop) {
-      for (let n = 0; n < frame.length; n++) frame[n] = heard[at + n] * window[n];
+    const sums = new Float64Array(fft.bins);
+    for (const place of places) {
+      for (let n = 0; n < frame.length; n++) frame[n] = heard[place * hop + n] * window[n];
       fft.forward(frame, re, im);
-      powers.push(re.map((real, k) => real * real + im[k] * im[k]));
+      for (let k = 0; k < sums.length; k++) sums[k] += re[k] * re[k] + im[k] * im[k];
     }
-    return powers;
+    return sums.map(power => Math.sqrt((power / places.length) * gain));
   }
 
   /**
@@ -164,14 +183,6 @@ export class ComfortNoise {
     }
     return out;
   }
-}
-
-/** Square root of `gain` times the mean of power spectra, [bins]. */
-function meanMagnitude(powers: Float64Array[], gain: number): Float64Array {
-  return powers[0].map((_, k) => {
-    const mean = powers.reduce((sum, power) => sum + power[k], 0) / powers.length;
-    return Math.sqrt(mean * gain);
-  });
 }
 
 function concatenated(parts: Float32Array[], samples: number): Float32Array {

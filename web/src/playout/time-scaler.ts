@@ -93,12 +93,14 @@ export class TimeScaler {
   private mostAlike(pcm: Float32Array, longest: number): { period: number; alike: number } {
     const length = this.fade.length;
     const first = energyOf(pcm, 0, length) + 1e-9;
+    let energy = energyOf(pcm, this.shortest, length);
     let best = { period: this.shortest, alike: -Infinity };
     for (let period = this.shortest; period <= longest; period++) {
       let product = 0;
       for (let n = 0; n < length; n++) product += pcm[n] * pcm[period + n];
-      const alike = product / Math.sqrt((energyOf(pcm, period, length) + 1e-9) * first);
+      const alike = product / Math.sqrt((Math.max(0, energy) + 1e-9) * first);
       if (alike > best.alike) best = { period, alike };
+      energy += pcm[period + length] ** 2 - pcm[period] ** 2;
     }
     return best;
   }
