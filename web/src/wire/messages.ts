@@ -280,9 +280,14 @@ function parseInfo(fields: Fields): StreamInfo {
     baseLevel: fields.integer('base_level', 0, 255),
     bitrateBps: fields.integer('bitrate_bps', 0, 1_000_000, 0),
     redundancy: fields.integer('redundancy', 0, MAX_COPY_DISTANCE, 0),
-    keyId: fields.text('key_id', '') === '' ? '' : fields.hexDigits('key_id', 16),
-    highBand: fields.text('high_band', '') === '' ? '' : fields.hexDigits('high_band', 16),
+    keyId: digitsIfAny(fields, 'key_id'),
+    highBand: digitsIfAny(fields, 'high_band'),
+    jointStereo: digitsIfAny(fields, 'joint_stereo'),
   };
+}
+
+function digitsIfAny(fields: Fields, name: string): string {
+  return fields.text(name, '') === '' ? '' : fields.hexDigits(name, 16);
 }
 
 /** Field names as on the wire. The names of statistics are data, and stay what they are. */

@@ -17,4 +17,6 @@ export interface StreamInfo {
   keyId: string;
   /** Hex digits of the tables of the high band, at the end of each payload; '' where it has none. */
   highBand: string;
+  /** The same of those that tell the second channel by the first; '' where each is on its own. */
+  jointStereo: string;
 }
