@@ -1,52 +1,78 @@
-// node page_codec.mjs CORE_JS WASM BASE LAYERED PCM PAYLOADS OUT: the page's codec on a recording.
-// BASE, LAYERED: files of streamcodec.coding.page_codec. PCM: float32, 16 kHz. PAYLOADS: written, if
-// it is not there, from the PCM by the page's encoder (each with its length, uint16); else read, of
-// LAYERED's kind. OUT: what the page's decoder makes of the payloads, the fifth lost.
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+// node page_codec.mjs CORE_JS WASM FOLDER ASKED: the page's codec on a recording. FOLDER holds files
+// of streamcodec.coding.page_codec: base, layered, tables. ASKED, as JSON:
+//   payloads: a file there of payloads, each with its length (uint16). Without it the page's encoder
+//     makes `payloads` of `pcm` (float32, mono, at the codec's rate), and `copies` of the same.
+//   level: of the payloads; layered, tables: whether the page has that file.
+//   info: of the stream, besides what the codec says.
+//   gaps, begins: before which payloads the decoder is reset behind a gap, and for a new beginning.
+// What its decoder makes of the payloads, the fifth lost, goes to `out`.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 
-const [core, wasm, base, layered, pcmFile, payloadsFile, out] = process.argv.slice(2);
-const { Codec, Engine, PayloadError, atOnce, inTurn, modelFile } = await import(pathToFileURL(core).href);
+const [coreFile, wasm, folder, said] = process.argv.slice(2);
+const core = await import(pathToFileURL(coreFile).href);
+const asked = { layered: false, tables: false, info: {}, gaps: [], begins: [], ...JSON.parse(said) };
+const { level } = asked;
+const given = asked.payloads !== undefined;
 
-const engine = await Engine.start(await WebAssembly.compile(readFileSync(wasm)));
-const first = atOnce(modelFile(gunzipSync(readFileSync(base))));
-const made = existsSync(payloadsFile);
-const second = made ? await inTurn(modelFile(gunzipSync(readFileSync(layered)))) : null;
-const codec = await inTurn(Codec.opened(engine, first, second));
-const { packetSamples, sampleRate, baseLevels } = codec.facts;
-const level = made ? baseLevels + 1 : 7;
+const read = name => readFileSync(join(folder, name));
+const engine = await core.Engine.start(await WebAssembly.compile(readFileSync(wasm)));
+const first = core.atOnce(core.modelFile(gunzipSync(read('base'))));
+const second = asked.layered ? await core.inTurn(core.modelFile(gunzipSync(read('layered')))) : null;
+const besides = { highBand: null, jointStereo: null };
+if (asked.tables) {
+  const { highBand, jointStereo } = core.atOnce(core.tablesFile(gunzipSync(read('tables'))));
+  besides.highBand = new core.HighBand(engine, first.facts, highBand);
+  besides.jointStereo = jointStereo;
+}
+const codec = await core.inTurn(core.Codec.opened(engine, first, second, besides));
+const { packetSamples, sampleRate } = codec.facts;
 
-if (!made) {
-  const bytes = readFileSync(pcmFile);
-  const pcm = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-  const encoder = codec.encoder({ baseLevel: level, copyLevel: 2 });
-  const parts = [];
-  for (let at = 0; at + packetSamples <= pcm.length; at += packetSamples) {
-    const payload = encoder.encode(pcm.subarray(at, at + packetSamples), level);
-    const copy = encoder.copy();
-    if (copy.length > payload.length + 2) throw new Error('a copy is longer than its packet');
-    parts.push(Buffer.from(Uint16Array.of(payload.length).buffer), Buffer.from(payload));
-  }
-  writeFileSync(payloadsFile, Buffer.concat(parts));
+function written(payloads) {
+  const parts = payloads.map(p => [Buffer.from(Uint16Array.of(p.length).buffer), Buffer.from(p)]);
+  return Buffer.concat(parts.flat());
 }
 
-const highBand = process.env.HIGH_BAND ?? '';
-const info = { packetSamples, sampleRate, channels: 1, baseLevel: level, highBand };
-const decoder = codec.decoder(info);
-const payloads = readFileSync(payloadsFile);
+if (!given) {
+  const bytes = read('pcm');
+  const pcm = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+  const encoder = codec.encoder({ baseLevel: level, copyLevel: 2 });
+  const size = encoder.facts.packetSamples;
+  const [payloads, copies] = [[], []];
+  for (let at = 0; at + size <= pcm.length; at += size) {
+    payloads.push(encoder.encode(pcm.subarray(at, at + size), level));
+    copies.push(encoder.copy());
+    const [payload, copy] = [payloads.at(-1), copies.at(-1)];
+    if (copy.length > payload.length + 2) throw new Error('a copy is longer than its packet');
+  }
+  writeFileSync(join(folder, 'payloads'), written(payloads));
+  writeFileSync(join(folder, 'copies'), written(copies));
+}
+
+const info = { packetSamples, sampleRate, channels: 1, baseLevel: level, jointStereo: '' };
+info.highBand = given ? '' : codec.sound.highBand;
+const decoder = codec.decoder({ ...info, ...asked.info });
+const payloads = read(asked.payloads ?? 'payloads');
 const heard = [];
 for (let at = 0, n = 0; at < payloads.length; n++) {
+  if (asked.gaps.includes(n)) decoder.reset(false);
+  if (asked.begins.includes(n)) decoder.reset(true);
   const size = payloads.readUInt16LE(at);
   const payload = n === 5 ? null : new Uint8Array(payloads.subarray(at + 2, at + 2 + size));
   heard.push(decoder.decode(payload));
   at += 2 + size;
 }
 let refused = 0;
-try {
-  decoder.decode(new Uint8Array(40).fill(255));
-} catch (error) {
-  refused = error instanceof PayloadError ? 1 : 0;
+for (const wrong of [new Uint8Array(40).fill(255), new Uint8Array(1)]) {
+  try {
+    decoder.decode(wrong);
+  } catch (error) {
+    refused += error instanceof core.PayloadError ? 1 : 0;
+  }
 }
-writeFileSync(out, Buffer.concat(heard.map(pcm => Buffer.from(pcm.buffer, pcm.byteOffset, 4 * pcm.length))));
-console.log(JSON.stringify({ hash: codec.facts.hash, packets: heard.length, refused }));
+const bytes = heard.map(pcm => Buffer.from(pcm.buffer, pcm.byteOffset, 4 * pcm.length));
+writeFileSync(join(folder, 'out'), Buffer.concat(bytes));
+const { hash, sampleRate: rate, overlap } = codec.sound;
+console.log(JSON.stringify({ hash, rate, overlap, packets: heard.length, refused }));

@@ -8,7 +8,7 @@ const core = await import(pathToFileURL(process.argv[2]).href);
 const WAY_MS = 20; // to the relay, and back
 const INFO = {
   ...{ model: '0123456789abcdef', sampleRate: 16000, channels: 1, packetSamples: 320 },
-  ...{ baseLevel: 2, bitrateBps: 3000, redundancy: 4, keyId: '', highBand: '' },
+  ...{ baseLevel: 2, bitrateBps: 3000, redundancy: 4, keyId: '', highBand: '', jointStereo: '' },
 };
 
 /** A clock, timers, and a relay behind a network that may be cut. */

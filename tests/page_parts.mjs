@@ -6,7 +6,12 @@ import { foundBy } from './page_checks.mjs';
 
 const core = await import(pathToFileURL(process.argv[2]).href);
 const { Backlog, CallQuality, Input, Lead, Resampler, Ring, Volumes } = core;
-const { mixed, ringMemory, toHalf } = core;
+const { StreamPlayer, Talkers, mixed, ringMemory, toHalf, undecodable } = core;
+const OURS = { model: 'a'.repeat(16), sampleRate: 16_000, packetSizes: [320, 640], jointStereo: 'd'.repeat(16) };
+const INFO = {
+  ...{ model: OURS.model, sampleRate: 16_000, channels: 2, packetSamples: 320, baseLevel: 0 },
+  ...{ bitrateBps: 0, redundancy: 0, keyId: '', highBand: '', jointStereo: OURS.jointStereo },
+};
 
 const parts = {
   'a ring gives what it was given, in order, where its counters wrap'() {
@@ -104,6 +109,56 @@ const parts = {
       quality.heard(100, 0);
       assert.equal(quality.rating().mouthToEarMs !== null, known);
     }
+  },
+  'joint stereo is decoded by the tables that it was made with, and by no others'() {
+    assert.equal(undecodable(INFO, OURS), null);
+    assert.equal(undecodable({ ...INFO, jointStereo: '' }, OURS), null);
+    assert.match(undecodable({ ...INFO, channels: 1 }, OURS), /a single channel/);
+    const foreign = undecodable({ ...INFO, jointStereo: 'e'.repeat(16) }, OURS);
+    assert.match(foreign, /with tables e{16}, and this page has d{16}/);
+    assert.match(undecodable(INFO, { ...OURS, jointStereo: '' }), /this page has none/);
+    let admitted = 0;
+    const player = talker => (admitted++, { talker, resume() {}, end() {} });
+    const talkers = new Talkers(player, () => {}, OURS);
+    const key = { connection: 1, stream: 2 };
+    for (const jointStereo of ['', OURS.jointStereo, OURS.jointStereo]) {
+      talkers.join(key, { stream: 2, name: 'Ada', info: { ...INFO, jointStereo } });
+    }
+    assert.equal(admitted, 2); // the stream without it is another
+  },
+  'a player at full band counts in its own samples, over the end of the times on the wire'() {
+    let nowMs = 0;
+    const resets = [];
+    const decoder = {
+      decode: payload => new Float32Array(960).fill(payload === null ? 0 : 0.5),
+      reset: begins => resets.push(begins),
+    };
+    const talker = { stream: 1, name: 'Ada', info: { ...INFO, channels: 1 } };
+    const player = new StreamPlayer(talker, decoder, { widening: 3, overlap: 480 }, () => nowMs);
+    const wrapped = n => (2 ** 32 - 3200 + 320 * n) % 2 ** 32;
+    player.captureClock({ captureTime: wrapped(0), relayMs: 0 });
+    const delays = [];
+    let heard = 0;
+    for (let n = 0; n < 50; n++, nowMs += 20) {
+      const flags = n === 0 ? 1 : 0;
+      const packet = { sequence: n, captureTime: wrapped(n), flags, payload: Uint8Array.of(1) };
+      const copy = n % 7 === 3 ? { ...packet, sequence: n - 1, captureTime: wrapped(n - 1) } : null;
+      if (n % 7 !== 2) player.receive(packet, copy, nowMs);
+      for (let block = 0; block < 4; block++) {
+        const pcm = player.pull(240);
+        if (pcm === null) continue;
+        assert.equal(pcm.length, 240);
+        heard += pcm.length;
+        player.heard(nowMs + 5 * block, 0);
+      }
+      delays.push(player.statistics().mouthToEarMs);
+    }
+    assert.ok(heard > 960 * 40);
+    assert.deepEqual(resets.slice(0, 1), [true]);
+    assert.ok(resets.slice(1).every(begins => !begins));
+    const known = delays.filter(delay => delay !== null);
+    assert.ok(known.length > 40);
+    assert.ok(Math.min(...known) >= 10 && Math.max(...known) < 150, `${known}`);
   },
   'what was written long ago is forgotten though nobody asks'() {
     const backlog = new Backlog();

@@ -16,6 +16,8 @@ class Counting {
     hash: MODEL,
     sampleRate: 16000,
     packetSamples: 320,
+    widening: 1,
+    highBand: '',
     levelBitratesBps: [1000, 2000, 3000, 4000, 9000],
     baseLevels: 4,
   };
@@ -27,7 +29,7 @@ class Counting {
   #since = 0;
 
   encode(pcm, level) {
-    assert.equal(pcm.length, 320);
+    assert.equal(pcm.length, this.facts.packetSamples);
     this.first = pcm[0];
     this.#since += 1;
     return new Uint8Array(this.size).fill(level, 1).fill(this.#since, 0, 1);
@@ -52,8 +54,9 @@ class Stage {
   packets = [];
   told = []; // messages, and 'packet' for each packet
 
-  constructor(bitrateBps = 3000, connected = true) {
+  constructor(bitrateBps = 3000, connected = true, facts = {}) {
     this.encoder = new Counting();
+    Object.assign(this.encoder.facts, facts);
     const { baseLevel } = core.streamSettings(this.encoder.facts, bitrateBps);
     this.encoder.baseLevel = baseLevel;
     this.talker = new core.Talker(this.encoder, bitrateBps, {
@@ -75,7 +78,7 @@ class Stage {
   speak(samples, block = 320) {
     for (let left = samples; left > 0; left -= block) {
       const size = Math.min(block, left);
-      this.nowMs += size / 16;
+      this.nowMs += (size * 1000) / this.encoder.facts.sampleRate;
       this.talker.push(new Float32Array(size).fill(0.5), this.nowMs);
     }
     return this;
@@ -119,7 +122,7 @@ const checks = {
     assert.equal(encoder.resets, 1);
     assert.deepEqual(talker.info, {
       ...{ model: MODEL, sampleRate: 16000, channels: 1, packetSamples: 320 },
-      ...{ baseLevel: 2, bitrateBps: 3000, redundancy: 4, keyId: '', highBand: '' },
+      ...{ baseLevel: 2, bitrateBps: 3000, redundancy: 4, keyId: '', highBand: '', jointStereo: '' },
     });
   },
 
@@ -132,6 +135,26 @@ const checks = {
     assert.equal(stage.talker.info.bitrateBps, 4000);
     assert.ok(stage.speak(16_000).packets.every(packet => packet.payload[1] < 4));
     assert.throws(() => new core.Talker(new Counting(), 12_000, {}), RangeError);
+  },
+
+  full_band_is_counted_in_samples_of_the_core_and_costs_800_bits_a_second() {
+    const fullBand = { sampleRate: 48_000, packetSamples: 960, widening: 3, highBand: 'b'.repeat(16) };
+    const stage = new Stage(3000, true, fullBand).lose(1).speak(960 * 3 + 100, 960);
+    const { highBand, ...info } = stage.talker.info;
+    assert.equal(highBand, fullBand.highBand);
+    assert.deepEqual([info.sampleRate, info.packetSamples, info.bitrateBps], [16_000, 320, 3000]);
+    assert.equal(info.baseLevel, 1); // at 16 kHz it is 2
+    stage.talker.gap(1001);
+    stage.nowMs += 1001 / 48;
+    stage.speak(960 * 2, 960);
+    const second = Math.floor((960 * 3 + 1001) / 3);
+    assert.deepEqual(stage.fields('captureTime'), [0, 320, 640, second, second + 320]);
+    assert.equal(stage.packets[4].copy.captureTime, second);
+    stage.nowMs += 500;
+    stage.talker.idle();
+    const [first, last] = stage.packets.slice(-2);
+    assert.equal(last.captureTime - first.captureTime, 320);
+    assert.equal(new Stage(500, true, fullBand).talker.info.bitrateBps, 1800);
   },
 
   nothing_is_sent_while_muted_and_the_room_is_told() {

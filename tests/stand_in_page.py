@@ -9,7 +9,7 @@ from streamcodec_server.pages import PLACEHOLDERS, Page
 
 INDEX = (
     '<html data-codec-base="{{codec_base}}" data-codec-layered="{{codec_layered}}" '
-    'data-rooms="{{rooms}}"></html>\n'
+    'data-codec-tables="{{codec_tables}}" data-rooms="{{rooms}}"></html>\n'
 )
 FILES = {
     "index.html": INDEX.encode(),

@@ -290,16 +290,16 @@ def test_without_a_model_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_model_of_one_network_has_one_file(tmp_path: Path) -> None:
-    read = Page.load({"base": b"weights", "layered": b""}, write_page(tmp_path))
+    read = Page.load({"base": b"weights", "layered": b"", "tables": b""}, write_page(tmp_path))
     (path,) = (path for path in read.paths if "codec-" in path)
     assert path.endswith(".base")
 
 
 def test_smaller_files_take_the_place_of_the_first_ones(tmp_path: Path) -> None:
-    read = Page.load({"base": b"large", "layered": b""}, write_page(tmp_path))
+    read = Page.load({"base": b"large", "layered": b"", "tables": b""}, write_page(tmp_path))
     paths, path = read.paths, path_of(read, ".base")
     before, _ = read.answer(path, Headers())
-    read.replace({"base": b"small", "layered": b""})
+    read.replace({"base": b"small", "layered": b"", "tables": b""})
     answer, body = read.answer(path, Headers())
     assert body == b"small"
     assert answer.headers["ETag"] != before.headers["ETag"]

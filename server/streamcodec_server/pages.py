@@ -21,7 +21,7 @@ from .room_list import ROOMS_PATH
 FOLDER = Path(__file__).parent / "page"
 INDEX, BELOW = "index.html", "/page/"
 # What index.html writes where the path of each of the codec's files goes.
-PLACEHOLDERS = {"base": "{{codec_base}}", "layered": "{{codec_layered}}"}
+PLACEHOLDERS = {name: f"{{{{codec_{name}}}}}" for name in ("base", "layered", "tables")}
 ROOMS_PLACEHOLDER = "{{rooms}}"  # and where it asks which rooms are open: nowhere, if empty
 WEIGHTS_TYPE, TEXT_TYPE = "application/octet-stream", "text/plain; charset=utf-8"
 JSON_TYPE = "application/json"

@@ -237,12 +237,10 @@ def _page(model: str | None, list_rooms: bool) -> Page:
             f"--web needs {error.name}: install it with pip install 'streamcodec[codec]'"
         ) from error
     codec = page_codec(model)
-    files = {"base": codec.base, "layered": codec.layered or b""}
-    page = Page.load(files, lists_rooms=list_rooms)
+    page = Page.load(codec.files, lists_rooms=list_rooms)
 
     def shrink() -> None:
-        small = codec.smallest()
-        page.replace({"base": small.base, "layered": small.layered or b""})
+        page.replace(codec.smallest().files)
 
     # gzip holds no lock of the interpreter, and a relay that ends meanwhile does not wait for it.
     threading.Thread(target=shrink, name="gzip", daemon=True).start()

@@ -13,7 +13,7 @@ import { type ConnectionListener, RelayConnection, type Socket } from './net/rel
 import { Room } from './net/room.ts';
 import { StreamPlayer, type StreamStatistics, type Talker as Heard } from './playout/player.ts';
 import { Talkers } from './playout/talkers.ts';
-import { streamSettings } from './send/rate.ts';
+import { streamSettings, targetFor } from './send/rate.ts';
 import { type Outlet, Talker } from './send/talker.ts';
 import type { Introduction, Message, Welcome } from './wire/messages.ts';
 import { AUDIO, AUDIO_WITH_COPY, MalformedPacket, parse } from './wire/packet.ts';
@@ -45,7 +45,7 @@ export class Call implements ConnectionListener {
   private pumpedMs = -Infinity; // when the loudspeaker last wanted something
   private saidMs = -Infinity; // when the microphone last gave something
   private input: Input | FrameInput | null = null;
-  private fromDevice: { sampleRate: number; resampler: Resampler } | null = null;
+  private fromDevice: { sampleRate: number; resampler: Resampler | null } | null = null;
   private number = 0; // of the connection in use
   private status: CallState['connection'] = 'connecting';
   private reason = '';
@@ -59,10 +59,10 @@ export class Call implements ConnectionListener {
     private readonly codecs: Codecs,
     private readonly post: (event: Event) => void,
   ) {
-    const { facts } = codecs.base;
+    const { facts, sound } = codecs.base;
     this.room = new Room(settings.name, settings.talks);
-    this.ownMeter = new LevelMeter(facts.sampleRate);
-    this.silence = new Float32Array((facts.sampleRate * BLOCK_MS) / 1000);
+    this.ownMeter = new LevelMeter(sound.sampleRate);
+    this.silence = new Float32Array((sound.sampleRate * BLOCK_MS) / 1000);
     this.talkers = new Talkers(
       talker => this.admitted(talker),
       text => this.post({ type: 'notice', text }),
@@ -70,6 +70,7 @@ export class Call implements ConnectionListener {
         model: facts.hash,
         sampleRate: facts.sampleRate,
         packetSizes: PACKETS_MS.map(ms => (facts.sampleRate * ms) / 1000),
+        jointStereo: codecs.jointStereo,
       },
     );
     if (settings.talks) {
@@ -79,9 +80,8 @@ export class Call implements ConnectionListener {
         relayOffsetMs: () => this.connection.sync.offsetMs,
         now,
       };
-      const most = facts.levelBitratesBps[facts.baseLevels - 1];
-      const bitrateBps = Math.min(settings.bitrateBps, most);
-      const encoder = codecs.base.encoder(streamSettings(facts, bitrateBps));
+      const bitrateBps = targetFor(sound, settings.bitrateBps);
+      const encoder = codecs.base.encoder(streamSettings(sound, bitrateBps));
       this.talker = new Talker(encoder, bitrateBps, outlet);
     }
     const { relayUrl: url, name, token } = settings;
@@ -116,9 +116,7 @@ export class Call implements ConnectionListener {
     this.output?.close();
     this.output = new Output(link, () => this.pump());
     this.lead = new Lead(LEAST_LEAD_MS);
-    const { sampleRate } = this.codecs.base.facts;
-    this.toDevice =
-      link.sampleRate === sampleRate ? null : new Resampler(sampleRate, link.sampleRate);
+    this.toDevice = converter(this.codecs.base.sound.sampleRate, link.sampleRate);
     this.pump();
   }
 
@@ -207,15 +205,15 @@ export class Call implements ConnectionListener {
   private said(pcm: Float32Array, lost: number, sampleRate: number): void {
     const { talker } = this;
     if (talker === null) return;
-    const rate = this.codecs.base.facts.sampleRate;
+    const rate = this.codecs.base.sound.sampleRate;
     if (this.fromDevice?.sampleRate !== sampleRate) {
-      this.fromDevice = { sampleRate, resampler: new Resampler(sampleRate, rate) };
+      this.fromDevice = { sampleRate, resampler: converter(sampleRate, rate) };
     }
     const { resampler } = this.fromDevice;
     this.saidMs = now();
-    const capturedMs = now() - resampler.delayS * 1000;
+    const capturedMs = now() - (resampler?.delayS ?? 0) * 1000;
     if (lost > 0) talker.gap(Math.round((lost * rate) / sampleRate));
-    const converted = resampler.convert(pcm);
+    const converted = resampler?.convert(pcm) ?? pcm;
     this.ownMeter.add(converted);
     talker.push(converted, capturedMs);
   }
@@ -241,7 +239,7 @@ export class Call implements ConnectionListener {
       );
       throw new Error(FETCHING);
     }
-    return new StreamPlayer(talker, codec.decoder(talker.info), facts.overlap, now);
+    return new StreamPlayer(talker, codec.decoder(talker.info), codec.sound, now);
   }
 
   /** Somebody whose codec has come, if they are still there. */
@@ -349,6 +347,11 @@ export class Call implements ConnectionListener {
       this.connection.tell({ type: 'report', stream, statistics, name: '', listener: 0 });
     }
   }
+}
+
+/** Between rates in Hz; null where nothing is to be converted. */
+function converter(fromRate: number, toRate: number): Resampler | null {
+  return fromRate === toRate ? null : new Resampler(fromRate, toRate);
 }
 
 /** By the names that the Python client gives them; what is not known is left out. */

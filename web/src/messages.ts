@@ -22,10 +22,11 @@ export type Request =
   | { type: 'hear'; stream: number; heard: boolean }
   | { type: 'leave' };
 
-/** Where the codec is: paths of model-file.ts's two files. */
+/** Where the codec is: paths of model-file.ts's files, and of tables-file.ts's; '' for none. */
 export interface CodecFiles {
   base: string;
   layered: string;
+  tables: string;
 }
 
 export interface CallSettings {

@@ -4,25 +4,41 @@ import { type Decoder, PayloadError } from '../playout/decoder.ts';
 import type { Encoder, StreamSettings } from '../send/encoder.ts';
 import type { StreamInfo } from '../wire/stream-info.ts';
 import type { Engine } from './engine.ts';
+import { HIGH_BAND_BYTES, type HighBand, type SoundFacts, soundFacts } from './high-band.ts';
 import type { ModelFacts, ModelFile } from './model-file.ts';
 import { atOnce, type Pieces } from './pieces.ts';
+import type { Tables } from './tables-file.ts';
 
 const LARGEST_PAYLOAD = 1200;
-const HIGH_BAND_BYTES = 2; // that describe it, for each packet of each channel
 const MOST_CHANNELS = 2;
 const MOST_PACKETS = 3; // of 20 ms in one payload
 const FLOAT_BYTES = 4;
 const COPIED_AT_ONCE = 1 << 18; // bytes: some tenths of a millisecond, most of it for new pages
 
+/** What a model may have besides its core; null where it does not. */
+export interface Besides {
+  /** Sound is at its full rate then, of streams that say nothing of it, too. */
+  highBand: HighBand | null;
+  jointStereo: Tables | null;
+}
+
+const NOTHING = new Uint8Array(0);
+const NOTHING_BESIDES: Besides = { highBand: null, jointStereo: null };
+
 /** One model, opened; any number of encoders and decoders share it. */
 export class Codec {
+  /** Of the core. */
   readonly facts: ModelFacts;
+  /** Of what is encoded and decoded. */
+  readonly sound: SoundFacts;
+  readonly highBand: HighBand | null;
   // Whoever lets go of a stream does not say so: its memory is freed when it is collected.
   private readonly streams = new FinalizationRegistry<number[]>(states =>
     states.forEach(address => this.engine.free(address)),
   );
   private readonly model: number;
   private readonly bitstream: number;
+  private readonly joint: number; // for streams with joint stereo; 0 where it has none
   private readonly workspace: number;
   private readonly payload: number;
   private readonly pcm: number;
@@ -32,15 +48,20 @@ export class Codec {
    * `layered`: the second file, for streams with the waveform layer. Throws an Error for files that
    * the engine refuses.
    */
-  static *opened(engine: Engine, base: ModelFile, layered: ModelFile | null): Pieces<Codec> {
+  static *opened(
+    engine: Engine,
+    base: ModelFile,
+    layered: ModelFile | null,
+    besides = NOTHING_BESIDES,
+  ): Pieces<Codec> {
     const files = layered === null ? [base] : [base, layered];
     const weights = yield* packed(engine, files);
-    return new Codec(engine, base.facts, weights, (layered ?? base).tables);
+    return new Codec(engine, base.facts, weights, (layered ?? base).tables, besides);
   }
 
-  /** The same at once. */
-  static open(engine: Engine, base: ModelFile, layered: ModelFile | null = null): Codec {
-    return atOnce(Codec.opened(engine, base, layered));
+  /** The same at once, of the first file. */
+  static open(engine: Engine, base: ModelFile, besides: Besides): Codec {
+    return atOnce(Codec.opened(engine, base, null, besides));
   }
 
   /** Packed weights stay in the engine's memory. */
@@ -49,17 +70,28 @@ export class Codec {
     facts: ModelFacts,
     weights: { address: number; bytes: number },
     tables: Uint8Array,
+    { highBand, jointStereo }: Besides,
   ) {
     this.facts = facts;
-    const handle = engine.allocate(FLOAT_BYTES);
-    const { sc_model_open, sc_bitstream_open_packed } = engine.call;
-    checked(sc_model_open(weights.address, BigInt(weights.bytes), 0, handle));
-    this.model = engine.integer(handle);
+    this.highBand = highBand;
+    this.sound = soundFacts(facts, highBand);
+    const { sc_model_open, sc_bitstream_open_packed, sc_bitstream_open_joint } = engine.call;
+    this.model = engine.opened(handle =>
+      sc_model_open(weights.address, BigInt(weights.bytes), 0, handle),
+    );
     const packed = engine.put(tables);
-    checked(sc_bitstream_open_packed(packed, BigInt(tables.length), 0, handle));
+    const bytes = BigInt(tables.length);
+    this.bitstream = engine.opened(handle => sc_bitstream_open_packed(packed, bytes, 0, handle));
+    this.joint = 0;
+    if (jointStereo !== null) {
+      const joint = engine.put(jointStereo.data);
+      const jointBytes = BigInt(jointStereo.data.length);
+      this.joint = engine.opened(handle =>
+        sc_bitstream_open_joint(packed, bytes, joint, jointBytes, 0, handle),
+      );
+      engine.free(joint);
+    }
     engine.free(packed);
-    this.bitstream = engine.integer(handle);
-    engine.free(handle);
     this.workspace = engine.allocate(
       Number(engine.call.sc_workspace_bytes(this.model, MOST_CHANNELS)),
     );
@@ -71,23 +103,26 @@ export class Codec {
   /** Of one channel, 20 ms a payload, at levels without the waveform layer. */
   encoder(settings: StreamSettings): Encoder {
     const states = [this.state('encoder', 1), this.state('encoder', 1), this.state('encoder', 1)];
-    const encoder = new StreamEncoder(this, settings, states);
-    this.streams.register(
-      encoder,
-      states.map(state => state.address),
-    );
+    const ofBand = this.bandState(1);
+    const encoder = new StreamEncoder(this, settings, states, ofBand);
+    this.streams.register(encoder, addresses(...states, ofBand));
     return encoder;
   }
 
   /** Of a stream that `undecodable` has nothing against. */
   decoder(info: StreamInfo): Decoder {
     const state = this.state('decoder', info.channels);
-    const decoder = new StreamDecoder(this, info, state);
-    this.streams.register(decoder, [state.address]);
+    const ofBand = this.bandState(info.channels);
+    const decoder = new StreamDecoder(this, info, state, ofBand);
+    this.streams.register(decoder, addresses(state, ofBand));
     return decoder;
   }
 
   begin(state: State): void {
+    if (state.side === 'band') {
+      this.engine.bytes(state.address, state.bytes * state.channels).fill(0);
+      return;
+    }
     const init = this.engine.call[`sc_${state.side}_state_init`];
     for (let c = 0; c < state.channels; c++) init(this.model, state.address + c * state.bytes);
   }
@@ -95,6 +130,12 @@ export class Codec {
   private state(side: 'encoder' | 'decoder', channels: number): State {
     const bytes = Number(this.engine.call[`sc_${side}_state_bytes`](this.model));
     return { address: this.engine.allocate(bytes * channels), bytes, channels, side };
+  }
+
+  private bandState(channels: number): State | null {
+    if (this.highBand === null) return null;
+    const bytes = this.highBand.stateBytes;
+    return { address: this.engine.allocate(bytes * channels), bytes, channels, side: 'band' };
   }
 
   /** pcm [packetSamples] in -1..1 -> a payload; `after` becomes the state behind it. */
@@ -109,8 +150,9 @@ export class Codec {
   }
 
   /**
-   * A payload, or null for one that is lost -> its level and pcm [samples] in -1..1, the mean of its
-   * channels; the state moves on. Throws PayloadError, and then it has not moved.
+   * A payload of the core, or null for one that is lost -> its level and the address of its sound
+   * [channels, samples], which holds until the next call; the state moves on. Throws PayloadError,
+   * and then it has not moved.
    */
   decode(payload: Uint8Array | null, info: StreamInfo, level: number, state: State) {
     const { engine, told } = this;
@@ -120,41 +162,54 @@ export class Codec {
     }
     new DataView(engine.call.memory.buffer).setInt32(told, level, true);
     const status = engine.call.sc_payload_decode(
-      ...[this.model, this.bitstream, payload === null ? 0 : this.payload, payload?.length ?? 0],
+      ...[this.model, info.jointStereo === '' ? this.bitstream : this.joint],
+      ...[payload === null ? 0 : this.payload, payload?.length ?? 0],
       ...[info.packetSamples / this.facts.packetSamples, info.channels, info.baseLevel, told],
       ...[state.address, state.address, this.pcm, told + FLOAT_BYTES, this.workspace],
     );
     if (status !== 0) throw new PayloadError(`no payload of this stream (${status})`);
-    const pcm = engine.floats(this.pcm, info.packetSamples * info.channels);
-    return { level: engine.integer(told), pcm: mono(pcm, info.channels) };
+    return { level: engine.integer(told), pcm: this.pcm };
+  }
+
+  /** What `decode` has made -> [samples], the mean of its channels; a copy. */
+  mono(pcm: number, info: StreamInfo): Float32Array {
+    const { channels, packetSamples } = info;
+    const sound = this.engine.floats(pcm, packetSamples * channels);
+    const out = sound.slice(0, packetSamples);
+    if (channels === 2) {
+      for (let t = 0; t < packetSamples; t++) out[t] = (out[t] + sound[packetSamples + t]) / 2;
+    }
+    return out;
   }
 }
 
-/** Memory of one stream in the engine; `bytes` of each channel. */
+/** Memory of one stream in the engine; `bytes` of each channel. band: of the high one. */
 interface State {
   address: number;
   bytes: number;
   channels: number;
-  side: 'encoder' | 'decoder';
+  side: 'encoder' | 'decoder' | 'band';
 }
 
 class StreamEncoder implements Encoder {
   private before: State;
   private after: State;
   private readonly spare: State; // behind copies, which nobody goes on from
-  private last: Float32Array | null = null;
+  private last: { core: Float32Array; told: Uint8Array } | null = null;
 
+  /** `ofBand`: null where the sound is the core's. */
   constructor(
     private readonly codec: Codec,
     private readonly settings: StreamSettings,
     states: State[],
+    private readonly ofBand: State | null,
   ) {
     [this.before, this.after, this.spare] = states;
     this.reset();
   }
 
-  get facts(): ModelFacts {
-    return this.codec.facts;
+  get facts(): SoundFacts {
+    return this.codec.sound;
   }
 
   get baseLevel(): number {
@@ -163,51 +218,72 @@ class StreamEncoder implements Encoder {
 
   encode(pcm: Float32Array, level: number): Uint8Array {
     [this.before, this.after] = [this.after, this.before];
-    this.last = pcm.slice();
-    return this.codec.encode(pcm, this.baseLevel, level, this.before, this.after);
+    this.last =
+      this.ofBand === null
+        ? { core: pcm.slice(), told: NOTHING }
+        : this.codec.highBand!.split(this.ofBand.address, pcm);
+    const { core, told } = this.last;
+    const payload = this.codec.encode(core, this.baseLevel, level, this.before, this.after);
+    return joined(payload, told);
   }
 
   copy(): Uint8Array {
     if (this.last === null) throw new Error('no packet was encoded yet');
     const { baseLevel, copyLevel } = this.settings;
-    return this.codec.encode(this.last, baseLevel, copyLevel, this.before, this.spare);
+    const { core, told } = this.last;
+    return joined(this.codec.encode(core, baseLevel, copyLevel, this.before, this.spare), told);
   }
 
   reset(): void {
     this.codec.begin(this.after);
+    if (this.ofBand !== null) this.codec.begin(this.ofBand);
     this.last = null;
   }
 }
 
 class StreamDecoder implements Decoder {
   private level = 0;
+  private readonly packets: number; // of 20 ms in a payload
+  private readonly toldBytes: number; // of the high band, at the end of each payload
+  private readonly understood: boolean; // as our tables say it
+  private readonly bandStates: number[] = []; // of each channel
 
+  /** `ofBand`: null where the sound is to be the core's. */
   constructor(
     private readonly codec: Codec,
     private readonly info: StreamInfo,
     private readonly state: State,
+    private readonly ofBand: State | null,
   ) {
-    this.reset();
+    const { channels, highBand } = info;
+    this.packets = info.packetSamples / codec.facts.packetSamples;
+    this.toldBytes = highBand === '' ? 0 : HIGH_BAND_BYTES * this.packets * channels;
+    this.understood = highBand === codec.sound.highBand && highBand !== '';
+    if (ofBand !== null) {
+      for (let c = 0; c < channels; c++) this.bandStates.push(ofBand.address + c * ofBand.bytes);
+    }
+    this.reset(true);
   }
 
   decode(payload: Uint8Array | null): Float32Array {
-    const ofCore = payload === null ? null : this.withoutHighBand(payload);
-    const decoded = this.codec.decode(ofCore, this.info, this.level, this.state);
-    this.level = decoded.level;
-    return decoded.pcm;
+    const { codec, info, toldBytes } = this;
+    let [ofCore, told]: (Uint8Array | null)[] = [payload, null];
+    if (payload !== null && toldBytes > 0) {
+      const end = payload.length - toldBytes;
+      if (end <= 0) throw new PayloadError('a payload has nothing but its high band');
+      ofCore = payload.subarray(0, end);
+      if (this.understood) told = payload.subarray(end);
+    }
+    const { level, pcm } = codec.decode(ofCore, info, this.level, this.state);
+    this.level = level;
+    if (this.ofBand === null) return codec.mono(pcm, info);
+    return codec.highBand!.join(this.bandStates, pcm, this.packets, told, payload === null);
   }
 
-  /** The page plays at the core's rate: what describes the band above it is passed over. */
-  private withoutHighBand(payload: Uint8Array): Uint8Array {
-    if (this.info.highBand === '') return payload;
-    const packets = this.info.packetSamples / this.codec.facts.packetSamples;
-    const size = HIGH_BAND_BYTES * packets * this.info.channels;
-    if (payload.length <= size) throw new PayloadError('a payload has nothing but its high band');
-    return payload.subarray(0, payload.length - size);
-  }
-
-  reset(): void {
+  reset(begins: boolean): void {
     this.codec.begin(this.state);
+    // Behind a gap, what is told next is nearer to what was told last than to nothing.
+    if (begins && this.ofBand !== null) this.codec.begin(this.ofBand);
     this.level = 0;
   }
 }
@@ -232,10 +308,14 @@ function* packed(engine: Engine, files: ModelFile[]): Pieces<{ address: number; 
   return { address, bytes };
 }
 
-/** pcm [channels, T] -> [T], their mean; a copy. */
-function mono(pcm: Float32Array, channels: number): Float32Array {
-  const samples = pcm.length / channels;
-  const out = pcm.slice(0, samples);
-  if (channels === 2) for (let t = 0; t < samples; t++) out[t] = (out[t] + pcm[samples + t]) / 2;
-  return out;
+function addresses(...states: (State | null)[]): number[] {
+  return states.flatMap(state => state?.address ?? []);
+}
+
+function joined(payload: Uint8Array, told: Uint8Array): Uint8Array {
+  if (told.length === 0) return payload;
+  const whole = new Uint8Array(payload.length + told.length);
+  whole.set(payload);
+  whole.set(told, payload.length);
+  return whole;
 }

@@ -1,10 +1,12 @@
-// The codec as it comes over the network: the module, and the two files of a model.
+// The codec as it comes over the network: the module, and the files of a model.
 
 import type { CodecFiles } from '../messages.ts';
-import { Codec } from './codec.ts';
+import { type Besides, Codec } from './codec.ts';
 import { Engine } from './engine.ts';
+import { HighBand } from './high-band.ts';
 import { type ModelFile, modelFile } from './model-file.ts';
 import { atOnce, inTurn } from './pieces.ts';
+import { type TablesFile, tablesFile } from './tables-file.ts';
 
 const ENGINE = '/page/streamcodec.wasm';
 
@@ -20,17 +22,27 @@ export class Codecs {
     private readonly engine: Engine,
     private readonly file: ModelFile,
     private readonly layeredPath: string,
+    private readonly besides: Besides,
     /** For levels without the waveform layer. */
     readonly base: Codec,
   ) {}
 
   /** Throws an Error that says what could not be fetched. */
   static async fetch(files: CodecFiles, progress: Progress): Promise<Codecs> {
-    const [engine, file] = await Promise.all([
+    const [engine, file, tables] = await Promise.all([
       fetchEngine(),
       fetched(files.base, progress).then(data => atOnce(modelFile(data))),
+      fetchTables(files.tables),
     ]);
-    return new Codecs(engine, file, files.layered, Codec.open(engine, file));
+    const { highBand: ofBand, jointStereo } = tables;
+    const highBand = ofBand === null ? null : new HighBand(engine, file.facts, ofBand);
+    const besides = { highBand, jointStereo };
+    return new Codecs(engine, file, files.layered, besides, Codec.open(engine, file, besides));
+  }
+
+  /** 16 hex digits of the tables of joint stereo; '' where there are none. */
+  get jointStereo(): string {
+    return this.besides.jointStereo?.hash ?? '';
   }
 
   /** The codec for streams with the waveform layer; null while it was not fetched. */
@@ -51,9 +63,19 @@ export class Codecs {
   private async openLayered(): Promise<Codec> {
     const data = await fetched(this.layeredPath, () => {});
     const layered = await inTurn(modelFile(data));
-    this.layeredCodec = await inTurn(Codec.opened(this.engine, this.file, layered));
+    this.layeredCodec = await inTurn(Codec.opened(this.engine, this.file, layered, this.besides));
     return this.layeredCodec;
   }
+}
+
+/** A call goes on without what cannot be fetched: up to the core's 8 kHz. */
+async function fetchTables(path: string): Promise<TablesFile> {
+  try {
+    if (path !== '') return await inTurn(tablesFile(await fetched(path, () => {})));
+  } catch (error) {
+    console.warn(error);
+  }
+  return { highBand: null, jointStereo: null };
 }
 
 async function fetchEngine(): Promise<Engine> {

@@ -13,6 +13,14 @@ interface Exports {
     variant: number,
     bitstream: number,
   ): number;
+  sc_bitstream_open_joint(
+    packed: number,
+    bytes: bigint,
+    joint: number,
+    jointBytes: bigint,
+    variant: number,
+    bitstream: number,
+  ): number;
   sc_encoder_state_bytes(model: number): bigint;
   sc_decoder_state_bytes(model: number): bigint;
   sc_workspace_bytes(model: number, streams: number): bigint;
@@ -20,9 +28,14 @@ interface Exports {
   sc_decoder_state_init(model: number, state: number): void;
   sc_payload_encode(...[model, bitstream, packets, channels, baseLevel, level]: number[]): number;
   sc_payload_decode(...[model, bitstream, payload, size, packets, channels]: number[]): number;
+  sc_high_band_open(packed: number, bytes: bigint, variant: number, band: number): number;
+  sc_high_band_state_bytes(band: number): bigint;
+  sc_high_band_split(band: number, state: number, pcm: number, core: number, told: number): void;
+  sc_high_band_join(...[band, state, core, told, lost, pcm]: number[]): void;
 }
 
 const ALIGNMENT = 64;
+const POINTER_BYTES = 4;
 
 /** One instance of the module: memory, and calls into it. */
 export class Engine {
@@ -60,6 +73,16 @@ export class Engine {
 
   free(address: number): void {
     this.call.free(address);
+  }
+
+  /** What `open` has opened, which writes where it is and returns a status. Throws an Error. */
+  opened(open: (handle: number) => number): number {
+    const handle = this.allocate(POINTER_BYTES);
+    const status = open(handle);
+    const address = this.integer(handle);
+    this.free(handle);
+    if (status < 0) throw new Error(`the codec does not work here (${status})`);
+    return address;
   }
 
   // Views end when the memory grows, so none may be kept over a call that allocates.

@@ -4,7 +4,6 @@
 import type { Pieces } from './pieces.ts';
 
 const MAGIC = 'SCPAGE\0\x01';
-const HEAD_AT = MAGIC.length + 4;
 const ALIGNMENT = 64;
 const PANEL = 32; // outputs whose weights lie together
 
@@ -35,14 +34,8 @@ type Part = [at: number, bytes: number] | [at: number, inputs: number, outputs: 
 
 /** Throws an Error where `data` is no such file. */
 export function* modelFile(data: Uint8Array): Pieces<ModelFile> {
-  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
-  const text = new TextDecoder();
-  if (data.length < HEAD_AT || text.decode(data.subarray(0, MAGIC.length)) !== MAGIC) {
-    throw new Error('this is no codec for pages');
-  }
-  const headEnd = HEAD_AT + view.getUint32(MAGIC.length, true);
-  const head = JSON.parse(text.decode(data.subarray(HEAD_AT, headEnd)));
-  const tablesAt = aligned(headEnd);
+  const { head, end } = headOf(data, MAGIC);
+  const tablesAt = aligned(end);
   const tables = data.subarray(tablesAt, tablesAt + head.tablesBytes);
   const weights = new Uint8Array(head.weightsBytes);
   let from = aligned(tablesAt + head.tablesBytes);
@@ -97,12 +90,28 @@ export function toHalf(value: number): number {
   return sign | Math.min(0x7c00, (rounded - 0x38000000) >>> 13);
 }
 
+/**
+ * What a file says of itself: `magic`, a length (uint32), JSON that ends at `end`. Throws an Error
+ * where it does not begin so.
+ */
+export function headOf(data: Uint8Array, magic: string) {
+  const headAt = magic.length + 4;
+  const text = new TextDecoder();
+  if (data.length < headAt || text.decode(data.subarray(0, magic.length)) !== magic) {
+    throw new Error('this is no codec for pages');
+  }
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  const end = headAt + view.getUint32(magic.length, true);
+  return { head: JSON.parse(text.decode(data.subarray(headAt, end))), end };
+}
+
 function nearestEven(value: number): number {
   const below = Math.floor(value);
   const over = value - below;
   return over > 0.5 || (over === 0.5 && below % 2 === 1) ? below + 1 : below;
 }
 
-function aligned(bytes: number): number {
+/** Where what follows so many bytes begins. */
+export function aligned(bytes: number): number {
   return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 }

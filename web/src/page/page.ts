@@ -13,8 +13,13 @@ import { microphoneTrouble, whyNoMicrophone } from './support.ts';
 
 let link = readLink();
 const settings = loadSettings();
-const { codecBase, codecLayered, rooms: roomsPath } = document.documentElement.dataset;
-const codecFiles: CodecFiles = { base: codecBase ?? '', layered: codecLayered ?? '' };
+const { codecBase, codecLayered, codecTables, ...said } = document.documentElement.dataset;
+const roomsPath = said.rooms;
+const codecFiles: CodecFiles = {
+  base: codecBase ?? '',
+  layered: codecLayered ?? '',
+  tables: codecTables ?? '',
+};
 
 const WORKER = '/page/worker.js';
 

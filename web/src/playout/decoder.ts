@@ -1,12 +1,15 @@
 /** What a player needs of a decoder of one talker's stream, mono. */
 export interface Decoder {
   /**
-   * A payload, or null for a packet that is to be concealed -> [packetSamples]. Throws PayloadError
+   * A payload, or null for a packet that is to be concealed -> its samples. Throws PayloadError
    * for a payload that cannot be decoded.
    */
   decode(payload: Uint8Array | null): Float32Array;
-  /** What is decoded next does not continue what was decoded before. */
-  reset(): void;
+  /**
+   * What is decoded next does not continue what was decoded before. `begins`: its encoder began
+   * anew, too; else it lies behind a gap.
+   */
+  reset(begins: boolean): void;
 }
 
 /** A payload that cannot be decoded. */

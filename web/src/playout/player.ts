@@ -19,6 +19,14 @@ export interface Talker {
   info: StreamInfo;
 }
 
+/** Of the sound that a decoder makes. */
+export interface Sound {
+  /** How many times the rate that streams have on the wire its own is. */
+  widening: number;
+  /** How far it lags the encoder's input, in its samples. */
+  overlap: number;
+}
+
 /** A media packet without the copy that it carried; numbers as on the wire, mod 2^32. */
 export interface MediaPacket {
   sequence: number;
@@ -52,24 +60,29 @@ export class StreamPlayer {
   private isMuted = false;
   private hasEnded = false;
   private badPayloads = 0;
+  private readonly widening: number;
+  // As they are decoded, like all times in here.
+  private readonly sampleRate: number;
+  private readonly packetSamples: number;
 
   /**
-   * `decoder`: of this stream alone. `overlapSamples`: how far its output lags the encoder's input.
-   * `now`: a clock that never goes back, in ms. Throws RangeError for packets that no playout
-   * buffer takes.
+   * `decoder`: of this stream alone, which makes `sound`. `now`: a clock that never goes back, in
+   * ms. Throws RangeError for packets that no playout buffer takes.
    */
   constructor(
     readonly talker: Talker,
     private readonly decoder: Decoder,
-    overlapSamples: number,
+    { widening, overlap }: Sound,
     private readonly now: () => number,
   ) {
-    const { sampleRate, packetSamples } = talker.info;
+    this.widening = widening;
+    const sampleRate = (this.sampleRate = talker.info.sampleRate * widening);
+    const packetSamples = (this.packetSamples = talker.info.packetSamples * widening);
     const samplesPerMs = sampleRate / 1000;
     this.playout = new AdaptivePlayout(packetSamples / samplesPerMs, samplesPerMs);
     this.stretcher = new Stretcher(sampleRate);
     this.fade = new LossFade(sampleRate, packetSamples);
-    this.quality = new CallQuality(sampleRate, packetSamples, overlapSamples);
+    this.quality = new CallQuality(sampleRate, packetSamples, overlap);
     this.meter = new LevelMeter(sampleRate);
   }
 
@@ -95,15 +108,25 @@ export class StreamPlayer {
 
   /** A packet arrived, with the copy that it carried. */
   receive(packet: MediaPacket, copy: Copy | null, receivedMs: number): void {
-    const { sequence, captureTime, payload, flags } = packet;
+    const { sequence, payload, flags } = packet;
+    const captureTime = this.decodedTime(packet.captureTime);
     this.quality.arrived(captureTime, flags, receivedMs);
     this.playout.receive(sequence, captureTime, payload, flags, receivedMs);
-    if (copy !== null) this.playout.recover(copy, receivedMs);
+    if (copy !== null) this.playout.recover(this.inDecodedTime(copy), receivedMs);
   }
 
   /** The talker said at what time of the relay's clock a sample was captured. */
   captureClock(mark: CaptureMark): void {
-    this.quality.captureClock(mark);
+    this.quality.captureClock(this.inDecodedTime(mark));
+  }
+
+  private inDecodedTime<Timed extends { captureTime: number }>(told: Timed): Timed {
+    return { ...told, captureTime: this.decodedTime(told.captureTime) };
+  }
+
+  /** A capture time of the wire in samples as they are decoded; it wraps where that does. */
+  private decodedTime(wireTime: number): number {
+    return (wireTime * this.widening) % 2 ** 32;
   }
 
   /** The talker has left: what is buffered is played, and nothing after it concealed. */
@@ -185,7 +208,7 @@ export class StreamPlayer {
    * heard `offset` samples into the block.
    */
   private nextPacket(offset: number): Float32Array | null {
-    const beginsMs = this.now() + (offset * 1000) / this.talker.info.sampleRate;
+    const beginsMs = this.now() + (offset * 1000) / this.sampleRate;
     const event = this.playout.poll(beginsMs);
     if (event === null) return null;
     if (event.kind === 'conceal') return this.stretched(this.concealed(), 1);
@@ -197,13 +220,14 @@ export class StreamPlayer {
   /** A packet, or the substitute for a bad payload, [packetSamples]. */
   private decoded(event: Play): Float32Array {
     this.begun = true;
-    const restarts = (event.flags & RESET) !== 0 || !event.follows;
-    if (restarts) this.decoder.reset();
+    const begins = (event.flags & RESET) !== 0;
+    const restarts = begins || !event.follows;
+    if (restarts) this.decoder.reset(begins);
     let bad = false;
     let pcm: Float32Array;
     if (!event.payload.length) {
       // Digital silence.
-      pcm = new Float32Array(this.talker.info.packetSamples);
+      pcm = new Float32Array(this.packetSamples);
       this.fade.forgetBackground();
     } else {
       try {

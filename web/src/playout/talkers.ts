@@ -24,6 +24,8 @@ export interface Decodable {
   sampleRate: number;
   /** Samples that a payload may hold, ascending; at least two sizes. */
   packetSizes: readonly number[];
+  /** 16 hex digits of its tables for joint stereo; '' where it has none. */
+  jointStereo: string;
 }
 
 /** A talker without a player. */
@@ -191,10 +193,15 @@ export class Talkers {
 
 /** Why the page cannot decode a stream; null where it can. */
 export function undecodable(info: StreamInfo, decodable: Decodable): string | null {
-  const { model, sampleRate, packetSizes } = decodable;
+  const { model, sampleRate, packetSizes, jointStereo } = decodable;
   if (info.keyId) return 'it is encrypted, which this page cannot open yet';
   if (info.model !== model)
     return `it was made with model ${info.model}, and this page has ${model}`;
+  if (info.jointStereo && info.jointStereo !== jointStereo) {
+    const ours = jointStereo || 'none';
+    return `its joint stereo was made with tables ${info.jointStereo}, and this page has ${ours}`;
+  }
+  if (info.jointStereo && info.channels !== 2) return 'it says joint stereo of a single channel';
   if (info.sampleRate !== sampleRate || !packetSizes.includes(info.packetSamples)) {
     return (
       `its packets have ${info.packetSamples} samples at ${info.sampleRate} Hz, ` +
@@ -220,7 +227,8 @@ function sameStream(one: StreamInfo, other: StreamInfo): boolean {
     one.baseLevel === other.baseLevel &&
     one.redundancy === other.redundancy &&
     one.keyId === other.keyId &&
-    one.highBand === other.highBand
+    one.highBand === other.highBand &&
+    one.jointStereo === other.jointStereo
   );
 }
 

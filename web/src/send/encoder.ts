@@ -8,7 +8,11 @@ export interface EncoderFacts {
   sampleRate: number;
   /** Samples in a packet, at that rate. */
   packetSamples: number;
-  /** What speech costs at each quality level in the mean, bit/s; ascending below `baseLevels`. */
+  /** How many times the rate that streams have on the wire that is. */
+  widening: number;
+  /** 16 hex digits of the high band's tables, where payloads end with what describes it; else ''. */
+  highBand: string;
+  /** What speech costs at each level in the mean, bit/s, without that; ascends below baseLevels. */
   levelBitratesBps: number[];
   /** Levels from this one on have the waveform layer, and are not asked for. */
   baseLevels: number;

@@ -7,7 +7,9 @@ const DEBT_LIMIT_S = 1;
 const LEVELS_PER_DEBT_SECOND = 10;
 /** Levels a second and relative error. */
 const LEARNING_RATE = 0.3;
-/** What copies cost at most. */
+/** What describes the high band. */
+const DESCRIPTION_BPS = 800;
+/** What copies cost at most, without that. */
 const COPY_BPS = 3_000;
 /** Of a packet that carries one. */
 const COPY_OVERHEAD_BYTES = 1;
@@ -92,14 +94,14 @@ class Dither {
  * levels without the waveform layer spend, since a page does not encode the others.
  */
 export function targetFor(facts: EncoderFacts, bitrateBps: number): number {
-  const bitrates = baseBitrates(facts);
+  const bitrates = wholeBitrates(facts);
   return within(bitrates[0], bitrateBps, bitrates[bitrates.length - 1]);
 }
 
 /** For a stream of that mean rate. */
 export function rateControl(facts: EncoderFacts, bitrateBps: number): TargetBitrate {
   const payloadS = facts.packetSamples / facts.sampleRate;
-  return new TargetBitrate(targetFor(facts, bitrateBps), baseBitrates(facts), payloadS);
+  return new TargetBitrate(targetFor(facts, bitrateBps), wholeBitrates(facts), payloadS);
 }
 
 /** What the encoder of a stream of that mean rate must know. */
@@ -130,6 +132,11 @@ export function positionFor(bitrateBps: number, levelBitratesBps: number[]): num
     }
   }
   return logs.length - 1;
+}
+
+/** Of whole payloads, at levels without the waveform layer. */
+function wholeBitrates(facts: EncoderFacts): number[] {
+  return baseBitrates(facts).map(rate => rate + (facts.highBand ? DESCRIPTION_BPS : 0));
 }
 
 function baseBitrates(facts: EncoderFacts): number[] {

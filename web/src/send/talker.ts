@@ -44,7 +44,7 @@ export interface TalkerStatistics {
   copyDistance: number;
 }
 
-/** Encodes what a microphone gives and sends it. Positions count samples of the stream. */
+/** Encodes what a microphone gives and sends it. Positions count samples as they are encoded. */
 export class Talker {
   /** For the hello. */
   readonly info: StreamInfo;
@@ -86,14 +86,15 @@ export class Talker {
     this.#copyLevel = streamSettings(facts, bitrateBps).copyLevel;
     this.info = {
       model: facts.hash,
-      sampleRate: facts.sampleRate,
+      sampleRate: facts.sampleRate / facts.widening,
       channels: 1,
-      packetSamples: facts.packetSamples,
+      packetSamples: facts.packetSamples / facts.widening,
       baseLevel: this.#rate.baseLevel,
       bitrateBps: Math.round(targetFor(facts, bitrateBps)),
       redundancy: this.#copying.offered,
       keyId: '',
-      highBand: '',
+      highBand: facts.highBand,
+      jointStereo: '',
     };
     this.#sequence = new PacketSequence(this.info);
     this.#packet = new Float32Array(facts.packetSamples);
@@ -125,11 +126,10 @@ export class Talker {
     while (at < pcm.length) {
       if (!this.#sending) this.#begin(begin + at);
       const taken = Math.min(pcm.length - at, this.#packet.length - this.#filled);
-      for (const sample of pcm.subarray(at, at + taken)) {
+      for (const end = at + taken; at < end; at++) {
         // What a faulty driver delivers must not end a call.
-        this.#packet[this.#filled++] = Number.isFinite(sample) ? sample : 0;
+        this.#packet[this.#filled++] = Number.isFinite(pcm[at]) ? pcm[at] : 0;
       }
-      at += taken;
       if (this.#filled === this.#packet.length) this.#encode(begin + at);
     }
   }
@@ -153,6 +153,7 @@ export class Talker {
    */
   idle(): void {
     const nowMs = this.#outlet.now();
+    const { packetSamples } = this.#encoder.facts;
     if (!this.#sending || this.#endMs === null) return;
     const idleMs = nowMs - this.#endMs;
     if (idleMs - this.#aheadMs < PAUSE_MS) return;
@@ -160,8 +161,8 @@ export class Talker {
     this.#endMs = nowMs;
     this.#sequence.mark(DISCONTINUITY);
     for (let left = ANNOUNCEMENTS; left > 0; left--) {
-      const position = this.#end - left * this.info.packetSamples;
-      const endMs = nowMs - this.#milliseconds((left - 1) * this.info.packetSamples);
+      const position = this.#onWire(this.#end - left * packetSamples);
+      const endMs = nowMs - this.#milliseconds((left - 1) * packetSamples);
       this.#send(this.#sequence.finish(position, NOTHING, NOTHING, DTX), position, endMs);
     }
     this.#stop();
@@ -237,7 +238,7 @@ export class Talker {
     }
     const copy = this.#copying.distance > 0 ? this.#copyOf(payload, level) : NOTHING;
     this.#rate.spent(payload.length + chargeOf(copy.length, facts, this.info.bitrateBps));
-    const position = end - facts.packetSamples;
+    const position = this.#onWire(end - facts.packetSamples);
     const capturedMs = this.#endMs! - this.#milliseconds(this.#end - end);
     this.#send(this.#sequence.finish(position, payload, copy), position, capturedMs);
   }
@@ -246,7 +247,7 @@ export class Talker {
     return level <= this.#copyLevel ? payload : this.#encoder.copy();
   }
 
-  /** `position`: of its first sample. `capturedMs`: when its last one was captured. */
+  /** `position`: of its first sample, on the wire. `capturedMs`: when its last one was captured. */
   #send(packet: Packet, position: number, capturedMs: number): void {
     if (this.#outlet.send(serialize(packet)) === 0) {
       this.#dropped += 1;
@@ -278,10 +279,15 @@ export class Talker {
   #skip(ms: number): void {
     const skippedMs = ms - this.#aheadMs;
     this.#aheadMs = Math.max(0, -skippedMs);
-    this.#end += Math.round((Math.max(0, skippedMs) * this.info.sampleRate) / 1_000);
+    this.#end += Math.round((Math.max(0, skippedMs) * this.#encoder.facts.sampleRate) / 1_000);
   }
 
   #milliseconds(samples: number): number {
-    return (samples * 1_000) / this.info.sampleRate;
+    return (samples * 1_000) / this.#encoder.facts.sampleRate;
+  }
+
+  /** A position in samples of the stream, of which there are fewer. */
+  #onWire(position: number): number {
+    return Math.floor(position / this.#encoder.facts.widening);
   }
 }

@@ -1,0 +1,103 @@
+// The band above the core's, over the engine: two bytes describe it, for each packet of each
+// channel.
+
+import type { Engine } from './engine.ts';
+import type { ModelFacts } from './model-file.ts';
+import type { HighBandTables } from './tables-file.ts';
+
+export const HIGH_BAND_BYTES = 2;
+const MOST_TOLD = 6 * HIGH_BAND_BYTES; // three packets of two channels in one payload
+const FLOAT_BYTES = 4;
+
+/** Opened tables; any number of streams share them. */
+export class HighBand {
+  readonly hash: string;
+  readonly widening: number;
+  readonly lag: number;
+  /** Of one channel, of either way; zeros are one that has heard nothing. */
+  readonly stateBytes: number;
+  private readonly band: number;
+  private readonly core: number;
+  private readonly pcm: number;
+  private readonly told: number;
+  private readonly packetSamples: number; // of the core
+
+  /** `facts`: the core's. Throws an Error for tables that the engine refuses. */
+  constructor(
+    readonly engine: Engine,
+    facts: ModelFacts,
+    tables: HighBandTables,
+  ) {
+    const { hash, widening, lag, data } = tables;
+    [this.hash, this.widening, this.lag] = [hash, widening, lag];
+    const packed = engine.put(data); // must outlive what is opened
+    const { sc_high_band_open: open, sc_high_band_state_bytes: stateBytes } = engine.call;
+    this.band = engine.opened(handle => open(packed, BigInt(data.length), 0, handle));
+    this.stateBytes = Number(stateBytes(this.band));
+    this.packetSamples = facts.packetSamples;
+    this.core = engine.allocate(FLOAT_BYTES * this.packetSamples);
+    this.pcm = engine.allocate(FLOAT_BYTES * this.packetSamples * widening);
+    this.told = engine.allocate(MOST_TOLD);
+  }
+
+  /** pcm: a packet at the full rate -> the core's sound, and what describes the rest. */
+  split(state: number, pcm: Float32Array): { core: Float32Array; told: Uint8Array } {
+    const { engine } = this;
+    engine.floats(this.pcm, pcm.length).set(pcm);
+    engine.call.sc_high_band_split(this.band, state, this.pcm, this.core, this.told);
+    const core = engine.floats(this.core, this.packetSamples).slice();
+    return { core, told: engine.bytes(this.told, HIGH_BAND_BYTES).slice() };
+  }
+
+  /**
+   * core [channels, packets]: address of a payload's sound as the core's decoder has made it;
+   * `states` [channels]; `told`: what describes the rest, channels within packets, null where
+   * nothing does -> pcm at the full rate in -1..1, the mean of its channels.
+   */
+  join(
+    states: number[],
+    core: number,
+    packets: number,
+    told: Uint8Array | null,
+    lost: boolean,
+  ): Float32Array {
+    const { engine, packetSamples, widening } = this;
+    if (told !== null) engine.bytes(this.told, told.length).set(told);
+    const samples = packetSamples * widening;
+    const mean = new Float32Array(samples * packets);
+    for (let p = 0; p < packets; p++) {
+      for (let c = 0; c < states.length; c++) {
+        const from = core + FLOAT_BYTES * packetSamples * (c * packets + p);
+        const said = told === null ? 0 : this.told + HIGH_BAND_BYTES * (p * states.length + c);
+        engine.call.sc_high_band_join(
+          ...[this.band, states[c], from, said, lost ? 1 : 0, this.pcm],
+        );
+        const pcm = engine.floats(this.pcm, samples);
+        const at = p * samples;
+        for (let t = 0; t < samples; t++) mean[at + t] += clipped(pcm[t]) / states.length;
+      }
+    }
+    return mean;
+  }
+}
+
+/** What a page knows of the sound that it encodes and decodes: sizes are at the full rate. */
+export interface SoundFacts extends ModelFacts {
+  /** How many times the rate that streams have on the wire that of the sound is. */
+  widening: number;
+  /** 16 hex digits of the high band's tables; '' where the sound is the core's. */
+  highBand: string;
+}
+
+/** `facts`: the core's. */
+export function soundFacts(facts: ModelFacts, band: HighBand | null): SoundFacts {
+  if (band === null) return { ...facts, widening: 1, highBand: '' };
+  const { widening, hash: highBand, lag: overlap } = band;
+  const sampleRate = facts.sampleRate * widening;
+  const packetSamples = facts.packetSamples * widening;
+  return { ...facts, sampleRate, packetSamples, overlap, widening, highBand };
+}
+
+function clipped(sample: number): number {
+  return sample > 1 ? 1 : sample < -1 ? -1 : sample;
+}
