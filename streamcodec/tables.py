@@ -24,6 +24,7 @@ SCALE_OCTAVE_MIN, SCALE_OCTAVE_MAX = -6, 6
 SYMBOL_LIMIT = 31  # larger latents are escaped
 # how much rarer each level is than its neighbour that is nearer to the stream's rate
 LEVEL_STRAYS = 0.3
+JOINT_LEVEL_STRAYS = 0.55  # in joint stereo: what it costs is not known before
 # Squared quantiser steps that a bit is worth. A fine uniform quantiser trades them at the slope of
 # step^2 / 12 * 2^(-2 bits), which is 2 ln 2 / 12. Most of our latents are nearly always zero, and
 # half as much again is better for those (decision 0010).
@@ -86,17 +87,15 @@ class HighBandTables:
 
 
 @dataclasses.dataclass(frozen=True)
-class JointTables:
-    """What prices the second channel of a packet by the first, for classes C of how alike they are
-    and B buckets of scales.
+class FollowTables:
+    """What prices integers of a second channel by those of the first at the same places, for
+    classes C of how alike the channels are and B buckets of scales.
 
-    buckets [scales]: of each row of EntropyTables.frequencies, ascending from 0. follows [C]: 1
-    where integers are told by how they differ from the first channel's, 0 where as they are.
-    class_frequencies [1, 1 + C]: first that the channel is told on its own. gain_frequencies [C,
-    JOINT_GAINS]: of how many steps louder it is than the first, from -GAIN_COUNT + 1 on.
-    frequencies [C, B, JOINT_MAGNITUDES, 2 * SYMBOL_LIMIT + 2]: as those of EntropyTables, by the
-    bucket of the latent's scale in the first channel and the magnitude of its integer there; where
-    that is below zero all signs are turned.
+    buckets [scales]: of each row of frequencies that they would have without the first channel,
+    ascending from 0. follows [C]: 1 where integers are told by how they differ from the first
+    channel's, 0 where as they are. class_frequencies [1, 1 + C]: first that they are told without
+    it. frequencies [C, B, JOINT_MAGNITUDES, 2 * SYMBOL_LIMIT + 2]: by the magnitude of the first
+    channel's integer; where that is below zero all signs are turned.
 
     Raises ValueError for tables that do not fit each other.
     """
@@ -104,7 +103,6 @@ class JointTables:
     buckets: NDArray[np.int32]
     follows: NDArray[np.int32]
     class_frequencies: NDArray[np.int32]
-    gain_frequencies: NDArray[np.int32]
     frequencies: NDArray[np.int32]
 
     def __post_init__(self) -> None:
@@ -113,7 +111,6 @@ class JointTables:
         shapes = {
             "follows": (classes,),
             "class_frequencies": (1, 1 + classes),
-            "gain_frequencies": (classes, JOINT_GAINS),
             "frequencies": (classes, buckets, JOINT_MAGNITUDES, 2 * SYMBOL_LIMIT + 2),
         }
         _check_shapes(self, "joint table", shapes)
@@ -121,9 +118,29 @@ class JointTables:
             raise ValueError("joint table buckets must ascend from 0")
         if np.any(self.follows & ~1):
             raise ValueError("joint table follows must hold zeros and ones")
-        _check_frequencies(
-            self, "joint table", ("class_frequencies", "gain_frequencies", "frequencies")
-        )
+        _check_frequencies(self, "joint table", ("class_frequencies", "frequencies"))
+
+
+@dataclasses.dataclass(frozen=True)
+class JointTables:
+    """What prices the second channel of a packet by the first: its latents, by the scales of the
+    first channel's class; its gain, gain_frequencies [classes of the latents, JOINT_GAINS] of how
+    many steps louder it is, from -GAIN_COUNT + 1 on; and its waveform layer, by its own scales.
+    level_frequencies: in place of those of EntropyTables.
+
+    Raises ValueError for tables that do not fit each other.
+    """
+
+    latents: FollowTables
+    waveform: FollowTables
+    gain_frequencies: NDArray[np.int32]
+    level_frequencies: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        gains, levels = (len(self.latents.follows), JOINT_GAINS), len(self.level_frequencies)
+        shapes = {"gain_frequencies": gains, "level_frequencies": (levels, levels)}
+        _check_shapes(self, "joint table", shapes)
+        _check_frequencies(self, "joint table", ("gain_frequencies", "level_frequencies"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -284,9 +301,9 @@ def integer_frequencies(mass: NDArray[np.float64]) -> NDArray[np.int32]:
     return result
 
 
-def level_frequencies(levels: int) -> NDArray[np.int32]:
+def level_frequencies(levels: int, strays: float = LEVEL_STRAYS) -> NDArray[np.int32]:
     """-> [base level, level]. A stream whose rate lies between two levels alternates between its
     base level and the one above; other levels are the rarer, the farther they lie.
     """
     above = np.arange(levels) - np.arange(levels)[:, None]
-    return integer_frequencies(LEVEL_STRAYS ** np.maximum(above - 1.0, -above))
+    return integer_frequencies(strays ** np.maximum(above - 1.0, -above))

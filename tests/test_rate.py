@@ -8,6 +8,7 @@ from streamcodec.coding.rate import (
     CappedBitrate,
     Dither,
     FixedQuality,
+    JointBitrate,
     RateControl,
     TargetBitrate,
     position_for,
@@ -119,6 +120,34 @@ def test_speech_meets_its_rate_through_the_shipped_model(
     payloads = StreamEncoder(shipped, bitrate_bps=bitrate).encode(pcm)
     seconds = len(payloads) * 0.02
     assert sum(map(len, payloads)) * 8 / seconds == pytest.approx(bitrate, rel=0.05)
+
+
+def jointly_coded(control: JointBitrate, share: float, packets: int) -> tuple[float, float]:
+    """-> bit/s, and the share of packets with the waveform layer, of the last half of a stream
+    whose channels cost `share` of what two do.
+    """
+    sizes, layered = [], []
+    for _ in range(packets):
+        level = control.next_level()
+        sizes.append(round(spend(level, share) * 2))
+        layered.append(level >= len(RATES) // 2)
+        control.spent(sizes[-1], level)
+    half = packets // 2
+    return float(np.mean(sizes[half:])) * 8 / 0.02, float(np.mean(layered[half:]))
+
+
+def test_joint_stereo_has_the_waveform_layer_where_its_channels_leave_room() -> None:
+    bitrates = [2 * rate for rate in RATES]
+    base, layered = range(8), range(8, 16)
+    rate = 1.4 * RATES[8]  # of .7 of what its lowest level costs
+    control = JointBitrate(rate, bitrates, (base, layered), 0.02)
+    assert control.base_level == 8  # listeners fetch the network for it
+    for share, wanted in ((0.55, 1.0), (1.0, 0.0), (0.55, 1.0)):
+        spent, with_layer = jointly_coded(control, share, 3_000)
+        assert with_layer == wanted
+        assert spent <= 1.05 * rate
+    control.reset()
+    assert control.next_level() < 8  # it begins as the mean does
 
 
 BASE, LAYERED = RATES[:10], [1.1 * rate for rate in RATES[7:]]

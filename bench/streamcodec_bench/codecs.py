@@ -39,10 +39,12 @@ def ours(
     engine: str = "auto",
     sample_rate: int = SAMPLE_RATE,
     full_band: bool = False,
+    joint_stereo: bool = True,
 ) -> Coded:
     """Our codec through its real bitstream, packet by packet, as in a live stream. pcm [T] or
     [T, C] at `sample_rate` Hz. `lost`: which packets do not arrive; at least as long as there are
-    packets. Without `full_band` what is above the core's band is silent.
+    packets. Without `full_band` what is above the core's band is silent; without `joint_stereo` two
+    channels are coded each on its own.
     """
     model = loaded(model_name, engine)
     encoder = streamcodec.StreamEncoder(
@@ -51,6 +53,7 @@ def ours(
         sample_rate=sample_rate,
         channels=_channels(pcm),
         full_band=full_band,
+        joint_stereo=joint_stereo,
     )
     began = time.process_time()
     payloads = streamcodec.encode(pcm, encoder)
@@ -231,7 +234,11 @@ def all_codecs(model: str | None, form: Format = MONO) -> dict[str, PeerCodec]:
     low = functools.partial(low_passed, sample_rate=rate)
     codecs.append(PeerCodec("low-pass 3.5 kHz", low, fixed_bps=()))
     if form.stereo:
-        codecs.append(PeerCodec("mean of channels", averaged, fixed_bps=()))
+        apart = functools.partial(own, full_band=form.full_band, joint_stereo=False)
+        codecs += [
+            PeerCodec("two channels apart", apart, least_bps=least + high, most_bps=most + high),
+            PeerCodec("mean of channels", averaged, fixed_bps=()),
+        ]
     return {codec.name: codec for codec in codecs}
 
 

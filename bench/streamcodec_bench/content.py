@@ -18,6 +18,7 @@ from streamcodec.errors import AudioError, ConfigError
 from streamcodec.units import Pcm
 
 from .formats import MONO, SAMPLE_RATE, Format
+from .placing import PLACES
 from .speakers import Speakers
 
 SUFFIXES = (".flac", ".ogg", ".opus", ".wav")
@@ -118,15 +119,17 @@ def read_sets(
 
 def derived(clips: list[Clip], wanted: list[str], noise: list[Clip]) -> list[Clip]:
     """The clips of each class in `wanted`. Raises ConfigError for an unknown class, for noisy
-    speech where there is no noise, and for classes made from clips that are not mono at
-    SAMPLE_RATE.
+    speech where there is no noise, and for classes made from clips that are not mono, or but for
+    voices in two channels not at SAMPLE_RATE.
     """
-    plain = all((c.sample_rate, c.channels) == (SAMPLE_RATE, 1) for c in clips)
-    if set(wanted) != {"clean"} and not plain:
+    made_of_16_khz = set(wanted) - {"clean", *PLACES}
+    if made_of_16_khz and any((c.sample_rate, c.channels) != (SAMPLE_RATE, 1) for c in clips):
         raise ConfigError(
             f"classes of content are made from mono at {SAMPLE_RATE} Hz: "
-            f"other formats have clean alone, not {', '.join(wanted)}"
+            f"other formats have clean alone, not {', '.join(sorted(made_of_16_khz))}"
         )
+    if set(wanted) & set(PLACES) and any(c.channels != 1 for c in clips):
+        raise ConfigError("voices are placed in two channels from recordings of one")
     made: list[Clip] = []
     for content in wanted:
         if content == "clean":
@@ -137,6 +140,12 @@ def derived(clips: list[Clip], wanted: list[str], noise: list[Clip]) -> list[Cli
                 dataclasses.replace(c, content=content, pcm=change(c.pcm, _rng(c.name, content)))
                 for c in clips
             ]
+        elif content in PLACES:
+            place = PLACES[content]
+            for a, b in zip(clips, clips[1:] + clips[:1], strict=True):
+                other, rng = _fitted(b.pcm, len(a.pcm)), _rng(a.name, content)
+                placed = _peak_limited(place(a.pcm, other, a.sample_rate, rng))
+                made.append(dataclasses.replace(a, content=content, pcm=placed))
         elif content == "two talkers":
             pairs = zip(clips, clips[1:] + clips[:1], strict=True)
             made += [
@@ -157,7 +166,8 @@ def derived(clips: list[Clip], wanted: list[str], noise: list[Clip]) -> list[Cli
         elif content in SYNTHETIC:
             made.append(Clip(content, content, SYNTHETIC[content](_rng(content, content))))
         else:
-            raise ConfigError(f"no class of content {content!r}: {', '.join(CLASSES)}")
+            known = ", ".join(dict.fromkeys((*CLASSES, *STEREO_CLASSES)))
+            raise ConfigError(f"no class of content {content!r}: {known}")
     return made
 
 
@@ -295,3 +305,4 @@ SYNTHETIC: dict[str, Callable[[np.random.Generator], Pcm]] = {
     "clicks": _clicks,
 }
 CLASSES = ("clean", *FROM_CLIP, "two talkers", "noisy", *SYNTHETIC)
+STEREO_CLASSES = ("clean", *PLACES)

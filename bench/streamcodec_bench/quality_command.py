@@ -27,7 +27,8 @@ def quality(options: QualityOptions) -> None:
     are two classes, say speech and music, a table has them side by side.
 
     With --sample-rate 48000 codecs are given full band; what PESQ and others judge at 16 kHz is
-    resampled for them. With --stereo, metrics of one channel are means over both.
+    resampled for them. With --stereo, metrics of one channel are means over both; classes of
+    content place recordings of one channel: in the middle, at a side, in a room, beside another.
 
     Worst 10 %: the mean over the tenth of the speakers that did worst by that metric.
     """
@@ -104,10 +105,11 @@ def _played(options: QualityOptions, form: Format) -> tuple[list[Clip], list[Cli
     """The clips of --data with the classes of content made from them, those of the other sets, and
     where the speakers come from.
     """
-    from .content import CLASSES, derived, read_clips, read_sets
+    from .content import CLASSES, STEREO_CLASSES, derived, read_clips, read_sets
     from .speakers import found_speakers, read_speakers
 
-    classes = chosen_of("class of content", options.content, list(CLASSES))
+    known_classes = STEREO_CLASSES if form.stereo else CLASSES
+    classes = chosen_of("class of content", options.content, list(known_classes))
     noise = [] if options.noise is None else read_clips(options.noise, None, form=form)
     if options.speakers is None:
         speakers = found_speakers(options.data)

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -18,13 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcodec.errors import ModelError
-from streamcodec.tables import EntropyTables, HighBandTables, JointTables, WaveformTables
+from streamcodec.tables import (
+    EntropyTables,
+    FollowTables,
+    HighBandTables,
+    JointTables,
+    WaveformTables,
+)
 
 from .config import VaeConfig
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 HIGH_BAND_FILE = "high_band.safetensors"  # of models whose streams can be full band
 JOINT_STEREO_FILE = "joint_stereo.safetensors"  # of those whose two channels can be joint
+JOINT_PARTS = ("latents", "waveform")  # of its tables, whose names begin with it and a dot
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT_NAME = "voice-16k"
 # 2: levels priced around a stream's base level, gains by class; 3: noise that swells with the
@@ -133,13 +140,31 @@ def high_band(folder: Path) -> tuple[HighBandTables, str] | None:
 
 def joint_stereo(folder: Path) -> tuple[JointTables, str] | None:
     """For streams of two channels, as `high_band`."""
-    return _tables_of_their_own(folder / JOINT_STEREO_FILE, JointTables)
+    return _tables_of_their_own(folder / JOINT_STEREO_FILE, _joint_tables)
+
+
+def named_joint_tables(tables: JointTables) -> dict[str, NDArray[np.int32]]:
+    """By the names of their tensors."""
+    named = {n: v for n, v in vars(tables).items() if n not in JOINT_PARTS}
+    for part in JOINT_PARTS:
+        named |= {f"{part}.{n}": v for n, v in vars(getattr(tables, part)).items()}
+    return named
+
+
+def _joint_tables(**named: NDArray[np.int32]) -> JointTables:
+    """Its inverse. Raises ValueError, KeyError, TypeError."""
+    parts: dict[str, dict[str, NDArray[np.int32]]] = {"": {}, **{part: {} for part in JOINT_PARTS}}
+    for name, table in named.items():
+        part, _, field = name.rpartition(".")
+        parts[part][field] = table
+    latents, waveform = (FollowTables(**parts[part]) for part in JOINT_PARTS)
+    return JointTables(latents, waveform, **parts[""])
 
 
 Kind = TypeVar("Kind", HighBandTables, JointTables)
 
 
-def _tables_of_their_own(path: Path, kind: type[Kind]) -> tuple[Kind, str] | None:
+def _tables_of_their_own(path: Path, kind: Callable[..., Kind]) -> tuple[Kind, str] | None:
     try:
         with path.open("rb") as file:
             found = dict(_arrays(file, *_header(file)))

@@ -87,8 +87,20 @@ int sc_bitstream_open_joint(const void *packed, uint64_t bytes, const void *join
   return status;
 }
 
+/* [levels + 1], of a stream with this base level. */
+static const uint32_t *level_starts(const ScBitstream *b, int base_level) {
+  const uint32_t *all = b->joint.latents.classes ? b->joint.level_starts : b->level_starts;
+  return all + (size_t)base_level * (b->levels + 1);
+}
+
 /* Whether a vector is that of a second channel that its first may tell. */
-static int is_second(const ScBitstream *b, int v) { return b->joint.classes && v % 2; }
+static int is_second(const ScBitstream *b, int v) { return b->joint.latents.classes && v % 2; }
+
+/* What the layer of vector `v` may be told by, of the layer of all; NULL where that is nothing. */
+static const int32_t *layer_of_first(const ScBitstream *b, const uint8_t *coded, const int32_t *q, int v) {
+  const IntegerPrior *p = &b->waveform.prior;
+  return is_second(b, v) && coded[v - 1] ? q + (size_t)(v - 1) * p->frames * p->bins : NULL;
+}
 
 /* Bits of a packet that is told on its own, `gain` steps above silence, at least 1. */
 static double own_bits(const ScBitstream *b, int level, int class_index, int gain, const int32_t *y) {
@@ -103,16 +115,17 @@ static double own_bits(const ScBitstream *b, int level, int class_index, int gai
 static int quantise_all(const ScBitstream *b, int vectors, int level, const int32_t *gain_index, const float *means,
                         const double *worths, int tries, int32_t *y) {
   const int status = b->variant->quantise(b, vectors, level, gain_index, means, worths, tries, y);
-  for (int v = 1; v < vectors && status == SC_OK && b->joint.classes; v += 2) {
+  for (int v = 1; v < vectors && status == SC_OK && is_second(b, v); v += 2) {
     const int of_first = gain_above_silence(b, gain_index[v - 1]), gain = gain_above_silence(b, gain_index[v]);
     if (!of_first || !gain) continue;
     for (int t = 0; t < tries; t++) {
       int32_t *own = y + ((size_t)t * vectors + v) * b->latent, together[MAX_LATENT];
       const int32_t *y_first = own - b->latent;
-      const FirstChannel first = {of_first, y_first, rows_of(b, level, b->variant->class_of(b, level, of_first, y_first))};
+      const uint8_t *rows = rows_of(b, level, b->variant->class_of(b, level, of_first, y_first));
+      const FirstChannel first = {of_first, {y_first, rows, b->latent}};
       const float *mean = means + (size_t)v * b->latent;
       const int class_index = b->variant->class_of(b, level, gain, own);
-      double loss = worths[t] * (own_bits(b, level, class_index, gain, own) + b->joint.class_costs[ON_ITS_OWN]);
+      double loss = worths[t] * (own_bits(b, level, class_index, gain, own) + b->joint.latents.class_costs[ON_ITS_OWN]);
       for (int d = 0; d < b->latent; d++) {
         const double error = own[d] - (double)clipped(b, mean[d]);
         loss += error * error;
@@ -136,7 +149,7 @@ static int serialize(const ScBitstream *b, int vectors, int base_level, int leve
   if (level < 0 || level >= b->levels || base_level < 0 || base_level >= b->levels || vectors < 1 || vectors > MAX_VECTORS)
     return SC_OUT_OF_RANGE;
   RangeEncoder e = range_encoder(payload, capacity);
-  put_symbol(&e, b->level_starts + (size_t)base_level * (b->levels + 1), level);
+  put_symbol(&e, level_starts(b, base_level), level);
   FirstChannel first = {0};
   for (int v = 0; v < vectors; v++, y += b->latent) {
     const uint32_t *class_starts = b->class_starts + (size_t)level * (b->classes + 2);
@@ -147,7 +160,7 @@ static int serialize(const ScBitstream *b, int vectors, int base_level, int leve
     if (may_be_told && gain) symbol = sc_joint_class(b, &first, gain, y, own_bits(b, level, class_index, gain, y));
     if (may_be_told) status = sc_joint_put(b, &e, &first, symbol, gain, y);
     if (symbol == ON_ITS_OWN) put_symbol(&e, class_starts, class_index);
-    first = (FirstChannel){gain, y, gain ? rows_of(b, level, class_index) : NULL};
+    first = (FirstChannel){gain, {y, gain ? rows_of(b, level, class_index) : NULL, b->latent}};
     if (gain && symbol == ON_ITS_OWN) {
       put_symbol(&e, b->gain_starts + (size_t)class_index * (b->gains + 1), gain - 1);
       status = put_integers(b, &e, b->starts, rows_of(b, level, class_index), b->latent, y);
@@ -155,7 +168,8 @@ static int serialize(const ScBitstream *b, int vectors, int base_level, int leve
     if (gain && status == SC_OK && has_waveform(b, level)) {
       if (!layer) return SC_OUT_OF_RANGE;
       const ScWaveform own = layer_from(b, layer, v);
-      status = sc_waveform_put(b, &e, level, gain, y, &own, prices ? &prices[v] : NULL);
+      const int32_t *of_first = layer_of_first(b, layer->coded, layer->q, v);
+      status = sc_waveform_put(b, &e, level, gain, y, &own, of_first, prices ? &prices[v] : NULL);
     }
     if (status != SC_OK) return status;
   }
@@ -232,7 +246,10 @@ int sc_bitstream_encode_waveform(const ScBitstream *b, int vectors, int channels
     for (int v = 0; v < vectors; v++) {
       if (!gains[v]) continue;
       int32_t *at = q + v * count;
-      coded[v] = (uint8_t)sc_waveform_quantise(b, z + v * count, &prices[v], b->roundings[t] * b->bit_worth, at);
+      const int32_t *of_first = layer_of_first(b, coded, q, v);
+      const double worth = b->roundings[t] * b->bit_worth;
+      coded[v] = (uint8_t)(of_first ? sc_waveform_quantise_second(b, z + v * count, &prices[v], worth, of_first, at)
+                                    : sc_waveform_quantise(b, z + v * count, &prices[v], worth, at));
       if (coded[v]) named[v] = loudness[v % channels];
       loss += sc_waveform_error(b, z + v * count, &prices[v], at);
     }
@@ -264,10 +281,15 @@ int sc_bitstream_parse(const ScBitstream *b, const uint8_t *payload, int size, i
     memset(layer->q, 0, (size_t)vectors * p->frames * p->bins * sizeof *layer->q);
     memset(layer->steps, 0, (size_t)vectors * p->bands * sizeof *layer->steps);
   }
-  *level = range_get(&d, b->level_starts + (size_t)base_level * (b->levels + 1), b->levels);
+  *level = range_get(&d, level_starts(b, base_level), b->levels);
+  uint8_t coded[2] = {0};
+  int32_t loudness[2], q[2 * MAX_COEFFICIENTS];
+  float steps[2 * MAX_BANDS];
+  const ScWaveform forgotten = {coded, loudness, q, steps};
   FirstChannel first = {0};
   for (int v = 0; v < vectors && !d.bad; v++, y += b->latent) {
     int gain = 0, status = SC_OK;
+    coded[v % 2] = 0;
     gain_index[v] = b->gain_min;
     if (is_second(b, v) && first.gain) status = sc_joint_get(b, &d, &first, &gain, y, detail);
     if (status == SC_OK && !d.bad && !gain) {
@@ -275,16 +297,14 @@ int sc_bitstream_parse(const ScBitstream *b, const uint8_t *payload, int size, i
       first = (FirstChannel){0};
       if (d.bad || class_index == b->classes) continue;
       gain = 1 + range_get(&d, b->gain_starts + (size_t)class_index * (b->gains + 1), b->gains);
-      first = (FirstChannel){gain, y, rows_of(b, *level, class_index)};
-      status = get_integers(b, &d, b->starts, first.rows, b->latent, y, detail);
+      first = (FirstChannel){gain, {y, rows_of(b, *level, class_index), b->latent}};
+      status = get_integers(b, &d, b->starts, first.latents.rows, b->latent, y, detail);
     }
     gain_index[v] += gain;
     if (status == SC_OK && !d.bad && has_waveform(b, *level)) {
-      uint8_t coded;
-      int32_t loudness, q[MAX_COEFFICIENTS];
-      float steps[MAX_BANDS];
-      const ScWaveform forgotten = {&coded, &loudness, q, steps}, own = layer ? layer_from(b, layer, v) : forgotten;
-      status = sc_waveform_get(b, &d, *level, gain, y, &own, detail);
+      const ScWaveform own = layer ? layer_from(b, layer, v) : layer_from(b, &forgotten, v % 2);
+      const ScWaveform *all = layer ? layer : &forgotten;
+      status = sc_waveform_get(b, &d, *level, gain, y, &own, layer_of_first(b, all->coded, all->q, layer ? v : v % 2), detail);
     }
     if (status != SC_OK) return status;
   }

@@ -76,6 +76,45 @@ int sc_waveform_quantise(const ScBitstream *b, const double *z, const Coefficien
   return any;
 }
 
+/* q [F, K] -> [F, bins]. */
+static void gather(const ScBitstream *b, int bins, const int32_t *q, int32_t *gathered) {
+  for (int f = 0; f < b->waveform.prior.frames; f++)
+    memcpy(gathered + f * bins, q + f * b->waveform.prior.bins, bins * sizeof *q);
+}
+
+static void scatter(const ScBitstream *b, int bins, const int32_t *gathered, int32_t *q) {
+  for (int f = 0; f < b->waveform.prior.frames; f++)
+    memcpy(q + f * b->waveform.prior.bins, gathered + f * bins, bins * sizeof *q);
+}
+
+static double bits_alone(const ScBitstream *b, const CoefficientPrices *prices, const int32_t *gathered) {
+  double bits = 0;
+  for (int i = 0; i < b->waveform.prior.frames * prices->bins; i++)
+    bits += b->waveform.costs[(size_t)prices->rows[i] * b->symbols + symbol_of(b, gathered[i])];
+  return bits;
+}
+
+/* `of_first` [F, K] gathered in `y`: what the layer of a second channel is told by. */
+static Reference reference(const ScBitstream *b, const CoefficientPrices *prices, const int32_t *of_first, int32_t *y) {
+  gather(b, prices->bins, of_first, y);
+  return (Reference){y, prices->rows, b->waveform.prior.frames * prices->bins};
+}
+
+int sc_waveform_quantise_second(const ScBitstream *b, const double *z, const CoefficientPrices *prices, double bit_worth,
+                                const int32_t *of_first, int32_t *q) {
+  const Follower *follower = &b->joint.waveform;
+  int32_t y[MAX_COEFFICIENTS], alone[MAX_COEFFICIENTS], together[MAX_COEFFICIENTS];
+  const Reference r = reference(b, prices, of_first, y);
+  int any = sc_waveform_quantise(b, z, prices, bit_worth, q);
+  gather(b, prices->bins, q, alone);
+  const double bits = bits_alone(b, prices, alone) + follower->class_costs[ON_ITS_OWN];
+  if (sc_follow_round(b, follower, &r, z, bit_worth, together) >= sc_waveform_error(b, z, prices, q) + bit_worth * bits) return any;
+  scatter(b, prices->bins, together, q);
+  any = 0;
+  for (int i = 0; i < r.count; i++) any |= together[i] != 0;
+  return any;
+}
+
 double sc_waveform_error(const ScBitstream *b, const double *z, const CoefficientPrices *prices, const int32_t *q) {
   double sum = 0;
   for (int f = 0; f < b->waveform.prior.frames; f++, q += b->waveform.prior.bins)
@@ -87,7 +126,7 @@ double sc_waveform_error(const ScBitstream *b, const double *z, const Coefficien
 }
 
 int sc_waveform_put(const ScBitstream *b, RangeEncoder *e, int level, int gain, const int32_t *y, const ScWaveform *layer,
-                    const CoefficientPrices *prices) {
+                    const int32_t *of_first, const CoefficientPrices *prices) {
   const WaveformCoder *c = &b->waveform;
   CoefficientPrices own;
   const int coded = *layer->coded != 0, loudness = *layer->loudness;
@@ -96,6 +135,15 @@ int sc_waveform_put(const ScBitstream *b, RangeEncoder *e, int level, int gain, 
   if (loudness < 0 || loudness >= c->loudnesses) return SC_OUT_OF_RANGE;
   put_symbol(e, c->loudness_starts, loudness);
   if (!prices) sc_waveform_prices(b, level, gain, loudness, y, &own), prices = &own;
+  if (of_first) {
+    const Follower *follower = &b->joint.waveform;
+    int32_t by[MAX_COEFFICIENTS], q[MAX_COEFFICIENTS];
+    const Reference r = reference(b, prices, of_first, by);
+    gather(b, prices->bins, layer->q, q);
+    const int symbol = sc_follow_class(b, follower, &r, q, bits_alone(b, prices, q));
+    const int status = sc_follow_put(b, e, follower, &r, symbol, q);
+    if (status != SC_OK || symbol != ON_ITS_OWN) return status;
+  }
   for (int f = 0; f < c->prior.frames; f++) {
     const uint8_t *rows = prices->rows + f * prices->bins;
     const int status = put_integers(b, e, c->starts, rows, prices->bins, layer->q + f * c->prior.bins);
@@ -105,7 +153,7 @@ int sc_waveform_put(const ScBitstream *b, RangeEncoder *e, int level, int gain, 
 }
 
 int sc_waveform_get(const ScBitstream *b, RangeDecoder *d, int level, int gain, const int32_t *y, const ScWaveform *layer,
-                    int32_t *detail) {
+                    const int32_t *of_first, int32_t *detail) {
   const WaveformCoder *c = &b->waveform;
   CoefficientPrices prices;
   if (!range_get(d, c->coded_starts + (size_t)level * 3, 2) || d->bad) return SC_OK;
@@ -114,6 +162,17 @@ int sc_waveform_get(const ScBitstream *b, RangeDecoder *d, int level, int gain, 
   *layer->coded = 1;
   sc_waveform_prices(b, level, gain, *layer->loudness, y, &prices);
   for (int i = 0; i < c->prior.bands; i++) layer->steps[i] = (float)prices.steps[i];
+  if (of_first) {
+    int32_t by[MAX_COEFFICIENTS], q[MAX_COEFFICIENTS] = {0};
+    const Reference r = reference(b, &prices, of_first, by);
+    int told;
+    const int status = sc_follow_get(b, d, &b->joint.waveform, &r, &told, q, detail);
+    if (status != SC_OK || d->bad) return status;
+    if (told) {
+      scatter(b, prices.bins, q, layer->q);
+      return SC_OK;
+    }
+  }
   for (int f = 0; f < c->prior.frames; f++) {
     const uint8_t *rows = prices.rows + f * prices.bins;
     const int status = get_integers(b, d, c->starts, rows, prices.bins, layer->q + f * c->prior.bins, detail);

@@ -27,15 +27,20 @@ void sc_waveform_scale(const ScBitstream *b, const float *residual, const Coeffi
 /* z [F, bins] -> q [F, K], by error and bits -> whether any is other than zero. */
 int sc_waveform_quantise(const ScBitstream *b, const double *z, const CoefficientPrices *prices, double bit_worth, int32_t *q);
 
+/* The same for a second channel, whose first has of_first [F, K]: told by that where it is cheaper. */
+int sc_waveform_quantise_second(const ScBitstream *b, const double *z, const CoefficientPrices *prices, double bit_worth,
+                                const int32_t *of_first, int32_t *q);
+
 /* Squared error of q [F, K], in steps. */
 double sc_waveform_error(const ScBitstream *b, const double *z, const CoefficientPrices *prices, const int32_t *q);
 
-/* Writes one packet's layer, of which `layer` is; prices may be NULL. -> a status. */
+/* Writes one packet's layer, of which `layer` is; prices may be NULL. of_first [F, K]: what a second channel may be told by, or
+ * NULL. -> a status. */
 int sc_waveform_put(const ScBitstream *b, RangeEncoder *e, int level, int gain, const int32_t *y, const ScWaveform *layer,
-                    const CoefficientPrices *prices);
+                    const int32_t *of_first, const CoefficientPrices *prices);
 
 /* Reads it into `layer`, which holds zeros. -> a status. */
 int sc_waveform_get(const ScBitstream *b, RangeDecoder *d, int level, int gain, const int32_t *y, const ScWaveform *layer,
-                    int32_t *detail);
+                    const int32_t *of_first, int32_t *detail);
 
 #endif

@@ -19,7 +19,7 @@ from ..config import MAX_PAYLOAD_BYTES
 from ..engines.api import Latents, Means
 from ..errors import PayloadError
 from ..tables import BIT_WORTH, GAIN_MIN, EntropyTables, JointTables
-from .joint_stereo import FirstChannel, JointCoder
+from .joint_stereo import FirstChannel, JointCoder, Reference
 from .prices import Prices
 from .range_coder import RangeDecoder, RangeEncoder
 from .symbols import LATENT_LIMIT, cumulative, get_integer, put, put_integer, symbols_of
@@ -37,13 +37,16 @@ class Bitstream:
         """joint: for streams of two channels whose second is told by the first; no others."""
         self.levels, self.latent_dim = tables.level_scale.shape
         self._silence: int = tables.class_scale.shape[0]  # the class that stands for it
-        self._level_cumulative = [cumulative(row) for row in tables.level_frequencies]
+        of_levels = (tables if joint is None else joint).level_frequencies
+        self._level_cumulative = [cumulative(row) for row in of_levels]
         self._cumulative = [cumulative(row) for row in tables.frequencies]
         self._class_cumulative = [cumulative(row) for row in tables.class_frequencies]
         self._gain_cumulative = [cumulative(row) for row in tables.gain_frequencies]
         self._prices = Prices.of(tables)
-        self.waveform = WaveformCoder(tables.waveform)
         self._joint = None if joint is None else JointCoder(joint)
+        self.waveform = WaveformCoder(
+            tables.waveform, None if self._joint is None else self._joint.waveform
+        )
 
     def has_waveform(self, level: int) -> bool:
         """Whether payloads of a level have the waveform layer."""
@@ -143,7 +146,7 @@ class Bitstream:
                 if joined is not None:
                     gain, vector = joined
                 elif (own := self._get_packet(coder, level)) is not None:
-                    first, (gain, vector, _) = own, own
+                    first, gain, vector = own, own.gain, own.latents.y
                 else:
                     continue
                 gain_index[packet, channel] += gain
@@ -178,7 +181,7 @@ class Bitstream:
         """What a second channel may be told by; None where none is."""
         if self._joint is None or not gain:
             return None
-        return FirstChannel(gain, y, self._prices.rows[level, class_index])
+        return FirstChannel(gain, Reference(y, self._prices.rows[level, class_index]))
 
     def _cheapest(
         self, level: int, gain: int, mean: NDArray[np.float32], bit_worth: float
@@ -215,7 +218,7 @@ class Bitstream:
         gain = 1 + coder.get(self._gain_cumulative[class_index])
         rows = self._prices.rows[level, class_index]
         y = [get_integer(coder, self._cumulative[row]) for row in rows.tolist()]
-        return FirstChannel(gain, np.array(y, np.int32), rows)
+        return FirstChannel(gain, Reference(np.array(y, np.int32), rows))
 
 
 def _squared_error(y: NDArray[np.int32], mean: NDArray[np.float32]) -> float:

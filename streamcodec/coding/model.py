@@ -179,10 +179,12 @@ def _with_joint_stereo(model: CodecModel, tables: EntropyTables, folder: Path) -
     if (found := catalogue.joint_stereo(folder)) is None:
         return model
     joint, digest = found
-    if len(joint.buckets) != len(tables.frequencies):
+    scales = (len(joint.latents.buckets), len(joint.waveform.buckets))
+    wanted = (len(tables.level_scale), len(tables.frequencies), len(tables.waveform.frequencies))
+    if (found_for := (len(joint.level_frequencies), *scales)) != wanted:
         raise ModelError(
-            f"cannot use {folder / catalogue.JOINT_STEREO_FILE}: it knows {len(joint.buckets)} "
-            f"scales of latents, the model has {len(tables.frequencies)}"
+            f"cannot use {folder / catalogue.JOINT_STEREO_FILE}: it is for levels, scales of "
+            f"latents and scales of the waveform layer {found_for}, the model has {wanted}"
         )
     return dataclasses.replace(model, joint=bitstream_of(tables, joint), joint_hash=digest)
 

@@ -47,14 +47,20 @@ def packed_tables(tables: EntropyTables) -> bytes:
 
 
 def packed_joint_tables(tables: JointTables) -> bytes:
-    """What native/src/joint.c reads: sizes (int32), then all that is float64, then all other
-    integers (int32).
+    """What native/src/joint.c reads: sizes (int32) of what tells latents, and of what tells the
+    layer: scales, classes, buckets, magnitudes; then symbols, gains and levels. Behind them all
+    that is float64, and all other integers (int32).
     """
-    classes, buckets, magnitudes, symbols = tables.frequencies.shape
-    gains = tables.gain_frequencies.shape[1]
-    head = struct.pack("<6i", len(tables.buckets), classes, buckets, magnitudes, gains, symbols)
-    priced = (tables.class_frequencies, tables.gain_frequencies, tables.frequencies)
+    followers = (tables.latents, tables.waveform)
+    sizes = [(len(f.buckets), *f.frequencies.shape[:3]) for f in followers]
+    symbols, gains = tables.latents.frequencies.shape[3], tables.gain_frequencies.shape[1]
+    levels = len(tables.level_frequencies)
+    # A size of nothing at the end, so that what follows is aligned.
+    head = struct.pack("<12i", *sizes[0], *sizes[1], symbols, gains, levels, 0)
+    priced = [a for f in followers for a in (f.class_frequencies, f.frequencies)]
+    priced.append(tables.gain_frequencies)
     arrays = [np.ascontiguousarray(bits_of(a), "<f8").tobytes() for a in priced]
-    integers = (tables.buckets, tables.follows, *priced)
+    integers = [a for f in followers for a in (f.buckets, f.follows)]
+    integers += [*priced, tables.level_frequencies]
     arrays += [np.ascontiguousarray(a, "<i4").tobytes() for a in integers]
     return head + b"".join(arrays)

@@ -12,8 +12,11 @@ from ..errors import ConfigError
 CAPPED_BITRATES_BPS = (1_000, 32_000)  # a limit may lie outside what the model would spend
 TOLERANCE = 0.05  # of a target that counts as met
 LAYER_ROOM = 1.08  # times what the lowest level with the waveform layer costs
-# Of what two channels cost on their own: from half, where they are the same, to all of it.
-JOINT_COST = 0.8
+# What joint stereo takes of what two channels cost on their own: in the mean, and at least. What it
+# takes of a stream is measured over so long; the mean counts as much as this before.
+JOINT_COST, LEAST_JOINT_COST = 0.8, 0.52
+JOINT_MEMORY_S, JOINT_PRIOR_S = 8.0, 1.5
+KIND_MARGIN = 1.06  # between what brings a stream the waveform layer and what takes it away
 DEBT_LIMIT_S = 1.0  # how far speech may run ahead of, or behind, its budget
 LEVELS_PER_DEBT_SECOND = 10.0
 CAPPED_CLIMB_LEVELS = 3.0
@@ -92,7 +95,7 @@ class TargetBitrate:
     more, pauses pay for them.
 
     Proportional on the debt, integral on the position; silence leaves no more than DEBT_LIMIT_S of
-    savings behind.
+    savings behind. debt_s: by how many seconds of the target more was spent than time has passed.
     """
 
     budget_bytes: int | None = None
@@ -106,19 +109,77 @@ class TargetBitrate:
         self.base_level = int(self._start)
         self.highest_level = self._levels - 1
         self._dither = Dither(self._levels)
-        self._position, self._debt_s = self._start, 0.0
+        self._position, self.debt_s = self._start, 0.0
 
     def next_level(self) -> int:
-        return self._dither.level(self._position - LEVELS_PER_DEBT_SECOND * self._debt_s)
+        return self._dither.level(self._position - LEVELS_PER_DEBT_SECOND * self.debt_s)
 
     def spent(self, size_bytes: float, level: int) -> None:
         error_s = size_bytes * 8 / self._target_bps - self._payload_s
-        self._debt_s = min(DEBT_LIMIT_S, max(-DEBT_LIMIT_S, self._debt_s + error_s))
+        self.debt_s = min(DEBT_LIMIT_S, max(-DEBT_LIMIT_S, self.debt_s + error_s))
         self._position = min(self._levels - 1.0, max(0.0, self._position - LEARNING_RATE * error_s))
 
     def reset(self) -> None:
-        self._position, self._debt_s = self._start, 0.0
+        self._position, self.debt_s = self._start, 0.0
         self._dither.reset()
+
+
+class JointBitrate:
+    """A mean rate for joint stereo, which costs from half of two channels to all of it. Of the two
+    kinds of levels, without and with the waveform layer, a stream has the one that fits what its
+    channels have cost so far. Its base level is one with the layer, by which listeners know that
+    they need the network for it.
+    """
+
+    budget_bytes: int | None = None
+
+    def __init__(
+        self,
+        bitrate_bps: float,
+        level_bitrates_bps: Sequence[float],
+        kinds: tuple[range, range],
+        payload_s: float,
+    ) -> None:
+        """level_bitrates_bps: of two channels on their own; kinds: the levels of each."""
+        self._target_bps, self._payload_s, self._kinds = bitrate_bps, payload_s, kinds
+        self._bitrates_bps = level_bitrates_bps
+        self._alone_bytes = self._spent_bytes = 0.0  # lately: on their own, and jointly
+        self._kept = 0.5 ** (payload_s / JOINT_MEMORY_S)
+        self.reset()
+        self.base_level, self.highest_level = kinds[1][0], kinds[1][-1]
+
+    def next_level(self) -> int:
+        return self._levels[self._control.next_level()]
+
+    def spent(self, size_bytes: float, level: int) -> None:
+        alone_bytes = self._bitrates_bps[level] * self._payload_s / 8
+        self._spent_bytes = self._kept * self._spent_bytes + size_bytes
+        self._alone_bytes = self._kept * self._alone_bytes + alone_bytes
+        self._control.spent(size_bytes, self._levels.index(level) if level in self._levels else 0)
+        layered = self._levels == self._kinds[1]
+        margin = KIND_MARGIN if layered else 1 / KIND_MARGIN
+        if layered is not self._affords_layer(margin):
+            debt_s = self._control.debt_s
+            self._take(self._kinds[0 if layered else 1])
+            self._control.debt_s = debt_s
+
+    def reset(self) -> None:
+        self._alone_bytes = self._target_bps / JOINT_COST * JOINT_PRIOR_S / 8
+        self._spent_bytes = JOINT_COST * self._alone_bytes
+        self._take(self._kinds[1 if self._affords_layer(1.0) else 0])
+
+    @property
+    def _share(self) -> float:
+        return float(max(LEAST_JOINT_COST, self._spent_bytes / self._alone_bytes))
+
+    def _affords_layer(self, margin: float) -> bool:
+        lowest_bps = self._bitrates_bps[self._kinds[1][0]]
+        return self._target_bps * margin > self._share * lowest_bps
+
+    def _take(self, levels: range) -> None:
+        bitrates = [self._share * self._bitrates_bps[n] for n in levels]
+        self._levels = levels
+        self._control = TargetBitrate(self._target_bps, bitrates, self._payload_s)
 
 
 class CappedBitrate:
@@ -235,6 +296,9 @@ def rate_control(
     # cap payloads that do not fit go without the layer.
     least = bitrates[base[-1]] if capped else LAYER_ROOM * bitrates[layered[0]]
     rungs = layered if bitrate_bps > least else base
+    may_have = LEAST_JOINT_COST * bitrates[layered[0]] < bitrate_bps
+    if config.joint and not capped and rungs is base and may_have:
+        return JointBitrate(bitrate_bps, bitrates, (base, layered), config.packet_ms / 1000)
     share = JOINT_COST if config.joint else 1.0
     control = (CappedBitrate if capped else TargetBitrate)(
         bitrate_bps, [share * bitrates[n] for n in rungs], config.packet_ms / 1000

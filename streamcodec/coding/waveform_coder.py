@@ -15,6 +15,7 @@ from ..tables import (
     STEP_BAND,
     WaveformTables,
 )
+from .joint_stereo import ON_ITS_OWN, Follower, Reference
 from .prices import bits_of
 from .range_coder import RangeDecoder, RangeEncoder
 from .symbols import LATENT_LIMIT, cumulative, get_integer, put, put_integer, symbols_of
@@ -24,7 +25,9 @@ from .waveform_prior import CoefficientPrices, IntegerPrior, step_sizes
 class WaveformCoder:
     """Rounds, writes and reads the layer under one model's tables."""
 
-    def __init__(self, tables: WaveformTables) -> None:
+    def __init__(self, tables: WaveformTables, joint: Follower | None = None) -> None:
+        """joint: tells that of a second channel by the first's."""
+        self._joint = joint
         self._prior = IntegerPrior(tables)
         self._bins: list[int] = tables.level_bins.tolist()
         self._costs = bits_of(tables.frequencies)
@@ -55,7 +58,8 @@ class WaveformCoder:
                 if gain == GAIN_MIN:
                     continue
                 prices = self.prices(latents, p, c, int(loudness[c]))
-                q = self._cheapest(residual[p, c], prices, bit_worth)
+                reference = self._reference(layer, p, c, prices)
+                q = self._cheapest(residual[p, c], prices, reference, bit_worth)
                 layer.q[p, c, :, : layer.bins] = q
                 if q.any():
                     layer.coded[p, c] = True
@@ -85,9 +89,17 @@ class WaveformCoder:
             return
         loudness = int(layer.loudness[packet, channel])
         put(coder, self._loudness, loudness)
-        rows = self.prices(latents, packet, channel, loudness).rows
-        q = layer.q[packet, channel, :, : layer.bins]
-        for row, value in zip(rows.ravel().tolist(), q.ravel().tolist(), strict=True):
+        prices = self.prices(latents, packet, channel, loudness)
+        rows, q = prices.rows.ravel(), layer.q[packet, channel, :, : layer.bins].ravel()
+        reference = self._reference(layer, packet, channel, prices)
+        if self._joint is not None and reference is not None:
+            bits = self._joint.bits(reference, q)
+            alone = self._joint.own_bits + self._costs[rows, symbols_of(q)].sum() <= bits.min()
+            self._joint.put_class(coder, ON_ITS_OWN if alone else 1 + int(bits.argmin()))
+            if not alone:
+                self._joint.put(coder, int(bits.argmin()), reference, q)
+                return
+        for row, value in zip(rows.tolist(), q.tolist(), strict=True):
             put_integer(coder, self._cumulative[row], value)
 
     def get(self, coder: RangeDecoder, latents: Latents, packet: int, channel: int) -> None:
@@ -100,7 +112,7 @@ class WaveformCoder:
         loudness = coder.get(self._loudness)
         layer.loudness[packet, channel] = loudness
         prices = self.prices(latents, packet, channel, loudness)
-        values = [get_integer(coder, self._cumulative[row]) for row in prices.rows.ravel().tolist()]
+        values = self._values(coder, prices, self._reference(layer, packet, channel, prices))
         layer.q[packet, channel, :, : layer.bins] = np.reshape(values, prices.rows.shape)
         layer.steps[packet, channel] = step_sizes(prices.step_rows)
 
@@ -125,16 +137,42 @@ class WaveformCoder:
         rise = int(latents.gain_index[packet, channel]) - GAIN_MIN - LOUDNESS_STEP * loudness
         return self._prior.prices(latents.level, rise, latents.y[packet, channel])
 
+    def _values(
+        self, coder: RangeDecoder, prices: CoefficientPrices, reference: Reference | None
+    ) -> NDArray[np.int32] | list[int]:
+        """Integers [F * bins] that follow."""
+        if self._joint is not None and reference is not None:
+            symbol = self._joint.get_class(coder)
+            if symbol != ON_ITS_OWN:
+                return self._joint.get(coder, symbol - 1, reference)
+        return [get_integer(coder, self._cumulative[row]) for row in prices.rows.ravel().tolist()]
+
+    def _reference(
+        self, layer: Waveform, packet: int, channel: int, prices: CoefficientPrices
+    ) -> Reference | None:
+        """What the layer of a second channel may be told by; None where that is nothing."""
+        if self._joint is None or channel == 0 or not layer.coded[packet, 0]:
+            return None
+        return Reference(layer.q[packet, 0, :, : layer.bins].ravel(), prices.rows.ravel())
+
     def _cheapest(
-        self, residual: NDArray[np.float32], prices: CoefficientPrices, bit_worth: float
+        self,
+        residual: NDArray[np.float32],
+        prices: CoefficientPrices,
+        reference: Reference | None,
+        bit_worth: float,
     ) -> NDArray[np.int32]:
         """residual [F, K] -> integers [F, bins]."""
         bins = prices.rows.shape[1]
         z = _clipped(residual[:, :bins] / _of_coefficients(prices, bins))
         choices = np.stack([np.rint(z), np.trunc(z), np.zeros_like(z)]).astype(np.int32)
         bits = self._costs[prices.rows, symbols_of(choices)]
-        best = (np.square(choices - z) + bit_worth * bits).argmin(0)
-        chosen: NDArray[np.int32] = np.take_along_axis(choices, best[None], 0)[0]
+        loss = np.square(choices - z) + bit_worth * bits
+        chosen: NDArray[np.int32] = np.take_along_axis(choices, loss.argmin(0)[None], 0)[0]
+        if self._joint is not None and reference is not None:
+            together, least = self._joint.rounded(reference, z.ravel(), bit_worth)
+            if least < loss.min(0).sum() + bit_worth * self._joint.own_bits:
+                return together.reshape(chosen.shape)
         return chosen
 
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.numpy
@@ -24,23 +25,28 @@ from scipy.signal import fftconvolve
 from tqdm import tqdm
 
 from streamcodec.coding.bitstream import Bitstream
-from streamcodec.coding.joint_stereo import ON_ITS_OWN, FirstChannel, JointCoder
-from streamcodec.coding.model import CodecModel, load_model
+from streamcodec.coding.joint_stereo import ON_ITS_OWN, Follower, Reference
+from streamcodec.coding.model import CodecModel, bitstream_of, load_model
+from streamcodec.coding.prices import bits_of
+from streamcodec.coding.stream import StreamEncoder
 from streamcodec.coding.symbols import symbols_of
-from streamcodec.engines.api import Means
+from streamcodec.engines.api import Latents
 from streamcodec.errors import AudioError
 from streamcodec.tables import (
     FREQUENCY_BITS,
     GAIN_COUNT,
     GAIN_MIN,
     JOINT_GAINS,
+    JOINT_LEVEL_STRAYS,
     JOINT_MAGNITUDES,
     EntropyTables,
+    FollowTables,
     JointTables,
     integer_frequencies,
+    level_frequencies,
 )
 from streamcodec.units import Pcm
-from streamcodec_models.catalogue import JOINT_STEREO_FILE, describe
+from streamcodec_models.catalogue import JOINT_STEREO_FILE, describe, named_joint_tables
 
 from .corpus import audio_files
 
@@ -51,20 +57,25 @@ RECORDED_SHARE = 0.3  # of pieces that were recorded in stereo, where there are 
 ROUNDS = 2  # rounding depends on the tables, the tables on the rounding
 CLASS_ROUNDS = 8
 SMOOTHING_SYMBOLS, SMOOTHING_GAINS, SMOOTHING_CLASSES = 30.0, 20.0, 20.0
+LEAST_ALONE = 0.12  # of packets, because silent channels, which are told so, are not counted
 ROOM_S, ROOM_SHARE = (0.2, 0.6), (0.02, 0.3)  # reverberation time; its amplitude beside the voice
 FURTHEST_DB = 24.0  # a channel below the other
 
 
-@dataclasses.dataclass(frozen=True)
-class Pairs:
-    """Packets with sound in both channels. gains [N, 2] in steps above silence, y [N, 2, D],
-    rows [N, D] of the scales in the first channel, own_bits [N] of the second on its own.
+class Pairs(NamedTuple):
+    """Integers of packets with sound in both channels, by kind. first, second and rows [N, D]: of
+    what may be told by the first channel; rows of the scales that it would be told with.
+    own_bits [N]: what the second takes on its own. louder [N]: the symbol of its gain.
     """
 
-    gains: NDArray[np.int64]
-    y: NDArray[np.int32]
+    first: NDArray[np.int32]
+    second: NDArray[np.int32]
     rows: NDArray[np.int32]
     own_bits: NDArray[np.float64]
+    louder: NDArray[np.int64]
+
+
+Row = tuple[Any, ...]  # of Pairs
 
 
 def fit_joint_stereo(folders: Iterable[Path], model: Path, seed: int = 0) -> Path:
@@ -74,16 +85,17 @@ def fit_joint_stereo(folders: Iterable[Path], model: Path, seed: int = 0) -> Pat
     rng = np.random.default_rng(seed)
     loaded, entropy = load_model(model), describe(model).tables
     pieces = _placed(*_recordings(folders, loaded.config.sample_rate, rng), rng)
-    means = [_means(loaded, piece, rng) for piece in tqdm(pieces, desc="coding", unit="piece")]
-    bitstream, tables = Bitstream(entropy), None
+    levels = rng.integers(len(entropy.level_scale), size=len(pieces)).tolist()
+    loaded, tables = dataclasses.replace(loaded, joint=None), None
     for round_ in range(ROUNDS):
-        task = f"rounding, {round_ + 1} of {ROUNDS}"
-        pairs = _pairs(bitstream, entropy, tqdm(means, desc=task, unit="piece"))
-        tables = _counted(pairs, entropy)
-        bitstream = Bitstream(entropy, tables)
+        task = f"coding, {round_ + 1} of {ROUNDS}"
+        coded = tqdm(zip(pieces, levels, strict=True), task, len(pieces), unit="piece")
+        sent = [latents for piece, level in coded for latents in _sent(loaded, piece, level)]
+        tables = _fitted(sent, entropy)
+        loaded = dataclasses.replace(loaded, joint=bitstream_of(entropy, tables))
     assert tables is not None
     path = model / JOINT_STEREO_FILE
-    path.write_bytes(safetensors.numpy.save(dataclasses.asdict(tables)))
+    path.write_bytes(safetensors.numpy.save(named_joint_tables(tables)))
     return path
 
 
@@ -155,57 +167,79 @@ def _beside(here: Pcm, other: Pcm, rng: np.random.Generator) -> Pcm:
     return placed
 
 
-def _means(model: CodecModel, piece: Pcm, rng: np.random.Generator) -> list[Means]:
-    """Of each packet, at a level that is drawn."""
-    engine, size = model.engine, model.config.step_samples
-    level = int(rng.integers(engine.shape.levels))
-    state = engine.initial_encoder_state(2)
-    means = []
-    for begin in range(0, len(piece) - size + 1, size):
-        made, state = engine.encode(piece[begin : begin + size].T, level, state)
-        means.append(made)
-    return means
+def _sent(model: CodecModel, piece: Pcm, level: int) -> list[Latents]:
+    """What payloads of one level say of a piece [T, 2]."""
+    encoder = StreamEncoder(model, level=level, channels=2)
+    bitstream = model.bitstream if model.joint is None else model.joint
+    return [bitstream.parse(payload, 1, 2, level) for payload in encoder.encode(piece)]
 
 
-def _pairs(bitstream: Bitstream, entropy: EntropyTables, pieces: Iterable[list[Means]]) -> Pairs:
-    priced = Bitstream(entropy)
-    gains, y, rows, own = [], [], [], []
-    for means in _each(pieces):
-        latents = bitstream.quantise(means)
-        both, (first, second) = latents.y[0], (latents.gain_index[0] - GAIN_MIN).tolist()
-        if not first or not second:
+def _fitted(sent: list[Latents], entropy: EntropyTables) -> JointTables:
+    bitstream, costs = Bitstream(entropy), bits_of(entropy.waveform.frequencies)
+    latents, layers = [], []
+    for packet in tqdm(sent, desc="prices", unit="packet"):
+        gains = (packet.gain_index[0] - GAIN_MIN).tolist()
+        if not all(gains):
             continue
-        gains.append((first, second))
-        y.append(both)
-        rows.append(entropy.scale_rows(means.level, priced.class_of(means.level, first, both[0])))
-        own.append(priced.cheapest_class(means.level, second, both[1])[1])
-    return Pairs(np.array(gains), np.stack(y), np.stack(rows), np.array(own))
+        latents.append(_of_latents(packet, gains, bitstream, entropy))
+        layer = packet.waveform
+        if layer is not None and layer.coded[0].all():
+            first, second = layer.q[0, :, :, : layer.bins].reshape(2, -1)
+            prices = bitstream.waveform.prices(packet, 0, 1, int(layer.loudness[0, 1]))
+            rows = prices.rows.ravel()
+            layers.append((first, second, rows, costs[rows, symbols_of(second)].sum(), 0))
+    if not latents or not layers:
+        raise AudioError("no packet of these recordings has sound in both channels")
+    told, of_gains = _follow_tables(_pairs(latents), entropy.frequencies)
+    follows, _ = _follow_tables(_pairs(layers), entropy.waveform.frequencies)
+    near = 0.8 ** np.abs(np.arange(JOINT_GAINS) - GAIN_COUNT + 1)
+    gain_frequencies = integer_frequencies(of_gains + SMOOTHING_GAINS * near / near.sum())
+    levels = level_frequencies(len(entropy.level_scale), JOINT_LEVEL_STRAYS)
+    return JointTables(told, follows, gain_frequencies, levels)
 
 
-def _each(pieces: Iterable[list[Means]]) -> Iterator[Means]:
-    for piece in pieces:
-        yield from piece
+def _of_latents(
+    packet: Latents, gains: list[int], bitstream: Bitstream, entropy: EntropyTables
+) -> Row:
+    (first, second), level = packet.y[0], packet.level
+    rows = entropy.scale_rows(level, bitstream.class_of(level, gains[0], first))
+    own_bits = bitstream.cheapest_class(level, gains[1], second)[1]
+    return first, second, rows, own_bits, gains[1] - gains[0] + GAIN_COUNT - 1
 
 
-def _counted(pairs: Pairs, entropy: EntropyTables) -> JointTables:
-    """Classes by the bits that packets take in them, as k-means does; the first by how alike their
-    channels are.
+def _pairs(rows: list[Row]) -> Pairs:
+    """Padded with zeros that are priced as certain: layers of some levels have fewer integers."""
+    longest = max(len(row[0]) for row in rows)
+    padded = [[np.pad(part, (0, longest - len(part))) for part in row[:3]] for row in rows]
+    first, second, of_scales = (np.stack(parts) for parts in zip(*padded, strict=True))
+    return Pairs(
+        first, second, of_scales, *(np.array(x) for x in list(zip(*rows, strict=True))[3:])
+    )
+
+
+def _follow_tables(
+    pairs: Pairs, scales: NDArray[np.int32]
+) -> tuple[FollowTables, NDArray[np.float64]]:
+    """-> tables, and how often each class has each gain, [C, JOINT_GAINS]. Classes by the bits that
+    packets take in them, as k-means does; the first by how alike their channels are.
     """
-    buckets = _buckets(pairs, entropy)
-    first, second = pairs.y[:, 0].astype(np.float64), pairs.y[:, 1].astype(np.float64)
+    buckets = _buckets(pairs, scales)
+    first, second = pairs.first.astype(np.float64), pairs.second.astype(np.float64)
     norm = np.sqrt(np.square(first).sum(1) * np.square(second).sum(1)) + 1e-9
     alike = (first * second).sum(1) / norm
     parts = np.quantile(alike, np.arange(1, CLASSES) / CLASSES)
     chosen = 1 + np.searchsorted(parts, alike)
     for _ in tqdm(range(CLASS_ROUNDS), desc="classes", unit="round"):
-        tables = _tables_for(pairs, chosen, buckets, entropy)
+        tables = _counted(pairs, chosen, buckets, scales)
         chosen = _classes(pairs, tables)
-    return _tables_for(pairs, chosen, buckets, entropy)
+    gains = np.zeros((1 + CLASSES, JOINT_GAINS))
+    np.add.at(gains, (chosen, pairs.louder), 1)
+    return _counted(pairs, chosen, buckets, scales), gains[1:]
 
 
-def _buckets(pairs: Pairs, entropy: EntropyTables) -> NDArray[np.int32]:
-    """[scales], so that the second channels' latents take as many bits in each."""
-    share = entropy.frequencies / (1 << FREQUENCY_BITS)
+def _buckets(pairs: Pairs, scales: NDArray[np.int32]) -> NDArray[np.int32]:
+    """[scales], so that second channels take as many bits in each."""
+    share = scales / (1 << FREQUENCY_BITS)
     count = np.bincount(pairs.rows.ravel(), minlength=len(share))
     bits = np.cumsum(-(share * np.log2(share)).sum(1) * count)
     found = np.minimum(bits / bits[-1] * BUCKETS, BUCKETS - 1).astype(np.int32)
@@ -213,43 +247,41 @@ def _buckets(pairs: Pairs, entropy: EntropyTables) -> NDArray[np.int32]:
     return buckets
 
 
-def _tables_for(
-    pairs: Pairs, chosen: NDArray[np.int64], buckets: NDArray[np.int32], entropy: EntropyTables
-) -> JointTables:
+def _counted(
+    pairs: Pairs,
+    chosen: NDArray[np.int64],
+    buckets: NDArray[np.int32],
+    scales: NDArray[np.int32],
+) -> FollowTables:
     """chosen [N]: symbols of the classes."""
     count = int(buckets.max()) + 1
     follows = (np.arange(CLASSES) >= CLASSES - FOLLOWING).astype(np.int32)
-    symbols = np.zeros((CLASSES, count, JOINT_MAGNITUDES, entropy.frequencies.shape[1]))
-    gains = np.zeros((CLASSES, JOINT_GAINS))
-    first, second = pairs.y[:, 0], pairs.y[:, 1]
-    turned = np.where(first < 0, -1, 1)
-    magnitudes = np.minimum(np.abs(first), JOINT_MAGNITUDES - 1)
+    symbols = np.zeros((CLASSES, count, JOINT_MAGNITUDES, scales.shape[1]))
+    turned = np.where(pairs.first < 0, -1, 1)
+    magnitudes = np.minimum(np.abs(pairs.first), JOINT_MAGNITUDES - 1)
     for c in range(CLASSES):
         mine = chosen == 1 + c
-        told = symbols_of(((second - follows[c] * first) * turned)[mine])
+        told = symbols_of(((pairs.second - follows[c] * pairs.first) * turned)[mine])
         np.add.at(symbols[c], (buckets[pairs.rows[mine]], magnitudes[mine], told), 1)
-        np.add.at(gains[c], pairs.gains[mine, 1] - pairs.gains[mine, 0] + GAIN_COUNT - 1, 1)
     for bucket in range(count):
-        row = entropy.frequencies[buckets == bucket].mean(0)
+        row = scales[buckets == bucket].mean(0)
         symbols[:, bucket] += SMOOTHING_SYMBOLS * row / row.sum()
-    distance = np.abs(np.arange(JOINT_GAINS) - GAIN_COUNT + 1)
-    near = 0.8**distance
     used = np.bincount(chosen, minlength=1 + CLASSES) + SMOOTHING_CLASSES
-    return JointTables(
+    used[ON_ITS_OWN] = max(used[ON_ITS_OWN], LEAST_ALONE * used.sum())
+    return FollowTables(
         buckets=buckets,
         follows=follows,
         class_frequencies=integer_frequencies(used[None].astype(np.float64)),
-        gain_frequencies=integer_frequencies(gains + SMOOTHING_GAINS * near / near.sum()),
         frequencies=integer_frequencies(symbols),
     )
 
 
-def _classes(pairs: Pairs, tables: JointTables) -> NDArray[np.int64]:
+def _classes(pairs: Pairs, tables: FollowTables) -> NDArray[np.int64]:
     """-> the symbol of the class that takes the fewest bits, of each packet [N]."""
-    coder = JointCoder(tables)
-    chosen = np.empty(len(pairs.y), np.int64)
-    for n, (gains, y, rows) in enumerate(zip(pairs.gains, pairs.y, pairs.rows, strict=True)):
-        bits = coder.bits(FirstChannel(int(gains[0]), y[0], rows), int(gains[1]), y[1])
-        own = pairs.own_bits[n] + coder.own_bits
+    follower = Follower(tables)
+    chosen = np.empty(len(pairs.first), np.int64)
+    for n, (first, second, rows, own_bits, _) in enumerate(zip(*pairs, strict=True)):
+        bits = follower.bits(Reference(first, rows), second)
+        own = own_bits + follower.own_bits
         chosen[n] = ON_ITS_OWN if own <= bits.min() else 1 + bits.argmin()
     return chosen
