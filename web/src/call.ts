@@ -70,7 +70,7 @@ export class Call implements ConnectionListener {
         model: facts.hash,
         sampleRate: facts.sampleRate,
         packetSizes: PACKETS_MS.map(ms => (facts.sampleRate * ms) / 1000),
-        jointStereo: codecs.jointStereo,
+        jointStereo: codecs.base.jointStereo,
       },
     );
     if (settings.talks) {

@@ -39,6 +39,8 @@ export class Codec {
   private readonly model: number;
   private readonly bitstream: number;
   private readonly joint: number; // for streams with joint stereo; 0 where it has none
+  /** 16 hex digits of the tables of joint stereo; '' where it has none, or none that it can use. */
+  readonly jointStereo: string;
   private readonly workspace: number;
   private readonly payload: number;
   private readonly pcm: number;
@@ -82,15 +84,21 @@ export class Codec {
     const packed = engine.put(tables);
     const bytes = BigInt(tables.length);
     this.bitstream = engine.opened(handle => sc_bitstream_open_packed(packed, bytes, 0, handle));
-    this.joint = 0;
+    let joint = 0;
     if (jointStereo !== null) {
-      const joint = engine.put(jointStereo.data);
+      const tables = engine.put(jointStereo.data);
       const jointBytes = BigInt(jointStereo.data.length);
-      this.joint = engine.opened(handle =>
-        sc_bitstream_open_joint(packed, bytes, joint, jointBytes, 0, handle),
-      );
-      engine.free(joint);
+      try {
+        joint = engine.opened(handle =>
+          sc_bitstream_open_joint(packed, bytes, tables, jointBytes, 0, handle),
+        );
+      } catch (error) {
+        console.warn(error); // other streams are heard all the same
+      }
+      engine.free(tables);
     }
+    this.joint = joint;
+    this.jointStereo = joint === 0 ? '' : jointStereo!.hash;
     engine.free(packed);
     this.workspace = engine.allocate(
       Number(engine.call.sc_workspace_bytes(this.model, MOST_CHANNELS)),

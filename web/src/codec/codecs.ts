@@ -34,15 +34,8 @@ export class Codecs {
       fetched(files.base, progress).then(data => atOnce(modelFile(data))),
       fetchTables(files.tables),
     ]);
-    const { highBand: ofBand, jointStereo } = tables;
-    const highBand = ofBand === null ? null : new HighBand(engine, file.facts, ofBand);
-    const besides = { highBand, jointStereo };
+    const besides = besidesOf(engine, file, tables);
     return new Codecs(engine, file, files.layered, besides, Codec.open(engine, file, besides));
-  }
-
-  /** 16 hex digits of the tables of joint stereo; '' where there are none. */
-  get jointStereo(): string {
-    return this.besides.jointStereo?.hash ?? '';
   }
 
   /** The codec for streams with the waveform layer; null while it was not fetched. */
@@ -68,7 +61,20 @@ export class Codecs {
   }
 }
 
-/** A call goes on without what cannot be fetched: up to the core's 8 kHz. */
+/** A call goes on without what cannot be used: up to the core's 8 kHz. */
+function besidesOf(engine: Engine, file: ModelFile, tables: TablesFile): Besides {
+  const { highBand, jointStereo } = tables;
+  try {
+    if (highBand !== null) {
+      return { highBand: new HighBand(engine, file.facts, highBand), jointStereo };
+    }
+  } catch (error) {
+    console.warn(error);
+  }
+  return { highBand: null, jointStereo };
+}
+
+/** The same without what cannot be fetched. */
 async function fetchTables(path: string): Promise<TablesFile> {
   try {
     if (path !== '') return await inTurn(tablesFile(await fetched(path, () => {})));

@@ -78,7 +78,11 @@ function* bandsOfNoise(noise: Float64Array, about: Noise): Pieces<Float32Array> 
   const all = new Float32Array((edges.length - 1) * size);
   const [bandRe, bandIm] = [new Float64Array(fft.bins), new Float64Array(fft.bins)];
   for (let b = 0; b + 1 < edges.length; b++) {
-    for (let k = 0; k < fft.bins; k++) {
+    bandRe.fill(0);
+    bandIm.fill(0);
+    const first = Math.max(0, Math.floor((edges[b] - slope) * noise.length));
+    const last = Math.min(fft.bins, Math.ceil((edges[b + 1] + slope) * noise.length));
+    for (let k = first; k < last; k++) {
       const frequency = k / noise.length;
       const begun = within((frequency - edges[b]) / slope + 0.5);
       const share = Math.sqrt(begun * within((edges[b + 1] - frequency) / slope + 0.5));
@@ -86,9 +90,12 @@ function* bandsOfNoise(noise: Float64Array, about: Noise): Pieces<Float32Array> 
       bandIm[k] = share * im[k];
     }
     const band = fft.inverse(bandRe, bandIm);
-    const power = band.reduce((sum, sample) => sum + sample * sample, 0) / band.length;
-    const gain = noiseLevel / Math.sqrt(power);
-    for (let t = 0; t < size; t++) all[b * size + t] = gain * band[t % band.length];
+    let energy = 0;
+    for (let t = 0; t < band.length; t++) energy += band[t] * band[t];
+    const gain = noiseLevel / Math.sqrt(energy / band.length);
+    const mine = all.subarray(b * size, (b + 1) * size);
+    for (let t = 0; t < band.length; t++) mine[t] = gain * band[t];
+    mine.copyWithin(band.length, 0, noiseRepeated);
     yield;
   }
   return all;
