@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(package is not None, reason=f"no browser to test
 
 ROOM = "room=hall"
 PATIENCE_MS = 30_000  # other tests may run beside these
-RATE = 16_000
+RATE, FULL_RATE = 16_000, 48_000
 ALIKE = 0.8  # 0.98 and more were measured; of other speech up to 0.6
 AUDIBLE = 1.0  # energy of half a second: -39 dB of full scale
 TOO_OLD = "a talker that the page cannot hear"
@@ -70,7 +70,7 @@ def speech() -> NDArray[np.float32]:
 @pytest.fixture(scope="module")
 def microphone(speech: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("microphone") / "speech.wav"
-    soundfile.write(path, soxr.resample(speech, RATE, 48_000), 48_000)
+    soundfile.write(path, with_hiss(speech), FULL_RATE)
     return path
 
 
@@ -120,6 +120,21 @@ def shown(page: Page, text: str) -> None:
     page.get_by_text(text).first.wait_for()
 
 
+def with_hiss(speech: NDArray[np.float32]) -> NDArray[np.float32]:
+    """At FULL_RATE, with noise above 9 kHz that swells as the voice does."""
+    pcm = soxr.resample(speech, RATE, FULL_RATE)
+    hiss = np.fft.rfft(np.random.default_rng(0).normal(0, 1, len(pcm)) * np.abs(pcm))
+    hiss[: len(hiss) * 9_000 * 2 // FULL_RATE] = 0
+    made: NDArray[np.float32] = (pcm + np.fft.irfft(hiss, len(pcm))).astype(np.float32)
+    return made
+
+
+def share_above_the_core(pcm: NDArray[np.float32], rate: int) -> float:
+    """Of energy, above 9 kHz."""
+    energies = np.square(np.abs(np.fft.rfft(pcm)))
+    return float(energies[len(energies) * 9_000 * 2 // rate :].sum() / energies.sum())
+
+
 def likeness(heard: NDArray[np.float32], said: NDArray[np.float32]) -> float:
     """Normalised correlation of half a second of what was heard with what was said, where the two
     fit best: playout that is still finding its delay plays some pieces faster. Both at RATE.
@@ -165,7 +180,26 @@ def test_listeners_hear_the_page(
         shown(page, "Listening: Bob")
         listener.communicate(timeout=60)
     heard, rate = soundfile.read(out, dtype="float32")
+    assert rate == FULL_RATE
+    # The browser takes most of the hiss for noise.
+    assert share_above_the_core(heard, rate) > share_above_the_core(with_hiss(speech), rate) / 40
     assert likeness(soxr.resample(heard, rate, RATE), np.tile(speech, 2)) > ALIKE
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_full_band_and_stereo_are_heard(
+    channels: int, link: str, page: Page, speech: NDArray[np.float32], tmp_path: Path
+) -> None:
+    path, pcm = tmp_path / "full.wav", with_hiss(speech)
+    soundfile.write(path, np.stack([pcm] * channels, 1), FULL_RATE)
+    with sending(link, "Ada", "--source", str(path)):
+        join(page, f"{link}?{ROOM}")
+        shown(page, "talking")
+        got = page.evaluate("heard(3)")
+        heard = np.array(got["pcm"], np.float32)
+        assert likeness(soxr.resample(heard, got["rate"], RATE), speech) > ALIKE
+        wanted = share_above_the_core(pcm, FULL_RATE)
+        assert wanted / 4 < share_above_the_core(heard, got["rate"]) < 4 * wanted
 
 
 def test_two_pages_see_each_other_and_who_is_muted(link: str, browser: BrowserContext) -> None:
