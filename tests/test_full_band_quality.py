@@ -1,5 +1,6 @@
 """`bench quality` at 48 kHz and in stereo: its metrics, what it reads, codes and refuses."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from streamcodec_bench.coded import Coded, PeerCodec
 from streamcodec_bench.content import Clip, derived, read_clips
 from streamcodec_bench.formats import FULL_BAND_RATE, SAMPLE_RATE, Format
 from streamcodec_bench.metrics import figures, metrics_for
+from streamcodec_bench.placing import PLACES
 from streamcodec_bench.quality import Row, aligned, anchor_of, measure
 from streamcodec_bench.quality_report import side_by_side
 from streamcodec_bench.signal_metrics import high_band_distance
@@ -240,3 +242,21 @@ def test_what_a_format_does_not_have_is_refused_by_name(tmp_path: Path) -> None:
     done = judged(tmp_path, "--sample-rate", "48000", "--codecs", "lc3")
     assert done.exit_code == 2
     assert "no codec for 48 kHz, mono 'lc3': streamcodec" in done.output
+
+
+def test_voices_are_placed_in_two_channels_the_same_each_time() -> None:
+    clips = [Clip(f"{n}", "clean", voice(1.5, 48_000, n), "", 48_000) for n in range(2)]
+    made = {clip.content: clip.pcm for clip in derived(clips, [*PLACES], [])}
+    assert set(made) == set(PLACES)
+    again = {clip.content: clip.pcm for clip in derived(clips, [*PLACES], [])}
+    for kind, pcm in made.items():
+        assert pcm.shape == (72_000, 2)
+        assert np.abs(pcm).max() <= 1
+        np.testing.assert_array_equal(pcm, again[kind])
+    alike = {kind: np.corrcoef(pcm.T)[0, 1] for kind, pcm in made.items()}
+    assert alike["in the middle"] == pytest.approx(1)
+    assert alike["at a side"] == pytest.approx(1)
+    assert 0.3 < alike["in a room"] < 0.99
+    assert 0.3 < alike["beside another"] < 0.99
+    with pytest.raises(ConfigError, match="voices are placed in two channels from recordings of o"):
+        derived([dataclasses.replace(clips[0], pcm=made["at a side"])], ["at a side"], [])

@@ -35,8 +35,8 @@ from streamcodec_bench.spectrograms import draw, levels, top_hz
 
 FOLDER = Path(__file__).parents[1] / "docs" / "samples"
 
-KINDS = ["clean", "full-band", "noisy", "language", "loss", "music", "low"]
-WIDE = {"full-band", "music"}  # kinds at 48 kHz
+KINDS = ["clean", "full-band", "noisy", "language", "loss", "music", "stereo", "low"]
+WIDE = {"full-band", "music", "stereo"}  # kinds at 48 kHz
 MOST_BYTES = 5_000_000  # of docs/samples
 
 
@@ -109,7 +109,9 @@ def test_figures_on_the_page_are_those_of_the_sounds_on_it() -> None:
     for row in read(page, "rows"):
         original, *others = row["versions"]
         reference, rate = sounds[original["sound"]]
-        names = ["pesq", "lsd-high"] if row["name"] in WIDE else ["pesq"]
+        names = ["pesq", *(["lsd-high"] if row["name"] in WIDE else [])]
+        if row["name"] == "stereo":
+            names = ["lsd-high", "stereo-level", "stereo-coherence"]
         for version in others:
             values = metrics.figures(names, reference, sounds[version["sound"]][0], rate)
             shown = {name: version["figures"][name] for name in names}
@@ -233,7 +235,7 @@ def test_the_command_writes_a_listening_test_of_its_samples(
     assert [row["name"] for row in read((out / "index.html").read_text(), "rows")] == [
         *("clean", "loss", "low")
     ]
-    for option in ("full-band", "noise", "foreign", "music"):
+    for option in ("full-band", "noise", "foreign", "music", "stereo"):
         assert f"no --{option}: no row of it" in done.output
 
 
@@ -251,7 +253,7 @@ def test_the_command_prints_what_the_page_says(
     assert done.exit_code == 0, done.output
     page = (out / "index.html").read_text()
     shown = read(page, "rows")
-    kinds = [kind for kind in KINDS if kind != "full-band"]
+    kinds = [kind for kind in KINDS if kind not in ("full-band", "stereo")]
     assert [row["name"] for row in shown] == kinds
     assert {rate for _, rate in heard(page).values()} == {16_000}
     for row in shown:
@@ -291,7 +293,7 @@ def test_a_full_band_row_has_what_the_voice_has_above_the_core(tmp_path: Path) -
     speech = [Clip("a", "clean", voice(1.2).astype(np.float32))]
     made = rows(Sources(speech, "", clip, None, None, clip), lambda clip: clip.name, None)
     assert {row.name: row.sample_rate for row in made if row.sample_rate != 16_000} == (
-        dict.fromkeys(WIDE, 48_000)
+        dict.fromkeys(WIDE - {"stereo"}, 48_000)
     )
     [row] = [row for row in made if row.name == "full-band"]
     original, ours, opus = row.versions
@@ -309,3 +311,19 @@ def test_a_recording_below_full_band_gets_no_row_of_it(
     with pytest.raises(AudioError, match="--full-band .* has less than 40000 Hz"):
         samples.main([*asked, "--full-band", str(clips)], standalone_mode=False)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_stereo_row_has_two_channels_in_all_versions(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed: extra quality")
+    left, right = voice(4.5, 48_000), voice(4.5, 48_000, seed=1)
+    pcm = np.stack([left, 0.3 * left + 0.1 * right], axis=1).astype(np.float32)
+    clip = Clip("a", "clean", pcm, sample_rate=48_000)
+    speech = [Clip("a", "clean", voice(1.2).astype(np.float32))]
+    made = rows(Sources(speech, "", None, None, None, None, clip), lambda clip: clip.name, None)
+    [row] = [row for row in made if row.name == "stereo"]
+    for version in row.versions:
+        assert version.pcm.shape == (4 * 48_000, 2)
+        assert soundfile.read(io.BytesIO(flac(version.pcm, 48_000)))[0].shape == (4 * 48_000, 2)
+        louder, fainter = np.std(version.pcm, axis=0)
+        assert 0.3 * louder < fainter < 0.5 * louder
+    assert {"stereo-level", "stereo-coherence"} <= set(row.versions[1].figures)

@@ -126,7 +126,7 @@ def derived(clips: list[Clip], wanted: list[str], noise: list[Clip]) -> list[Cli
     if made_of_16_khz and any((c.sample_rate, c.channels) != (SAMPLE_RATE, 1) for c in clips):
         raise ConfigError(
             f"classes of content are made from mono at {SAMPLE_RATE} Hz: "
-            f"other formats have clean alone, not {', '.join(sorted(made_of_16_khz))}"
+            f"other formats have clean alone, not {', '.join(wanted)}"
         )
     if set(wanted) & set(PLACES) and any(c.channels != 1 for c in clips):
         raise ConfigError("voices are placed in two channels from recordings of one")

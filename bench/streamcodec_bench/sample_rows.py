@@ -25,7 +25,7 @@ from .formats import SAMPLE_RATE, Format
 from .metrics import figures, needs_of
 from .quality import aligned
 
-SECONDS = 5.0
+SECONDS, STEREO_SECONDS = 5.0, 4.0
 EDGE_S = 0.02  # fade at both ends of a clip: its cut would click
 # Sounds are rounded to this: noise 89 dB below full scale, for a fifth less to download.
 BITS = 14
@@ -37,9 +37,9 @@ Code = Callable[[float], tuple[Pcm, int]]
 
 @dataclasses.dataclass(frozen=True)
 class Version:
-    """A clip in one version. pcm [T] at `sample_rate` Hz, as listeners get it; kbps: measured on
-    this clip, and asked_kbps what the encoder was asked for; figures: metric -> value against the
-    first version of the row. Only the original has none of these.
+    """A clip in one version. pcm [T] or [T, 2] at `sample_rate` Hz, as listeners get it; kbps:
+    measured on this clip, and asked_kbps what the encoder was asked for; figures: metric -> value
+    against the first version of the row. Only the original has none of these.
     """
 
     name: str
@@ -73,7 +73,8 @@ class Row:
 @dataclasses.dataclass(frozen=True)
 class Sources:
     """speech: at least one clip. Kinds whose source is None are left out. language: its name. All
-    are at SAMPLE_RATE but for full_band, which is at full band, and music, which may be.
+    are at SAMPLE_RATE but for full_band and stereo, which are at full band, and music, which may
+    be. All have one channel but for stereo.
     """
 
     speech: Sequence[Clip]
@@ -82,6 +83,7 @@ class Sources:
     noise: Clip | None
     foreign: Clip | None
     music: Clip | None
+    stereo: Clip | None = None
 
 
 def rounded(pcm: Pcm) -> Pcm:
@@ -92,7 +94,7 @@ def rounded(pcm: Pcm) -> Pcm:
 
 
 def flac(pcm: Pcm, sample_rate: int = SAMPLE_RATE) -> bytes:
-    """PCM [T] as a FLAC file, which spends nothing on the bits that `rounded` has cleared."""
+    """PCM [T] or [T, 2] as FLAC, which spends nothing on the bits that `rounded` has cleared."""
     target = io.BytesIO()
     soundfile.write(target, rounded(pcm), sample_rate, format="FLAC", subtype="PCM_16")
     return target.getvalue()
@@ -102,6 +104,7 @@ def short(clip: Clip, seconds: float = SECONDS) -> Clip:
     """The beginning of a clip, faded at both ends, rounded."""
     pcm = clip.pcm[: round(seconds * clip.sample_rate)].copy()
     ramp = np.linspace(0, 1, round(EDGE_S * clip.sample_rate), dtype=np.float32)
+    ramp = ramp.reshape(-1, *[1] * (pcm.ndim - 1))
     pcm[: len(ramp)] *= ramp
     pcm[len(pcm) - len(ramp) :] *= ramp[::-1]
     return dataclasses.replace(clip, pcm=rounded(pcm))
@@ -203,6 +206,22 @@ def rows(sources: Sources, credit: Callable[[Clip], str], model: str | None) -> 
     made.append(_with_loss(short(holed), credit(holed), model))
     if sources.music is not None:
         made.append(_music(short(sources.music), credit(sources.music), model))
+    if sources.stereo is not None:
+        made.append(
+            _plain(
+                "stereo",
+                "Music in two channels at full band, 24 kbit/s asked for",
+                "where each instrument is, and how wide it all is: does anything move, or come"
+                " nearer to the middle? With headphones.",
+                short(sources.stereo, STEREO_SECONDS),
+                "Opus was told that this is music. Figures of one channel are means of both;"
+                " spectrograms are of their mean. " + credit(sources.stereo),
+                24_000,
+                model,
+                peer="opus-audio",
+                metrics=("visqol-audio", "lsd-high", "stereo-level", "stereo-coherence"),
+            )
+        )
     made.append(
         _plain(
             "low",
@@ -235,7 +254,7 @@ def _plain(
     """Nothing is lost. `peer` of `all_codecs` is asked for `opus_bps`, or for what makes it equal
     to ours. Both code all of the band that the clip's rate holds.
     """
-    codecs = all_codecs(model, Format(clip.sample_rate))
+    codecs = all_codecs(model, Format(clip.sample_rate, clip.channels == 2))
     mine = codecs["streamcodec"].code(clip.pcm, rate_bps)
     bits = 8 * mine.payload_bytes
 
@@ -314,7 +333,8 @@ def _version(
     """Aligned with the original and as long. Figures are of what listeners get: rounded."""
     rate = original.sample_rate
     moved = aligned(original.pcm, heard, rate)[1]
-    pcm = rounded(np.pad(moved, (0, len(original.pcm) - len(moved))))
+    missing = np.zeros((len(original.pcm) - len(moved), *moved.shape[1:]), np.float32)
+    pcm = rounded(np.concatenate([moved, missing]))
     kbps = bits / original.seconds / 1000
     judged = figures(metrics, original.pcm, pcm, rate)
     shown = {metric: round(value, 2) for metric, value in judged.items()}

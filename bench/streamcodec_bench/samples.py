@@ -19,13 +19,14 @@ from .content import BelowBand, Clip, read_clip, read_clips
 from .formats import FULL_BAND_RATE, SAMPLE_RATE, Format
 from .listening_page import Condition, Trial, write_page
 from .quality import aligned
-from .sample_rows import BITS, SECONDS, Sources, flac, read_credits, rows
+from .sample_rows import BITS, SECONDS, STEREO_SECONDS, Sources, flac, read_credits, rows
 from .samples_page import table, write_samples
 
 TRIAL_SECONDS = 4.0
 RATES_BPS = (3_000.0, 6_000.0, 12_000.0)
 SPEAKERS = 3  # of the rows of the page
 FULL_BAND = Format(FULL_BAND_RATE)
+STEREO = Format(FULL_BAND_RATE, stereo=True)
 PATH = click.Path(exists=True, path_type=Path)
 
 
@@ -91,6 +92,7 @@ def read_full_band(path: Path) -> Clip | None:
 @click.option("--foreign", type=PATH, help="The same, of speech in another language.")
 @click.option("--language", default="another language", help="The name of that language.")
 @click.option("--music", type=PATH, help="The same, of music.")
+@click.option("--stereo", type=PATH, help="The same, in two channels at full band.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -121,6 +123,7 @@ def samples(
     foreign: Path | None,
     language: str,
     music: Path | None,
+    stereo: Path | None,
     out: Path,
     clips: int,
     licence: str,
@@ -134,6 +137,7 @@ def samples(
         "--noise": noise,
         "--foreign": foreign,
         "--music": music,
+        "--stereo": stereo,
     }
     for option, path in inputs.items():
         folder = path if path is None or path.is_dir() else path.parent
@@ -165,7 +169,11 @@ def samples(
     others = [None if path is None else read_clip(path) for path in (noise, foreign, music)]
     if music is not None and loaded(model).high_band is not None:
         others[2] = read_full_band(music) or others[2]
-    sources = Sources(read_clips(data, SPEAKERS), language, wide, *others)
+    both = None if stereo is None else read_clip(stereo, STEREO)
+    if both is not None and both.channels != 2:
+        raise AudioError(f"--stereo {stereo} has one channel: there is no stereo to listen to")
+    noisy, other, song = others
+    sources = Sources(read_clips(data, SPEAKERS), language, wide, noisy, other, song, both)
     for option, path in inputs.items():
         if path is None:
             click.echo(f"no {option}: no row of it", err=True)
@@ -184,7 +192,7 @@ def samples(
     about = (
         "Speakers that were not trained on; English clips at"
         f" {SAMPLE_RATE / 1000:g} kHz are taken by their place in their folder, not by how they"
-        f" sound. The first {SECONDS:g} s of each, one channel, at"
+        f" sound. The first {SECONDS:g} s of each ({STEREO_SECONDS:g} of two channels), at"
         f" {SAMPLE_RATE / 1000:g} kHz, or {FULL_BAND_RATE / 1000:g} where a row says full band,"
         f" rounded to {BITS} bits. streamcodec: model {loaded(model).hash}. Opus:"
         f" {opus_version()}, as much of the band as it chooses, {OPUS_FRAME_MS} ms, VBR,"

@@ -94,7 +94,10 @@ def _data(value: object) -> str:
 
 def _section(row: Row, number: int) -> str:
     titles = [
-        (v.name if v.kbps is None else f"{v.name}, {v.kbps:.2f} kbit/s", v.pcm)
+        (
+            v.name if v.kbps is None else f"{v.name}, {v.kbps:.2f} kbit/s",
+            v.pcm if v.pcm.ndim == 1 else v.pcm.mean(1),
+        )
         for v in row.versions
     ]
     picture, media = draw(titles, row.lost, row.sample_rate)

@@ -15,7 +15,7 @@ LAYER_ROOM = 1.08  # times what the lowest level with the waveform layer costs
 # What joint stereo takes of what two channels cost on their own: in the mean, and at least. What it
 # takes of a stream is measured over so long; the mean counts as much as this before.
 JOINT_COST, LEAST_JOINT_COST = 0.8, 0.52
-JOINT_MEMORY_S, JOINT_PRIOR_S = 8.0, 1.5
+JOINT_MEMORY_S, JOINT_PRIOR_S = 5.0, 0.6
 KIND_MARGIN = 1.06  # between what brings a stream the waveform layer and what takes it away
 DEBT_LIMIT_S = 1.0  # how far speech may run ahead of, or behind, its budget
 LEVELS_PER_DEBT_SECOND = 10.0

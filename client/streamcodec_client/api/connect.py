@@ -55,17 +55,18 @@ async def connect(
     does not know the relay's. name: as others see it. token: leave to join, where the relay asks
     for one. passphrase: encrypts end to end; only who has the same one hears what is said, and who
     does not encrypt is not heard. talk, listen: what for. sample_rate (Hz), channels: of the PCM
-    that is sent and of the frames that are heard. bitrate_bps: mean payload rate (9000 where no
-    quality, 0..1, is given instead); capped: a limit that no payload exceeds. packet_ms: 20, 40 or
-    60. dtx: send next to nothing while nobody speaks. microphone: sends what it captures, in place
-    of `Room.send`; loudspeaker: plays what is heard, besides `Room.listen`; each True for the
-    default one, or an index or part of a name, as `list_devices` has them. gain_control: keeps the
-    microphone's voice at one level. redundancy: how many packets back the copy lies that each
-    packet carries for listeners that take it, 0 for none; None sends copies while listeners lose
-    packets. take_copies: how far back a copy may lie that we take. playout_ms: a fixed delay, or
-    the (least, longest) between which it adapts to the network. model: a shipped model's name, a
-    folder, or one that is loaded already, which any number of rooms may share; engine: as of
-    `load_model`. timeout_s: how long to look for a relay that never let us in.
+    that is sent and of the frames that are heard. bitrate_bps: mean payload rate (9000, or 14000
+    for two channels, where no quality, 0..1, is given instead); capped: a limit that no payload
+    exceeds. packet_ms: 20, 40 or 60. dtx: send next to nothing while nobody speaks. microphone:
+    sends what it captures, in place of `Room.send`; loudspeaker: plays what is heard, besides
+    `Room.listen`; each True for the default one, or an index or part of a name, as `list_devices`
+    has them. gain_control: keeps the microphone's voice at one level. redundancy: how many packets
+    back the copy lies that each packet carries for listeners that take it, 0 for none; None sends
+    copies while listeners lose packets. take_copies: how far back a copy may lie that we take.
+    playout_ms: a fixed delay, or the (least, longest) between which it adapts to the network.
+    model: a shipped model's name, a folder, or one that is loaded already, which any number of
+    rooms may share; engine: as of `load_model`. timeout_s: how long to look for a relay that never
+    let us in.
 
     Raises ConfigError for a setting outside its range, ModelError, AudioError for a device that
     cannot be had, ConnectionRefused where no relay lets us in; and at the end what failed

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from streamcodec.config import DEFAULT_BITRATE_BPS, STEP_MS, STEPS_PER_PACKET, check_sample_rate
+from streamcodec.config import STEP_MS, STEPS_PER_PACKET, check_sample_rate, default_bitrate_bps
 from streamcodec.errors import ConfigError
 from streamcodec.live.adaptive import DelayBounds
 from streamcodec.wire.redundancy import MAX_COPY_DISTANCE
@@ -113,8 +113,10 @@ class RoomSettings:
     @property
     def encoding(self) -> EncodingSettings:
         rate = self.bitrate_bps
+        if rate is None and self.quality is None:
+            rate = default_bitrate_bps(self.channels)
         return EncodingSettings(
-            bitrate_bps=DEFAULT_BITRATE_BPS if rate is None and self.quality is None else rate,
+            bitrate_bps=rate,
             quality=self.quality,
             capped=self.capped,
             channels=self.channels,

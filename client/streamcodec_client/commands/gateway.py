@@ -118,7 +118,7 @@ def _codec(options: CodecOptions) -> ModelCodec:
 
 def _encoding(rate: RateOptions) -> EncodingSettings:
     return EncodingSettings(
-        bitrate_bps=rate.bitrate_bps,
+        bitrate_bps=rate.bitrate_of(1),
         quality=rate.quality,
         capped=rate.capped,
         packet_ms=rate.packet_ms,

@@ -319,7 +319,7 @@ def _encoding(
     rate: RateOptions, transmission: TransmissionOptions, channels: int
 ) -> EncodingSettings:
     return EncodingSettings(
-        bitrate_bps=rate.bitrate_bps,
+        bitrate_bps=rate.bitrate_of(channels),
         quality=rate.quality,
         capped=rate.capped,
         channels=channels,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamcodec.config import DEFAULT_BITRATE_BPS
+from streamcodec.config import default_bitrate_bps
 from streamcodec.files import NamedPath, check_paths
 
 from .grouping import grouped
@@ -104,8 +104,8 @@ codec_options = grouped(
 
 @dataclasses.dataclass(frozen=True)
 class RateOptions:
-    """How many bits the encoder spends. One of bitrate_bps (a mean) and quality (constant) is
-    None.
+    """How many bits the encoder spends. At most one of bitrate_bps (a mean) and quality (constant)
+    is given.
     """
 
     bitrate_bps: float | None
@@ -113,17 +113,19 @@ class RateOptions:
     capped: bool
     packet_ms: int
 
+    def bitrate_of(self, channels: int) -> float | None:
+        """Of a stream; None where a quality is given."""
+        if self.bitrate_bps is None and self.quality is None:
+            return default_bitrate_bps(channels)
+        return self.bitrate_bps
+
 
 def _rates(
     bitrate_bps: float | None, quality: float | None, capped: bool, packet_ms: int
 ) -> RateOptions:
-    """With the default bit rate where the user gave neither a rate nor a quality. Raises
-    click.UsageError where the user gave both.
-    """
+    """Raises click.UsageError where the user gave both a rate and a quality."""
     if bitrate_bps is not None and quality is not None:
         raise click.UsageError("give --bitrate or --quality, not both")
-    if quality is None and bitrate_bps is None:
-        bitrate_bps = DEFAULT_BITRATE_BPS
     return RateOptions(bitrate_bps, quality, capped, packet_ms)
 
 
@@ -134,7 +136,7 @@ rate_options = grouped(
         "--bitrate",
         "bitrate_bps",
         type=BitrateType(),
-        help="Mean payload rate such as 6k.  [default: 9k]",
+        help="Mean payload rate such as 6k.  [default: 9k; 14k for two channels]",
     ),
     click.option(
         "--quality",

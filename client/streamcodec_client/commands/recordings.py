@@ -75,7 +75,7 @@ class Encode:
         with contextlib.closing(audio):
             encoder = streamcodec.StreamEncoder(
                 model,
-                bitrate_bps=self.rate.bitrate_bps,
+                bitrate_bps=self.rate.bitrate_of(1 if self.mono else audio.channels),
                 quality=self.rate.quality,
                 capped=self.rate.capped,
                 sample_rate=audio.sample_rate,
