@@ -28,6 +28,7 @@ export class Resampler {
   // `taps` input samples, oldest first.
   private readonly table: Float64Array;
   private readonly step: number; // input samples for each output at speed 1
+  private readonly centre: number; // the only tap that counts, between equal rates on a sample
   private samples: Float64Array; // the last taps - 1 of earlier blocks, then the present one
   private position = 0; // of the next output, in input samples from the start of the next block
 
@@ -42,6 +43,7 @@ export class Resampler {
     this.step = fromRate / toRate;
     // What is more than the kernel has weighs nothing.
     this.taps = AT_ONCE * Math.ceil((2 * half + 1) / AT_ONCE);
+    this.centre = this.taps - 1 - half;
     const cutoff = fromRate === toRate ? CUTOFF_OF_EQUAL_RATES : CUTOFF;
     this.phases = phasesOf(fromRate, toRate);
     const key = `${fromRate} ${toRate}`;
@@ -66,6 +68,11 @@ export class Resampler {
     const { samples } = this;
     samples.set(pcm, kept);
     const step = this.step * speed;
+    if (this.step === 1 && speed === 1 && Math.abs(this.position) * this.phases < ON_A_PHASE) {
+      const delayed = Float32Array.from(samples.subarray(this.centre, this.centre + pcm.length));
+      samples.copyWithin(0, pcm.length, pcm.length + kept);
+      return delayed;
+    }
     const count = Math.ceil((pcm.length - ROUNDING - this.position) / step);
     const out = new Float32Array(Math.max(0, count));
     for (let n = 0; n < out.length; n++) {
