@@ -103,8 +103,9 @@ class Bitstream:
                     own_loss = _squared_error(vector, mean) + bit_worth * bits
                     together, loss = joint.rounded(first, gain, mean, bit_worth)
                     vector = together if loss < own_loss else vector
-                first = self._first(level, self.class_of(level, gain, vector), gain, vector)
                 y[packet, channel] = vector
+                if joint is not None and channel == 0:
+                    first = self._first(level, self.class_of(level, gain, vector), gain, vector)
         return Latents(means.level, means.gain_index, y)
 
     def serialize(self, latents: Latents, base_level: int) -> bytes:
