@@ -23,8 +23,9 @@ const first = core.atOnce(core.modelFile(gunzipSync(read('base'))));
 const second = asked.layered ? await core.inTurn(core.modelFile(gunzipSync(read('layered')))) : null;
 const besides = { highBand: null, jointStereo: null };
 if (asked.tables) {
-  const { highBand, jointStereo } = core.atOnce(core.tablesFile(gunzipSync(read('tables'))));
+  const { highBand, jointStereo } = core.tablesFile(gunzipSync(read('tables')));
   besides.highBand = new core.HighBand(engine, first.facts, highBand);
+  await core.inTurn(besides.highBand.noisy());
   besides.jointStereo = jointStereo;
 }
 const codec = await core.inTurn(core.Codec.opened(engine, first, second, besides));

@@ -134,13 +134,15 @@ def _tables_file(folder: Path, described: catalogue.Description) -> bytes | None
         head["highBand"] = {
             "hash": digest,
             "bytes": len(tables),
-            "noiseSamples": len(noise),
-            "noiseRepeated": repeated,
-            "noiseLevel": 10 ** (NOISE_DB / 20),
-            "edges": (high.edges / HIGH_BAND_FFT).tolist(),
-            "slope": 1 / HIGH_BAND_FFT,
             "lag": band.lag,
             "widening": HIGH_BAND_FACTOR,
+            "noise": {
+                "count": len(noise),
+                "repeated": repeated,
+                "level": 10 ** (NOISE_DB / 20),
+                "edges": (high.edges / HIGH_BAND_FFT).tolist(),
+                "slope": 1 / HIGH_BAND_FFT,
+            },
         }
     if (told := catalogue.joint_stereo(folder)) is not None:
         joint, digest = told

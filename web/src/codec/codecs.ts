@@ -35,7 +35,10 @@ export class Codecs {
       fetchTables(files.tables),
     ]);
     const besides = besidesOf(engine, file, tables);
-    return new Codecs(engine, file, files.layered, besides, Codec.open(engine, file, besides));
+    const base = Codec.open(engine, file, besides);
+    const { highBand } = besides;
+    if (highBand !== null) setTimeout(() => inTurn(highBand.noisy()));
+    return new Codecs(engine, file, files.layered, besides, base);
   }
 
   /** The codec for streams with the waveform layer; null while it was not fetched. */
@@ -77,7 +80,7 @@ function besidesOf(engine: Engine, file: ModelFile, tables: TablesFile): Besides
 /** The same without what cannot be fetched. */
 async function fetchTables(path: string): Promise<TablesFile> {
   try {
-    if (path !== '') return await inTurn(tablesFile(await fetched(path, () => {})));
+    if (path !== '') return tablesFile(await fetched(path, () => {}));
   } catch (error) {
     console.warn(error);
   }

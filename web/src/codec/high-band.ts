@@ -3,6 +3,8 @@
 
 import type { Engine } from './engine.ts';
 import type { ModelFacts } from './model-file.ts';
+import { bandsOfNoise, lengthOfBands, type Noise } from './noise.ts';
+import type { Pieces } from './pieces.ts';
 import type { HighBandTables } from './tables-file.ts';
 
 export const HIGH_BAND_BYTES = 2;
@@ -21,23 +23,40 @@ export class HighBand {
   private readonly pcm: number;
   private readonly told: number;
   private readonly packetSamples: number; // of the core
+  private readonly noise: Noise;
+  private readonly bandsAt: number;
 
-  /** `facts`: the core's. Throws an Error for tables that the engine refuses. */
+  /**
+   * `facts`: the core's. There is silence above its band until `noisy` is done. Throws an Error for
+   * tables that the engine refuses.
+   */
   constructor(
     readonly engine: Engine,
     facts: ModelFacts,
     tables: HighBandTables,
   ) {
-    const { hash, widening, lag, data } = tables;
+    const { hash, widening, lag, data, noise } = tables;
     [this.hash, this.widening, this.lag] = [hash, widening, lag];
-    const packed = engine.put(data); // must outlive what is opened
+    const bytes = data.length + FLOAT_BYTES * lengthOfBands(noise);
+    const packed = engine.allocate(bytes); // must outlive what is opened
+    engine.bytes(packed, data.length).set(data);
+    this.noise = noise;
+    this.bandsAt = packed + data.length;
     const { sc_high_band_open: open, sc_high_band_state_bytes: stateBytes } = engine.call;
-    this.band = engine.opened(handle => open(packed, BigInt(data.length), 0, handle));
+    this.band = engine.opened(handle => open(packed, BigInt(bytes), 0, handle));
     this.stateBytes = Number(stateBytes(this.band));
     this.packetSamples = facts.packetSamples;
     this.core = engine.allocate(FLOAT_BYTES * this.packetSamples);
     this.pcm = engine.allocate(FLOAT_BYTES * this.packetSamples * widening);
     this.told = engine.allocate(MOST_TOLD);
+  }
+
+  /** Makes the noise, which takes longer than anybody should wait for the first sound. */
+  noisy(): Pieces<void> {
+    return bandsOfNoise(this.noise, (pcm, band) => {
+      const at = this.bandsAt + FLOAT_BYTES * band * pcm.length;
+      this.engine.floats(at, pcm.length).set(pcm);
+    });
   }
 
   /** pcm: a packet at the full rate -> the core's sound, and what describes the rest. */
