@@ -39,7 +39,7 @@ function written(payloads) {
 if (!given) {
   const bytes = read('pcm');
   const pcm = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-  const encoder = codec.encoder({ baseLevel: level, copyLevel: 2 });
+  const encoder = codec.encoder({ baseLevel: level, copyLevel: 2, highBand: codec.sound.highBand });
   const size = encoder.facts.packetSamples;
   const [payloads, copies] = [[], []];
   for (let at = 0; at + size <= pcm.length; at += size) {

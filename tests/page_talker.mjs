@@ -57,8 +57,9 @@ class Stage {
   constructor(bitrateBps = 3000, connected = true, facts = {}) {
     this.encoder = new Counting();
     Object.assign(this.encoder.facts, facts);
-    const { baseLevel } = core.streamSettings(this.encoder.facts, bitrateBps);
+    const { baseLevel, highBand } = core.streamSettings(this.encoder.facts, bitrateBps);
     this.encoder.baseLevel = baseLevel;
+    this.encoder.facts.highBand = highBand;
     this.talker = new core.Talker(this.encoder, bitrateBps, {
       send: datagram => {
         if (!this.takes) return 0;
@@ -139,11 +140,11 @@ const checks = {
 
   full_band_is_counted_in_samples_of_the_core_and_costs_800_bits_a_second() {
     const fullBand = { sampleRate: 48_000, packetSamples: 960, widening: 3, highBand: 'b'.repeat(16) };
-    const stage = new Stage(3000, true, fullBand).lose(1).speak(960 * 3 + 100, 960);
+    const stage = new Stage(4000, true, fullBand).lose(1).speak(960 * 3 + 100, 960);
     const { highBand, ...info } = stage.talker.info;
     assert.equal(highBand, fullBand.highBand);
-    assert.deepEqual([info.sampleRate, info.packetSamples, info.bitrateBps], [16_000, 320, 3000]);
-    assert.equal(info.baseLevel, 1); // at 16 kHz it is 2
+    assert.deepEqual([info.sampleRate, info.packetSamples, info.bitrateBps], [16_000, 320, 4000]);
+    assert.equal(info.baseLevel, 2); // at 16 kHz it is 3
     stage.talker.gap(1001);
     stage.nowMs += 1001 / 48;
     stage.speak(960 * 2, 960);
@@ -154,7 +155,9 @@ const checks = {
     stage.talker.idle();
     const [first, last] = stage.packets.slice(-2);
     assert.equal(last.captureTime - first.captureTime, 320);
-    assert.equal(new Stage(500, true, fullBand).talker.info.bitrateBps, 1800);
+    // where that would be more than a fifth of the rate, it is left out
+    const { baseLevel, bitrateBps, highBand: none } = new Stage(3000, true, fullBand).talker.info;
+    assert.deepEqual([baseLevel, bitrateBps, none], [2, 3000, '']);
   },
 
   nothing_is_sent_while_muted_and_the_room_is_told() {

@@ -130,6 +130,28 @@ def test_a_wideband_talker_is_heard_by_a_full_band_listener(model: CodecModel) -
     assert share_above(pcm[len(pcm) // 2 :], rate, 9_000) < 1e-3
 
 
+def test_a_low_rate_goes_to_the_core_alone_unless_full_band_is_asked_for(
+    model: CodecModel,
+) -> None:
+    for band, rate, channels, described in (
+        *(("auto", 3_000, 1, False), ("auto", 4_000, 1, True), ("auto", 7_000, 2, False)),
+        *(("full", 3_000, 1, True), ("auto", None, 1, True)),
+    ):
+        codec = codec_of(model, band)  # type: ignore[arg-type]
+        quality = 0.5 if rate is None else None
+        encoder = codec.encoder(EncodingSettings(rate, quality, channels=channels))
+        assert encoder.config.high_band is described
+        info = stream_info(codec, encoder.config, rate)
+        assert info.high_band == (model.high_band_hash if described else "")
+        payloads = encoder.encode(np.repeat(sibilant()[:9_600], channels, 1))
+        wide = codec_of(model, "wide").encoder(EncodingSettings(rate, quality, channels=channels))
+        assert encoder.config.description_bytes == (2 * channels if described else 0)
+        decoder = codec.decoder(info)
+        heard_ = np.concatenate([decoder.decode(payload) for payload in payloads])[:, 0]
+        assert (share_above(heard_[4_800:], RATE, 9_000) > 0.05) is described
+        assert wide.config.base_level >= encoder.config.base_level
+
+
 def test_another_high_band_is_passed_over(model: CodecModel) -> None:
     info, sent = said(codec_of(model, "full"))
     other = dataclasses.replace(info, high_band="0" * 16)

@@ -38,8 +38,9 @@ class StreamEncoder:
     no payload exceeds), `quality` (0..1) and `level` (of the model's, for measurements) is given.
     `sample_rate` (Hz) and `channels` describe the PCM; with `downmix` two channels are averaged
     into one. With `joint_stereo` the second of two is told by the first where they are alike, if
-    the model can. With `full_band` payloads also describe what is above the core's band: that takes
-    DESCRIPTION_BPS of a channel's rate, and HIGH_BAND_FACTOR times the core's sample rate. With
+    the model can. With `full_band` the sample rate is HIGH_BAND_FACTOR times the core's, and
+    payloads describe what is above its band, for DESCRIPTION_BPS of a channel's rate, unless
+    `high_band` is False: then nothing is there. With
     `copies`, each payload has a coarser one beside it, of COPY_BPS or less, for a later packet to
     carry; `copying` says whether they are made for now. They add at most an eighth to a mean rate,
     or what brings it to RATE_WITH_COPIES_BPS. Raises ConfigError for settings
@@ -60,6 +61,7 @@ class StreamEncoder:
         packet_ms: float = 20,
         copies: bool = False,
         full_band: bool = False,
+        high_band: bool = True,
         joint_stereo: bool = True,
     ) -> None:
         if capped and copies:
@@ -72,7 +74,8 @@ class StreamEncoder:
         joint = joint_stereo and coded == 2 and model.joint is not None
         core = model.stream_config(coded, samples, joint=joint)
         base_levels = model.engine.shape.base_levels
-        described_bps = DESCRIPTION_BPS if full_band else 0
+        self._describes = full_band and high_band
+        described_bps = DESCRIPTION_BPS if self._describes else 0
         self._rate = rate_control(
             [rate + described_bps for rate in model.level_bitrates_bps],
             base_levels,
@@ -86,14 +89,14 @@ class StreamEncoder:
         self.config: CodecConfig = core
         self._high_band = model.high_band if full_band else None
         if full_band:
-            self.config = dataclasses.replace(model.full_band(core), high_band=True)
+            self.config = dataclasses.replace(model.full_band(core), high_band=high_band)
         limit = min(self._rate.budget_bytes or MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES)
         self._limit = limit - self.config.description_bytes  # of the core's payload
         self._source_channels, self._source_rate = channels, sample_rate or self.config.sample_rate
         with_layer = self._rate.highest_level >= base_levels
         self._coder = model.coder(core, with_layer=with_layer)
         self._model_hash = model.hash
-        self._high_band_hash = model.high_band_hash if full_band else ""
+        self._high_band_hash = model.high_band_hash if self._describes else ""
         self._joint_hash = model.joint_hash if joint else ""
         self.engine = model.engine
         self._resampler = Resampler(
@@ -204,7 +207,8 @@ class StreamEncoder:
             return None
         pcm = self._waiting[:size]
         if self._splitter is not None:
-            pcm, self._description = self._splitter.split(pcm)
+            pcm, description = self._splitter.split(pcm)
+            self._description = description if self._describes else b""
         return EncodeRequest(pcm.T, self._rate.next_level(), self._state)
 
     def _accept(self, request: EncodeRequest, payload: bytes, after: State) -> bytes:

@@ -97,7 +97,8 @@ codec_options = grouped(
         default="auto",
         show_default=True,
         help="full: up to 20 kHz, for 0.8 kbit/s of the rate; wide: up to 8 kHz; auto: full where "
-        "what is sent, or played, has more than 16,000 samples a second.",
+        "what is sent, or played, has more than 16,000 samples a second, and what is sent 4 kbit/s "
+        "a channel or more.",
     ),
 )
 

@@ -17,7 +17,7 @@ from streamcodec.coding.recording import decode_pieces
 from streamcodec.errors import AudioError, ContainerError, ModelError, PayloadError
 from streamcodec.files import writing
 
-from ..live.codec import Band, is_full_band
+from ..live.codec import Band, affords_high_band, is_full_band
 from .options import RateOptions
 
 READ_SAMPLES = 1 << 16  # read and encoded at once: an hour of audio need not fit into memory
@@ -73,16 +73,19 @@ class Encode:
 
         audio = AudioFile(source, mono=self.mono, name=name)
         with contextlib.closing(audio):
+            channels = 1 if self.mono else audio.channels
+            bitrate_bps = self.rate.bitrate_of(channels)
+            afforded = self.band == "full" or affords_high_band(bitrate_bps, channels)
             encoder = streamcodec.StreamEncoder(
                 model,
-                bitrate_bps=self.rate.bitrate_of(1 if self.mono else audio.channels),
+                bitrate_bps=bitrate_bps,
                 quality=self.rate.quality,
                 capped=self.rate.capped,
                 sample_rate=audio.sample_rate,
                 channels=audio.channels,
                 downmix=self.mono and audio.channels > 1,
                 packet_ms=self.rate.packet_ms,
-                full_band=is_full_band(model, self.band, audio.sample_rate),
+                full_band=afforded and is_full_band(model, self.band, audio.sample_rate),
             )
             payloads: list[bytes] = []
             samples = 0

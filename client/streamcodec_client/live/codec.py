@@ -17,6 +17,7 @@ from streamcodec.units import Pcm
 from streamcodec.wire.session import StreamInfo
 
 Band: TypeAlias = Literal["auto", "full", "wide"]
+LEAST_FULL_BAND_BPS = 4_000  # of a channel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,8 +169,13 @@ def decode_one(decoder: Decoder, payload: bytes | None) -> Pcm | PayloadError:
 class ModelCodec:
     """A CodecModel as a Codec, at the full rate or at its core's."""
 
-    def __init__(self, model: CodecModel, *, full_band: bool = False) -> None:
-        """Raises ConfigError where it is to be full band, and the model is not."""
+    def __init__(
+        self, model: CodecModel, *, full_band: bool = False, at_low_rates: bool = True
+    ) -> None:
+        """at_low_rates: streams describe the high band at any rate, not only where
+        `affords_high_band`. Raises ConfigError where it is to be full band, and the model is not.
+        """
+        self._at_low_rates = at_low_rates
         config = model.full_band(model.config) if full_band else model.config
         self._model = model
         self.hash = model.hash
@@ -190,6 +196,8 @@ class ModelCodec:
             packet_ms=settings.packet_ms,
             copies=settings.copies != 0,
             full_band=self.widening > 1,
+            high_band=self._at_low_rates
+            or affords_high_band(settings.bitrate_bps, settings.channels),
         )
 
     def decoder(self, info: StreamInfo) -> Decoder:
@@ -230,7 +238,15 @@ def load_codec(
 
 def codec_of(model: CodecModel, band: Band = "wide", rate: int | None = None) -> ModelCodec:
     """As `is_full_band` says. Raises ConfigError for a full band that the model does not have."""
-    return ModelCodec(model, full_band=is_full_band(model, band, rate))
+    full_band = is_full_band(model, band, rate)
+    return ModelCodec(model, full_band=full_band, at_low_rates=band == "full")
+
+
+def affords_high_band(bitrate_bps: float | None, channels: int) -> bool:
+    """Whether a stream of this rate, or of constant quality, should describe it: below, words
+    suffer more by what that takes than the sound gains.
+    """
+    return bitrate_bps is None or bitrate_bps >= LEAST_FULL_BAND_BPS * channels
 
 
 def is_full_band(model: CodecModel, band: Band, rate: int | None) -> bool:

@@ -217,7 +217,7 @@ class StreamEncoder implements Encoder {
   }
 
   get facts(): SoundFacts {
-    return this.codec.sound;
+    return { ...this.codec.sound, highBand: this.settings.highBand };
   }
 
   get baseLevel(): number {
@@ -230,6 +230,7 @@ class StreamEncoder implements Encoder {
       this.ofBand === null
         ? { core: pcm.slice(), told: NOTHING }
         : this.codec.highBand!.split(this.ofBand.address, pcm);
+    if (this.settings.highBand === '') this.last.told = NOTHING;
     const { core, told } = this.last;
     const payload = this.codec.encode(core, this.baseLevel, level, this.before, this.after);
     return joined(payload, told);

@@ -24,6 +24,8 @@ export interface StreamSettings {
   baseLevel: number;
   /** Level of copies, at most the base level. */
   copyLevel: number;
+  /** 16 hex digits of the tables, where payloads are to describe the high band; else ''. */
+  highBand: string;
 }
 
 /** One talker's stream, for the settings that `streamSettings` gives for its bit rate. */

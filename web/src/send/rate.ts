@@ -9,6 +9,8 @@ const LEVELS_PER_DEBT_SECOND = 10;
 const LEARNING_RATE = 0.3;
 /** What describes the high band. */
 const DESCRIPTION_BPS = 800;
+/** Below, words suffer more by what that takes than the sound gains. */
+const LEAST_FULL_BAND_BPS = 4_000;
 /** What copies cost at most, without that. */
 const COPY_BPS = 3_000;
 /** Of a packet that carries one. */
@@ -106,9 +108,10 @@ export function rateControl(facts: EncoderFacts, bitrateBps: number): TargetBitr
 
 /** What the encoder of a stream of that mean rate must know. */
 export function streamSettings(facts: EncoderFacts, bitrateBps: number): StreamSettings {
-  const { baseLevel } = rateControl(facts, bitrateBps);
+  const highBand = bitrateBps < LEAST_FULL_BAND_BPS ? '' : facts.highBand;
+  const { baseLevel } = rateControl({ ...facts, highBand }, bitrateBps);
   const cheap = baseBitrates(facts).filter(rate => rate <= COPY_BPS);
-  return { baseLevel, copyLevel: Math.min(Math.max(0, cheap.length - 1), baseLevel) };
+  return { baseLevel, copyLevel: Math.min(Math.max(0, cheap.length - 1), baseLevel), highBand };
 }
 
 /** What of a copy the rate control must save: bytes, of one of `size` bytes. */
