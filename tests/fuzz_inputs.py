@@ -1,5 +1,6 @@
 """What native/check/fuzz.c reads: `python tests/fuzz_inputs.py DIR` writes the tables of a model
-(NAME.tables), its packed weights (NAME.PRECISION.native) and speech (speech.f32).
+(NAME.tables), its packed weights (NAME.PRECISION.native) and speech (speech.f32); of the shipped
+one also the tables of joint stereo (shipped.joint).
 
 shipped: the default model. small: the untrained one of the tests, which has other shapes.
 """
@@ -16,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / folder) for folder in (".", "models", "tests", "bench", "client")]
 
 from conftest import SPEECH, small_vae  # noqa: E402
-from streamcodec.coding.packed_tables import packed_tables  # noqa: E402
+from streamcodec.coding.packed_tables import packed_joint_tables, packed_tables  # noqa: E402
 from streamcodec_models import catalogue, weights  # noqa: E402
 from streamcodec_models.pack import pack  # noqa: E402
 
@@ -27,6 +28,9 @@ def write_inputs(folder: Path) -> None:
     pcm, _ = soundfile.read(SPEECH, dtype="float32")
     (folder / "speech.f32").write_bytes(np.asarray(pcm, "<f4").tobytes())
     shipped = weights.load(catalogue.folder_of(None))
+    joint = catalogue.joint_stereo(catalogue.folder_of(None))
+    assert joint is not None
+    (folder / "shipped.joint").write_bytes(packed_joint_tables(joint[0]))
     small = small_vae()
     models = {
         "shipped": (shipped.vae, shipped.layered, shipped.tables),

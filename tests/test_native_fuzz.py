@@ -79,6 +79,13 @@ def test_foreign_payloads_are_refused_or_written_again_alike(
     assert min(counts[1:6]) > 0  # each way to end was met, and the waveform layer
 
 
+def test_foreign_payloads_of_joint_stereo_are_refused_or_written_again_alike(fuzz: Path) -> None:
+    files = ("shipped.tables", "shipped.joint", "shipped.mixed.native", "speech.f32")
+    counts = [int(n) for n in re.findall(r"\d+", said(fuzz, "joint", *files, "50000", "1"))]
+    assert counts[0] == sum(counts[1:5]) == 50_000
+    assert min(counts[1:6]) > 0
+
+
 @pytest.mark.parametrize("name", PACKED)
 def test_extreme_values_stay_finite(fuzz: Path, name: str) -> None:
     tables = f"{name.split('.')[0]}.tables"

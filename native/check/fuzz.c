@@ -1,6 +1,7 @@
 /* Foreign bytes and extreme values through the library, best with sanitizers (make fuzz-native):
  *
  *   fuzz payloads TABLES PACKED SPEECH COUNT SEED   damaged and random payloads through the parser
+ *   fuzz joint TABLES JOINT PACKED SPEECH COUNT SEED the same in joint stereo
  *   fuzz extremes TABLES PACKED COUNT SEED          extreme latents and PCM through the network
  *   fuzz batches PACKED SPEECH PACKETS              batches equal single streams, all variants
  *   fuzz coder TABLES PACKED SPEECH COUNT SEED      one call for a stream is its parts, whatever comes
@@ -91,6 +92,30 @@ static void damage_tables(const ScTables *t, uint64_t *random) {
            *value, which);
     *value = kept;
   }
+}
+
+/* -> the bitstream for joint stereo. Damaged tables are refused, or do no harm; cut ones are refused. */
+static ScBitstream *open_joint(const char *tables, const char *joint, uint64_t *random) {
+  uint64_t bytes, joint_bytes;
+  void *packed = read_file(tables, &bytes);
+  uint8_t *whole = read_file(joint, &joint_bytes);
+  ScBitstream *opened;
+  for (int n = 0; n < 2000; n++) {
+    const uint64_t end = one_in(random, 4) ? random_bits(random) % joint_bytes : joint_bytes;
+    const uint64_t at = 4 * (one_in(random, 2) ? random_bits(random) % 12 : random_bits(random) % (joint_bytes / 4));
+    int32_t kept, wrong = (int32_t)random_bits(random) >> random_in(random, 0, 31);
+    memcpy(&kept, whole + at, 4), memcpy(whole + at, &wrong, 4);
+    uint8_t *cut = exactly(end ? end : 1); /* nothing may be read beyond its end */
+    memcpy(cut, whole, end);
+    const int status = sc_bitstream_open_joint(packed, bytes, cut, end, NULL, &opened);
+    EXPECT(status == SC_OK ? end == joint_bytes : !opened, "%llu of %llu bytes were taken", (unsigned long long)end,
+           (unsigned long long)joint_bytes);
+    if (status == SC_OK) sc_bitstream_close(opened);
+    memcpy(whole + at, &kept, 4), free(cut);
+  }
+  EXPECT(sc_bitstream_open_joint(packed, bytes, whole, joint_bytes, NULL, &opened) == SC_OK, "cannot open %s", joint);
+  free(packed), free(whole);
+  return opened;
 }
 
 /* Speech at all levels in all shapes -> CORPUS payloads. */
@@ -185,13 +210,15 @@ static void check_again(const ScBitstream *b, const ScTables *t, const Payload *
          "what was written reads otherwise");
 }
 
-static void fuzz_payloads(const char *tables, const char *packed, const char *speech,
+/* joint: NULL for channels that are told on their own. */
+static void fuzz_payloads(const char *tables, const char *joint, const char *packed, const char *speech,
                           uint64_t count, uint64_t seed) {
   void *data;
   const ScTables t = read_tables(tables, &data);
   ScBitstream *bitstream;
-  EXPECT(sc_bitstream_open(&t, NULL, &bitstream) == SC_OK, "cannot open %s", tables);
   uint64_t random = seed, layers = 0, statuses[-SC_NO_ROOM] = {0};
+  if (joint) bitstream = open_joint(tables, joint, &random);
+  else EXPECT(sc_bitstream_open(&t, NULL, &bitstream) == SC_OK, "cannot open %s", tables);
   damage_tables(&t, &random);
   Payload *corpus = real_payloads(bitstream, &t, packed, speech, &random);
   Said said[MOST_VECTORS + 1], again[MOST_VECTORS + 1];
@@ -241,7 +268,9 @@ int main(int argc, char **argv) {
   const clock_t begun = clock();
   const char *mode = argc > 1 ? argv[1] : "";
   if (!strcmp(mode, "payloads") && argc == 7)
-    fuzz_payloads(argv[2], argv[3], argv[4], number(argv[5]), number(argv[6]));
+    fuzz_payloads(argv[2], NULL, argv[3], argv[4], number(argv[5]), number(argv[6]));
+  else if (!strcmp(mode, "joint") && argc == 8)
+    fuzz_payloads(argv[2], argv[3], argv[4], argv[5], number(argv[6]), number(argv[7]));
   else if (!strcmp(mode, "extremes") && argc == 6)
     fuzz_extremes(argv[2], argv[3], number(argv[4]), number(argv[5]));
   else if (!strcmp(mode, "batches") && argc == 5)
