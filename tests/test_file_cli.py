@@ -181,3 +181,20 @@ def test_a_settings_file_with_an_unknown_command_is_refused(
     (tmp_path / "s.toml").write_text("[sing]\nloud = true\n")
     assert run("--config", tmp_path / "s.toml", "info", tmp_path / "s.toml") == 2
     assert "no command sing" in capsys.readouterr().err
+
+
+def test_two_channels_are_joint_stereo_at_14_kbit_s(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = np.stack([voice(4.0), 0.5 * voice(4.0, seed=1)], 1)
+    soundfile.write(tmp_path / "both.wav", both, 16_000)
+    assert run("encode", tmp_path / "both.wav", tmp_path / "both.sc") == 0
+    capsys.readouterr()
+    assert run("info", tmp_path / "both.sc") == 0
+    told = capsys.readouterr().out
+    assert "joint stereo, source 16000 Hz" in told
+    assert 13 < float(told.partition(" kbit/s payload")[0].split()[-1]) < 15
+    assert run("decode", tmp_path / "both.sc", tmp_path / "back.wav") == 0
+    back, rate = soundfile.read(tmp_path / "back.wav")
+    assert (back.shape, rate) == (both.shape, 16_000)
+    assert np.std(back[:, 1]) == pytest.approx(np.std(both[:, 1]), rel=0.2)

@@ -11,6 +11,7 @@ import pytest
 
 from fakes import ManualClock
 from streamcodec import CodecModel, load_model
+from streamcodec.errors import StreamcodecError
 from streamcodec.live.adaptive import DEFAULT_BOUNDS
 from streamcodec.units import NS, Pcm
 from streamcodec.wire.packet import Packet
@@ -170,3 +171,20 @@ def test_what_a_session_works_at(
     assert codec_of(model, band, rate).widening == widening
     without = dataclasses.replace(model, high_band=None, high_band_hash="")
     assert codec_of(without, band, rate).widening == 1
+
+
+def test_joint_stereo_is_announced_and_other_tables_of_it_are_refused(model: CodecModel) -> None:
+    codec = codec_of(model, "full")
+    encoder = codec.encoder(EncodingSettings(14_000, channels=2))
+    info = stream_info(codec, encoder.config, 14_000)
+    assert info.joint_stereo == model.joint_hash != ""
+    assert (
+        stream_info(codec, codec.encoder(EncodingSettings(9_000)).config, 9_000).joint_stereo == ""
+    )
+    admission = Admission(codec, ManualClock(), NO_TRACE, DEFAULT_BOUNDS)
+    admission.check(info)
+    decoder = codec.decoder(info)
+    payloads = encoder.encode(np.repeat(sibilant()[:9_600], 2, 1))
+    assert all(decoder.decode(payload).shape == (960, 2) for payload in payloads)
+    with pytest.raises(StreamcodecError, match="its joint stereo was made with tables 0000"):
+        admission.check(dataclasses.replace(info, joint_stereo="0" * 16))

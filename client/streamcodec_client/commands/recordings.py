@@ -167,8 +167,9 @@ def described(path: Path) -> list[str]:
     sizes = np.array([len(p or b"") for p in recording.payloads] or [0])
     packet_s = header.seconds(1)
     band = ", full band" if header.high_band else ""
+    channels = "joint stereo" if header.joint_stereo else f"{header.channels} channel(s)"
     return [
-        f"model {header.model}, {header.sample_rate} Hz{band}, {header.channels} channel(s), "
+        f"model {header.model}, {header.sample_rate} Hz{band}, {channels}, "
         f"source {header.source_rate} Hz, {seconds:.2f} s",
         f"{len(recording.payloads)} payloads of {1000 * packet_s:g} ms, {sizes.sum()} bytes, "
         f"largest {sizes.max()}",
