@@ -1,5 +1,6 @@
 """PulseAudio with null sinks: sound devices where there is no sound hardware. What is played into a
-null sink can be captured from its monitor.
+null sink can be captured from its monitor. One that nobody plays into wakes once in one to two
+seconds: whoever plays there first is silent for so long, which is not the program's fault.
 """
 
 from __future__ import annotations
