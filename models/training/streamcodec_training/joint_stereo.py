@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from streamcodec.coding.bitstream import Bitstream
 from streamcodec.coding.joint_stereo import ON_ITS_OWN, Follower, Reference
-from streamcodec.coding.model import CodecModel, bitstream_of, load_model
+from streamcodec.coding.model import CodecModel, JointStereo, load_model
 from streamcodec.coding.prices import bits_of
 from streamcodec.coding.stream import StreamEncoder
 from streamcodec.coding.symbols import symbols_of
@@ -92,7 +92,7 @@ def fit_joint_stereo(folders: Iterable[Path], model: Path, seed: int = 0) -> Pat
         coded = tqdm(zip(pieces, levels, strict=True), task, len(pieces), unit="piece")
         sent = [latents for piece, level in coded for latents in _sent(loaded, piece, level)]
         tables = _fitted(sent, entropy)
-        loaded = dataclasses.replace(loaded, joint=bitstream_of(entropy, tables))
+        loaded = dataclasses.replace(loaded, joint=JointStereo(entropy, tables))
     assert tables is not None
     path = model / JOINT_STEREO_FILE
     path.write_bytes(safetensors.numpy.save(named_joint_tables(tables)))
@@ -170,7 +170,7 @@ def _beside(here: Pcm, other: Pcm, rng: np.random.Generator) -> Pcm:
 def _sent(model: CodecModel, piece: Pcm, level: int) -> list[Latents]:
     """What payloads of one level say of a piece [T, 2]."""
     encoder = StreamEncoder(model, level=level, channels=2)
-    bitstream = model.bitstream if model.joint is None else model.joint
+    bitstream = model.bitstream if model.joint is None else model.joint.bitstream
     return [bitstream.parse(payload, 1, 2, level) for payload in encoder.encode(piece)]
 
 
