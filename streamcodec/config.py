@@ -94,7 +94,7 @@ class CodecConfig:
 
     @property
     def description_bytes(self) -> int:
-        """Of the high band, at the end of each payload."""
+        """Of the high band, at the end of each payload; at most, in joint stereo."""
         return HIGH_BAND_BYTES * self.steps * self.channels if self.high_band else 0
 
     @property

@@ -46,6 +46,7 @@ HIGH_BAND_FACTOR = 3
 HIGH_BAND_STAGES = HIGH_BAND_BYTES  # a byte names an entry of each
 HIGH_BAND_SEGMENTS = 2  # of a packet, each with levels of its own
 HIGH_BAND_ENTRIES = 256  # of a codebook
+HIGH_BAND_REFINED = 128  # of a second channel's codebook: entries from here on have a refinement
 HIGH_BAND_FFT = 1024  # points of the spectra that it is measured in
 # Joint stereo: what the first channel's integers say of those of the second.
 JOINT_MAGNITUDES = 3  # of an integer of the first channel that are told apart: 0, 1, 2 and more
@@ -61,6 +62,10 @@ class HighBandTables:
     decay [1]: the share of how far the levels of the packet before were from usual that is expected
     of the next. codebooks [HIGH_BAND_STAGES, HIGH_BAND_ENTRIES, HIGH_BAND_SEGMENTS, B]: what is
     added to that, in dB. noise [N]: integers within +-127, whose end continues in its beginning.
+    Of the second channel of joint stereo, which one byte describes or two: second_codebook
+    [HIGH_BAND_ENTRIES, HIGH_BAND_SEGMENTS, B], whose entries from HIGH_BAND_REFINED on are refined
+    by one of codebooks[1]; second_share [HIGH_BAND_ENTRIES]: the share of what the first channel's
+    entries add that each adds, too.
 
     Raises ValueError for tables that do not fit each other.
     """
@@ -71,11 +76,19 @@ class HighBandTables:
     decay: NDArray[np.float32]
     codebooks: NDArray[np.float32]
     noise: NDArray[np.int32]
+    second_codebook: NDArray[np.float32]
+    second_share: NDArray[np.float32]
 
     def __post_init__(self) -> None:
         bands = len(self.mean)
         books = (HIGH_BAND_STAGES, HIGH_BAND_ENTRIES, HIGH_BAND_SEGMENTS, bands)
-        shapes = {"edges": (bands + 1,), "codebooks": books, "decay": (1,)}
+        shapes = {
+            "edges": (bands + 1,),
+            "codebooks": books,
+            "decay": (1,),
+            "second_codebook": books[1:],
+            "second_share": books[1:2],
+        }
         _check_shapes(self, "high band table", shapes)
         if not np.all(np.diff([0, *self.edges, HIGH_BAND_FFT // 2 + 1]) > 0):
             raise ValueError(

@@ -23,7 +23,13 @@ from streamcodec_bench.codecs import all_codecs, low_passed
 from streamcodec_bench.coded import PeerCodec
 from streamcodec_bench.content import CLASSES, Clip, derived, read_clips
 from streamcodec_bench.formats import SAMPLE_RATE
-from streamcodec_bench.metrics import buzz, estoi, log_spectral_distance, repetition
+from streamcodec_bench.metrics import (
+    buzz,
+    estoi,
+    log_spectral_distance,
+    pumping,
+    repetition,
+)
 from streamcodec_bench.network import Scenario, listen
 from streamcodec_bench.quality import Score, aligned, summarise
 
@@ -71,6 +77,17 @@ def test_repetition_is_found_in_noise_of_one_repeated_period(speech: np.ndarray)
     assert repetition(speech, speech) == 0
     assert abs(repetition(noise, noise[::-1])) < 0.1
     assert repetition(noise, np.tile(noise[:320], 100)) > 0.9
+
+
+def test_pumping_is_a_level_that_swings_and_no_level_that_is_off() -> None:
+    rng = np.random.default_rng(0)
+    chord = sum(np.sin(2 * np.pi * hz * np.arange(64_000) / 16_000) for hz in (220, 330, 440, 660))
+    steady = (0.05 * chord + 0.01 * rng.standard_normal(64_000)).astype(np.float32)
+    swing = 10 ** (3 * np.sin(2 * np.pi * 4 * np.arange(64_000) / 16_000) / 20)  # 3 dB, 4 Hz
+    assert pumping(steady, steady) == 0
+    assert pumping(steady, 0.5 * steady) < 0.01
+    assert pumping(steady, (swing * steady).astype(np.float32)) == pytest.approx(2.1, abs=0.3)
+    assert np.isnan(pumping(np.zeros(64_000, np.float32), steady))
 
 
 def test_a_buzz_at_the_frame_rate_is_heard(speech: np.ndarray) -> None:

@@ -53,6 +53,22 @@ def test_a_recording_is_encoded_decoded_and_described(
     assert "48000 Hz, algorithmic latency 26.2 ms, 0.8 kbit/s more" in said
 
 
+@pytest.mark.parametrize("rate", [8_000, 96_000, 192_000])
+def test_recordings_of_other_rates_come_back_as_they_were(
+    rate: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = voice(1.0, rate)
+    soundfile.write(tmp_path / "in.wav", before, rate)
+    assert run("encode", tmp_path / "in.wav", tmp_path / "a.sc") == 0
+    assert run("info", tmp_path / "a.sc") == 0
+    assert ("full band" in capsys.readouterr().out) == (rate > 16_000)
+    assert run("decode", tmp_path / "a.sc", tmp_path / "back.wav") == 0
+    after, rate_after = soundfile.read(tmp_path / "back.wav")
+    assert (rate_after, len(after)) == (rate, len(before))
+    lag = int(np.argmax(correlate(after, before, "full"))) - (len(before) - 1)
+    assert abs(lag) <= max(2, 2 * rate // 16_000)
+
+
 @pytest.mark.parametrize("source", [GOLDEN / "voice-16k.sc", "voice-16k"])
 def test_info_reads_files_and_models_without_pytorch(source: object) -> None:
     program = (

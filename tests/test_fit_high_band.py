@@ -37,6 +37,8 @@ def folder(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(steady_noise, "STEPS", 3)
     monkeypatch.setattr(high_band, "OPEN_ROUNDS", 4)
     monkeypatch.setattr(high_band, "CLOSED_ROUNDS", 2)
+    monkeypatch.setattr(high_band, "STEREO_PIECES", 8)
+    monkeypatch.setattr(high_band, "STEREO_ROUNDS", 2)
     steady_noise.steady_noise.cache_clear()
     shutil.copytree(model_folder, tmp_path / "model")
     (tmp_path / "data").mkdir()
@@ -69,6 +71,14 @@ def test_a_fitted_model_is_full_band(folder: Path) -> None:
         errors.append(10 * np.log10(heard) - levels[-1])
     assert abs(np.mean(errors)) < 3
     assert np.std(errors) < 0.7 * np.std(levels)  # few recordings, many entries
+    # of a channel that is as the first, little is left to say
+    band = model.high_band
+    splitters = band.splitter(), band.splitter()
+    told = []
+    for begin in range(0, len(pcm) - band.packet, band.packet):
+        packet = pcm[begin : begin + band.packet]
+        told.append(splitters[1].split(packet, splitters[0].split(packet)[1])[1])
+    assert np.mean([len(second) for second in told]) < 1.3
 
 
 def power_above(pcm: Pcm, hz: float) -> float:

@@ -4,6 +4,7 @@ works at the core's rate, and sounds the same from C and from NumPy.
 
 import dataclasses
 import io
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,13 @@ import streamcodec
 from conftest import SPEECH
 from streamcodec import CodecModel, StreamDecoder, StreamEncoder, load_model
 from streamcodec.coding.band_levels import LevelQuantiser
+from streamcodec.coding.full_band import descriptions_in
 from streamcodec.coding.high_band import NumpyHighBand, lag_of
 from streamcodec.coding.native_high_band import NativeHighBand
 from streamcodec.coding.stream import DESCRIPTION_BPS
 from streamcodec.errors import ConfigError, ModelError, PayloadError
 from streamcodec.native.library import library, variants
-from streamcodec.tables import HIGH_BAND_FACTOR, HighBandTables
+from streamcodec.tables import HIGH_BAND_FACTOR, HIGH_BAND_REFINED, HighBandTables
 from streamcodec.units import Pcm
 from streamcodec_models import catalogue
 
@@ -129,9 +131,9 @@ def test_the_rate_that_is_asked_for_includes_the_description(full: CodecModel) -
 
 
 @pytest.mark.parametrize("packet_ms", [20, 40, 60])
-@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(("channels", "joint"), [(1, False), (2, False), (2, True)])
 def test_channels_and_longer_packets_are_described_one_by_one(
-    full: CodecModel, packet_ms: int, channels: int
+    full: CodecModel, packet_ms: int, channels: int, joint: bool
 ) -> None:
     pcm = np.stack([hiss(1.2, seed) * (1 if seed == 0 else 0.03) for seed in range(channels)], 1)
     encoder = StreamEncoder(
@@ -141,12 +143,38 @@ def test_channels_and_longer_packets_are_described_one_by_one(
         channels=channels,
         packet_ms=packet_ms,
         full_band=True,
+        joint_stereo=joint,
     )
     payloads = streamcodec.encode(pcm, encoder)
-    assert encoder.config.description_bytes == 2 * channels * packet_ms // 20
+    steps = packet_ms // 20
+    assert encoder.config.description_bytes == 2 * channels * steps
+    for payload in payloads:
+        parts = descriptions_in(payload, encoder.config)
+        assert payload.endswith(b"".join(parts))
+        assert len(parts) == channels * steps
+        for part, second in zip(parts, itertools.cycle([False, joint][:channels]), strict=False):
+            # of one byte where the last says that there is no other
+            assert len(part) == (1 if second and part[-1] < HIGH_BAND_REFINED else 2)
     back = streamcodec.decode(payloads, StreamDecoder(full, encoder.config), len(pcm))
     for channel in range(channels):
         assert band_db(back[:, channel]) == pytest.approx(band_db(pcm[:, channel]), abs=4)
+
+
+@pytest.mark.parametrize("level", [3, 6, 9])
+def test_what_was_recorded_at_8_khz_costs_no_bits_for_what_is_not_there(
+    full: CodecModel, level: int
+) -> None:
+    pcm, rate = soundfile.read(SPEECH, dtype="float32")
+    narrow = soxr.resample(pcm, rate, 8_000)
+    size: dict[str, int] = {}
+    for name, source, source_rate in (("wide", pcm, rate), ("narrow", narrow, 8_000)):
+        encoder = StreamEncoder(full, level=level, sample_rate=source_rate)
+        payloads = streamcodec.encode(source, encoder)
+        size[name] = sum(map(len, payloads))
+    heard = streamcodec.decode(payloads, StreamDecoder(full, encoder.config))[:, 0]
+    heard = soxr.resample(heard, 16_000, RATE)
+    assert size["narrow"] < 1.05 * size["wide"]
+    assert band_db(heard, 4_500, 7_500) < band_db(heard, 200, 3_500) - 40
 
 
 def test_chunks_and_shared_steps_change_nothing(full: CodecModel) -> None:
@@ -218,6 +246,28 @@ def test_a_payload_that_is_no_longer_than_the_description_is_refused(full: Codec
     np.testing.assert_array_equal(decoder.decode(payloads[1]), other.decode(payloads[1]))
 
 
+@pytest.mark.parametrize("packet_ms", [20, 40, 60])
+def test_a_stereo_payload_of_any_bytes_is_taken_apart_or_refused(
+    full: CodecModel, packet_ms: int
+) -> None:
+    encoder = StreamEncoder(
+        full, level=3, channels=2, packet_ms=packet_ms, full_band=True, sample_rate=RATE
+    )
+    rng = np.random.default_rng(0)
+    for size in range(16):
+        for _ in range(20):
+            payload = rng.bytes(size)
+            try:
+                parts = descriptions_in(payload, encoder.config)
+            except PayloadError as error:
+                assert "for the high band it must be longer" in str(error)
+                assert size <= encoder.config.description_bytes
+                continue
+            assert payload.endswith(b"".join(parts))
+            assert len(b"".join(parts)) < size
+            assert len(parts) == 2 * packet_ms // 20
+
+
 def test_a_file_names_its_high_band(full: CodecModel) -> None:
     pcm = hiss(1)
     payloads, encoder = coded(full, pcm)
@@ -255,6 +305,8 @@ def test_damaged_tables_are_named(tables: HighBandTables, tmp_path: Path) -> Non
         {"edges": tables.edges[::-1]},
         {"mean": tables.mean[1:]},
         {"low_pass": tables.low_pass[1:]},
+        {"second_share": tables.second_share[1:]},
+        {"second_codebook": tables.second_codebook[1:]},
     ):
         with pytest.raises(ValueError, match="high band table"):
             dataclasses.replace(tables, **wrong)
@@ -280,6 +332,47 @@ def test_c_says_and_plays_what_numpy_does(
         given = None if lost or n % 11 == 5 else told
         heard, same = (joiner.join(core, given, lost) for joiner in joiners)
         np.testing.assert_allclose(same, heard, atol=1e-5)
+
+
+@pytest.mark.skipif(library() is None, reason="the native library is not built")
+@pytest.mark.parametrize("variant", variants())
+def test_c_says_and_plays_second_channels_as_numpy_does(
+    tables: HighBandTables, speech_48k: Pcm, variant: str
+) -> None:
+    bands = NumpyHighBand(tables, PACKET // 3, 80), NativeHighBand(tables, PACKET // 3, 80, variant)
+    firsts = [band.splitter() for band in bands]
+    splitters = [band.splitter() for band in bands]
+    joiners = [band.joiner() for band in bands]
+    lowered = [band.splitter() for band in bands]
+    other = 0.5 * speech_48k + 0.3 * hiss(len(speech_48k) / RATE)[: len(speech_48k)]
+    sizes = set()
+    for n in range(len(speech_48k) // PACKET):
+        part = slice(n * PACKET, (n + 1) * PACKET)
+        first = firsts[0].split(speech_48k[part])[1]
+        core, told = splitters[0].split(other[part], first)
+        same_core, same_told = splitters[1].split(other[part], first)
+        assert same_told == told
+        sizes.add(len(told))
+        np.testing.assert_allclose(same_core, core, atol=1e-6)
+        for splitter in lowered:
+            np.testing.assert_allclose(splitter.lower(other[part]), core, atol=1e-6)
+        lost = n % 7 == 3
+        given = (None, None) if lost else (told, first)
+        heard, same = (joiner.join(core, given[0], lost, given[1]) for joiner in joiners)
+        np.testing.assert_allclose(same, heard, atol=1e-5)
+    assert sizes == {1, 2}  # with a refinement, and without
+
+
+def test_the_second_channel_is_as_loud_as_it_is_whatever_the_first_does(full: CodecModel) -> None:
+    quiet, loud = 0.02 * hiss(2), hiss(2, 1)
+    for pcm in (np.stack([loud, loud], 1), np.stack([loud, quiet], 1), np.stack([quiet, loud], 1)):
+        payloads, encoder = coded(full, pcm, channels=2)
+        back = streamcodec.decode(payloads, StreamDecoder(full, encoder.config), len(pcm))
+        for channel in range(2):
+            for begin in range(RATE // 2, len(pcm), RATE // 4):
+                part = slice(begin, begin + RATE // 4)
+                heard = band_db(back[part, channel])
+                assert heard == pytest.approx(band_db(pcm[part, channel]), abs=4)
 
 
 @pytest.fixture(scope="module")

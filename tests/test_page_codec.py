@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from conftest import SPEECH, small_vae
 from streamcodec import StreamDecoder, StreamEncoder, load_model
+from streamcodec.coding.full_band import descriptions_in
 from streamcodec.coding.model import CodecModel
 from streamcodec.coding.page_codec import MAGIC, TABLES_MAGIC, PageCodec, page_codec
 from streamcodec.coding.pcm import Resampler
@@ -59,11 +60,12 @@ def speech() -> NDArray[np.float32]:
 
 
 def full_band_speech(channels: int) -> NDArray[np.float32]:
-    """[T, C] at 48 kHz: noise above 8 kHz that swells, and less of all in the second channel."""
+    """[T, C] at 48 kHz: noise above 8 kHz that swells, in the second channel at other times."""
     core = Resampler(16_000, 48_000, 1).convert(speech()[:, None])
     noise = np.random.default_rng(0).normal(0, 0.05, core.shape)
-    swell = np.square(np.sin(np.arange(len(core)) / 9_000))[:, None]
-    pcm = np.concatenate([core + noise * swell, 0.7 * (core + noise * swell)], 1)
+    at = np.arange(len(core))[:, None]
+    first, second = (core + noise * np.square(np.sin(at / each)) for each in (9_000, 6_000))
+    pcm = np.concatenate([first, 0.7 * second], 1)
     return pcm[:, :channels].astype("<f4")
 
 
@@ -238,6 +240,9 @@ def test_the_page_hears_full_band_and_joint_stereo_as_our_engine_does(
         joint_stereo=joint,
     )
     payloads = encoder.encode(full_band_speech(channels))
+    if joint:  # second channels are described by one byte, and by two
+        seconds = {len(descriptions_in(p, encoder.config)[1]) for p in payloads}
+        assert seconds == {1, 2}
     write(files, payloads)
     info = stream_info(encoder, model)
     said, heard = in_node(

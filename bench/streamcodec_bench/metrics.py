@@ -23,7 +23,13 @@ from streamcodec.errors import ConfigError
 from streamcodec.units import Pcm
 
 from .formats import FULL_BAND_RATE, SAMPLE_RATE, Format
-from .signal_metrics import buzz, high_band_distance, log_spectral_distance, repetition
+from .signal_metrics import (
+    buzz,
+    high_band_distance,
+    log_spectral_distance,
+    pumping,
+    repetition,
+)
 from .stereo_metrics import coherence_error, level_error
 
 
@@ -162,6 +168,7 @@ METRICS = {
     "wer": Metric("WER %", word_errors, lower_is_better=True, needs="pocketsphinx"),
     "buzz": Metric("buzz dB", buzz, lower_is_better=True),
     "repetition": Metric("repetition", repetition, lower_is_better=True),
+    "pumping": Metric("pumping dB", pumping, lower_is_better=True),
 }
 # How to install what no extra brings. distillmos requires torchaudio and, through xls-r-sqa,
 # transformers; neither is used here, and no torchaudio fits the pinned PyTorch.

@@ -16,6 +16,9 @@ ENVELOPE_RATE = 1_000
 WINDOW_S = 0.032  # of log spectral distances
 HIGH_BAND_HZ = (8_000, 16_000)
 HIGH_BAND_RANGE_DB = 80.0
+# Of pumping: bands about as wide as the ear's own, where a pitch comb and a waveform layer work.
+PUMPING_EDGES_HZ = (200, 300, 400, 510, 630, 770, 920, 1_080, 1_270, 1_480, 1_720, 2_000)
+PUMPING_RANGE_DB, FEWEST_WINDOWS = 40.0, 20  # of a band; fewer within the range tell nothing
 
 
 def log_spectral_distance(reference: Pcm, output: Pcm) -> float:
@@ -56,6 +59,30 @@ def repetition(reference: Pcm, output: Pcm) -> float:
     become a periodic wave. The other metrics do not measure that.
     """
     return float(np.mean(_self_resemblance(output) - _self_resemblance(reference)))
+
+
+def pumping(reference: Pcm, output: Pcm) -> float:
+    """How much levels go up and down that do not in the reference: standard deviation over time, in
+    dB, of the output's level beside the reference's, mean of bands from 200 Hz to 2 kHz, in windows
+    of 32 ms no more than PUMPING_RANGE_DB below the reference's loudest. NaN where no band is heard
+    for long enough.
+    """
+    a, b = (_band_powers(pcm) for pcm in (reference, output))
+    heard = a > a.max(initial=0) * 10 ** (-PUMPING_RANGE_DB / 10)
+    errors = 10 * np.log10((b + 1e-9) / (a + 1e-9))
+    swings = [
+        errors[within, band].std()
+        for band, within in enumerate(heard.T)
+        if within.sum() >= FEWEST_WINDOWS
+    ]
+    return float(np.mean(swings)) if swings else float("nan")
+
+
+def _band_powers(pcm: Pcm) -> NDArray[np.float64]:
+    """[windows, bands of PUMPING_EDGES_HZ]."""
+    bins = np.rint(np.array(PUMPING_EDGES_HZ) * WINDOW_S).astype(int)
+    powers: NDArray[np.float64] = np.add.reduceat(_power_spectrum(pcm, SAMPLE_RATE), bins, 1)
+    return powers[:, :-1]
 
 
 def _distance(a: NDArray[np.float64], b: NDArray[np.float64], floor: float) -> float:

@@ -43,7 +43,8 @@ int sc_high_band_open(const void *packed, uint64_t bytes, const char *variant, S
   h.rise = take(&r, h.slope);
   h.twiddles = take(&r, HIGH_FFT);
   h.mean = take(&r, shape->bands);
-  h.codebooks = take(&r, (size_t)HIGH_STAGES * HIGH_ENTRIES * HIGH_SEGMENTS * shape->bands);
+  h.codebooks = take(&r, (size_t)(HIGH_STAGES + 1) * HIGH_ENTRIES * HIGH_SEGMENTS * shape->bands);
+  h.second_share = take(&r, HIGH_ENTRIES);
   h.noise = take(&r, (size_t)shape->bands * (shape->noise + h.segment));
   if (r.failed || r.at != r.end) return SC_BAD_FORMAT;
   for (int b = 0; b <= shape->bands; b++)
@@ -62,10 +63,11 @@ uint64_t sc_high_band_state_bytes(const ScHighBand *h) {
   return 4 * (splitter > joiner ? splitter : joiner);
 }
 
-void sc_high_band_split(const ScHighBand *h, void *state, const float *pcm, float *core, uint8_t *told) {
-  h->variant->split_bands(h, state, pcm, core, told);
+int sc_high_band_split(const ScHighBand *h, void *state, const float *pcm, const uint8_t *first, float *core, uint8_t *told) {
+  return h->variant->split_bands(h, state, pcm, first, core, told);
 }
 
-void sc_high_band_join(const ScHighBand *h, void *state, const float *core, const uint8_t *told, int lost, float *pcm) {
-  h->variant->join_bands(h, state, core, told, lost, pcm);
+void sc_high_band_join(const ScHighBand *h, void *state, const float *core, const uint8_t *told, int size,
+                       const uint8_t *first, int lost, float *pcm) {
+  h->variant->join_bands(h, state, core, told, size, first, lost, pcm);
 }

@@ -108,8 +108,8 @@ struct Variant {
   int (*class_of)(const ScBitstream *, int, int, const int32_t *);
   void (*multiply_int8)(const int8_t *panels, const int16_t *x, int rows, int inputs, int outputs, int32_t *y);
   void (*multiply_sparse_int8)(const int8_t *panels, const int16_t *x, int inputs, int outputs, int32_t *y); /* one row */
-  void (*split_bands)(const ScHighBand *, float *, const float *, float *, uint8_t *);
-  void (*join_bands)(const ScHighBand *, float *, const float *, const uint8_t *, int, float *);
+  int (*split_bands)(const ScHighBand *, float *, const float *, const uint8_t *, float *, uint8_t *);
+  void (*join_bands)(const ScHighBand *, float *, const float *, const uint8_t *, int, const uint8_t *, int, float *);
 };
 
 Workspace sc_workspace(const ScModel *m, int streams, void *memory);

@@ -203,13 +203,16 @@ SC_API void sc_high_band_close(ScHighBand *band);
 /* Of a state of one channel, of either way; zeros are one that has heard nothing. */
 SC_API uint64_t sc_high_band_state_bytes(const ScHighBand *h);
 
-/* pcm [3 T] -> core [T], told [2]: what describes the rest. */
-SC_API void sc_high_band_split(const ScHighBand *h, void *state, const float *pcm, float *core, uint8_t *told);
+/* pcm [3 T] -> core [T], told [2]: what describes the rest; NULL where nothing is to. first [2]: what describes the first
+ * channel in joint stereo, of which this is the second; NULL for all other channels. -> how many bytes were told: 2, or 1
+ * where that is enough for a second channel. */
+SC_API int sc_high_band_split(const ScHighBand *h, void *state, const float *pcm, const uint8_t *first, float *core,
+                              uint8_t *told);
 
-/* core [T] as decoded -> pcm [3 T]. told [2] came with it; where that is NULL the high band goes on, fading, if the packet
- * was lost, and else falls silent. */
-SC_API void sc_high_band_join(const ScHighBand *h, void *state, const float *core, const uint8_t *told, int lost,
-                              float *pcm);
+/* core [T] as decoded -> pcm [3 T]. told [size] came with it, 2 bytes, or 1 or 2 of a second channel; where it is NULL the
+ * high band goes on, fading, if the packet was lost, and else falls silent. first: as above. */
+SC_API void sc_high_band_join(const ScHighBand *h, void *state, const float *core, const uint8_t *told, int size,
+                              const uint8_t *first, int lost, float *pcm);
 
 /* --- a relay's listeners --- */
 

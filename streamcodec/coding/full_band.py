@@ -4,9 +4,14 @@ has decoded them.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..config import HIGH_BAND_BYTES, CodecConfig
+from ..errors import PayloadError
+from ..tables import HIGH_BAND_REFINED
 from ..units import Pcm
 from .high_band import HighBand
 
@@ -15,19 +20,28 @@ class StreamSplitter:
     """Of an encoder. Packets go through it in order, each once."""
 
     def __init__(self, band: HighBand, config: CodecConfig) -> None:
-        self._step = config.step_samples
+        self._step, self._joint = config.step_samples, config.joint
+        self._describes = config.high_band
         self._channels = [band.splitter() for _ in range(config.channels)]
 
     def split(self, pcm: Pcm) -> tuple[Pcm, bytes]:
         """pcm [packet_samples, C] -> the core's [wire_packet_samples, C], and what describes the
-        rest: HIGH_BAND_BYTES a step and channel, channels within steps.
+        rest, channels within steps; nothing where the config has no high band.
         """
-        core, told = [], []
+        core: list[list[Pcm]] = []
+        described = b""
         for step in _steps(pcm, self._step):
-            parts = [s.split(channel) for s, channel in zip(self._channels, step, strict=True)]
-            core.append([of_core for of_core, _ in parts])
-            told += [described for _, described in parts]
-        return _joined(core), b"".join(told)
+            core.append([])
+            first: bytes | None = None
+            for splitter, channel in zip(self._channels, step, strict=True):
+                if self._describes:
+                    of_core, told = splitter.split(channel, first)
+                    first = told if self._joint else None
+                    described += told
+                else:
+                    of_core = splitter.lower(channel)
+                core[-1].append(of_core)
+        return _joined(core), described
 
 
 class StreamJoiner:
@@ -36,21 +50,42 @@ class StreamJoiner:
     def __init__(self, band: HighBand, config: CodecConfig) -> None:
         self._step = config.step_samples // config.widening
         self._channels = [band.joiner() for _ in range(config.channels)]
-        self._places = range(0, HIGH_BAND_BYTES * config.channels, HIGH_BAND_BYTES)
+        self._joint = config.joint
 
-    def join(self, core: Pcm, description: bytes | None, *, lost: bool) -> Pcm:
-        """core [wire_packet_samples, C] as decoded -> pcm [packet_samples, C]. description: as
-        `StreamSplitter.split` gave it; None where none came, or the packet was lost.
+    def join(self, core: Pcm, described: Sequence[bytes] | None, *, lost: bool) -> Pcm:
+        """core [wire_packet_samples, C] as decoded -> pcm [packet_samples, C]. described: as
+        `descriptions_in` its payload; None where none came, or the packet was lost.
         """
-        pcm = []
+        pcm: list[list[Pcm]] = []
+        told = itertools.repeat(None) if described is None else iter(described)
         for step in _steps(core, self._step):
-            told: list[bytes | None] = [None] * len(step)
-            if description is not None:
-                told = [description[i : i + HIGH_BAND_BYTES] for i in self._places]
-                description = description[HIGH_BAND_BYTES * len(step) :]
-            parts = zip(self._channels, step, told, strict=True)
-            pcm.append([joiner.join(channel, said, lost) for joiner, channel, said in parts])
+            pcm.append([])
+            first: bytes | None = None
+            for joiner, channel, its in zip(self._channels, step, told, strict=False):
+                pcm[-1].append(joiner.join(channel, its, lost, first))
+                first = its if self._joint else None
         return _joined(pcm)
+
+
+def descriptions_in(payload: bytes, config: CodecConfig) -> list[bytes]:
+    """What the end of a payload says of the high band, channels within steps. Raises PayloadError
+    for one that holds nothing else.
+    """
+    parts, end = [], len(payload)
+    for _ in range(config.steps):
+        for channel in reversed(range(config.channels)):
+            second = config.joint and channel == 1
+            # Its last byte says whether there is another.
+            short = second and end > 0 and payload[end - 1] < HIGH_BAND_REFINED
+            size = 1 if short else HIGH_BAND_BYTES
+            parts.append(payload[max(0, end - size) : max(0, end)])
+            end -= size
+    if end < 1:
+        raise PayloadError(
+            f"payload of {len(payload)} bytes: with {len(payload) - end} for the high band it must "
+            "be longer"
+        )
+    return parts[::-1]
 
 
 def _steps(pcm: Pcm, size: int) -> list[Pcm]:

@@ -1,5 +1,6 @@
 """The high band: what a full-band stream says of the sound above the core's own band, in two bytes
-for each packet of each channel. Here in NumPy; `native_high_band` runs the same in C.
+for each packet of each channel; one is often enough for the second channel of joint stereo. Here in
+NumPy; `native_high_band` runs the same in C.
 
 A packet is two segments of half its length, whose levels in a few bands are measured over slopes
 that overlap the segments beside them, and told (`band_levels`). A decoder shapes steady noise by
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..tables import HIGH_BAND_FACTOR, HIGH_BAND_FFT, HIGH_BAND_SEGMENTS, HighBandTables
 from ..units import Pcm
-from .band_levels import LevelQuantiser
+from .band_levels import UNREFINED, LevelQuantiser
 
 Floats = NDArray[np.float32]
 FAINTEST = 1e-10  # power of a band that counts as none: -100 dB
@@ -28,20 +29,26 @@ NOISE_DB = -1.5
 
 
 class Splitter(Protocol):
-    """Of one channel, whose packets it gets in order."""
+    """Of one channel, whose packets it gets in order, by one of its methods."""
 
-    def split(self, pcm: Pcm) -> tuple[Pcm, bytes]:
-        """pcm [T] -> the core's [T / HIGH_BAND_FACTOR], and a description of the rest."""
+    def split(self, pcm: Pcm, first: bytes | None = None) -> tuple[Pcm, bytes]:
+        """pcm [T] -> the core's [T / HIGH_BAND_FACTOR], and a description of the rest. first: that
+        of the first channel in joint stereo, for the second.
+        """
+        ...
+
+    def lower(self, pcm: Pcm) -> Pcm:
+        """The same without a description."""
         ...
 
 
 class Joiner(Protocol):
     """Of one channel, whose packets it gets in order, lost ones, too."""
 
-    def join(self, core: Pcm, told: bytes | None, lost: bool) -> Pcm:
+    def join(self, core: Pcm, told: bytes | None, lost: bool, first: bytes | None = None) -> Pcm:
         """A packet as the core's decoder has made it -> pcm [T]. told: the description that came
         with it; without one the high band goes on, fading, where the packet was lost, and else
-        falls silent.
+        falls silent. first: as `Splitter.split` was given it.
         """
         ...
 
@@ -120,16 +127,34 @@ class _NumpySplitter:
         self._heard = np.zeros(band.lag, np.float32)
         self._offset = np.zeros((1, len(band.tables.mean)), np.float32)
 
-    def split(self, pcm: Pcm) -> tuple[Pcm, bytes]:
+    def split(self, pcm: Pcm, first: bytes | None = None) -> tuple[Pcm, bytes]:
         """As `Splitter.split`."""
-        band, taps = self._band, self._band.tables.low_pass
+        heard = self._hear(pcm)
+        levels, quantiser = self._band.levels(heard)[None], self._band.quantiser
+        if first is None:
+            told = bytes(quantiser.entries(levels, self._offset)[0].tolist())
+        else:
+            added = quantiser.added([tuple(first)])
+            entry, refinement = quantiser.second_entries(levels, self._offset, added)[0].tolist()
+            told = bytes([entry] if refinement == UNREFINED else [refinement, entry])
+        self._offset = told_levels(quantiser, told, first, self._offset).mean(1)
+        return self._lowered(heard), told
+
+    def lower(self, pcm: Pcm) -> Pcm:
+        """As `Splitter.lower`."""
+        return self._lowered(self._hear(pcm))
+
+    def _hear(self, pcm: Pcm) -> Pcm:
+        """-> a packet with the `lag` samples before it."""
         heard = np.concatenate([self._heard, pcm])
         self._heard = heard[len(pcm) :]
-        first = band.lag - len(taps) + HIGH_BAND_FACTOR
-        core = np.convolve(heard, taps, "valid")[first::HIGH_BAND_FACTOR].astype(np.float32)
-        entries = band.quantiser.entries(band.levels(heard)[None], self._offset)
-        self._offset = band.quantiser.levels(entries, self._offset).mean(1)
-        return core, bytes(entries[0].tolist())
+        return heard
+
+    def _lowered(self, heard: Pcm) -> Pcm:
+        """A packet with the `lag` samples before it -> the core's."""
+        taps = self._band.tables.low_pass
+        first = self._band.lag - len(taps) + HIGH_BAND_FACTOR
+        return np.convolve(heard, taps, "valid")[first::HIGH_BAND_FACTOR].astype(np.float32)
 
 
 class _NumpyJoiner:
@@ -143,7 +168,7 @@ class _NumpyJoiner:
         self._offset = np.zeros((1, bands), np.float32)
         self._power, self._position = np.zeros(bands, np.float32), 0
 
-    def join(self, core: Pcm, told: bytes | None, lost: bool) -> Pcm:
+    def join(self, core: Pcm, told: bytes | None, lost: bool, first: bytes | None = None) -> Pcm:
         """As `Joiner.join`."""
         heard = np.concatenate([self._before, core])
         self._before = heard[len(core) :]
@@ -151,14 +176,14 @@ class _NumpyJoiner:
         spread[::HIGH_BAND_FACTOR] = heard * HIGH_BAND_FACTOR
         size = len(core) * HIGH_BAND_FACTOR
         pcm = np.convolve(spread, self._band.tables.low_pass)[len(spread) - size : len(spread)]
-        segments = [self._noise(power) for power in self._powers(told, lost)]
+        segments = [self._noise(power) for power in self._powers(told, lost, first)]
         return (pcm + np.concatenate(segments)).astype(np.float32)
 
-    def _powers(self, told: bytes | None, lost: bool) -> Floats:
+    def _powers(self, told: bytes | None, lost: bool, first: bytes | None) -> Floats:
         """-> of each segment and band, [S, B]."""
         band = self._band
         if told is not None:
-            levels = band.quantiser.levels([tuple(told)], self._offset)
+            levels = told_levels(band.quantiser, told, first, self._offset)
             self._offset = levels.mean(1)
             powers: Floats = np.power(10, (band.tables.mean + levels[0]) / 10)
         elif lost:
@@ -178,6 +203,17 @@ class _NumpyJoiner:
         self._power, self._position = power, (self._position + band.segment) % len(band.noise)
         noise: Floats = (np.sqrt(powers) * band.noise[at]).sum(1)
         return noise
+
+
+def told_levels(
+    quantiser: LevelQuantiser, told: bytes, first: bytes | None, offset: Floats
+) -> Floats:
+    """-> [1, S, B]. offset [1, B]; told and first: as splitters have them."""
+    if first is None:
+        return quantiser.levels([tuple(told)], offset)
+    refinement = UNREFINED if len(told) == 1 else told[0]
+    added = quantiser.added([tuple(first)])
+    return quantiser.second_levels([(told[-1], refinement)], offset, added)
 
 
 def lag_of(tables: HighBandTables, overlap: int) -> int:

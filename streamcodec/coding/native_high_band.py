@@ -9,10 +9,11 @@ import weakref
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config import HIGH_BAND_BYTES
 from ..native.library import address_of, required_library
-from ..tables import HIGH_BAND_FACTOR, HIGH_BAND_FFT, HIGH_BAND_STAGES, HighBandTables
+from ..tables import HIGH_BAND_FACTOR, HIGH_BAND_FFT, HighBandTables
 from ..units import Pcm
-from .band_levels import LARGEST_STEP_DB, LEAST_WEIGHT, LOUD_DB, QUIET_DB
+from .band_levels import LARGEST_STEP_DB, LEAST_WEIGHT, LOUD_DB, QUIET_DB, SECOND_BYTE_WORTH
 from .high_band import FADE_DB, FAINTEST, Joiner, NumpyHighBand, Splitter
 
 
@@ -57,16 +58,22 @@ class _NativeSplitter:
         self._split = library.sc_high_band_split
         self._pcm = np.empty(packet, np.float32)
         self._core = np.empty(packet // HIGH_BAND_FACTOR, np.float32)
-        self._told = np.empty(HIGH_BAND_STAGES, np.uint8)
+        self._told = np.empty(HIGH_BAND_BYTES, np.uint8)
         self._state = np.zeros(state_bytes, np.uint8)
-        arrays = (self._state, self._pcm, self._core, self._told)
-        self._arguments = (band, *map(address_of, arrays))
+        self._takes = (band, address_of(self._state), address_of(self._pcm))
+        self._gives, self._tells = address_of(self._core), address_of(self._told)
 
-    def split(self, pcm: Pcm) -> tuple[Pcm, bytes]:
+    def split(self, pcm: Pcm, first: bytes | None = None) -> tuple[Pcm, bytes]:
         """As `Splitter.split`."""
         self._pcm[...] = pcm
-        self._split(*self._arguments)
-        return self._core.copy(), self._told.tobytes()
+        size = self._split(*self._takes, first, self._gives, self._tells)
+        return self._core.copy(), self._told[:size].tobytes()
+
+    def lower(self, pcm: Pcm) -> Pcm:
+        """As `Splitter.lower`."""
+        self._pcm[...] = pcm
+        self._split(*self._takes, None, self._gives, None)
+        return self._core.copy()
 
 
 class _NativeJoiner:
@@ -82,10 +89,11 @@ class _NativeJoiner:
         self._takes = (band, address_of(self._state), address_of(self._core))
         self._gives = address_of(self._pcm)
 
-    def join(self, core: Pcm, told: bytes | None, lost: bool) -> Pcm:
+    def join(self, core: Pcm, told: bytes | None, lost: bool, first: bytes | None = None) -> Pcm:
         """As `Joiner.join`."""
         self._core[...] = core
-        self._join(*self._takes, told, lost, self._gives)
+        size = 0 if told is None else len(told)
+        self._join(*self._takes, told, size, first, lost, self._gives)
         return self._pcm.copy()
 
 
@@ -96,14 +104,15 @@ def packed_high_band(band: NumpyHighBand) -> bytes:
     tables = band.tables
     phases = _phases(tables.low_pass)
     sizes = (band.packet, band.lag, len(tables.low_pass), phases.shape[1], *band.noise.T.shape)
-    judged = (LARGEST_STEP_DB, FADE_DB, LOUD_DB, QUIET_DB, LEAST_WEIGHT, band.unit)
-    head = struct.pack("<6i8f", *sizes, tables.decay[0], FAINTEST, *judged)
+    judged = (LARGEST_STEP_DB, FADE_DB, LOUD_DB, QUIET_DB, LEAST_WEIGHT, SECOND_BYTE_WORTH)
+    head = struct.pack("<6i9f", *sizes, tables.decay[0], FAINTEST, *judged, band.unit)
     turns = np.exp(-2j * np.pi * np.arange(HIGH_BAND_FFT // 2) / HIGH_BAND_FFT)
     noise = np.concatenate([band.noise, band.noise[: len(band.window) * 2 // 3]]).T
+    books = np.stack([*tables.codebooks, tables.second_codebook])
     arrays = (
         *(phases, band.window, band.rise),
         np.stack([turns.real, turns.imag], 1),
-        *(tables.mean, tables.codebooks.reshape(*tables.codebooks.shape[:2], -1).mT, noise),
+        *(tables.mean, books.reshape(*books.shape[:2], -1).mT, tables.second_share, noise),
     )
     floats = [np.ascontiguousarray(array, "<f4").tobytes() for array in arrays]
     return head + tables.edges.astype("<i4").tobytes() + b"".join(floats)

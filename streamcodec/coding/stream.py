@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from ..config import HIGH_BAND_BYTES, MAX_PAYLOAD_BYTES, STEP_MS, CodecConfig
 from ..engines.api import DecodeRequest, EncodeRequest, State
-from ..errors import ConfigError, ContainerError, ModelError, PayloadError
+from ..errors import ConfigError, ContainerError, ModelError
 from ..units import Pcm
 from .container import StreamHeader
-from .full_band import StreamJoiner, StreamSplitter
+from .full_band import StreamJoiner, StreamSplitter, descriptions_in
 from .model import CodecModel
 from .pcm import Resampler, as_float_pcm, clipped
 from .rate import rate_control
@@ -39,8 +39,9 @@ class StreamEncoder:
     `sample_rate` (Hz) and `channels` describe the PCM; with `downmix` two channels are averaged
     into one. With `joint_stereo` the second of two is told by the first where they are alike, if
     the model can. With `full_band` the sample rate is HIGH_BAND_FACTOR times the core's, and
-    payloads describe what is above its band, for DESCRIPTION_BPS of a channel's rate, unless
-    `high_band` is False: then nothing is there. With
+    payloads describe what is above its band, for DESCRIPTION_BPS of a channel's rate (half of it
+    is often enough for the second in joint stereo), unless `high_band` is False: then nothing is
+    there. With
     `copies`, each payload has a coarser one beside it, of COPY_BPS or less, for a later packet to
     carry; `copying` says whether they are made for now. They add at most an eighth to a mean rate,
     or what brings it to RATE_WITH_COPIES_BPS. Raises ConfigError for settings
@@ -74,8 +75,8 @@ class StreamEncoder:
         joint = joint_stereo and coded == 2 and model.joint is not None
         core = model.stream_config(coded, samples, joint=joint)
         base_levels = model.engine.shape.base_levels
-        self._describes = full_band and high_band
-        described_bps = DESCRIPTION_BPS if self._describes else 0
+        core = dataclasses.replace(core, high_band=full_band and high_band)
+        described_bps = DESCRIPTION_BPS if core.high_band else 0
         self._rate = rate_control(
             [rate + described_bps for rate in model.level_bitrates_bps],
             base_levels,
@@ -89,14 +90,14 @@ class StreamEncoder:
         self.config: CodecConfig = core
         self._high_band = model.high_band if full_band else None
         if full_band:
-            self.config = dataclasses.replace(model.full_band(core), high_band=high_band)
+            self.config = model.full_band(core)
         limit = min(self._rate.budget_bytes or MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES)
         self._limit = limit - self.config.description_bytes  # of the core's payload
         self._source_channels, self._source_rate = channels, sample_rate or self.config.sample_rate
         with_layer = self._rate.highest_level >= base_levels
         self._coder = model.coder(core, with_layer=with_layer)
         self._model_hash = model.hash
-        self._high_band_hash = model.high_band_hash if self._describes else ""
+        self._high_band_hash = model.high_band_hash if core.high_band else ""
         self._joint_hash = model.joint_hash if joint else ""
         self.engine = model.engine
         self._resampler = Resampler(
@@ -207,8 +208,7 @@ class StreamEncoder:
             return None
         pcm = self._waiting[:size]
         if self._splitter is not None:
-            pcm, description = self._splitter.split(pcm)
-            self._description = description if self._describes else b""
+            pcm, self._description = self._splitter.split(pcm)
         return EncodeRequest(pcm.T, self._rate.next_level(), self._state)
 
     def _accept(self, request: EncodeRequest, payload: bytes, after: State) -> bytes:
@@ -263,7 +263,7 @@ class StreamDecoder:
         )
         self._coder = model.coder(core)
         self._high_band = model.high_band if config.widening > 1 else None
-        self._description: bytes | None = None  # of the packet that is being decoded
+        self._described: list[bytes] | None = None  # of the packet that is being decoded
         self.engine = model.engine
         self.sample_rate = sample_rate or self.config.sample_rate
         self._resampler = Resampler(config.sample_rate, self.sample_rate, config.channels)
@@ -328,22 +328,18 @@ class StreamDecoder:
 
     def _taken_apart(self, payload: bytes | None) -> bytes | None:
         """-> the core's payload; the description of the high band is kept. Raises PayloadError."""
-        size = self.config.description_bytes
-        if payload is None or size == 0:
-            self._description = None
+        if payload is None or not self.config.high_band:
+            self._described = None
             return payload
-        if len(payload) <= size:
-            raise PayloadError(
-                f"payload of {len(payload)} bytes: with {size} for the high band it must be longer"
-            )
-        self._description = payload[-size:] if self._understood else None
-        return payload[:-size]
+        described = descriptions_in(payload, self.config)
+        self._described = described if self._understood else None
+        return payload[: -sum(map(len, described))]
 
     def _joined(self, core: Pcm, *, lost: bool) -> Pcm:
         """[T, C] of the core -> at the stream's rate."""
         if self._joiner is None:
             return core
-        pcm = self._joiner.join(core, self._description, lost=lost)
+        pcm = self._joiner.join(core, self._described, lost=lost)
         return clipped(pcm, pcm)
 
     def _accept(self, request: DecodeRequest, pcm: Pcm, after: State) -> Pcm:

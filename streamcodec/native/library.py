@@ -79,8 +79,11 @@ _FUNCTIONS = {
     "sc_high_band_open": (c_int, (c_char_p, c_uint64, c_char_p, POINTER(c_void_p))),
     "sc_high_band_close": (None, (c_void_p,)),
     "sc_high_band_state_bytes": (c_uint64, (c_void_p,)),
-    "sc_high_band_split": (None, tuple([c_void_p] * 5)),
-    "sc_high_band_join": (None, (*[c_void_p] * 3, c_char_p, c_int, c_void_p)),
+    "sc_high_band_split": (c_int, (*[c_void_p] * 3, c_char_p, *[c_void_p] * 2)),
+    "sc_high_band_join": (
+        None,
+        (*[c_void_p] * 3, c_char_p, c_int, c_char_p, c_int, c_void_p),
+    ),
 }
 
 

@@ -1,5 +1,6 @@
 """Fits the tables of the high band (streamcodec.coding.high_band) to recordings: usual levels, and
-the codebooks of how levels differ from what is expected. Minutes on one core; no gradient.
+the codebooks of how levels differ from what is expected, the last for the second channel of joint
+stereo. Minutes on one core; no gradient.
 
 Shapes: N pieces of recordings, P packets, S segments, B bands.
 """
@@ -7,6 +8,7 @@ Shapes: N pieces of recordings, P packets, S segments, B bands.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +26,7 @@ from streamcodec.tables import (
     HIGH_BAND_ENTRIES,
     HIGH_BAND_FACTOR,
     HIGH_BAND_FFT,
+    HIGH_BAND_REFINED,
     HIGH_BAND_SEGMENTS,
     HIGH_BAND_STAGES,
     HighBandTables,
@@ -32,6 +35,7 @@ from streamcodec_models.catalogue import HIGH_BAND_FILE, describe
 
 from .corpus import audio_files, read_mono
 from .steady_noise import steady_noise
+from .stereo_pieces import stereo_pieces
 
 Floats = NDArray[np.float32]
 # About as wide as the ear's own bands; the lowest begins where the core's filter falls.
@@ -47,6 +51,10 @@ NOISE_WINDOWS = ((128, 1_000.0), (256, 250.0), (400, 80.0), (512, 60.0))
 PIECE = 200  # packets
 DECAY = 0.7  # more would be a little cheaper, and spread a loss further
 OPEN_ROUNDS, CLOSED_ROUNDS = 10, 8
+# Of joint stereo: pieces in two channels, and the shares of what the first channel's entries add
+# that entries of the second add, too, as many entries with each. Those with the last are refined.
+STEREO_PIECES, STEREO_ROUNDS = 400, 10
+SHARES = (1.0, 0.5, 0.5, 0.5)
 FEWEST = 8  # levels that an entry must describe, or it begins anew
 OFFSET_ERROR_DB = 3.0  # of the packet before, until the quantiser is there that makes it
 
@@ -59,10 +67,13 @@ def fit_high_band(folders: Iterable[Path], model: Path, seed: int = 0) -> Path:
     rate = config.sample_rate * HIGH_BAND_FACTOR
     rng = np.random.default_rng(seed)
     tables = _blank(rate)
-    levels = _levels_of(folders, NumpyHighBand(tables, config.packet, config.overlap), rate)
+    band = NumpyHighBand(tables, config.packet, config.overlap)
+    folders = list(folders)
+    levels = _levels_of(folders, band, rate)
     tables = dataclasses.replace(tables, mean=levels.mean((0, 1, 2)))
     levels -= tables.mean
     tables = dataclasses.replace(tables, codebooks=_codebooks(levels, tables, rng))
+    tables = with_second_codebook(tables, folders, band, rate, rng)
     path = model / HIGH_BAND_FILE
     path.write_bytes(safetensors.numpy.save(named_tables(tables)))
     return path
@@ -88,6 +99,8 @@ def _blank(rate: int) -> HighBandTables:
         decay=np.array([DECAY], np.float32),
         codebooks=np.zeros(books, np.float32),
         noise=np.rint(noise * 127 / np.abs(noise).max()).astype(np.int32),
+        second_codebook=np.zeros(books[1:], np.float32),
+        second_share=np.repeat(SHARES, HIGH_BAND_ENTRIES // len(SHARES)).astype(np.float32),
     )
 
 
@@ -164,6 +177,71 @@ def _told(levels: Floats, tables: HighBandTables) -> tuple[Floats, NDArray[np.in
         entries[:, n] = quantiser.entries(levels[:, n], offset)
         offset = quantiser.levels(entries[:, n], offset).mean(1)
     return _flat(wanted), entries.reshape(-1, 2)
+
+
+def with_second_codebook(
+    tables: HighBandTables,
+    folders: Iterable[Path],
+    band: NumpyHighBand,
+    rate: int,
+    rng: np.random.Generator,
+) -> HighBandTables:
+    """The last one fitted, to what is told with the others. band: whose levels are usual ones.
+    Raises AudioError.
+    """
+    seconds = PIECE * band.packet / rate
+    pieces = stereo_pieces(folders, rate, STEREO_PIECES, seconds, rng, LOWEST_NATIVE_RATE)
+    padded = (np.concatenate([np.zeros((band.lag, 2), np.float32), piece]) for piece in pieces)
+    levels = np.stack([[_levels_of_piece(c, band) for c in piece.T] for piece in padded])
+    first, second = levels.swapaxes(0, 1) - tables.mean
+    quantiser, added = LevelQuantiser(tables), _added(first, tables)
+    before = np.concatenate([np.zeros_like(second[:, :1]), second[:, :-1]], 1)
+    rest = _flat(second - tables.decay * before.mean(2, keepdims=True))
+    weights = _flat(quantiser.weights(second))
+    book = np.empty_like(_flat(tables.second_codebook))
+    refined = np.arange(HIGH_BAND_ENTRIES) >= HIGH_BAND_REFINED
+    for alone, share in itertools.product((True, False), np.unique(tables.second_share)):
+        those = (refined != alone) & (tables.second_share == share)
+        wanted = rest - share * _flat(added)
+        part = wanted[rng.choice(len(wanted), those.sum(), replace=False)]
+        for _ in range(OPEN_ROUNDS if len(part) else 0):
+            part, _ = _moved(part, wanted, weights, rng)
+        book[those] = part
+    for _ in tqdm(range(STEREO_ROUNDS), desc="second channels", unit="round"):
+        tables = dataclasses.replace(tables, second_codebook=_shaped(book, tables))
+        wanted, entries = _told_of_second(second, added, tables)
+        book = 0.5 * (book + _centres(book, wanted, weights, entries, rng))
+    return dataclasses.replace(tables, second_codebook=_shaped(book, tables))
+
+
+def _shaped(book: Floats, tables: HighBandTables) -> Floats:
+    """Entries [entries, S * B] as tables have them."""
+    return book.reshape(tables.second_codebook.shape).astype(np.float32)
+
+
+def _added(levels: Floats, tables: HighBandTables) -> Floats:
+    """levels [N, P, S, B] of first channels -> what their entries add, of the same shape."""
+    _, entries = _told(levels, tables)
+    added = LevelQuantiser(tables).added(entries)
+    return added.reshape(levels.shape)
+
+
+def _told_of_second(
+    levels: Floats, added: Floats, tables: HighBandTables
+) -> tuple[Floats, NDArray[np.intp]]:
+    """As `_told`, of second channels: -> what entries were to add besides their share of what the
+    first channel's add, and the entries [N * P].
+    """
+    quantiser = LevelQuantiser(tables)
+    offset = np.zeros_like(levels[:, 0, 0])
+    wanted, entries = np.empty_like(levels), np.empty(levels.shape[:2], np.intp)
+    for n in range(levels.shape[1]):
+        both = quantiser.second_entries(levels[:, n], offset, added[:, n])
+        told = quantiser.second_levels(both, offset, added[:, n])
+        entries[:, n] = both[:, 0]
+        wanted[:, n] = levels[:, n] - told + tables.second_codebook[entries[:, n]]
+        offset = told.mean(1)
+    return _flat(wanted), entries.ravel()
 
 
 def _moved(

@@ -2,26 +2,19 @@
 integers say of those of the second, for some classes of how alike two channels are. Counting, in
 rounds; minutes on one core.
 
-Recordings of two channels are taken as they are. Of speech there are hardly any, so that recordings
-of one channel are placed: in the middle, at a side, in a room, or beside somebody else.
-
 Shapes: N packets, D latents, C classes.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.numpy
-import soundfile
-import soxr
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
 from tqdm import tqdm
 
 from streamcodec.coding.bitstream import Bitstream
@@ -48,18 +41,15 @@ from streamcodec.tables import (
 from streamcodec.units import Pcm
 from streamcodec_models.catalogue import JOINT_STEREO_FILE, describe, named_joint_tables
 
-from .corpus import audio_files
+from .stereo_pieces import stereo_pieces
 
 CLASSES, FOLLOWING = 6, 3  # of which so many tell how the second channel differs from the first
 BUCKETS = 12  # of scales, each with as many bits
 PIECES, PIECE_S = 800, 2.0
-RECORDED_SHARE = 0.3  # of pieces that were recorded in stereo, where there are as many
 ROUNDS = 2  # rounding depends on the tables, the tables on the rounding
 CLASS_ROUNDS = 8
 SMOOTHING_SYMBOLS, SMOOTHING_GAINS, SMOOTHING_CLASSES = 30.0, 20.0, 20.0
 LEAST_ALONE = 0.12  # of packets, because silent channels, which are told so, are not counted
-ROOM_S, ROOM_SHARE = (0.2, 0.6), (0.02, 0.3)  # reverberation time; its amplitude beside the voice
-FURTHEST_DB = 24.0  # a channel below the other
 
 
 class Pairs(NamedTuple):
@@ -84,7 +74,7 @@ def fit_joint_stereo(folders: Iterable[Path], model: Path, seed: int = 0) -> Pat
     """
     rng = np.random.default_rng(seed)
     loaded, entropy = load_model(model), describe(model).tables
-    pieces = _placed(*_recordings(folders, loaded.config.sample_rate, rng), rng)
+    pieces = stereo_pieces(folders, loaded.config.sample_rate, PIECES, PIECE_S, rng)
     levels = rng.integers(len(entropy.level_scale), size=len(pieces)).tolist()
     loaded, tables = dataclasses.replace(loaded, joint=None), None
     for round_ in range(ROUNDS):
@@ -97,74 +87,6 @@ def fit_joint_stereo(folders: Iterable[Path], model: Path, seed: int = 0) -> Pat
     path = model / JOINT_STEREO_FILE
     path.write_bytes(safetensors.numpy.save(named_joint_tables(tables)))
     return path
-
-
-def _recordings(
-    folders: Iterable[Path], rate: int, rng: np.random.Generator
-) -> tuple[list[Pcm], list[Pcm]]:
-    """-> pieces of recordings of two channels [T, 2], and of one [T]. Raises AudioError."""
-    files = [file for folder in folders for file in audio_files(folder)]
-    stereo: list[Pcm] = []
-    mono: list[Pcm] = []
-    for index in tqdm(rng.permutation(len(files)), desc="reading", unit="file"):
-        try:
-            info = soundfile.info(os.fspath(files[index]))
-            if len(mono) >= 2 * PIECES and info.channels == 1:
-                continue
-            pcm, native = soundfile.read(os.fspath(files[index]), dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            tqdm.write(f"left out: {files[index]}: {error.error_string}")
-            continue
-        pcm = soxr.resample(pcm[:, :2], native, rate).astype(np.float32)
-        size = round(PIECE_S * rate)
-        whole = [pcm[i : i + size] for i in range(0, len(pcm) - size + 1, size)]
-        if pcm.shape[1] == 2:
-            stereo += whole
-        else:
-            mono += [piece[:, 0] for piece in whole[:4]]  # of every voice a little
-    if not stereo and not mono:
-        raise AudioError(f"no recording of {PIECE_S:g} s or more")
-    return stereo, mono
-
-
-def _placed(stereo: list[Pcm], mono: list[Pcm], rng: np.random.Generator) -> list[Pcm]:
-    """-> about PIECES pieces [T, 2], in all ways that two channels can be alike."""
-    count = len(stereo) if not mono else min(len(stereo), round(RECORDED_SHARE * PIECES))
-    chosen = [stereo[i] for i in rng.permutation(len(stereo))[:count]]
-    for n in range(PIECES - count if mono else 0):
-        here, other = (mono[i] for i in rng.integers(len(mono), size=2))
-        place = (_in_the_middle, _at_a_side, _in_a_room, _beside)[n % 4]
-        chosen.append(place(here, other, rng).clip(-1, 1))
-    return chosen
-
-
-def _in_the_middle(here: Pcm, other: Pcm, rng: np.random.Generator) -> Pcm:
-    return np.stack([here, here], 1)
-
-
-def _at_a_side(here: Pcm, other: Pcm, rng: np.random.Generator) -> Pcm:
-    quieter = 10 ** (-rng.uniform(0, FURTHEST_DB) / 20)
-    sides = np.array([1.0, quieter])
-    placed: Pcm = here[:, None] * rng.permutation(sides).astype(np.float32)
-    return placed
-
-
-def _in_a_room(here: Pcm, other: Pcm, rng: np.random.Generator) -> Pcm:
-    """With reverberation that is another one in each channel."""
-    samples = len(here) // 2
-    at = np.arange(samples) / samples * PIECE_S / 2
-    decay = np.exp(-6.9 * at / rng.uniform(*ROOM_S))[:, None]
-    tail = rng.standard_normal((samples, 2)) * decay
-    tail /= np.sqrt(np.square(tail).sum(0))
-    wet = np.stack([fftconvolve(here, tail[:, c])[: len(here)] for c in range(2)], 1)
-    share = np.float32(rng.uniform(*ROOM_SHARE))
-    placed: Pcm = (_at_a_side(here, other, rng) + share * wet).astype(np.float32)
-    return placed
-
-
-def _beside(here: Pcm, other: Pcm, rng: np.random.Generator) -> Pcm:
-    placed: Pcm = np.float32(0.5) * (_at_a_side(here, here, rng) + _at_a_side(other, other, rng))
-    return placed
 
 
 def _sent(model: CodecModel, piece: Pcm, level: int) -> list[Latents]:

@@ -4,7 +4,7 @@ import { type Decoder, PayloadError } from '../playout/decoder.ts';
 import type { Encoder, StreamSettings } from '../send/encoder.ts';
 import type { StreamInfo } from '../wire/stream-info.ts';
 import type { Engine } from './engine.ts';
-import { HIGH_BAND_BYTES, type HighBand, type SoundFacts, soundFacts } from './high-band.ts';
+import { descriptionsIn, type HighBand, type SoundFacts, soundFacts } from './high-band.ts';
 import type { ModelFacts, ModelFile } from './model-file.ts';
 import { atOnce, type Pieces } from './pieces.ts';
 import type { Tables } from './tables-file.ts';
@@ -253,7 +253,6 @@ class StreamEncoder implements Encoder {
 class StreamDecoder implements Decoder {
   private level = 0;
   private readonly packets: number; // of 20 ms in a payload
-  private readonly toldBytes: number; // of the high band, at the end of each payload
   private readonly understood: boolean; // as our tables say it
   private readonly bandStates: number[] = []; // of each channel
 
@@ -266,7 +265,6 @@ class StreamDecoder implements Decoder {
   ) {
     const { channels, highBand } = info;
     this.packets = info.packetSamples / codec.facts.packetSamples;
-    this.toldBytes = highBand === '' ? 0 : HIGH_BAND_BYTES * this.packets * channels;
     this.understood = highBand === codec.sound.highBand && highBand !== '';
     if (ofBand !== null) {
       for (let c = 0; c < channels; c++) this.bandStates.push(ofBand.address + c * ofBand.bytes);
@@ -275,18 +273,19 @@ class StreamDecoder implements Decoder {
   }
 
   decode(payload: Uint8Array | null): Float32Array {
-    const { codec, info, toldBytes } = this;
-    let [ofCore, told]: (Uint8Array | null)[] = [payload, null];
-    if (payload !== null && toldBytes > 0) {
-      const end = payload.length - toldBytes;
-      if (end <= 0) throw new PayloadError('a payload has nothing but its high band');
-      ofCore = payload.subarray(0, end);
-      if (this.understood) told = payload.subarray(end);
+    const { codec, info, packets } = this;
+    const joint = info.jointStereo !== '';
+    let [ofCore, told]: [Uint8Array | null, Uint8Array[] | null] = [payload, null];
+    if (payload !== null && info.highBand !== '') {
+      const described = descriptionsIn(payload, packets, info.channels, joint);
+      if (described.end <= 0) throw new PayloadError('a payload has nothing but its high band');
+      ofCore = payload.subarray(0, described.end);
+      if (this.understood) told = described.told;
     }
     const { level, pcm } = codec.decode(ofCore, info, this.level, this.state);
     this.level = level;
     if (this.ofBand === null) return codec.mono(pcm, info);
-    return codec.highBand!.join(this.bandStates, pcm, this.packets, told, payload === null);
+    return codec.highBand!.join(this.bandStates, pcm, packets, told, payload === null, joint);
   }
 
   reset(begins: boolean): void {

@@ -30,8 +30,8 @@ interface Exports {
   sc_payload_decode(...[model, bitstream, payload, size, packets, channels]: number[]): number;
   sc_high_band_open(packed: number, bytes: bigint, variant: number, band: number): number;
   sc_high_band_state_bytes(band: number): bigint;
-  sc_high_band_split(band: number, state: number, pcm: number, core: number, told: number): void;
-  sc_high_band_join(...[band, state, core, told, lost, pcm]: number[]): void;
+  sc_high_band_split(...[band, state, pcm, first, core, told]: number[]): number;
+  sc_high_band_join(...[band, state, core, told, size, first, lost, pcm]: number[]): void;
 }
 
 const ALIGNMENT = 64;

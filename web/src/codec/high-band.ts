@@ -1,5 +1,5 @@
 // The band above the core's, over the engine: two bytes describe it, for each packet of each
-// channel.
+// channel; one is often enough for the second channel of joint stereo.
 
 import type { Engine } from './engine.ts';
 import type { ModelFacts } from './model-file.ts';
@@ -7,8 +7,8 @@ import { bandsOfNoise, lengthOfBands, type Noise } from './noise.ts';
 import type { Pieces } from './pieces.ts';
 import type { HighBandTables } from './tables-file.ts';
 
-export const HIGH_BAND_BYTES = 2;
-const MOST_TOLD = 6 * HIGH_BAND_BYTES; // three packets of two channels in one payload
+const HIGH_BAND_BYTES = 2;
+const REFINED = 128; // a second channel's last byte, from here on, has another one before it
 const FLOAT_BYTES = 4;
 
 /** Opened tables; any number of streams share them. */
@@ -48,7 +48,7 @@ export class HighBand {
     this.packetSamples = facts.packetSamples;
     this.core = engine.allocate(FLOAT_BYTES * this.packetSamples);
     this.pcm = engine.allocate(FLOAT_BYTES * this.packetSamples * widening);
-    this.told = engine.allocate(MOST_TOLD);
+    this.told = engine.allocate(2 * HIGH_BAND_BYTES); // of each channel
   }
 
   /** Makes the noise, which takes longer than anybody should wait for the first sound. */
@@ -63,41 +63,65 @@ export class HighBand {
   split(state: number, pcm: Float32Array): { core: Float32Array; told: Uint8Array } {
     const { engine } = this;
     engine.floats(this.pcm, pcm.length).set(pcm);
-    engine.call.sc_high_band_split(this.band, state, this.pcm, this.core, this.told);
+    engine.call.sc_high_band_split(this.band, state, this.pcm, 0, this.core, this.told);
     const core = engine.floats(this.core, this.packetSamples).slice();
     return { core, told: engine.bytes(this.told, HIGH_BAND_BYTES).slice() };
   }
 
   /**
    * core [channels, packets]: address of a payload's sound as the core's decoder has made it;
-   * `states` [channels]; `told`: what describes the rest, channels within packets, null where
+   * `states` [channels]; `told`: what describes the rest, as `descriptionsIn` has it, null where
    * nothing does -> pcm at the full rate in -1..1, the mean of its channels.
    */
   join(
     states: number[],
     core: number,
     packets: number,
-    told: Uint8Array | null,
+    told: Uint8Array[] | null,
     lost: boolean,
+    joint: boolean,
   ): Float32Array {
     const { engine, packetSamples, widening } = this;
-    if (told !== null) engine.bytes(this.told, told.length).set(told);
     const samples = packetSamples * widening;
     const mean = new Float32Array(samples * packets);
     for (let p = 0; p < packets; p++) {
       for (let c = 0; c < states.length; c++) {
         const from = core + FLOAT_BYTES * packetSamples * (c * packets + p);
-        const said = told === null ? 0 : this.told + HIGH_BAND_BYTES * (p * states.length + c);
+        const said = told === null ? null : told[p * states.length + c];
+        const at = this.told + HIGH_BAND_BYTES * c;
+        if (said !== null) engine.bytes(at, said.length).set(said);
         engine.call.sc_high_band_join(
-          ...[this.band, states[c], from, said, lost ? 1 : 0, this.pcm],
+          ...[this.band, states[c], from, said === null ? 0 : at, said?.length ?? 0],
+          ...[joint && c === 1 ? this.told : 0, lost ? 1 : 0, this.pcm],
         );
         const pcm = engine.floats(this.pcm, samples);
-        const at = p * samples;
-        for (let t = 0; t < samples; t++) mean[at + t] += clipped(pcm[t]) / states.length;
+        const to = p * samples;
+        for (let t = 0; t < samples; t++) mean[to + t] += clipped(pcm[t]) / states.length;
       }
     }
     return mean;
   }
+}
+
+/**
+ * What the end of a payload says of the high band, channels within packets of 20 ms, and how long
+ * the rest is: nothing, or less, where it holds nothing else.
+ */
+export function descriptionsIn(
+  payload: Uint8Array,
+  packets: number,
+  channels: number,
+  joint: boolean,
+): { told: Uint8Array[]; end: number } {
+  const told: Uint8Array[] = [];
+  let end = payload.length;
+  for (let n = packets * channels - 1; n >= 0 && end > 0; n--) {
+    const short = joint && n % 2 === 1 && payload[end - 1] < REFINED;
+    const begin = end - (short ? 1 : HIGH_BAND_BYTES);
+    told.unshift(payload.subarray(Math.max(0, begin), end));
+    end = begin;
+  }
+  return { told, end };
 }
 
 /** What a page knows of the sound that it encodes and decodes: sizes are at the full rate. */
