@@ -160,23 +160,6 @@ def test_channels_and_longer_packets_are_described_one_by_one(
         assert band_db(back[:, channel]) == pytest.approx(band_db(pcm[:, channel]), abs=4)
 
 
-@pytest.mark.parametrize("level", [3, 6, 9])
-def test_what_was_recorded_at_8_khz_costs_no_bits_for_what_is_not_there(
-    full: CodecModel, level: int
-) -> None:
-    pcm, rate = soundfile.read(SPEECH, dtype="float32")
-    narrow = soxr.resample(pcm, rate, 8_000)
-    size: dict[str, int] = {}
-    for name, source, source_rate in (("wide", pcm, rate), ("narrow", narrow, 8_000)):
-        encoder = StreamEncoder(full, level=level, sample_rate=source_rate)
-        payloads = streamcodec.encode(source, encoder)
-        size[name] = sum(map(len, payloads))
-    heard = streamcodec.decode(payloads, StreamDecoder(full, encoder.config))[:, 0]
-    heard = soxr.resample(heard, 16_000, RATE)
-    assert size["narrow"] < 1.05 * size["wide"]
-    assert band_db(heard, 4_500, 7_500) < band_db(heard, 200, 3_500) - 40
-
-
 def test_chunks_and_shared_steps_change_nothing(full: CodecModel) -> None:
     pcm = hiss(1)
     whole, encoder = coded(full, pcm)
