@@ -5,7 +5,9 @@
 //   level: of the payloads; layered, tables: whether the page has that file.
 //   info: of the stream, besides what the codec says.
 //   gaps, begins: before which payloads the decoder is reset behind a gap, and for a new beginning.
-// What its decoder makes of the payloads, the fifth lost, goes to `out`.
+//   speeds: of packets, over and over, as a playout buffer asks.
+// What its decoder makes of the payloads, the fifth lost, goes to `out`, and what is played of that
+// at these speeds to `played`: samples of all channels in turn.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -13,8 +15,9 @@ import { gunzipSync } from 'node:zlib';
 
 const [coreFile, wasm, folder, said] = process.argv.slice(2);
 const core = await import(pathToFileURL(coreFile).href);
-const asked = { layered: false, tables: false, info: {}, gaps: [], begins: [], ...JSON.parse(said) };
-const { level } = asked;
+const asked = { layered: false, tables: false, info: {}, gaps: [], begins: [], speeds: [1] };
+Object.assign(asked, JSON.parse(said));
+const { level, speeds } = asked;
 const given = asked.payloads !== undefined;
 
 const read = name => readFileSync(join(folder, name));
@@ -73,7 +76,19 @@ for (const wrong of [new Uint8Array(40).fill(255), new Uint8Array(1)]) {
     refused += error instanceof core.PayloadError ? 1 : 0;
   }
 }
-const bytes = heard.map(pcm => Buffer.from(pcm.buffer, pcm.byteOffset, 4 * pcm.length));
-writeFileSync(join(folder, 'out'), Buffer.concat(bytes));
+
+function write(name, packets) {
+  const bytes = packets.map(pcm => {
+    const samples = Float32Array.from({ length: pcm.length * pcm[0].length }, (_, n) =>
+      pcm[n % pcm.length][Math.floor(n / pcm.length)],
+    );
+    return Buffer.from(samples.buffer);
+  });
+  writeFileSync(join(folder, name), Buffer.concat(bytes));
+}
+
+const stretcher = new core.Stretcher(codec.sound.sampleRate);
+write('out', heard);
+write('played', heard.map((pcm, n) => stretcher.play(pcm, speeds[n % speeds.length])));
 const { hash, sampleRate: rate, overlap } = codec.sound;
 console.log(JSON.stringify({ hash, rate, overlap, packets: heard.length, refused }));

@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url';
 import { foundBy } from './page_checks.mjs';
 
 const core = await import(pathToFileURL(process.argv[2]).href);
-const { Backlog, CallQuality, Input, Lead, Resampler, Ring, Volumes } = core;
+const { Backlog, CallQuality, Input, Lead, LossFade, Resampler, Ring, Volumes } = core;
 const { StreamPlayer, Talkers, mixed, ringMemory, toHalf, undecodable } = core;
 const OURS = { model: 'a'.repeat(16), sampleRate: 16_000, packetSizes: [320, 640], jointStereo: 'd'.repeat(16) };
 const INFO = {
@@ -15,36 +15,39 @@ const INFO = {
 
 const parts = {
   'a ring gives what it was given, in order, where its counters wrap'() {
-    const memory = ringMemory(100);
+    const memory = ringMemory(100, 2);
     const counters = new Int32Array(memory, 0, 2);
     counters.fill(-50); // both: 50 before 2^32
-    const [writer, reader] = [new Ring(memory), new Ring(memory)];
+    const [writer, reader] = [new Ring(memory, 2), new Ring(memory, 2)];
     let [next, expected] = [0, 0];
     for (let turn = 0; turn < 50; turn++) {
-      const pcm = Float32Array.from({ length: 37 }, () => next++);
+      const left = Float32Array.from({ length: 37 }, () => next++);
+      const single = turn % 2 === 0; // it is on both sides then
+      const pcm = single ? [left] : [left, left.map(sample => -sample)];
       assert.equal(writer.write(pcm), 37);
       assert.equal(reader.waiting, 37);
-      const got = new Float32Array(64);
+      const got = [new Float32Array(64), new Float32Array(64)];
       assert.equal(reader.read(got), 37);
-      for (const sample of got.subarray(0, 37)) assert.equal(sample, expected++);
+      for (let t = 0; t < 37; t++, expected++) {
+        assert.deepEqual([got[0][t], got[1][t]], [expected, single ? expected : -expected]);
+      }
     }
   },
   'a full ring takes no more, and loses nothing of what it has'() {
-    const ring = new Ring(ringMemory(64));
-    assert.equal(ring.write(new Float32Array(100).fill(1)), 64);
-    assert.equal(ring.write(new Float32Array(1)), 0);
+    const ring = new Ring(ringMemory(64, 1), 1);
+    assert.equal(ring.write([new Float32Array(100).fill(1)]), 64);
+    assert.equal(ring.write([new Float32Array(1)]), 0);
     const got = new Float32Array(100);
-    assert.equal(ring.read(got), 64);
+    assert.equal(ring.read([got]), 64);
     assert.equal(got.filter(sample => sample === 1).length, 64);
   },
   'what a microphone gave is heard before its message comes, and once'() {
-    const memory = ringMemory(100);
+    const memory = ringMemory(100, 1);
     const port = { onmessage: null };
     const heard = [];
-    const input = new Input({ memory, port, sampleRate: 48_000 }, (pcm, lost) =>
-      heard.push([...pcm, lost]),
-    );
-    new Ring(memory).write(Float32Array.of(1, 2));
+    const link = { memory, port, sampleRate: 48_000, channels: 1 };
+    const input = new Input(link, (pcm, lost) => heard.push([...pcm, lost]));
+    new Ring(memory, 1).write([Float32Array.of(1, 2)]);
     input.drain();
     input.drain();
     assert.deepEqual(heard, [[1, 2, 0]]);
@@ -74,14 +77,29 @@ const parts = {
     volumes.set(1, -20);
     volumes.hear(2, false);
     const parts = [1, 2, 3].map(stream => ({
-      pcm: new Float32Array(4).fill(0.5),
+      pcm: [new Float32Array(4).fill(0.5)],
       gain: volumes.gain(stream),
     }));
-    assert.ok(mixed(parts, 4).every(sample => Math.abs(sample - 0.55) < 1e-6));
+    const sums = mixed(parts, 4);
+    assert.equal(sums.length, 1);
+    assert.ok(sums[0].every(sample => Math.abs(sample - 0.55) < 1e-6));
     volumes.forget(2);
     volumes.overallDb = 20;
-    const loud = [1, 2, 3].map(s => ({ pcm: new Float32Array(4).fill(-1), gain: volumes.gain(s) }));
-    assert.ok(mixed(loud, 4).every(sample => sample >= -1 && sample < -0.9));
+    const loud = [1, 2, 3].map(s => ({
+      pcm: [new Float32Array(4).fill(-1)],
+      gain: volumes.gain(s),
+    }));
+    assert.ok(mixed(loud, 4)[0].every(sample => sample >= -1 && sample < -0.9));
+  },
+  'one channel is heard on both sides beside a talker of two, as loud as without'() {
+    const part = (gain, ...levels) => ({ pcm: levels.map(l => new Float32Array(4).fill(l)), gain });
+    const [left, right, ...more] = mixed([part(1, 0.25), part(0.5, 0.5, -0.25)], 4);
+    assert.deepEqual([[...left], [...right]], [Array(4).fill(0.5), Array(4).fill(0.125)]);
+    assert.equal(more.length, 0);
+    assert.deepEqual(mixed([], 2), [new Float32Array(2)]);
+    const [bent, kept] = mixed([part(1, 0.5), part(1, 0.9, 0)], 4);
+    assert.ok(bent.every(sample => sample > 0.9 && sample <= 1));
+    assert.ok(kept.every(sample => sample === 0.5));
   },
   'float16 is the nearest, and of two the even one'() {
     for (const [value, bits] of [
@@ -125,12 +143,16 @@ const parts = {
       talkers.join(key, { stream: 2, name: 'Ada', info: { ...INFO, jointStereo } });
     }
     assert.equal(admitted, 2); // the stream without it is another
+    for (const channels of [1, 1, 2]) {
+      talkers.join(key, { stream: 2, name: 'Ada', info: { ...INFO, channels, jointStereo: '' } });
+    }
+    assert.equal(admitted, 4);
   },
   'a player at full band counts in its own samples, over the end of the times on the wire'() {
     let nowMs = 0;
     const resets = [];
     const decoder = {
-      decode: payload => new Float32Array(960).fill(payload === null ? 0 : 0.5),
+      decode: payload => [new Float32Array(960).fill(payload === null ? 0 : 0.5)],
       reset: begins => resets.push(begins),
     };
     const talker = { stream: 1, name: 'Ada', info: { ...INFO, channels: 1 } };
@@ -147,8 +169,8 @@ const parts = {
       for (let block = 0; block < 4; block++) {
         const pcm = player.pull(240);
         if (pcm === null) continue;
-        assert.equal(pcm.length, 240);
-        heard += pcm.length;
+        assert.deepEqual([pcm.length, pcm[0].length], [1, 240]);
+        heard += pcm[0].length;
         player.heard(nowMs + 5 * block, 0);
       }
       delays.push(player.statistics().mouthToEarMs);
@@ -159,6 +181,69 @@ const parts = {
     const known = delays.filter(delay => delay !== null);
     assert.ok(known.length > 40);
     assert.ok(Math.min(...known) >= 10 && Math.max(...known) < 150, `${known}`);
+  },
+  'two channels of a talker stay together, at all speeds and behind losses'() {
+    let nowMs = 0;
+    let decoded = 0; // samples
+    const left = n => Math.sin(n * 0.05) * (0.3 + 0.1 * Math.sin(n * 0.0007));
+    const decoder = {
+      decode() {
+        const plane = Float32Array.from({ length: 320 }, (_, n) => left(decoded + n));
+        decoded += 320;
+        return [plane, plane.map(sample => -sample / 4)];
+      },
+      reset() {},
+    };
+    const talker = { stream: 1, name: 'Ada', info: INFO };
+    const player = new StreamPlayer(talker, decoder, { widening: 1, overlap: 0 }, () => nowMs);
+    const lateMs = n => (n < 100 ? 90 * (n % 2) : 0);
+    const arrivals = Array.from({ length: 500 }, (_, n) => [20 * n + lateMs(n), n]);
+    arrivals.sort(([one], [other]) => one - other);
+    let least = 0;
+    const delaysMs = [];
+    for (; nowMs < 10_000; nowMs += 5) {
+      while (arrivals.length > 0 && arrivals[0][0] <= nowMs) {
+        const [, n] = arrivals.shift();
+        // Marked as speech: no comfort noise, which each channel has of its own, is learnt.
+        const packet = { sequence: n, captureTime: 320 * n, flags: n === 0 ? 3 : 2, payload: [1] };
+        if (n % 50 !== 49) player.receive(packet, null, nowMs);
+      }
+      const pcm = player.pull(80);
+      if (pcm === null) continue;
+      assert.equal(pcm.length, 2);
+      assert.deepEqual(pcm.map(plane => plane.length), [80, 80]);
+      const wrong = pcm[0].map((sample, t) => Math.abs(sample / 4 + pcm[1][t]));
+      assert.ok(Math.max(...wrong) < 1e-6);
+      least = Math.min(least, ...pcm[0]);
+      delaysMs.push(player.statistics().playout.delayMs);
+    }
+    assert.ok(least < -0.3);
+    const { played, concealed, skipped } = player.statistics().playout;
+    assert.ok(concealed > 5 && played > 400 && skipped === 0, `${[concealed, played, skipped]}`);
+    // The delay changed more than resampling changes it: time was scaled, both ways.
+    const [most, last] = [Math.max(...delaysMs), delaysMs.at(-1)];
+    assert.ok(most - last > 40 && most - delaysMs[100] > 40, `${delaysMs}`);
+  },
+  'comfort noise of two channels is as loud as theirs was, and not the same'() {
+    let state = 1;
+    const random = () => (state = (state * 48_271) % 2_147_483_647) / 2_147_483_647;
+    const fade = new LossFade(16_000, 2, 320, random);
+    const silent = [new Float32Array(320), new Float32Array(320)];
+    for (let n = 0; n < 50; n++) {
+      const plane = Float32Array.from({ length: 320 }, () => random() / 10 - 0.05);
+      fade.packet([plane, plane.map(sample => sample / 10)], 0, false);
+    }
+    const powerOfNoise = (0.003 * (1 + 0.01)) / 2 / 1200; // below speech
+    for (const next of [() => fade.concealed(silent), () => fade.background(320)]) {
+      for (let n = 0; n < 8; n++) next();
+      const blocks = Array.from({ length: 40 }, next);
+      const [left, right] = [0, 1].map(c => blocks.flatMap(block => [...block[c]]));
+      const product = (one, other) => one.reduce((sum, x, t) => sum + x * other[t], 0) / 12_800;
+      const [ll, lr, rr] = [product(left, left), product(left, right), product(right, right)];
+      assert.ok(Math.abs(10 * Math.log10((ll + rr) / 2 / powerOfNoise)) < 1, `${ll} and ${rr}`);
+      assert.ok(Math.abs(10 * Math.log10(ll / rr) - 20) < 1, `${ll} and ${rr}`);
+      assert.ok(Math.abs(lr) < 0.1 * Math.sqrt(ll * rr), `${lr}`);
+    }
   },
   'what was written long ago is forgotten though nobody asks'() {
     const backlog = new Backlog();
@@ -172,12 +257,29 @@ const parts = {
       const out = [];
       for (let block = 0, t = 0; block < 100; block++) {
         const pcm = Float32Array.from({ length: from / 100 }, () => Math.sin((t++ * 2e3 * Math.PI) / from));
-        out.push(...resampler.convert(pcm));
+        out.push(...resampler.convert([pcm])[0]);
       }
       assert.equal(out.length, to);
       const late = resampler.delayS * to;
       const wrong = out.map((sample, n) => Math.abs(sample - Math.sin(((n - late) * 2e3 * Math.PI) / to)));
       assert.ok(Math.max(...wrong.slice(to / 10)) < 1e-3, `${from} to ${to}`);
+    }
+  },
+  'a resampler takes one channel and two in turn, without a step'() {
+    const cases = [[48_000, 44_100, 1], [16_000, 16_000, 1.001], [16_000, 16_000, 1]];
+    for (const [from, to, speed] of cases) {
+      const [ofBoth, ofLeft] = [new Resampler(from, to), new Resampler(from, to)];
+      for (let block = 0, t = 0; block < 60; block++) {
+        const pcm = Float32Array.from({ length: from / 100 }, () => Math.sin(t++ / 9));
+        const stereo = block % 20 < 10 ? [pcm] : [pcm, block % 20 < 15 ? pcm : pcm.map(s => -s)];
+        const [left, right, ...more] = ofBoth.convert(stereo, speed);
+        assert.equal(more.length, 0);
+        assert.deepEqual(left, ofLeft.convert([pcm], speed)[0]);
+        assert.equal(right !== undefined, block % 20 >= 10);
+        if (block % 20 >= 10 && block % 20 < 15) assert.deepEqual(right, left);
+        // The kernel is longer than what came before the signs changed.
+        if (block % 20 > 15) assert.deepEqual(right, left.map(s => -s));
+      }
     }
   },
 };

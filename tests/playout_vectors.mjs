@@ -84,31 +84,34 @@ function arrivalStatistics(ppm) {
   return answers;
 }
 
-/** [samples] from sample `begin` on, of [Hz, amplitude] each. */
-function sines(parts, begin, samples) {
-  return Float32Array.from({ length: samples }, (_, n) =>
-    parts.reduce(
-      (sum, [hz, a]) => sum + a * Math.sin((2 * Math.PI * hz * (begin + n)) / RATE + hz),
-      0,
+/** Of each channel [samples] from sample `begin` on, of [Hz, amplitude] each. */
+function sines(channels, begin, samples) {
+  return channels.map(parts =>
+    Float32Array.from({ length: samples }, (_, n) =>
+      parts.reduce(
+        (sum, [hz, a]) => sum + a * Math.sin((2 * Math.PI * hz * (begin + n)) / RATE + hz),
+        0,
+      ),
     ),
   );
 }
 
 function written(pcm) {
-  return [pcm.length, ...pcm.filter((_, n) => n % KEPT_SAMPLES === 0)];
+  const kept = pcm.map(plane => [...plane.filter((_, n) => n % KEPT_SAMPLES === 0)]);
+  return [pcm[0].length, ...kept.flat()];
 }
 
-function timeScaler(parts, itsSpeeds) {
+function timeScaler(channels, itsSpeeds) {
   const scaler = new page.TimeScaler(RATE);
   return itsSpeeds.map((speed, n) =>
-    written(scaler.scale(sines(parts, PACKET * n, PACKET), speed)),
+    written(scaler.scale(sines(channels, PACKET * n, PACKET), speed)),
   );
 }
 
-function lossFade(parts, calls) {
-  const fade = new page.LossFade(RATE, PACKET);
+function lossFade(channels, calls) {
+  const fade = new page.LossFade(RATE, channels.length, PACKET);
   return calls.map(([name, ...rest], n) => {
-    const pcm = sines(parts, PACKET * n, PACKET);
+    const pcm = sines(channels, PACKET * n, PACKET);
     let out = null;
     if (name === 'packet') {
       const [flags, restarts, substitute] = rest;
@@ -132,24 +135,25 @@ function seeded(state) {
   return () => (state = (state * 48_271) % 2_147_483_647) / 2_147_483_647;
 }
 
-function noisePowers(parts, pause, begin) {
-  const fade = new page.LossFade(RATE, PACKET, seeded(1));
+function noisePowers(channels, pause, begin) {
+  const fade = new page.LossFade(RATE, channels.length, PACKET, seeded(1));
   for (let n = 0; n < 100; n++) {
-    fade.packet(sines(parts, PACKET * n, PACKET), pause && n === 99 ? 4 : 0, false);
+    fade.packet(sines(channels, PACKET * n, PACKET), pause && n === 99 ? 4 : 0, false);
   }
-  const pcm = Array.from({ length: begin + 50 }, () => [...fade.background(PACKET)])
-    .slice(begin)
-    .flat();
-  const differences = pcm.slice(1).map((sample, n) => sample - pcm[n]);
-  return [pcm, differences].map(
-    values => 10 * Math.log10(values.reduce((sum, v) => sum + v * v, 0) / values.length),
-  );
+  const parts = Array.from({ length: begin + 50 }, () => fade.background(PACKET)).slice(begin);
+  return channels.flatMap((_, c) => {
+    const pcm = parts.flatMap(part => [...part[c]]);
+    const differences = pcm.slice(1).map((sample, n) => sample - pcm[n]);
+    return [pcm, differences].map(
+      values => 10 * Math.log10(values.reduce((sum, v) => sum + v * v, 0) / values.length),
+    );
+  });
 }
 
 function levels(blocks) {
   const meter = new page.LevelMeter(RATE);
   return blocks.map((block, n) => {
-    meter.add(sines([block], 160 * n, 160));
+    meter.add(sines(block.map(part => [part]), 160 * n, 160));
     const { rmsDb, peakDb, clipping, silentS } = meter.level;
     return [rmsDb, peakDb, Number(clipping), silentS];
   });

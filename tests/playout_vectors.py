@@ -172,32 +172,32 @@ def arrival_statistics(ppm: float) -> list[list[float | None]]:
     return answers
 
 
-def sines(parts: list[list[float]], begin: int, samples: int) -> np.ndarray:
-    """[samples, 1] from sample `begin` on, of [Hz, amplitude] each."""
+def sines(channels: list[list[list[float]]], begin: int, samples: int) -> np.ndarray:
+    """[samples, C] from sample `begin` on, of [Hz, amplitude] each in each channel."""
     n = np.arange(begin, begin + samples)
-    sound = sum(a * np.sin(2 * np.pi * hz * n / RATE + hz) for hz, a in parts)
-    return np.asarray(sound, np.float32)[:, None]
+    planes = [sum(a * np.sin(2 * np.pi * hz * n / RATE + hz) for hz, a in c) for c in channels]
+    return np.asarray(planes, np.float32).T
 
 
 def written(pcm: np.ndarray) -> list[Any]:
-    """Length, and one of KEPT_SAMPLES samples."""
-    return [len(pcm), *(round(float(x), 5) for x in pcm[::KEPT_SAMPLES, 0])]
+    """Length, and one of KEPT_SAMPLES samples of each channel."""
+    return [len(pcm), *(round(float(x), 5) for x in pcm[::KEPT_SAMPLES].T.ravel())]
 
 
-def time_scaler(parts: list[list[float]], its_speeds: list[float]) -> list[Any]:
+def time_scaler(channels: list[list[list[float]]], its_speeds: list[float]) -> list[Any]:
     scaler = TimeScaler(RATE)
     return [
-        written(scaler.scale(sines(parts, PACKET * n, PACKET), speed))
+        written(scaler.scale(sines(channels, PACKET * n, PACKET), speed))
         for n, speed in enumerate(its_speeds)
     ]
 
 
-def loss_fade(parts: list[list[float]], calls: list[Call]) -> list[Any]:
+def loss_fade(channels: list[list[list[float]]], calls: list[Call]) -> list[Any]:
     """Packets are marked as speech: nothing is learnt, and the comfort noise is silence."""
-    fade = LossFade(RATE, 1, PACKET)
+    fade = LossFade(RATE, len(channels), PACKET)
     answers = []
     for n, (name, *rest) in enumerate(calls):
-        pcm = sines(parts, PACKET * n, PACKET)
+        pcm = sines(channels, PACKET * n, PACKET)
         if name == "packet":
             flags, restarts, substitute = rest
             out = fade.packet(
@@ -214,25 +214,27 @@ def loss_fade(parts: list[list[float]], calls: list[Call]) -> list[Any]:
     return answers
 
 
-def noise_powers(parts: list[list[float]], pause: bool, begin: int) -> list[float]:
-    """In dB: power of a second of comfort noise, in a pause or after a loss, from the packet
-    `begin` on; and of the differences of neighbouring samples, which says where in the spectrum it
-    is.
+def noise_powers(channels: list[list[list[float]]], pause: bool, begin: int) -> list[float]:
+    """In dB, of each channel: power of a second of comfort noise, in a pause or after a loss, from
+    the packet `begin` on; and of the differences of neighbouring samples, which says where in the
+    spectrum it is.
     """
-    fade = LossFade(RATE, 1, PACKET, np.random.default_rng(4))
+    fade = LossFade(RATE, len(channels), PACKET, np.random.default_rng(4))
     for n in range(100):
         flags = Flags.DTX if pause and n == 99 else Flags(0)
-        fade.packet(sines(parts, PACKET * n, PACKET), flags, restarts=False)
-    pcm = np.concatenate([fade.background(PACKET) for _ in range(begin + 50)])[begin * PACKET :, 0]
-    powers = (np.mean(pcm**2), np.mean(np.diff(pcm) ** 2))
-    return [round(float(10 * np.log10(power)), 2) for power in powers]
+        fade.packet(sines(channels, PACKET * n, PACKET), flags, restarts=False)
+    pcm = np.concatenate([fade.background(PACKET) for _ in range(begin + 50)])[begin * PACKET :]
+    powers = [np.mean(pcm**2, 0), np.mean(np.diff(pcm, axis=0) ** 2, 0)]
+    return [round(float(x), 2) for x in 10 * np.log10(np.transpose(powers).ravel())]
 
 
-def levels(blocks: list[list[float]]) -> list[list[float]]:
-    """Of [Hz, amplitude] of each block of 10 ms: [rms dB, peak dB, clipping, silent s]."""
+def levels(blocks: list[list[list[float]]]) -> list[list[float]]:
+    """Of [Hz, amplitude] in each channel of each block of 10 ms: [rms dB, peak dB, clipping,
+    silent s].
+    """
     meter, answers = LevelMeter(RATE), []
     for n, block in enumerate(blocks):
-        meter.add(sines([block], 160 * n, 160))
+        meter.add(sines([[part] for part in block], 160 * n, 160))
         level = meter.level
         decibels = [round(level.db, 4), round(level.peak_db, 4)]
         answers.append([*decibels, int(level.clipping), round(level.silent_s, 6)])
@@ -244,6 +246,8 @@ VOICED = [[131.0, 0.2], [262.0, 0.15], [393.0, 0.1], [1_310.0, 0.05]]
 ROUGH = [[hz, 0.04] for hz in (211.0, 337.0, 523.0, 811.0, 1_277.0, 1_999.0, 3_119.0, 4_909.0)]
 NOISY = [[float(150 + hz * hz % 7_001), 0.02] for hz in range(97, 4_000, 83)]
 QUIET = [[173.0, 0.006], [1_117.0, 0.004]]
+HIGHER = [[hz * 1.4, amplitude / 2] for hz, amplitude in VOICED]
+FAINT = [[hz, amplitude / 10] for hz, amplitude in NOISY]
 SPEEDS = [1.12] * 20 + [1.3] * 10 + [1.0, 0.85] * 2 + [0.85] * 20 + [1.12] * 5
 FADES: list[Call] = [
     *[["packet", VOICE, 0, 0]] * 3,
@@ -283,7 +287,14 @@ ANSWERS: dict[str, Callable[..., Any]] = {
 def arguments() -> dict[str, dict[str, list[Any]]]:
     """What each function of ANSWERS is given, by case."""
     delays_ms, shares = (0.0, 100.0, 177.4, 400.0, 4_000.0), (0.0, 0.01, 0.3)
-    sounds = {"voiced": VOICED, "rough": ROUGH, "noisy": NOISY, "quiet": QUIET}
+    sounds = {
+        "voiced": [VOICED],
+        "rough": [ROUGH],
+        "noisy": [NOISY],
+        "quiet": [QUIET],
+        "two voices": [VOICED, HIGHER],
+        "a voice at one side": [QUIET, VOICED],
+    }
     amplitudes = [0.3] * 5 + [1.0] * 2 + [1e-5] * 180 + [0.01] * 3
     return {
         "timelines": {
@@ -295,15 +306,20 @@ def arguments() -> dict[str, dict[str, list[Any]]]:
         "speeds": {"random walk": [speed_waits()]},
         "ratings": {"grid": [[[ms, share] for ms in delays_ms for share in shares]]},
         "arrival_statistics": {"fast": [-80.0], "slow": [200.0]},
-        "time_scaler": {name: [parts, SPEEDS] for name, parts in sounds.items()},
-        "loss_fade": {"speech": [VOICED, FADES]},
+        "time_scaler": {name: [channels, SPEEDS] for name, channels in sounds.items()},
+        "loss_fade": {"speech": [[VOICED], FADES], "two voices": [[VOICED, HIGHER], FADES]},
         "noise_powers": {
-            "loss": [NOISY, False, 1],
-            "dead line": [NOISY, False, 175],
-            "pause": [NOISY, True, 1],
-            "dark": [VOICED, True, 1],
+            "loss": [[NOISY], False, 1],
+            "dead line": [[NOISY], False, 175],
+            "pause": [[NOISY], True, 1],
+            "dark": [[VOICED], True, 1],
+            "loss in stereo": [[NOISY, FAINT], False, 1],
+            "pause in stereo": [[FAINT, VOICED], True, 1],
         },
-        "levels": {"steps": [[[440.0, amplitude] for amplitude in amplitudes]]},
+        "levels": {
+            "steps": [[[[440.0, amplitude]] for amplitude in amplitudes]],
+            "stereo": [[[[440.0, 0.1], [440.0, amplitude]] for amplitude in amplitudes]],
+        },
     }
 
 

@@ -31,6 +31,7 @@ PATIENCE_MS = 30_000  # other tests may run beside these
 RATE, FULL_RATE = 16_000, 48_000
 ALIKE = 0.8  # 0.98 and more were measured; of other speech up to 0.6
 AUDIBLE = 1.0  # energy of half a second: -39 dB of full scale
+NOT_ISOLATED = "Object.defineProperty(window, 'crossOriginIsolated', { value: false })"
 TOO_OLD = "a talker that the page cannot hear"
 # Lets a test hear what the page plays: its player's node, which nothing else reaches.
 TAP = """
@@ -38,15 +39,15 @@ const Original = AudioWorkletNode;
 window.AudioWorkletNode = class extends Original {
   constructor(...all) { super(...all); if (all[1] === 'streamcodec-player') window.player = this; }
 };
-window.heard = seconds => new Promise(done => {
-  const { context } = window.player, parts = [];
-  const tap = context.createScriptProcessor(4096, 1, 1);
+window.heard = (seconds, channels) => new Promise(done => {
+  const { context } = window.player, planes = Array.from({ length: channels }, () => []);
+  const tap = context.createScriptProcessor(4096, channels, 1);
   let missing = seconds * context.sampleRate;
   tap.onaudioprocess = ({ inputBuffer }) => {
     if (missing <= 0) return;
-    parts.push(...inputBuffer.getChannelData(0));
+    planes.forEach((plane, c) => plane.push(...inputBuffer.getChannelData(c)));
     missing -= inputBuffer.length;
-    if (missing <= 0) done({ rate: context.sampleRate, pcm: parts });
+    if (missing <= 0) done({ rate: context.sampleRate, planes });
   };
   window.player.connect(tap).connect(context.destination);
 });
@@ -139,24 +140,38 @@ def likeness(heard: NDArray[np.float32], said: NDArray[np.float32]) -> float:
     """Normalised correlation of half a second of what was heard with what was said, where the two
     fit best: playout that is still finding its delay plays some pieces faster. Both at RATE.
     """
+    return max((alike for alike, _ in fits(heard, said).values()), default=0.0)
+
+
+def fits(heard: NDArray[np.float32], said: NDArray[np.float32]) -> dict[int, tuple[float, int]]:
+    """Of each audible half second of what was heard, by its first sample: normalised correlation
+    with what was said where it fits best, and the sample at which that begins. Both at RATE.
+    """
     size, length = len(said) + RATE, RATE // 2
     spectrum = np.fft.rfft(said, size)
     energies = np.convolve(np.square(said, dtype=np.float64), np.ones(length), "valid")
-    best = 0.0
+    found = {}
     for begin in range(0, len(heard) - length + 1, length):
         piece = heard[begin : begin + length].astype(np.float64)
         if (energy := float(np.square(piece).sum())) < AUDIBLE:
             continue
         products = np.fft.irfft(spectrum * np.conj(np.fft.rfft(piece, size)), size)
         alike = np.abs(products[: len(energies)]) / np.sqrt(energies * energy + 1e-9)
-        best = max(best, float(alike.max()))
-    return best
+        found[begin] = float(alike.max()), int(alike.argmax())
+    return found
 
 
 def played(page: Page, seconds: float = 3) -> NDArray[np.float32]:
-    """What the page's loudspeaker gets meanwhile, at RATE."""
-    got = page.evaluate(f"heard({seconds})")
-    return soxr.resample(np.array(got["pcm"], np.float32), got["rate"], RATE)
+    """What a loudspeaker of one channel gets meanwhile, at RATE."""
+    [pcm], rate = tapped(page, 1, seconds=seconds)
+    return soxr.resample(pcm[:, 0], rate, RATE)
+
+
+def tapped(page: Page, *channels: int, seconds: float = 3) -> tuple[list[NDArray[np.float32]], int]:
+    """What loudspeakers of so many channels get meanwhile, [T, C] of each, and their rate."""
+    taps = ", ".join(f"heard({seconds}, {count})" for count in channels)
+    got = page.evaluate(f"Promise.all([{taps}])")
+    return [np.array(one["planes"], np.float32).T for one in got], got[0]["rate"]
 
 
 def test_the_page_hears_who_talks(link: str, page: Page, speech: NDArray[np.float32]) -> None:
@@ -195,11 +210,51 @@ def test_full_band_and_stereo_are_heard(
     with sending(link, "Ada", "--source", str(path)):
         join(page, f"{link}?{ROOM}")
         shown(page, "talking")
-        got = page.evaluate("heard(3)")
-        heard = np.array(got["pcm"], np.float32)
-        assert likeness(soxr.resample(heard, got["rate"], RATE), speech) > ALIKE
+        [heard], rate = tapped(page, 1)
+        assert likeness(soxr.resample(heard[:, 0], rate, RATE), speech) > ALIKE
         wanted = share_above_the_core(pcm, FULL_RATE)
-        assert wanted / 4 < share_above_the_core(heard, got["rate"]) < 4 * wanted
+        assert wanted / 4 < share_above_the_core(heard[:, 0], rate) < 4 * wanted
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_left_and_right_are_heard_apart_and_together_in_time(
+    shared: bool, link: str, page: Page, speech: NDArray[np.float32], tmp_path: Path
+) -> None:
+    if not shared:
+        page.add_init_script(NOT_ISOLATED)
+    said = np.stack([speech, speech[::-1]], 1)
+    soundfile.write(tmp_path / "two.wav", said, RATE)
+    with sending(link, "Ada", "--source", str(tmp_path / "two.wav")):
+        join(page, f"{link}?{ROOM}")
+        shown(page, "talking")
+        assert page.evaluate("crossOriginIsolated") == shared
+        [pcm, mean], rate = tapped(page, 2, 1, seconds=4)
+    left, right = soxr.resample(pcm, rate, RATE).T
+    assert likeness(left, speech) > ALIKE > likeness(left, speech[::-1])
+    assert likeness(right, speech[::-1]) > ALIKE > likeness(right, speech)
+    ones, others = fits(left, speech), fits(right, speech[::-1])
+    pairs = [(ones[begin], others[begin]) for begin in ones.keys() & others.keys()]
+    apart = [abs(one[1] - other[1]) for one, other in pairs if min(one[0], other[0]) > ALIKE]
+    assert apart
+    assert np.median(apart) <= RATE // 1000
+    # A loudspeaker of one channel plays the mean, as loud as that is.
+    assert np.std(mean) == pytest.approx(np.std(pcm.mean(1)), rel=0.1)
+    assert likeness(soxr.resample(mean[:, 0], rate, RATE), (left + right) / 2) > 0.99
+
+
+def test_who_comes_back_with_one_channel_is_heard_on_both_sides(
+    link: str, page: Page, speech: NDArray[np.float32], tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "two.wav", np.stack([speech, speech[::-1]], 1), RATE)
+    join(page, f"{link}?{ROOM}")
+    with sending(link, "Ada", "--source", str(tmp_path / "two.wav")):
+        shown(page, "talking")
+    shown(page, "Ada left")
+    with sending(link):
+        shown(page, "talking")
+        [pcm], rate = tapped(page, 2)
+    assert np.array_equal(pcm[:, 0], pcm[:, 1])
+    assert likeness(soxr.resample(pcm[:, 0], rate, RATE), speech) > ALIKE
 
 
 def test_two_pages_see_each_other_and_who_is_muted(link: str, browser: BrowserContext) -> None:
@@ -232,7 +287,7 @@ def test_a_relay_that_comes_back_is_found_again(page: Page, speech: NDArray[np.f
 def test_without_shared_memory_the_page_sounds_as_well(
     link: str, page: Page, speech: NDArray[np.float32]
 ) -> None:
-    page.add_init_script("Object.defineProperty(window, 'crossOriginIsolated', { value: false })")
+    page.add_init_script(NOT_ISOLATED)
     with sending(link):
         join(page, f"{link}?{ROOM}")
         assert not page.evaluate("crossOriginIsolated")

@@ -23,6 +23,7 @@ from streamcodec.coding.model import CodecModel
 from streamcodec.coding.page_codec import MAGIC, TABLES_MAGIC, PageCodec, page_codec
 from streamcodec.coding.pcm import Resampler
 from streamcodec.errors import ModelError
+from streamcodec.live.timescale import TimeScaler
 from streamcodec_models import catalogue
 from streamcodec_models.pack import pack
 from streamcodec_models.packed_layout import packed_network
@@ -33,6 +34,7 @@ HARNESS = Path(__file__).with_name("page_codec.mjs")
 LARGEST_BYTES = 5_000_000
 LARGEST_TABLES_BYTES = 200_000
 LEVEL = 7
+STRETCHER_DELAY = 16  # samples of the resampler in it
 LEAST_SNR_DB = 35  # 44 and 47 were measured: what int8 in place of float16 changes
 
 
@@ -72,8 +74,8 @@ def full_band_speech(channels: int) -> NDArray[np.float32]:
 def in_node(
     files: Path, level: int = LEVEL, **asked: Any
 ) -> tuple[dict[str, Any], NDArray[np.float32]]:
-    """What the page says of itself, and what its decoder made of the payloads. asked: see the
-    harness.
+    """What the page says of itself, and what its decoder made of the payloads, [T, C]. asked: see
+    the harness.
     """
     node = shutil.which("node")
     if node is None:
@@ -83,7 +85,12 @@ def in_node(
     done = subprocess.run([*map(str, command)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     said: dict[str, Any] = json.loads(done.stdout)
-    return said, np.fromfile(files / "out", "<f4")
+    return said, sound_in(files / "out", asked.get("info", {}).get("channels", 1))
+
+
+def sound_in(file: Path, channels: int) -> NDArray[np.float32]:
+    """[T, C]"""
+    return np.fromfile(file, "<f4").reshape(-1, channels)
 
 
 def write(files: Path, payloads: list[bytes]) -> None:
@@ -104,34 +111,33 @@ def written(file: Path) -> list[bytes]:
 def decoded(model: CodecModel, level: int, payloads: list[bytes]) -> NDArray[np.float32]:
     """By our engine, the fifth lost, as the harness does."""
     decoder = StreamDecoder(model, StreamEncoder(model, level=level).config)
-    return mean_of(decoder, payloads)
+    return heard_of(decoder, payloads)
 
 
-def mean_of(
+def heard_of(
     decoder: StreamDecoder, payloads: list[bytes], resets: dict[int, bool] | None = None
 ) -> NDArray[np.float32]:
-    """Of the channels. resets: payloads before which the decoder is reset, and whether one begins
-    there.
-    """
+    """[T, C]. resets: payloads before which the decoder is reset, and whether one begins there."""
     heard = []
     for n, payload in enumerate(payloads):
         if resets and n in resets:
             decoder.reset(begins=resets[n])
         heard.append(decoder.decode(None if n == 5 else payload))
-    mean: NDArray[np.float32] = np.concatenate(heard).mean(1)
-    return mean
+    return np.concatenate(heard)
 
 
 def above_the_core(pcm: NDArray[np.float32]) -> NDArray[np.float32]:
-    """48 kHz -> what is above 8.5 kHz."""
-    spectrum = np.fft.rfft(pcm)
+    """[T, C] at 48 kHz -> what is above 8.5 kHz."""
+    spectrum = np.fft.rfft(pcm, axis=0)
     spectrum[: len(spectrum) * 85 // 240] = 0
-    return np.fft.irfft(spectrum, len(pcm)).astype(np.float32)
+    return np.fft.irfft(spectrum, len(pcm), axis=0).astype(np.float32)
 
 
 def snr_db(wanted: NDArray[np.float32], got: NDArray[np.float32]) -> float:
+    """Of the channel in which it is the least."""
     assert wanted.shape == got.shape
-    return float(10 * np.log10(np.square(wanted).sum() / np.square(wanted - got).sum()))
+    ratios = np.square(wanted).sum(0) / np.square(wanted - got).sum(0)
+    return float(10 * np.log10(ratios.min()))
 
 
 def test_what_a_page_fetches_first_is_small(made: PageCodec) -> None:
@@ -195,10 +201,10 @@ def test_the_pages_full_band_is_heard_by_our_engine_as_by_its_own(
     # Both split before their networks round differently.
     assert [p[-2:] for p in payloads] == [p[-2:] for p in ours]
     assert [p[-2:] for p in written(files / "copies")] == [p[-2:] for p in ours]
-    wanted = mean_of(StreamDecoder(model, encoder.config), payloads)
+    wanted = heard_of(StreamDecoder(model, encoder.config), payloads)
     assert snr_db(wanted, heard) > LEAST_SNR_DB
     assert snr_db(above_the_core(wanted), above_the_core(heard)) > LEAST_SNR_DB
-    copies = mean_of(StreamDecoder(model, encoder.config), written(files / "copies"))
+    copies = heard_of(StreamDecoder(model, encoder.config), written(files / "copies"))
     assert snr_db(above_the_core(wanted), above_the_core(copies)) > LEAST_SNR_DB
 
 
@@ -250,9 +256,33 @@ def test_the_page_hears_full_band_and_joint_stereo_as_our_engine_does(
     )
     assert said["rate"] == 48_000
     resets = {20: False, 31: True, 32: True}
-    wanted = mean_of(StreamDecoder(model, encoder.config), payloads, resets)
+    wanted = heard_of(StreamDecoder(model, encoder.config), payloads, resets)
     assert snr_db(wanted, heard) > LEAST_SNR_DB
     assert snr_db(above_the_core(wanted), above_the_core(heard)) > LEAST_SNR_DB
+
+
+@pytest.mark.parametrize("full_band", [False, True])
+def test_both_channels_are_played_faster_and_slower_at_the_same_places(
+    full_band: bool, files: Path, model: CodecModel
+) -> None:
+    encoder = StreamEncoder(
+        model, level=LEVEL, channels=2, full_band=full_band, joint_stereo=full_band
+    )
+    pcm = full_band_speech(2) if full_band else speech()[:, None] * np.ones(2, np.float32)
+    pcm[:, 1] = np.roll(pcm[:, 1], len(pcm) // 3)  # two people
+    payloads = encoder.encode(pcm)
+    write(files, payloads)
+    info, speeds = stream_info(encoder, model), [1.12] * 30 + [0.85] * 20
+    _, heard = in_node(files, payloads="given", info=info, tables=full_band, speeds=speeds)
+    wanted = heard_of(StreamDecoder(model, encoder.config), payloads)
+    assert snr_db(wanted, heard) > LEAST_SNR_DB
+    scaler = TimeScaler(encoder.config.sample_rate)
+    packets = np.split(heard, len(payloads))
+    scaled = [scaler.scale(p, speeds[n % len(speeds)]) for n, p in enumerate(packets)]
+    assert len({len(p) for p in scaled}) > 10
+    # The page resamples for fine speeds, too, which at any other only delays.
+    played = sound_in(files / "played", 2)[STRETCHER_DELAY:]
+    assert snr_db(np.concatenate(scaled)[:-STRETCHER_DELAY], played) > 100
 
 
 @pytest.mark.parametrize("foreign", [False, True])
@@ -267,7 +297,7 @@ def test_what_says_nothing_of_the_high_band_is_silent_there(
     _, heard = in_node(files, level, payloads="given", info={"highBand": digest}, tables=True)
     config = model.full_band(model.stream_config(base_level=level))
     config = dataclasses.replace(config, high_band=foreign)
-    wanted = mean_of(StreamDecoder(model, config, high_band=digest), payloads)
+    wanted = heard_of(StreamDecoder(model, config, high_band=digest), payloads)
     assert snr_db(wanted, heard) > LEAST_SNR_DB
     assert np.square(above_the_core(heard)).sum() < 1e-4 * np.square(heard).sum()
 

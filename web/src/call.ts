@@ -5,7 +5,8 @@ import { FrameInput } from './audio/frame-input.ts';
 import { Lead } from './audio/lead.ts';
 import { LevelMeter, SILENCE } from './audio/level-meter.ts';
 import { Input, Output } from './audio/link.ts';
-import { Volumes, mixed } from './audio/mixer.ts';
+import { type Part, Volumes, mixed } from './audio/mixer.ts';
+import { type Pcm, silence } from './audio/pcm.ts';
 import { Resampler } from './audio/resampler.ts';
 import type { Codecs } from './codec/codecs.ts';
 import type { CallSettings, CallState, Event, Person, SoundLink } from './messages.ts';
@@ -51,7 +52,7 @@ export class Call implements ConnectionListener {
   private reason = '';
   private readonly names = new Map<number, string>(); // of streams, also of those that ended
   private readonly timers: number[] = [];
-  private readonly silence: Float32Array; // as long as a block
+  private readonly silence: Pcm; // as long as a block
   private looks = 0;
 
   constructor(
@@ -62,7 +63,7 @@ export class Call implements ConnectionListener {
     const { facts, sound } = codecs.base;
     this.room = new Room(settings.name, settings.talks);
     this.ownMeter = new LevelMeter(sound.sampleRate);
-    this.silence = new Float32Array((sound.sampleRate * BLOCK_MS) / 1000);
+    this.silence = silence(1, (sound.sampleRate * BLOCK_MS) / 1000);
     this.talkers = new Talkers(
       talker => this.admitted(talker),
       text => this.post({ type: 'notice', text }),
@@ -213,9 +214,9 @@ export class Call implements ConnectionListener {
     this.saidMs = now();
     const capturedMs = now() - (resampler?.delayS ?? 0) * 1000;
     if (lost > 0) talker.gap(Math.round((lost * rate) / sampleRate));
-    const converted = resampler?.convert(pcm) ?? pcm;
+    const converted = resampler?.convert([pcm]) ?? [pcm];
     this.ownMeter.add(converted);
-    talker.push(converted, capturedMs);
+    talker.push(converted[0], capturedMs);
   }
 
   private join(start: Introduction): void {
@@ -258,13 +259,13 @@ export class Call implements ConnectionListener {
     this.pumpedMs = nowMs;
     this.lead.ranDry(output.dry, nowMs);
     const perMs = output.sampleRate / 1000;
-    const samples = this.silence.length;
+    const samples = this.silence[0].length;
     const delayMs = (toDevice?.delayS ?? 0) * 1000;
     const offsetMs = this.connection.sync.offsetMs;
     for (let blocks = 0; blocks < MOST_BLOCKS; blocks++) {
       const waitingMs = output.waiting / perMs;
       if (waitingMs >= this.lead.ms(nowMs)) break;
-      const parts: { pcm: Float32Array; gain: number }[] = [];
+      const parts: Part[] = [];
       const heardMs = now() + waitingMs + this.latencyMs + delayMs;
       for (const player of this.talkers.heard) {
         const pcm = player.pull(samples);

@@ -41,12 +41,13 @@ export interface CallSettings {
 }
 
 /**
- * The way to an AudioWorklet. `sampleRate` in Hz, of the sound that goes through. `memory` is a ring
- * that both sides share (see audio/ring.ts); null where the page is not isolated from other origins,
- * so that none may be had: then samples travel in messages through `port`.
+ * The way to an AudioWorklet. `sampleRate` in Hz and `channels`, of the sound that goes through.
+ * `memory` is a ring that both sides share (see audio/ring.ts); null where the page is not isolated
+ * from other origins, so that none may be had: then samples travel in messages through `port`.
  */
 export interface SoundLink {
   sampleRate: number;
+  channels: number;
   port: MessagePort;
   memory: SharedArrayBuffer | null;
 }

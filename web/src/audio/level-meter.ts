@@ -1,6 +1,7 @@
 // How loud sound is, for those who look at it.
 
 import type { Level } from '../messages.ts';
+import type { Pcm } from './pcm.ts';
 
 const FLOOR_DB = -90;
 const HALF_LIFE_S = 0.08; // of the level: fast enough for syllables
@@ -20,18 +21,20 @@ export class LevelMeter {
   /** sampleRate in Hz. */
   constructor(private readonly sampleRate: number) {}
 
-  /** The next [T], full scale 1. */
-  add(pcm: Float32Array): void {
-    if (!pcm.length) return;
-    const seconds = pcm.length / this.sampleRate;
+  /** What comes next: power is the mean of its channels, the peak the highest of any. */
+  add(pcm: Pcm): void {
+    if (!pcm[0].length) return;
+    const seconds = pcm[0].length / this.sampleRate;
     let energy = 0;
     let highest = 0;
-    for (const sample of pcm) {
-      energy += sample * sample;
-      highest = Math.max(highest, Math.abs(sample));
+    for (const plane of pcm) {
+      for (const sample of plane) {
+        energy += sample * sample;
+        highest = Math.max(highest, Math.abs(sample));
+      }
     }
     const kept = 0.5 ** (seconds / HALF_LIFE_S);
-    this.power = kept * this.power + (1 - kept) * (energy / pcm.length);
+    this.power = kept * this.power + (1 - kept) * (energy / (pcm.length * pcm[0].length));
     this.peakAgeS += seconds;
     if (highest >= this.peak || this.peakAgeS > PEAK_HELD_S) {
       this.peak = highest;

@@ -2,6 +2,7 @@
 // beside samples:
 
 import type { SoundLink } from '../messages.ts';
+import type { Pcm } from './pcm.ts';
 import { Ring } from './ring.ts';
 
 /** From the player: samples it has played since the beginning, and how often it had none. */
@@ -34,7 +35,7 @@ export class Output {
     wanted: () => void,
   ) {
     this.sampleRate = link.sampleRate;
-    this.ring = link.memory === null ? null : new Ring(link.memory);
+    this.ring = link.memory === null ? null : new Ring(link.memory, link.channels);
     link.port.onmessage = (event: MessageEvent<Played>) => {
       this.played = event.data.played;
       this.dry = event.data.dry;
@@ -47,10 +48,15 @@ export class Output {
     return this.ring?.waiting ?? this.written - this.played;
   }
 
-  write(pcm: Float32Array): void {
-    this.written += pcm.length;
-    if (this.ring === null) this.link.port.postMessage(pcm, [pcm.buffer]);
-    else this.ring.write(pcm);
+  /** pcm: of one channel, which is heard on all, or of as many as the link has. */
+  write(pcm: Pcm): void {
+    this.written += pcm[0].length;
+    if (this.ring !== null) {
+      this.ring.write(pcm);
+      return;
+    }
+    const buffers = pcm.map(plane => plane.buffer);
+    this.link.port.postMessage(pcm, buffers);
   }
 
   close(): void {
@@ -68,7 +74,7 @@ export class Input {
     private readonly link: SoundLink,
     private readonly heard: (pcm: Float32Array, lost: number) => void,
   ) {
-    this.ring = link.memory === null ? null : new Ring(link.memory);
+    this.ring = link.memory === null ? null : new Ring(link.memory, link.channels);
     link.port.onmessage = (event: MessageEvent<Captured>) => {
       const { pcm, lost } = event.data;
       const missing = lost - this.lost;
@@ -89,7 +95,7 @@ export class Input {
 
   private fetched(): Float32Array {
     const pcm = new Float32Array(this.ring?.waiting ?? 0);
-    this.ring?.read(pcm);
+    this.ring?.read([pcm]);
     return pcm;
   }
 }

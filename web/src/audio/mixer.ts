@@ -1,5 +1,7 @@
 // Several talkers as one signal, each as loud as the user wants.
 
+import { channelOf, type Pcm, silence } from './pcm.ts';
+
 const KNEE = 0.8; // below it a sum is not changed
 
 /** Volumes in dB by stream; who is not to be heard. */
@@ -37,15 +39,34 @@ export class Volumes {
   }
 }
 
-/** The sum of parts [T] each; what would exceed full scale is bent below it, smoothly. */
-export function mixed(parts: { pcm: Float32Array; gain: number }[], samples: number): Float32Array {
-  const sum = new Float32Array(samples);
-  for (const { pcm, gain } of parts) for (let t = 0; t < samples; t++) sum[t] += gain * pcm[t];
-  for (let t = 0; t < samples; t++) {
+/** A talker's sound, and what it is multiplied by. */
+export interface Part {
+  pcm: Pcm;
+  gain: number;
+}
+
+/**
+ * The sum of parts of `samples` each, with as many channels as any of them has, at least one; a
+ * single channel is heard on all. What would exceed full scale is bent below it, smoothly.
+ */
+export function mixed(parts: Part[], samples: number): Pcm {
+  const mix = silence(Math.max(1, ...parts.map(({ pcm }) => pcm.length)), samples);
+  mix.forEach((sum, c) => {
+    for (const { pcm, gain } of parts) add(sum, channelOf(pcm, c), gain);
+    bend(sum);
+  });
+  return mix;
+}
+
+function add(sum: Float32Array, samples: Float32Array, gain: number): void {
+  for (let t = 0; t < sum.length; t++) sum[t] += gain * samples[t];
+}
+
+function bend(sum: Float32Array): void {
+  for (let t = 0; t < sum.length; t++) {
     const size = Math.abs(sum[t]);
     if (size > KNEE) {
       sum[t] = Math.sign(sum[t]) * (KNEE + (1 - KNEE) * Math.tanh((size - KNEE) / (1 - KNEE)));
     }
   }
-  return sum;
 }

@@ -1,5 +1,7 @@
 // Streaming conversion of sample rates, at a speed that may change all the time.
 
+import type { Pcm } from './pcm.ts';
+
 const ZERO_CROSSINGS = 16; // half the kernel, in samples of the lower rate: the delay
 const KAISER_BETA = 7; // about 70 dB; the transition band is then 13 % of the lower rate
 const CUTOFF = 0.46; // of the lower rate, where half is left: at 16 kHz flat to 6.3 kHz
@@ -14,9 +16,11 @@ const ROUNDING = 1e-9; // input samples; errors of the position must not shift a
 const TABLES = new Map<string, Float64Array>();
 
 /**
- * A windowed sinc over mono PCM, read from a table of fractions of an input sample and interpolated
- * between them: any ratio of rates, which may change with every call. Each block comes out at once,
- * `delayS` late. Equal rates are converted as well, so that nothing clicks when a speed begins.
+ * A windowed sinc over each channel, read from a table of fractions of an input sample and
+ * interpolated between them: any ratio of rates, which may change with every call. Each block comes
+ * out at once, `delayS` late. Equal rates are converted as well, so that nothing clicks when a
+ * speed begins. The number of channels may change, too: one more goes on from what the first one
+ * was, as if that had been heard on both.
  */
 export class Resampler {
   /** By how much the output is late, in s: 1 ms at 16 kHz. */
@@ -29,7 +33,8 @@ export class Resampler {
   private readonly table: Float64Array;
   private readonly step: number; // input samples for each output at speed 1
   private readonly centre: number; // the only tap that counts, between equal rates on a sample
-  private samples: Float64Array; // the last taps - 1 of earlier blocks, then the present one
+  // Of each channel: the last taps - 1 samples of earlier blocks, then the present one.
+  private readonly channels: Float64Array[];
   private position = 0; // of the next output, in input samples from the start of the next block
 
   /** Rates in Hz. Throws RangeError unless both are above 0. */
@@ -50,32 +55,52 @@ export class Resampler {
     const cutoffShare = (2 * cutoff * lower) / fromRate;
     this.table = TABLES.get(key) ?? kernels(half, this.taps, this.phases, cutoffShare);
     TABLES.set(key, this.table);
-    this.samples = new Float64Array(this.taps - 1);
+    this.channels = [new Float64Array(this.taps - 1)];
   }
 
   /**
    * pcm [T] at the first rate -> [T'] at the second, T' = T * toRate / fromRate / speed on average.
    * speed: 1.001 plays it so much faster, and higher; near 1, because the kernel stays the same.
    */
-  convert(pcm: Float32Array, speed = 1): Float32Array {
-    const { taps, table } = this;
-    const kept = taps - 1;
-    if (this.samples.length < kept + pcm.length) {
-      const longer = new Float64Array(kept + pcm.length);
-      longer.set(this.samples.subarray(0, kept));
-      this.samples = longer;
-    }
-    const { samples } = this;
-    samples.set(pcm, kept);
+  convert(pcm: Pcm, speed = 1): Pcm {
+    const { channels } = this;
+    while (channels.length < pcm.length) channels.push(channels[0].slice());
+    channels.length = pcm.length;
     const step = this.step * speed;
-    if (this.step === 1 && speed === 1 && Math.abs(this.position) * this.phases < ON_A_PHASE) {
-      const delayed = Float32Array.from(samples.subarray(this.centre, this.centre + pcm.length));
-      samples.copyWithin(0, pcm.length, pcm.length + kept);
-      return delayed;
+    const { length } = pcm[0];
+    const onSample = Math.abs(this.position) * this.phases < ON_A_PHASE;
+    const delays = this.step === 1 && speed === 1 && onSample;
+    const count = delays ? length : Math.ceil((length - ROUNDING - this.position) / step);
+    const converted = pcm.map((plane, c) => {
+      const samples = this.added(c, plane);
+      const out = delays
+        ? Float32Array.from(samples.subarray(this.centre, this.centre + length))
+        : this.products(samples, Math.max(0, count), step);
+      samples.copyWithin(0, length, length + this.taps - 1); // for the next block
+      return out;
+    });
+    this.position += converted[0].length * step - length;
+    return converted;
+  }
+
+  /** Samples of a channel with `plane`, which comes next. */
+  private added(channel: number, plane: Float32Array): Float64Array {
+    const kept = this.taps - 1;
+    let samples = this.channels[channel];
+    if (samples.length < kept + plane.length) {
+      samples = new Float64Array(kept + plane.length);
+      samples.set(this.channels[channel].subarray(0, kept));
+      this.channels[channel] = samples;
     }
-    const count = Math.ceil((pcm.length - ROUNDING - this.position) / step);
-    const out = new Float32Array(Math.max(0, count));
-    for (let n = 0; n < out.length; n++) {
+    samples.set(plane, kept);
+    return samples;
+  }
+
+  /** [count] outputs from `position` on, `step` input samples apart. */
+  private products(samples: Float64Array, count: number, step: number): Float32Array {
+    const { taps, table } = this;
+    const out = new Float32Array(count);
+    for (let n = 0; n < count; n++) {
       const at = Math.max(0, this.position + n * step);
       const index = Math.floor(at);
       const phase = (at - index) * this.phases;
@@ -89,8 +114,6 @@ export class Resampler {
       const after = product(samples, index, table, (row + 1) * taps, taps);
       out[n] = before + (phase - row) * (after - before);
     }
-    this.position += out.length * step - pcm.length;
-    samples.copyWithin(0, pcm.length, pcm.length + kept);
     return out;
   }
 }

@@ -1,5 +1,6 @@
 // Encoders and decoders of one model, over the engine.
 
+import type { Pcm } from '../audio/pcm.ts';
 import { type Decoder, PayloadError } from '../playout/decoder.ts';
 import type { Encoder, StreamSettings } from '../send/encoder.ts';
 import type { StreamInfo } from '../wire/stream-info.ts';
@@ -179,15 +180,11 @@ export class Codec {
     return { level: engine.integer(told), pcm: this.pcm };
   }
 
-  /** What `decode` has made -> [samples], the mean of its channels; a copy. */
-  mono(pcm: number, info: StreamInfo): Float32Array {
-    const { channels, packetSamples } = info;
-    const sound = this.engine.floats(pcm, packetSamples * channels);
-    const out = sound.slice(0, packetSamples);
-    if (channels === 2) {
-      for (let t = 0; t < packetSamples; t++) out[t] = (out[t] + sound[packetSamples + t]) / 2;
-    }
-    return out;
+  /** What `decode` has made, a copy. */
+  copied(pcm: number, { channels, packetSamples }: StreamInfo): Pcm {
+    return Array.from({ length: channels }, (_, c) =>
+      this.engine.floats(pcm + FLOAT_BYTES * packetSamples * c, packetSamples).slice(),
+    );
   }
 }
 
@@ -272,7 +269,7 @@ class StreamDecoder implements Decoder {
     this.reset(true);
   }
 
-  decode(payload: Uint8Array | null): Float32Array {
+  decode(payload: Uint8Array | null): Pcm {
     const { codec, info, packets } = this;
     const joint = info.jointStereo !== '';
     let [ofCore, told]: [Uint8Array | null, Uint8Array[] | null] = [payload, null];
@@ -284,7 +281,7 @@ class StreamDecoder implements Decoder {
     }
     const { level, pcm } = codec.decode(ofCore, info, this.level, this.state);
     this.level = level;
-    if (this.ofBand === null) return codec.mono(pcm, info);
+    if (this.ofBand === null) return codec.copied(pcm, info);
     return codec.highBand!.join(this.bandStates, pcm, packets, told, payload === null, joint);
   }
 

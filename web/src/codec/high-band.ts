@@ -1,6 +1,7 @@
 // The band above the core's, over the engine: two bytes describe it, for each packet of each
 // channel; one is often enough for the second channel of joint stereo.
 
+import { type Pcm, silence } from '../audio/pcm.ts';
 import type { Engine } from './engine.ts';
 import type { ModelFacts } from './model-file.ts';
 import { bandsOfNoise, lengthOfBands, type Noise } from './noise.ts';
@@ -71,7 +72,7 @@ export class HighBand {
   /**
    * core [channels, packets]: address of a payload's sound as the core's decoder has made it;
    * `states` [channels]; `told`: what describes the rest, as `descriptionsIn` has it, null where
-   * nothing does -> pcm at the full rate in -1..1, the mean of its channels.
+   * nothing does -> pcm at the full rate in -1..1.
    */
   join(
     states: number[],
@@ -80,10 +81,10 @@ export class HighBand {
     told: Uint8Array[] | null,
     lost: boolean,
     joint: boolean,
-  ): Float32Array {
+  ): Pcm {
     const { engine, packetSamples, widening } = this;
     const samples = packetSamples * widening;
-    const mean = new Float32Array(samples * packets);
+    const joined = silence(states.length, samples * packets);
     for (let p = 0; p < packets; p++) {
       for (let c = 0; c < states.length; c++) {
         const from = core + FLOAT_BYTES * packetSamples * (c * packets + p);
@@ -95,11 +96,12 @@ export class HighBand {
           ...[joint && c === 1 ? this.told : 0, lost ? 1 : 0, this.pcm],
         );
         const pcm = engine.floats(this.pcm, samples);
+        const plane = joined[c];
         const to = p * samples;
-        for (let t = 0; t < samples; t++) mean[to + t] += clipped(pcm[t]) / states.length;
+        for (let t = 0; t < samples; t++) plane[to + t] = clipped(pcm[t]);
       }
     }
-    return mean;
+    return joined;
   }
 }
 

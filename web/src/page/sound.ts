@@ -9,7 +9,10 @@ import { choosesLoudspeaker } from './support.ts';
 const WORKLET = '/page/worklet.js';
 const PLAYER = 'streamcodec-player';
 const CAPTURE = 'streamcodec-capture';
-/** How much sound the ring between worklet and worker holds. */
+// Where a device has a single one, the browser plays the mean of both.
+const PLAYED_CHANNELS = 2;
+const CAPTURED_CHANNELS = 1;
+/** How much sound the ring between worklet and worker holds, all channels together. */
 const RING_S = 1;
 /** A context that does not run by then waits for a gesture of the user. */
 const START_MS = 500;
@@ -57,7 +60,7 @@ export class Sound {
   async startOutput(): Promise<SoundLink> {
     await this.#load();
     if (this.#loudspeaker !== null) await this.#play(this.#loudspeaker);
-    return this.#link(PLAYER, { numberOfInputs: 0, numberOfOutputs: 1 }, node =>
+    return this.#link(PLAYER, PLAYED_CHANNELS, { numberOfInputs: 0, numberOfOutputs: 1 }, node =>
       node.connect(this.#context.destination),
     );
   }
@@ -80,7 +83,8 @@ export class Sound {
       return;
     }
     await this.#load();
-    const link = this.#link(CAPTURE, { numberOfInputs: 1, numberOfOutputs: 0 }, node =>
+    const ends = { numberOfInputs: 1, numberOfOutputs: 0 };
+    const link = this.#link(CAPTURE, CAPTURED_CHANNELS, ends, node =>
       this.#microphone?.connect(stream => {
         const source = this.#context.createMediaStreamSource(stream);
         source.connect(node);
@@ -112,18 +116,20 @@ export class Sound {
 
   #link(
     processor: string,
+    channels: number,
     ends: { numberOfInputs: number; numberOfOutputs: number },
     connect: (node: AudioNode) => void,
   ): SoundLink {
     const sampleRate = this.#context.sampleRate;
-    const memory = window.crossOriginIsolated ? ringMemory(Math.ceil(RING_S * sampleRate)) : null;
+    const capacity = Math.ceil((RING_S * sampleRate) / channels);
+    const memory = window.crossOriginIsolated ? ringMemory(capacity, channels) : null;
     const node = new AudioWorkletNode(this.#context, processor, {
       ...ends,
-      ...(ends.numberOfOutputs > 0 ? { outputChannelCount: [1] } : {}),
+      ...(ends.numberOfOutputs > 0 ? { outputChannelCount: [channels] } : {}),
       // Chromium hands over a microphone in stereo, whatever was asked for.
-      channelCount: 1,
+      channelCount: channels,
       channelCountMode: 'explicit',
-      processorOptions: { memory },
+      processorOptions: { memory, channels },
     });
     node.addEventListener('processorerror', () =>
       this.#events.say('The browser has given up on the sound: leave, and come again.'),
@@ -131,7 +137,7 @@ export class Sound {
     const { port1, port2 } = new MessageChannel();
     node.port.postMessage({ port: port1 }, [port1]);
     connect(node);
-    return { sampleRate, port: port2, memory };
+    return { sampleRate, channels, port: port2, memory };
   }
 
   /** What goes wrong is said, and the default device plays. */

@@ -5,6 +5,7 @@
 // is sent as parameters; ours is measured from the decoded sound.
 
 import { RealFft } from '../audio/fft.ts';
+import { cut, joined, meanPower, type Pcm, silence } from '../audio/pcm.ts';
 
 const WINDOW_S = 0.02;
 const RECENT_FRAMES = 16; // of half-overlapping windows: the last 170 ms
@@ -16,25 +17,26 @@ const QUIETEST = 0.1; // share of the kept frames that is taken to lie between w
 const BELOW_SPEECH = 0.003;
 
 /**
- * `learn` from every decoded packet, `make` as much noise as is needed. One talker, mono. Windows
- * of WINDOW_S overlap by half.
+ * `learn` from every decoded packet, `make` as much noise as is needed. One talker, whose channels
+ * have noise of their own. Windows of WINDOW_S overlap by half.
  */
 export class ComfortNoise {
   private readonly hop: number;
   private readonly window: Float64Array;
   private readonly fft: RealFft;
   private readonly kept: number;
-  private heard: Float32Array[] = [];
+  private heard: Pcm[] = [];
   private heardSamples = 0;
   private loudest = 0; // mean power of the loudest packet
-  // Magnitudes [bins] by `amongSpeech`; absent until they are measured.
-  private readonly background = new Map<boolean, Float64Array>();
-  private tail: Float32Array;
-  private made = new Float32Array(0);
+  // Magnitudes [bins] of each channel by `amongSpeech`; absent until they are measured.
+  private readonly background = new Map<boolean, Float64Array[]>();
+  private tail: Pcm;
+  private made: Pcm;
 
   /** sampleRate in Hz; `random` draws uniformly from 0 <= x < 1. */
   constructor(
     sampleRate: number,
+    private readonly channels: number,
     private readonly random: () => number = Math.random,
   ) {
     this.hop = Math.round((WINDOW_S * sampleRate) / 2);
@@ -44,23 +46,22 @@ export class ComfortNoise {
     );
     this.fft = new RealFft(size);
     this.kept = Math.round(KEPT_S * sampleRate);
-    this.tail = new Float32Array(this.hop);
+    this.tail = silence(channels, this.hop);
+    this.made = silence(channels, 0);
   }
 
   /**
    * pcm [T], full scale 1. `voice`: the talker's voice detector marked it as speech, so it is not
    * background.
    */
-  learn(pcm: Float32Array, voice: boolean): void {
-    let energy = 0;
-    for (const sample of pcm) energy += sample * sample;
-    this.loudest = Math.max(this.loudest, energy / pcm.length);
+  learn(pcm: Pcm, voice: boolean): void {
+    this.loudest = Math.max(this.loudest, meanPower(pcm));
     if (voice) return;
     // Measured only when noise is made: most packets are never followed by a pause or a loss.
     this.heard.push(pcm);
-    this.heardSamples += pcm.length;
-    while (this.heardSamples - this.heard[0].length >= this.kept) {
-      this.heardSamples -= this.heard[0].length;
+    this.heardSamples += pcm[0].length;
+    while (this.heardSamples - this.heard[0][0].length >= this.kept) {
+      this.heardSamples -= this.heard[0][0].length;
       this.heard.shift();
     }
     this.background.clear();
@@ -71,20 +72,19 @@ export class ComfortNoise {
    * pause) the last 170 ms that were learnt are the background; with it (after a loss in
    * mid-sentence) the quietest frames of the last KEPT_S, which hold speech as well.
    */
-  make(samples: number, amongSpeech: boolean): Float32Array {
-    let magnitude = this.background.get(amongSpeech);
-    if (magnitude === undefined) {
-      magnitude = this.measured(amongSpeech);
-      this.background.set(amongSpeech, magnitude);
+  make(samples: number, amongSpeech: boolean): Pcm {
+    let magnitudes = this.background.get(amongSpeech);
+    if (magnitudes === undefined) {
+      magnitudes = this.measured(amongSpeech);
+      this.background.set(amongSpeech, magnitudes);
     }
-    const frames = Math.max(0, Math.ceil((samples - this.made.length) / this.hop));
-    const made = new Float32Array(this.made.length + frames * this.hop);
-    made.set(this.made);
-    for (let at = this.made.length; at < made.length; at += this.hop) {
-      made.set(this.frame(magnitude), at);
+    const parts = [this.made];
+    for (let have = this.made[0].length; have < samples; have += this.hop) {
+      parts.push(magnitudes.map((magnitude, c) => this.frame(magnitude, this.tail[c])));
     }
-    this.made = made.slice(samples);
-    return made.slice(0, samples);
+    const made = joined(parts);
+    this.made = cut(made, samples);
+    return cut(made, 0, samples);
   }
 
   /** Forgets the background. */
@@ -93,66 +93,69 @@ export class ComfortNoise {
     this.heardSamples = 0;
     this.loudest = 0;
     this.background.clear();
-    this.made = new Float32Array(0);
-    this.tail = new Float32Array(this.hop);
+    this.made = silence(this.channels, 0);
+    this.tail = silence(this.channels, this.hop);
   }
 
-  /** Magnitude spectrum of the background, [bins]. */
-  private measured(amongSpeech: boolean): Float64Array {
-    if (this.heardSamples < 2 * this.hop) return new Float64Array(this.fft.bins);
-    let heard = concatenated(this.heard, this.heardSamples);
-    if (!amongSpeech) heard = heard.slice(-(RECENT_FRAMES + 1) * this.hop);
+  /** Magnitude spectrum of the background, [bins] of each channel. */
+  private measured(amongSpeech: boolean): Float64Array[] {
+    if (this.heardSamples < 2 * this.hop) {
+      return Array.from(this.tail, () => new Float64Array(this.fft.bins));
+    }
+    let heard = joined(this.heard);
+    if (!amongSpeech) heard = cut(heard, -(RECENT_FRAMES + 1) * this.hop);
     const totals = this.totals(heard);
     const places = totals.map((_, n) => n);
     if (!amongSpeech) {
       const most = LOUDEST_SHARE * median(totals) + 1e-20;
-      return this.meanMagnitude(
-        heard,
-        places.filter(n => totals[n] <= most),
-        1,
-      );
+      const chosen = places.filter(n => totals[n] <= most);
+      return heard.map(plane => this.meanMagnitude(plane, chosen, 1));
     }
     const count = Math.max(1, roundHalfEven(QUIETEST * totals.length));
     const chosen = places.sort((a, b) => totals[a] - totals[b]).slice(0, count);
     // In noise of power p, each of the `hop` bins holds p times the sum of the squared window,
     // which is `hop`.
     const total = chosen.reduce((sum, n) => sum + totals[n], 0) / count;
-    const powerOfQuiet = total / this.hop ** 2;
+    const powerOfQuiet = total / (this.channels * this.hop ** 2);
     const gain = Math.min(1, (BELOW_SPEECH * this.loudest) / Math.max(powerOfQuiet, 1e-20));
-    return this.meanMagnitude(heard, chosen, gain);
+    return heard.map(plane => this.meanMagnitude(plane, chosen, gain));
   }
 
   /**
-   * heard [T] -> of each of its half-overlapping windows the sum of its power spectrum, taken from
+   * heard [T] -> of each of its half-overlapping windows the sum of its power spectra, taken from
    * its samples: most windows need no transform.
    */
-  private totals(heard: Float32Array): number[] {
+  private totals(heard: Pcm): number[] {
     const { hop, window } = this;
     const totals = [];
-    for (let at = 0; at + 2 * hop <= heard.length; at += hop) {
-      let [energy, sum, alternating] = [0, 0, 0];
-      for (let n = 0; n < 2 * hop; n += 2) {
-        const even = heard[at + n] * window[n];
-        const odd = heard[at + n + 1] * window[n + 1];
-        energy += even * even + odd * odd;
-        sum += even + odd;
-        alternating += even - odd;
+    for (let at = 0; at + 2 * hop <= heard[0].length; at += hop) {
+      let total = 0;
+      for (const plane of heard) {
+        let [energy, sum, alternating] = [0, 0, 0];
+        for (let n = 0; n < 2 * hop; n += 2) {
+          const even = plane[at + n] * window[n];
+          const odd = plane[at + n + 1] * window[n + 1];
+          energy += even * even + odd * odd;
+          sum += even + odd;
+          alternating += even - odd;
+        }
+        // By Parseval; the first and the last bin stand for themselves, the others for two.
+        total += (2 * hop * energy + sum * sum + alternating * alternating) / 2;
       }
-      // By Parseval; the first and the last bin stand for themselves, the others for two.
-      totals.push((2 * hop * energy + sum * sum + alternating * alternating) / 2);
+      totals.push(total);
     }
     return totals;
   }
 
-  /** Square root of `gain` times the mean power spectrum of these windows of heard, [bins]. */
-  private meanMagnitude(heard: Float32Array, places: number[], gain: number): Float64Array {
+  /** Square root of `gain` times the mean power spectrum of these windows of `plane`, [bins]. */
+  private meanMagnitude(plane: Float32Array, places: number[], gain: number): Float64Array {
     const { hop, window, fft } = this;
     const frame = new Float64Array(2 * hop);
     const re = new Float64Array(fft.bins);
     const im = new Float64Array(fft.bins);
     const sums = new Float64Array(fft.bins);
     for (const place of places) {
-      for (let n = 0; n < frame.length; n++) frame[n] = heard[place * hop + n] * window[n];
+      for (let n = 0; n < frame.length; n++) frame[n] = plane[place * hop + n] * window[n];
       fft.forward(frame, re, im);
       for (let k = 0; k < sums.length; k++) sums[k] += re[k] * re[k] + im[k] * im[k];
     }
@@ -160,11 +163,11 @@ export class ComfortNoise {
   }
 
   /**
-   * The next hop of noise with this spectrum, by overlap-add. Real and imaginary part have a
-   * variance of one half each, so that E|X|^2 = 1; the squared windows of neighbouring frames add
-   * up to one.
+   * The next hop of a channel's noise with this spectrum, by overlap-add with its `tail`, which moves
+   * on. Real and imaginary part have a variance of one half each, so that E|X|^2 = 1; the squared
+   * windows of neighbouring frames add up to one.
    */
-  private frame(magnitude: Float64Array): Float32Array {
+  private frame(magnitude: Float64Array, tail: Float32Array): Float32Array {
     const re = new Float64Array(magnitude.length);
     const im = new Float64Array(magnitude.length);
     magnitude.forEach((size, k) => {
@@ -178,21 +181,11 @@ export class ComfortNoise {
     const frame = this.fft.inverse(re, im);
     const out = new Float32Array(this.hop);
     for (let n = 0; n < this.hop; n++) {
-      out[n] = this.tail[n] + frame[n] * this.window[n];
-      this.tail[n] = frame[this.hop + n] * this.window[this.hop + n];
+      out[n] = tail[n] + frame[n] * this.window[n];
+      tail[n] = frame[this.hop + n] * this.window[this.hop + n];
     }
     return out;
   }
-}
-
-function concatenated(parts: Float32Array[], samples: number): Float32Array {
-  const out = new Float32Array(samples);
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
 }
 
 function median(values: number[]): number {

@@ -1,6 +1,7 @@
 // What is heard of a talker while packets are missing: the decoder's own concealment, which fades
 // into comfort noise, which fades to silence when nothing comes any more. Sans-I/O.
 
+import { type Pcm, silence } from '../audio/pcm.ts';
 import { DTX, VOICE } from '../wire/flags.ts';
 import { ComfortNoise } from './comfort-noise.ts';
 
@@ -19,7 +20,7 @@ export const DEAD_MS = 3_000;
 const FADE_OUT_MS = 1_000;
 
 /**
- * Conceals the losses of one talker, mono, and splices sound that does not continue what was heard.
+ * Conceals the losses of one talker, and splices sound that does not continue what was heard.
  *
  * Give it every packet in the order of playing: `packet` for a decoded one, `concealed` for the
  * decoder's substitute of a missing one. Where there is neither, `background` fills the time of an
@@ -31,16 +32,22 @@ export class LossFade {
   private readonly packetMs: number;
   private readonly noise: ComfortNoise;
   private noiseShare = 0; // of comfort noise in what is heard, 0 to 1
-  private lastSample = 0;
+  private lastSamples: Float32Array; // of each channel
   private paused = false; // the talker announced that it sends nothing for now (DTX)
   private begun = false; // there was a packet: what is missing now is a loss
   private missingMs = 0;
 
   /** sampleRate in Hz; `random` (uniform, 0 <= x < 1) draws the comfort noise. */
-  constructor(sampleRate: number, packetSamples: number, random: () => number = Math.random) {
+  constructor(
+    sampleRate: number,
+    channels: number,
+    packetSamples: number,
+    random: () => number = Math.random,
+  ) {
     this.samplesPerMs = sampleRate / 1000;
     this.packetMs = (packetSamples * 1000) / sampleRate;
-    this.noise = new ComfortNoise(sampleRate, random);
+    this.noise = new ComfortNoise(sampleRate, channels, random);
+    this.lastSamples = new Float32Array(channels);
   }
 
   /** For how long packets have been missing; 0 once one is played again. */
@@ -55,7 +62,7 @@ export class LossFade {
 
   /** What was heard last ended in silence: stopping here makes no click. */
   get silent(): boolean {
-    return this.lastSample === 0;
+    return this.lastSamples.every(sample => sample === 0);
   }
 
   /**
@@ -64,32 +71,32 @@ export class LossFade {
    * `restarts`: the decoder was reset before it. `substitute`: its payload was broken, and `pcm` is
    * the decoder's concealment.
    */
-  packet(pcm: Float32Array, flags: number, restarts: boolean, substitute = false): Float32Array {
+  packet(pcm: Pcm, flags: number, restarts: boolean, substitute = false): Pcm {
     const wasPaused = this.paused;
     this.paused = (flags & DTX) !== 0;
     if (!substitute) this.noise.learn(pcm, (flags & VOICE) !== 0);
     let heard = pcm;
     // The packet describes the background; the same noise goes on through the pause.
-    if (this.paused) heard = this.noise.make(pcm.length, false);
+    if (this.paused) heard = this.noise.make(pcm[0].length, false);
     if (restarts || this.paused !== wasPaused) heard = this.spliced(heard);
     if (substitute) return this.concealed(heard);
     this.begun = true;
     this.missingMs = 0;
-    return this.crossfaded(heard, this.spliceSamples(heard.length));
+    return this.crossfaded(heard, this.spliceSamples(heard[0].length));
   }
 
   /**
    * The decoder's substitute for a missing packet [T] -> the same, faded into comfort noise by how
    * long the loss has lasted.
    */
-  concealed(pcm: Float32Array): Float32Array {
+  concealed(pcm: Pcm): Pcm {
     this.begun = true;
     this.missingMs += this.packetMs;
-    return this.crossfaded(pcm, pcm.length);
+    return this.crossfaded(pcm, pcm[0].length);
   }
 
   /** [samples] of comfort noise, for a pause or a loss that outlasts the concealment. */
-  background(samples: number): Float32Array {
+  background(samples: number): Pcm {
     let pcm = this.noise.make(samples, !this.paused);
     if (!this.paused && this.begun) {
       if (this.noiseShare < 1) {
@@ -98,22 +105,22 @@ export class LossFade {
       }
       this.missingMs = Math.max(this.missingMs, BACKGROUND_MS) + samples / this.samplesPerMs;
       const gain = Math.min(1, Math.max(0, 1 - (this.missingMs - DEAD_MS) / FADE_OUT_MS));
-      pcm = pcm.map(sample => sample * gain);
+      pcm = pcm.map(plane => plane.map(sample => sample * gain));
     }
     this.heard(pcm);
     return pcm;
   }
 
   /** [samples] of silence, into which what was heard last fades. */
-  silence(samples: number): Float32Array {
-    const pcm = this.spliced(new Float32Array(samples));
-    this.lastSample = 0;
+  silence(samples: number): Pcm {
+    const pcm = this.spliced(silence(this.lastSamples.length, samples));
+    this.lastSamples.fill(0);
     return pcm;
   }
 
   /** [T], any T: what was made audible of the last packet. */
-  heard(pcm: Float32Array): void {
-    if (pcm.length) this.lastSample = pcm[pcm.length - 1];
+  heard(pcm: Pcm): void {
+    if (pcm[0].length) this.lastSamples = Float32Array.from(pcm, plane => plane[plane.length - 1]);
   }
 
   /** The announced pause is over; what is missing from now on counts as lost. */
@@ -127,7 +134,7 @@ export class LossFade {
   }
 
   /** Moves the share of comfort noise, over `samples`, to what the length of the loss asks. */
-  private crossfaded(pcm: Float32Array, samples: number): Float32Array {
+  private crossfaded(pcm: Pcm, samples: number): Pcm {
     const before = this.noiseShare;
     const after = Math.min(
       1,
@@ -135,18 +142,22 @@ export class LossFade {
     );
     this.noiseShare = after;
     if (!before && !after) return pcm;
-    const noise = this.noise.make(pcm.length, true);
-    return pcm.map((sample, n) => {
-      const share = n < samples ? before + ((after - before) * n) / samples : after;
-      return sample * (1 - share) + noise[n] * share;
-    });
+    const noise = this.noise.make(pcm[0].length, true);
+    return pcm.map((plane, c) =>
+      plane.map((sample, n) => {
+        const share = n < samples ? before + ((after - before) * n) / samples : after;
+        return sample * (1 - share) + noise[c][n] * share;
+      }),
+    );
   }
 
   /** Adds the last sample that was heard, fading out over SPLICE_MS: no step, no click. */
-  private spliced(pcm: Float32Array): Float32Array {
-    const samples = this.spliceSamples(pcm.length);
-    const last = this.lastSample;
-    return pcm.map((sample, n) => (n < samples ? sample + (1 - n / samples) * last : sample));
+  private spliced(pcm: Pcm): Pcm {
+    const samples = this.spliceSamples(pcm[0].length);
+    return pcm.map((plane, c) => {
+      const last = this.lastSamples[c];
+      return plane.map((sample, n) => (n < samples ? sample + (1 - n / samples) * last : sample));
+    });
   }
 
   private spliceSamples(most: number): number {

@@ -1,6 +1,7 @@
 // One talker as it is heard: playout buffer, decoder, concealment and what the call is judged by.
 
 import { LevelMeter } from '../audio/level-meter.ts';
+import { cut, joined, type Pcm, silence } from '../audio/pcm.ts';
 import { RESET } from '../wire/flags.ts';
 import type { StreamInfo } from '../wire/stream-info.ts';
 import { AdaptivePlayout } from './adaptive.ts';
@@ -44,8 +45,8 @@ export interface StreamStatistics extends CallRating {
 }
 
 /**
- * Playout buffer and decoder of one talker, mono, and what is decoded and not yet played (less than
- * a packet). Losses are concealed by LossFade and the call judged by CallQuality.
+ * Playout buffer and decoder of one talker, and what is decoded and not yet played (less than a
+ * packet). Losses are concealed by LossFade and the call judged by CallQuality.
  */
 export class StreamPlayer {
   /** Something of it was heard. */
@@ -56,7 +57,7 @@ export class StreamPlayer {
   private readonly stretcher: Stretcher;
   private readonly fade: LossFade;
   private readonly quality: CallQuality;
-  private rest: Float32Array = new Float32Array(0);
+  private rest: Pcm;
   private isMuted = false;
   private hasEnded = false;
   private badPayloads = 0;
@@ -81,9 +82,10 @@ export class StreamPlayer {
     const samplesPerMs = sampleRate / 1000;
     this.playout = new AdaptivePlayout(packetSamples / samplesPerMs, samplesPerMs);
     this.stretcher = new Stretcher(sampleRate);
-    this.fade = new LossFade(sampleRate, packetSamples);
+    this.fade = new LossFade(sampleRate, talker.info.channels, packetSamples);
     this.quality = new CallQuality(sampleRate, packetSamples, overlap);
     this.meter = new LevelMeter(sampleRate);
+    this.rest = silence(talker.info.channels, 0);
   }
 
   /** The talker has left and all was played. */
@@ -93,7 +95,7 @@ export class StreamPlayer {
 
   /** The talker has left, or is muted, and all was played. */
   get silent(): boolean {
-    return this.playout.drained && !this.rest.length && this.fade.silent;
+    return this.playout.drained && !this.rest[0].length && this.fade.silent;
   }
 
   /** The talker has left; there may be more to play. */
@@ -158,12 +160,12 @@ export class StreamPlayer {
   }
 
   /** The next [samples], not to be written to; null while there is nothing to hear. */
-  pull(samples: number): Float32Array | null {
-    const parts: Float32Array[] = [this.rest];
-    let have = this.rest.length;
-    const add = (pcm: Float32Array): void => {
+  pull(samples: number): Pcm | null {
+    const parts: Pcm[] = [this.rest];
+    let have = this.rest[0].length;
+    const add = (pcm: Pcm): void => {
       parts.push(pcm);
-      have += pcm.length;
+      have += pcm[0].length;
     };
     while (have < samples) {
       const pcm = this.nextPacket(have);
@@ -180,9 +182,9 @@ export class StreamPlayer {
     }
     if (!have && this.fade.silent) return null;
     if (have < samples) add(this.fade.silence(samples - have));
-    const pcm = parts.length > 1 ? joined(parts, have) : this.rest;
-    this.rest = pcm.subarray(samples);
-    return pcm.subarray(0, samples);
+    const pcm = parts.length > 1 ? joined(parts) : this.rest;
+    this.rest = cut(pcm, samples);
+    return cut(pcm, 0, samples);
   }
 
   /**
@@ -207,7 +209,7 @@ export class StreamPlayer {
    * The packet whose turn it is, or its substitute, [T]; null where nothing is due. It will be
    * heard `offset` samples into the block.
    */
-  private nextPacket(offset: number): Float32Array | null {
+  private nextPacket(offset: number): Pcm | null {
     const beginsMs = this.now() + (offset * 1000) / this.sampleRate;
     const event = this.playout.poll(beginsMs);
     if (event === null) return null;
@@ -218,16 +220,16 @@ export class StreamPlayer {
   }
 
   /** A packet, or the substitute for a bad payload, [packetSamples]. */
-  private decoded(event: Play): Float32Array {
+  private decoded(event: Play): Pcm {
     this.begun = true;
     const begins = (event.flags & RESET) !== 0;
     const restarts = begins || !event.follows;
     if (restarts) this.decoder.reset(begins);
     let bad = false;
-    let pcm: Float32Array;
+    let pcm: Pcm;
     if (!event.payload.length) {
       // Digital silence.
-      pcm = new Float32Array(this.packetSamples);
+      pcm = silence(this.talker.info.channels, this.packetSamples);
       this.fade.forgetBackground();
     } else {
       try {
@@ -249,26 +251,16 @@ export class StreamPlayer {
   }
 
   /** A substitute for a missing packet, [packetSamples]. */
-  private concealed(): Float32Array {
+  private concealed(): Pcm {
     const pcm = this.fade.concealed(this.decoder.decode(null));
     this.quality.missing(this.fade.lostMs);
     return pcm;
   }
 
   /** [T] -> [T / speed], which is what will be heard. */
-  private stretched(pcm: Float32Array, speed: number): Float32Array {
+  private stretched(pcm: Pcm, speed: number): Pcm {
     const heard = this.stretcher.play(pcm, speed);
     this.fade.heard(heard);
     return heard;
   }
-}
-
-function joined(parts: Float32Array[], length: number): Float32Array {
-  const pcm = new Float32Array(length);
-  let at = 0;
-  for (const part of parts) {
-    pcm.set(part, at);
-    at += part.length;
-  }
-  return pcm;
 }

@@ -1,5 +1,6 @@
 // Plays decoded packets faster or slower, as the playout buffer asks.
 
+import type { Pcm } from '../audio/pcm.ts';
 import { Resampler } from '../audio/resampler.ts';
 import { isFine } from './speed.ts';
 import { TimeScaler } from './time-scaler.ts';
@@ -19,7 +20,7 @@ export class Stretcher {
   }
 
   /** pcm [T] -> [T']; T' is T / speed on average over several packets. */
-  play(pcm: Float32Array, speed: number): Float32Array {
+  play(pcm: Pcm, speed: number): Pcm {
     const fine = isFine(speed);
     const scaled = this.scaler.scale(pcm, fine ? 1 : speed);
     return this.resampler.convert(scaled, fine ? speed : 1);

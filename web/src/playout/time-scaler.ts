@@ -3,7 +3,9 @@
 //
 // Source: waveform similarity overlap-add (Verhelst & Roelands 1993) in the form that jitter
 // buffers use, within one packet at a time. A packet is cut or lengthened by one whole period or
-// not at all, so a speed is met on average over several packets.
+// not at all, so a speed is met on average over several packets. Channels are cut at the same places.
+
+import { meanOf, meanPower, type Pcm } from '../audio/pcm.ts';
 
 // Of pitch periods; a packet of 20 ms must hold the longest period and the cross-fade.
 const SHORTEST_S = 0.0025;
@@ -13,7 +15,7 @@ const ALIKE = 0.5; // normalised correlation from which a splice is not heard
 const QUIET = 1e-4; // mean power below which a splice may be anywhere: -40 dBFS
 const LARGEST_DEBT_S = 0.03; // from here on a sound is spliced although it is not periodic
 
-/** Scales the packets of one mono stream; `reset` where the sound is interrupted. */
+/** Scales the packets of one stream; `reset` where the sound is interrupted. */
 export class TimeScaler {
   private readonly shortest: number;
   private readonly longest: number;
@@ -41,66 +43,76 @@ export class TimeScaler {
    * pcm [T] -> [T']. speed, above 0: 1.1 makes T' ten percent less than T on average over several
    * packets; at 1 pcm is returned as it is, and what was still to be cut or inserted is forgotten.
    */
-  scale(pcm: Float32Array, speed: number): Float32Array {
+  scale(pcm: Pcm, speed: number): Pcm {
     if (speed === 1) {
       this.reset();
       return pcm;
     }
-    let owed = this.debt + pcm.length * (1 - 1 / speed);
-    if (owed > 0 !== speed > 1) owed = pcm.length * (1 - 1 / speed);
+    const samples = pcm[0].length;
+    let owed = this.debt + samples * (1 - 1 / speed);
+    if (owed > 0 !== speed > 1) owed = samples * (1 - 1 / speed);
     this.debt = owed;
-    const length = this.fade.length;
-    const longest = Math.min(this.longest, pcm.length - length);
+    const longest = Math.min(this.longest, samples - this.fade.length);
     if (Math.abs(owed) < this.shortest || longest < this.shortest) return pcm;
-    let { period, alike } = this.mostAlike(pcm, longest);
-    if (energyOf(pcm, 0, pcm.length) / pcm.length < QUIET) {
+    let { period, alike } = this.mostAlike(meanOf(pcm), longest);
+    if (meanPower(pcm) < QUIET) {
       period = Math.min(longest, Math.trunc(Math.abs(owed)));
     } else if (alike < ALIKE) {
       if (Math.abs(owed) < this.largestDebt) return pcm;
       period = longest;
     }
     if (period > Math.abs(owed)) return pcm;
-    const out = new Float32Array(owed > 0 ? pcm.length - period : pcm.length + period);
-    if (owed > 0) {
-      this.crossfade(out, 0, pcm, 0, period);
-      out.set(pcm.subarray(period + length), length);
-    } else {
-      out.set(pcm.subarray(0, period));
-      this.crossfade(out, period, pcm, period, 0);
-      out.set(pcm.subarray(length), period + length);
-    }
-    this.debt -= pcm.length - out.length;
+    this.debt -= owed > 0 ? period : -period;
+    return pcm.map(plane =>
+      owed > 0 ? this.shortened(plane, period) : this.lengthened(plane, period),
+    );
+  }
+
+  private shortened(plane: Float32Array, period: number): Float32Array {
+    const { length } = this.fade;
+    const out = new Float32Array(plane.length - period);
+    this.crossfade(out, 0, plane, 0, period);
+    out.set(plane.subarray(period + length), length);
     return out;
   }
 
-  /** Writes to `out` from `at` on: what is at `from` in pcm fades into what is at `to`. */
+  private lengthened(plane: Float32Array, period: number): Float32Array {
+    const { length } = this.fade;
+    const out = new Float32Array(plane.length + period);
+    out.set(plane.subarray(0, period));
+    this.crossfade(out, period, plane, period, 0);
+    out.set(plane.subarray(length), period + length);
+    return out;
+  }
+
+  /** Writes to `out` from `at` on: what is at `from` in `plane` fades into what is at `to`. */
   private crossfade(
     out: Float32Array,
     at: number,
-    pcm: Float32Array,
+    plane: Float32Array,
     from: number,
     to: number,
   ): void {
     this.fade.forEach((share, n) => {
-      out[at + n] = pcm[from + n] * (1 - share) + pcm[to + n] * share;
+      out[at + n] = plane[from + n] * (1 - share) + plane[to + n] * share;
     });
   }
 
   /**
-   * pcm [T] -> the shift of at most `longest` samples at which the beginning of the packet
+   * mono [T] -> the shift of at most `longest` samples at which the beginning of the packet
    * resembles itself most, and the normalised correlation there, -1..1.
    */
-  private mostAlike(pcm: Float32Array, longest: number): { period: number; alike: number } {
+  private mostAlike(mono: Float32Array, longest: number): { period: number; alike: number } {
     const length = this.fade.length;
-    const first = energyOf(pcm, 0, length) + 1e-9;
-    let energy = energyOf(pcm, this.shortest, length);
+    const first = energyOf(mono, 0, length) + 1e-9;
+    let energy = energyOf(mono, this.shortest, length);
     let best = { period: this.shortest, alike: -Infinity };
     for (let period = this.shortest; period <= longest; period++) {
       let product = 0;
-      for (let n = 0; n < length; n++) product += pcm[n] * pcm[period + n];
+      for (let n = 0; n < length; n++) product += mono[n] * mono[period + n];
       const alike = product / Math.sqrt((Math.max(0, energy) + 1e-9) * first);
       if (alike > best.alike) best = { period, alike };
-      energy += pcm[period + length] ** 2 - pcm[period] ** 2;
+      energy += mono[period + length] ** 2 - mono[period] ** 2;
     }
     return best;
   }
