@@ -226,8 +226,7 @@ class StreamEncoder implements Encoder {
     this.last =
       this.ofBand === null
         ? { core: pcm.slice(), told: NOTHING }
-        : this.codec.highBand!.split(this.ofBand.address, pcm);
-    if (this.settings.highBand === '') this.last.told = NOTHING;
+        : this.codec.highBand!.split(this.ofBand.address, pcm, this.settings.highBand !== '');
     const { core, told } = this.last;
     const payload = this.codec.encode(core, this.baseLevel, level, this.before, this.after);
     return joined(payload, told);

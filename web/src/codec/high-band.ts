@@ -60,13 +60,21 @@ export class HighBand {
     });
   }
 
-  /** pcm: a packet at the full rate -> the core's sound, and what describes the rest. */
-  split(state: number, pcm: Float32Array): { core: Float32Array; told: Uint8Array } {
+  /**
+   * pcm: a packet at the full rate -> the core's sound, and what describes the rest: nothing, unless
+   * it `describes`.
+   */
+  split(
+    state: number,
+    pcm: Float32Array,
+    describes: boolean,
+  ): { core: Float32Array; told: Uint8Array } {
     const { engine } = this;
     engine.floats(this.pcm, pcm.length).set(pcm);
-    engine.call.sc_high_band_split(this.band, state, this.pcm, 0, this.core, this.told);
+    const told = describes ? this.told : 0;
+    const size = engine.call.sc_high_band_split(this.band, state, this.pcm, 0, this.core, told);
     const core = engine.floats(this.core, this.packetSamples).slice();
-    return { core, told: engine.bytes(this.told, HIGH_BAND_BYTES).slice() };
+    return { core, told: engine.bytes(this.told, size).slice() };
   }
 
   /**
