@@ -104,6 +104,7 @@ fuzz-native: $(READY)
 	  done; \
 	done
 	$(FUZZ)/fuzz headers $(FUZZ)/shipped.mixed.native 100000 1
+	$(FUZZ)/fuzz highband $(FUZZ)/shipped.highband 20000 1
 	$(FUZZ)/fuzz payloads $(FUZZ)/small.tables $(FUZZ)/small.mixed.native $(FUZZ)/speech.f32 100000 1
 	$(FUZZ)/fuzz joint $(FUZZ)/shipped.tables $(FUZZ)/shipped.joint $(FUZZ)/shipped.mixed.native $(FUZZ)/speech.f32 1000000 1
 	$(FUZZ)/fuzz payloads $(FUZZ)/shipped.tables $(FUZZ)/shipped.mixed.native $(FUZZ)/speech.f32 $(COUNT) 1

@@ -103,6 +103,10 @@ def test_one_call_for_a_stream_is_its_parts(fuzz: Path, name: str) -> None:
     assert "alike in one call and in parts" in said(fuzz, "coder", *files, "300", "1")
 
 
+def test_the_high_band_takes_any_sound_and_any_description(fuzz: Path) -> None:
+    assert "tables of the high band" in said(fuzz, "highband", "shipped.highband", "2000", "1")
+
+
 def test_heads_of_packed_weights_are_refused_or_run(fuzz: Path) -> None:
     assert "heads" in said(fuzz, "headers", "shipped.mixed.native", "5000", "1")
 

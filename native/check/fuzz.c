@@ -6,6 +6,7 @@
  *   fuzz batches PACKED SPEECH PACKETS              batches equal single streams, all variants
  *   fuzz coder TABLES PACKED SPEECH COUNT SEED      one call for a stream is its parts, whatever comes
  *   fuzz headers PACKED COUNT SEED                  mutated heads of packed weights
+ *   fuzz highband TABLES COUNT SEED                 extreme PCM and random descriptions through the high band
  *
  * The files come from tests/fuzz_inputs.py. SPEECH: float32 at the model's rate. */
 #define _GNU_SOURCE /* MAP_ANONYMOUS */
@@ -14,6 +15,7 @@
 #include <time.h>
 
 #include "fuzz_header.c"
+#include "fuzz_high_band.c"
 #include "fuzz_waveform.c"
 
 #include "fuzz_network.c"
@@ -279,6 +281,8 @@ int main(int argc, char **argv) {
     fuzz_coder(argv[2], argv[3], argv[4], number(argv[5]), number(argv[6]));
   else if (!strcmp(mode, "headers") && argc == 5)
     fuzz_headers(argv[2], number(argv[3]), number(argv[4]));
+  else if (!strcmp(mode, "highband") && argc == 5)
+    fuzz_high_band(argv[2], number(argv[3]), number(argv[4]));
   else
     return fprintf(stderr, "fuzz MODE FILES...: see fuzz.c\n"), 2;
   printf("; %.1f s of CPU\n", (double)(clock() - begun) / CLOCKS_PER_SEC);

@@ -21,12 +21,15 @@ static const void *take(Reader *r, size_t count) {
   return found;
 }
 
+static int within(int32_t value, int32_t least, int32_t most) { return least <= value && value <= most; }
+
+/* Each bounded by itself before it is compared with others: sums of what is far off would overflow. */
 static int runnable(const HighShape *s) {
-  return s->packet > 0 && s->packet <= HIGH_MAX_PACKET && s->packet % (2 * HIGH_SEGMENTS * HIGH_FACTOR * 8) == 0 &&
-         s->packet / HIGH_SEGMENTS * 3 / 2 <= HIGH_FFT && s->taps > 0 && s->phase_taps == (s->taps + HIGH_FACTOR - 1) / HIGH_FACTOR &&
-         s->phase_taps <= HIGH_MAX_TAPS && s->lag + 1 >= s->taps && s->lag >= s->packet / HIGH_SEGMENTS / 2 &&
-         s->lag <= HIGH_MAX_LAG && s->bands > 0 && s->bands <= HIGH_MAX_BANDS &&
-         s->noise > 0 && s->noise <= 1 << 24;
+  return within(s->packet, 1, HIGH_MAX_PACKET) && within(s->lag, 0, HIGH_MAX_LAG) &&
+         within(s->taps, 1, HIGH_FACTOR * HIGH_MAX_TAPS) && within(s->bands, 1, HIGH_MAX_BANDS) && within(s->noise, 1, 1 << 24) &&
+         s->packet % (2 * HIGH_SEGMENTS * HIGH_FACTOR * 8) == 0 && s->packet / HIGH_SEGMENTS * 3 / 2 <= HIGH_FFT &&
+         s->phase_taps == (s->taps + HIGH_FACTOR - 1) / HIGH_FACTOR && s->lag + 1 >= s->taps &&
+         s->lag >= s->packet / HIGH_SEGMENTS / 2;
 }
 
 int sc_high_band_open(const void *packed, uint64_t bytes, const char *variant, ScHighBand **band) {
