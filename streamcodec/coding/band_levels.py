@@ -23,7 +23,7 @@ LOUD_DB, QUIET_DB, LEAST_WEIGHT = -60.0, -90.0, 0.4
 CANDIDATES = 4  # entries of the first codebook with which the second is tried
 # What a second byte of a second channel is to save: squared dB, weighted, of all levels together.
 SECOND_BYTE_WORTH = 40.0
-UNREFINED = -1  # in place of an entry of the second codebook
+UNREFINED = -1  # in place of a fine entry
 
 
 class LevelQuantiser:
@@ -34,7 +34,7 @@ class LevelQuantiser:
     def __init__(self, tables: HighBandTables) -> None:
         self._tables = tables
         books = (*tables.codebooks, tables.second_codebook)
-        self._first, self._second, self._of_second_channel = (
+        self._coarse, self._fine, self._second_channel = (
             book.reshape(len(book), -1) for book in books
         )
 
@@ -52,8 +52,8 @@ class LevelQuantiser:
     def entries(self, levels: Floats, offset: Floats) -> NDArray[np.intp]:
         """levels [N, S, B] -> the entry of each codebook that describes them best, [N, 2]."""
         wanted, weights = self._wanted(levels, offset)
-        errors = errors_of(wanted, weights, self._first)
-        return self._refined(wanted, weights, errors, self._first, None)[0]
+        errors = errors_of(wanted, weights, self._coarse)
+        return self._refined(wanted, weights, errors, self._coarse, None)[0]
 
     def levels(self, entries: Entries, offset: Floats) -> Floats:
         """What a decoder makes of entries [N, 2], [N, S, B]."""
@@ -73,7 +73,7 @@ class LevelQuantiser:
         """
         wanted, weights = self._wanted(levels, offset)
         of_first = added.reshape(wanted.shape)
-        share, book = self._tables.second_share, self._of_second_channel
+        share, book = self._tables.second_share, self._second_channel
         errors = np.empty((len(levels), len(book)))
         for each in np.unique(share):
             rest, those = wanted - each * of_first, share == each
@@ -116,7 +116,7 @@ class LevelQuantiser:
             rest = wanted - book[candidate]
             if of_first is not None:
                 rest = rest - self._tables.second_share[candidate][:, None] * of_first
-            left = errors_of(rest, weights, self._second)
+            left = errors_of(rest, weights, self._fine)
             left = left + (weights * rest * rest).sum(1, keepdims=True)
             entry = left.argmin(1)
             error = left[np.arange(count), entry]
