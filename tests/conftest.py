@@ -82,6 +82,12 @@ def shipped() -> CodecModel:
     return load_model(device="cpu", engine="torch")
 
 
+@pytest.fixture(scope="session")
+def installed() -> CodecModel:
+    """The shipped one with the engine that users get."""
+    return load_model(device="cpu")
+
+
 def voice(seconds: float, sample_rate: int = 16_000, seed: int = 0) -> NDArray[np.float32]:
     """[T] in -1..1: a gliding harmonic tone with formants, breath, and pauses."""
     rng = np.random.default_rng(seed)

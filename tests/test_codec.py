@@ -202,11 +202,11 @@ def test_bad_pcm_is_named_and_loses_nothing(model: CodecModel) -> None:
     payloads = encoder.encode(SECOND[:1000])
     bad = SECOND[:400].copy()
     bad[17] = np.nan
-    with pytest.raises(AudioError, match="nan at sample 17 of 400"):
+    with pytest.raises(AudioError, match="nan at sample 1017:"):
         encoder.encode(bad)
     with pytest.raises(AudioError, match=r"shape \[10, 3\]"):
         encoder.encode(np.zeros((10, 3), np.float32))
-    with pytest.raises(AudioError, match="int16 or float32, got int64"):
+    with pytest.raises(AudioError, match="int16, float32 or float64, got int64"):
         encoder.encode(np.zeros(10, np.int64))
     payloads += encoder.encode(SECOND[1000:]) + encoder.flush()
     assert payloads == streamcodec.encode(SECOND, StreamEncoder(model, quality=0.5))

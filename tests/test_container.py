@@ -1,4 +1,6 @@
 import io
+import json
+import zlib
 
 import numpy as np
 import pytest
@@ -155,3 +157,32 @@ def test_the_duration_of_packets_survives_a_file(model: CodecModel, packet_ms: i
     decoder = streamcodec.StreamDecoder.from_header(model, encoder.header())
     assert decoder.config == encoder.config
     assert decoder.config.packet_ms == packet_ms
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"payloads": 10**400}, "payloads must be a count"),
+        ({"samples": 10**400}, "samples must be a count"),
+        ({"model": "\x1b[2J\n"}, "model must be a hash of 16 hex digits"),
+        ({"model": "\ud800" * 16}, "model must be a hash"),
+        ({"model": ""}, "model must be a hash"),
+        ({"high_band": "0" * 15}, "high_band must be a hash"),
+        (None, "unreadable stream header"),  # nested deeper than Python reads
+    ],
+)
+def test_headers_that_only_a_forger_writes_are_refused(
+    change: dict[str, object] | None, said: str
+) -> None:
+    fields = {
+        "model": "0123456789abcdef",
+        "sample_rate": 16_000,
+        "packet_samples": 320,
+        "source_rate": 16_000,
+        "channels": 1,
+        "base_level": 3,
+    }
+    text = b"[" * 1_500 if change is None else json.dumps({**fields, **change}).encode()
+    size, checksum = len(text).to_bytes(2, "big"), zlib.crc32(text).to_bytes(4, "big")
+    with pytest.raises(ContainerError, match=said):
+        read_container(io.BytesIO(b"SCV3" + size + text + checksum))

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
-import soxr
 
 import streamcodec
-from conftest import SPEECH
-from streamcodec import CodecModel, StreamDecoder, StreamEncoder, load_model
+from full_band_sounds import BITRATE_BPS, PACKET, RATE, band_db, coded, hiss, speech_48k
+from streamcodec import CodecModel, StreamDecoder, StreamEncoder
 from streamcodec.coding.band_levels import LevelQuantiser
 from streamcodec.coding.full_band import descriptions_in
 from streamcodec.coding.high_band import NumpyHighBand, lag_of
@@ -23,17 +21,7 @@ from streamcodec.coding.stream import DESCRIPTION_BPS
 from streamcodec.errors import ConfigError, ModelError, PayloadError
 from streamcodec.native.library import library, variants
 from streamcodec.tables import HIGH_BAND_FACTOR, HIGH_BAND_REFINED, HighBandTables
-from streamcodec.units import Pcm
 from streamcodec_models import catalogue
-
-RATE, PACKET, BITRATE_BPS = 48_000, 960, 9_000
-BAND_HZ = (9_000, 18_000)
-
-
-@pytest.fixture(scope="module")
-def full() -> CodecModel:
-    """The shipped one, which has a high band."""
-    return load_model(device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -43,30 +31,10 @@ def tables() -> HighBandTables:
     return found[0]
 
 
-def hiss(seconds: float, seed: int = 0) -> Pcm:
-    """White noise that swells four times a second, [T]."""
-    count = round(seconds * RATE)
-    swell = 0.05 * (1.2 + np.sin(2 * np.pi * 4 * np.arange(count) / RATE))
-    return (swell * np.random.default_rng(seed).standard_normal(count)).astype(np.float32)
-
-
-def band_db(pcm: Pcm, low: float = BAND_HZ[0], high: float = BAND_HZ[1]) -> float:
-    power = np.square(np.abs(np.fft.rfft(pcm))) / len(pcm)
-    hz = np.fft.rfftfreq(len(pcm), 1 / RATE)
-    return float(10 * np.log10(power[(hz >= low) & (hz < high)].mean() + 1e-20))
-
-
-def coded(full: CodecModel, pcm: Pcm, **settings: object) -> tuple[list[bytes], StreamEncoder]:
-    encoder = StreamEncoder(
-        full, bitrate_bps=BITRATE_BPS, sample_rate=RATE, full_band=True, **settings
-    )  # type: ignore[arg-type]
-    return streamcodec.encode(pcm, encoder), encoder
-
-
-def test_levels_above_the_cores_band_come_through(full: CodecModel) -> None:
+def test_levels_above_the_cores_band_come_through(installed: CodecModel) -> None:
     pcm = hiss(3)
-    payloads, encoder = coded(full, pcm)
-    back = streamcodec.decode(payloads, StreamDecoder(full, encoder.config), len(pcm))[:, 0]
+    payloads, encoder = coded(installed, pcm)
+    back = streamcodec.decode(payloads, StreamDecoder(installed, encoder.config), len(pcm))[:, 0]
     assert back.shape == pcm.shape
     for low in range(8_500, 19_000, 1_500):
         assert band_db(back, low, low + 1_500) == pytest.approx(
@@ -78,66 +46,68 @@ def test_levels_above_the_cores_band_come_through(full: CodecModel) -> None:
         assert band_db(back[part]) == pytest.approx(band_db(pcm[part]), abs=4)
 
 
-def test_silence_stays_silent(full: CodecModel) -> None:
+def test_silence_stays_silent(installed: CodecModel) -> None:
     pcm = np.concatenate([hiss(0.5), np.zeros(RATE, np.float32)])
-    payloads, encoder = coded(full, pcm)
-    back = streamcodec.decode(payloads, StreamDecoder(full, encoder.config), len(pcm))[:, 0]
+    payloads, encoder = coded(installed, pcm)
+    back = streamcodec.decode(payloads, StreamDecoder(installed, encoder.config), len(pcm))[:, 0]
     assert np.abs(back[-RATE // 2 :]).max() < 1e-3
 
 
-def test_an_impulse_is_heard_within_26_ms_and_as_the_config_states(full: CodecModel) -> None:
-    payloads, encoder = coded(full, np.zeros(RATE, np.float32))
+def test_an_impulse_is_heard_within_26_ms_and_as_the_config_states(installed: CodecModel) -> None:
+    payloads, encoder = coded(installed, np.zeros(RATE, np.float32))
     config = encoder.config
     assert config.latency_ms < 26.5
-    decoder = StreamDecoder(full, config)
+    decoder = StreamDecoder(installed, config)
     at = 20 * PACKET + PACKET // 3
     pcm = np.zeros(RATE, np.float32)
     pcm[at : at + 24] = 0.9  # half a millisecond, so that the core codes it
-    payloads, _ = coded(full, pcm)
+    payloads, _ = coded(installed, pcm)
     heard = np.concatenate([decoder.decode(payload) for payload in payloads])[:, 0]
     assert abs(int(np.abs(heard).argmax()) - at - config.overlap) < 48
 
 
 def test_who_works_at_the_cores_rate_hears_what_a_wideband_stream_would_say(
-    full: CodecModel,
+    installed: CodecModel,
 ) -> None:
     pcm = hiss(1)
-    payloads, encoder = coded(full, pcm)
+    payloads, encoder = coded(installed, pcm)
     config = encoder.config
-    core = full.stream_config(1, config.wire_packet_samples, config.base_level)
-    narrow = StreamDecoder(full, dataclasses.replace(core, high_band=True))
-    cut = StreamDecoder(full, core)
+    core = installed.stream_config(1, config.wire_packet_samples, config.base_level)
+    narrow = StreamDecoder(installed, dataclasses.replace(core, high_band=True))
+    cut = StreamDecoder(installed, core)
     for payload in payloads:
         np.testing.assert_array_equal(
             narrow.decode(payload), cut.decode(payload[: -config.description_bytes])
         )
 
 
-def test_a_wideband_stream_at_the_full_rate_has_nothing_above_its_band(full: CodecModel) -> None:
-    encoder = StreamEncoder(full, bitrate_bps=BITRATE_BPS, sample_rate=RATE)
-    decoder = StreamDecoder(full, full.full_band(encoder.config))
+def test_a_wideband_stream_at_the_full_rate_has_nothing_above_its_band(
+    installed: CodecModel,
+) -> None:
+    encoder = StreamEncoder(installed, bitrate_bps=BITRATE_BPS, sample_rate=RATE)
+    decoder = StreamDecoder(installed, installed.full_band(encoder.config))
     heard = np.concatenate([decoder.decode(p) for p in encoder.encode(hiss(1))])[:, 0]
     assert decoder.sample_rate == RATE
     assert band_db(heard) < band_db(heard, 1_000, 7_000) - 40
 
 
-def test_the_rate_that_is_asked_for_includes_the_description(full: CodecModel) -> None:
-    payloads, encoder = coded(full, hiss(8))
+def test_the_rate_that_is_asked_for_includes_the_description(installed: CodecModel) -> None:
+    payloads, encoder = coded(installed, hiss(8))
     spent = 8 * sum(map(len, payloads)) / 8
     assert spent == pytest.approx(BITRATE_BPS, rel=0.1)
     assert encoder.config.description_bytes * 8 / 0.02 == DESCRIPTION_BPS
     with pytest.raises(ConfigError, match="bit rate must be"):
-        StreamEncoder(full, bitrate_bps=DESCRIPTION_BPS, full_band=True)
+        StreamEncoder(installed, bitrate_bps=DESCRIPTION_BPS, full_band=True)
 
 
 @pytest.mark.parametrize("packet_ms", [20, 40, 60])
 @pytest.mark.parametrize(("channels", "joint"), [(1, False), (2, False), (2, True)])
 def test_channels_and_longer_packets_are_described_one_by_one(
-    full: CodecModel, packet_ms: int, channels: int, joint: bool
+    installed: CodecModel, packet_ms: int, channels: int, joint: bool
 ) -> None:
     pcm = np.stack([hiss(1.2, seed) * (1 if seed == 0 else 0.03) for seed in range(channels)], 1)
     encoder = StreamEncoder(
-        full,
+        installed,
         bitrate_bps=BITRATE_BPS * channels,
         sample_rate=RATE,
         channels=channels,
@@ -155,35 +125,35 @@ def test_channels_and_longer_packets_are_described_one_by_one(
         for part, second in zip(parts, itertools.cycle([False, joint][:channels]), strict=False):
             # of one byte where the last says that there is no other
             assert len(part) == (1 if second and part[-1] < HIGH_BAND_REFINED else 2)
-    back = streamcodec.decode(payloads, StreamDecoder(full, encoder.config), len(pcm))
+    back = streamcodec.decode(payloads, StreamDecoder(installed, encoder.config), len(pcm))
     for channel in range(channels):
         assert band_db(back[:, channel]) == pytest.approx(band_db(pcm[:, channel]), abs=4)
 
 
-def test_chunks_and_shared_steps_change_nothing(full: CodecModel) -> None:
+def test_chunks_and_shared_steps_change_nothing(installed: CodecModel) -> None:
     pcm = hiss(1)
-    whole, encoder = coded(full, pcm)
+    whole, encoder = coded(installed, pcm)
     encoder.reset()
     pieces = [p for i in range(0, len(pcm), 777) for p in encoder.encode(pcm[i : i + 777])]
     assert pieces + encoder.flush() == whole
     others = [
-        StreamEncoder(full, bitrate_bps=BITRATE_BPS, sample_rate=RATE, full_band=True)
+        StreamEncoder(installed, bitrate_bps=BITRATE_BPS, sample_rate=RATE, full_band=True)
         for _ in range(2)
     ]
     together = streamcodec.encode_together(others, [pcm, hiss(1, 1)])
     assert together[0] == whole[: len(together[0])]
     config = others[0].config
-    decoders = [StreamDecoder(full, config) for _ in range(2)]
-    alone = StreamDecoder(full, config)
+    decoders = [StreamDecoder(installed, config) for _ in range(2)]
+    alone = StreamDecoder(installed, config)
     for n, (first, second) in enumerate(zip(*together, strict=True)):
         lost = None if n == 10 else first
         heard, _ = streamcodec.decode_together(decoders, [lost, second])
         np.testing.assert_allclose(heard, alone.decode(lost), atol=1e-4)
 
 
-def test_a_lost_packet_goes_on_and_fades(full: CodecModel) -> None:
-    payloads, encoder = coded(full, hiss(2))
-    decoder = StreamDecoder(full, encoder.config)
+def test_a_lost_packet_goes_on_and_fades(installed: CodecModel) -> None:
+    payloads, encoder = coded(installed, hiss(2))
+    decoder = StreamDecoder(installed, encoder.config)
     for payload in payloads[:50]:
         before = decoder.decode(payload)[:, 0]
     levels = [band_db(decoder.decode(None)[:, 0]) for _ in range(6)]
@@ -191,27 +161,29 @@ def test_a_lost_packet_goes_on_and_fades(full: CodecModel) -> None:
     assert levels[-1] < levels[0] - 10
 
 
-def test_speech_behind_a_pause_that_was_left_out_begins_as_loud_as_it_is(full: CodecModel) -> None:
+def test_speech_behind_a_pause_that_was_left_out_begins_at_its_level(
+    installed: CodecModel,
+) -> None:
     faint, loud = 0.002 * hiss(1), hiss(0.5, 1)
-    payloads, encoder = coded(full, np.concatenate([hiss(0.5), faint, loud]))
+    payloads, encoder = coded(installed, np.concatenate([hiss(0.5), faint, loud]))
     config, heard = encoder.config, {}
     for begins in (False, True):
-        decoder = StreamDecoder(full, config)
+        decoder = StreamDecoder(installed, config)
         for payload in payloads[:35]:  # ten of the pause describe it
             decoder.decode(payload)
         decoder.reset(begins=begins)
         heard[begins] = band_db(decoder.decode(payloads[72])[:, 0])
-    whole = StreamDecoder(full, config)
+    whole = StreamDecoder(installed, config)
     wanted = [band_db(whole.decode(payload)[:, 0]) for payload in payloads][72]
     assert abs(heard[False] - wanted) < 2
     assert heard[True] > wanted + 5  # what a decoder says that forgets the pause
 
 
-def test_a_copy_can_stand_in_for_its_payload(full: CodecModel) -> None:
+def test_a_copy_can_stand_in_for_its_payload(installed: CodecModel) -> None:
     encoder = StreamEncoder(
-        full, bitrate_bps=BITRATE_BPS, sample_rate=RATE, copies=True, full_band=True
+        installed, bitrate_bps=BITRATE_BPS, sample_rate=RATE, copies=True, full_band=True
     )
-    decoder = StreamDecoder(full, encoder.config)
+    decoder = StreamDecoder(installed, encoder.config)
     heard = []
     for begin in range(0, RATE, PACKET):
         encoder.encode(hiss(1)[begin : begin + PACKET])
@@ -219,9 +191,9 @@ def test_a_copy_can_stand_in_for_its_payload(full: CodecModel) -> None:
     assert band_db(np.concatenate(heard)) == pytest.approx(band_db(hiss(1)), abs=4)
 
 
-def test_a_payload_that_is_no_longer_than_the_description_is_refused(full: CodecModel) -> None:
-    payloads, encoder = coded(full, hiss(0.5))
-    decoder, other = (StreamDecoder(full, encoder.config) for _ in range(2))
+def test_a_payload_that_is_no_longer_than_the_description_is_refused(installed: CodecModel) -> None:
+    payloads, encoder = coded(installed, hiss(0.5))
+    decoder, other = (StreamDecoder(installed, encoder.config) for _ in range(2))
     decoder.decode(payloads[0])
     other.decode(payloads[0])
     with pytest.raises(PayloadError, match="2 for the high band"):
@@ -229,49 +201,32 @@ def test_a_payload_that_is_no_longer_than_the_description_is_refused(full: Codec
     np.testing.assert_array_equal(decoder.decode(payloads[1]), other.decode(payloads[1]))
 
 
-@pytest.mark.parametrize("packet_ms", [20, 40, 60])
-def test_a_stereo_payload_of_any_bytes_is_taken_apart_or_refused(
-    full: CodecModel, packet_ms: int
-) -> None:
-    encoder = StreamEncoder(
-        full, level=3, channels=2, packet_ms=packet_ms, full_band=True, sample_rate=RATE
-    )
-    rng = np.random.default_rng(0)
-    for size in range(16):
-        for _ in range(20):
-            payload = rng.bytes(size)
-            try:
-                parts = descriptions_in(payload, encoder.config)
-            except PayloadError as error:
-                assert "for the high band it must be longer" in str(error)
-                assert size <= encoder.config.description_bytes
-                continue
-            assert payload.endswith(b"".join(parts))
-            assert len(b"".join(parts)) < size
-            assert len(parts) == 2 * packet_ms // 20
-
-
-def test_a_file_names_its_high_band(full: CodecModel) -> None:
+def test_a_file_names_its_high_band(installed: CodecModel) -> None:
     pcm = hiss(1)
-    payloads, encoder = coded(full, pcm)
+    payloads, encoder = coded(installed, pcm)
     file = io.BytesIO()
     streamcodec.write_container(file, encoder.header(len(pcm), len(payloads)), payloads)
     file.seek(0)
     recording = streamcodec.read_container(file)
     assert recording.header.sample_rate == RATE // HIGH_BAND_FACTOR
-    decoder = StreamDecoder.from_header(full, recording.header)
+    decoder = StreamDecoder.from_header(installed, recording.header)
     back = streamcodec.decode(recording.payloads, decoder, recording.header.samples)
     assert band_db(back[:, 0]) == pytest.approx(band_db(pcm), abs=4)
+    # who wants none gets none, at the same rate
+    wideband = StreamDecoder.from_header(installed, recording.header, wideband=True)
+    heard = streamcodec.decode(recording.payloads, wideband, recording.header.samples)[:, 0]
+    assert len(heard) == len(pcm)
+    assert band_db(heard) < band_db(heard, 1_000, 7_000) - 40
     # with other tables the core can be heard, and no wrong high band
-    other = dataclasses.replace(full, high_band_hash="0" * 16)
+    other = dataclasses.replace(installed, high_band_hash="0" * 16)
     core = StreamDecoder.from_header(other, recording.header)
     heard = streamcodec.decode(recording.payloads, core, recording.header.samples)[:, 0]
     assert len(heard) == len(pcm)
     assert band_db(heard) < band_db(heard, 1_000, 7_000) - 40
 
 
-def test_a_model_without_a_high_band_says_so(full: CodecModel) -> None:
-    without = dataclasses.replace(full, high_band=None, high_band_hash="")
+def test_a_model_without_a_high_band_says_so(installed: CodecModel) -> None:
+    without = dataclasses.replace(installed, high_band=None, high_band_hash="")
     with pytest.raises(ConfigError, match="no high band"):
         StreamEncoder(without, bitrate_bps=BITRATE_BPS, full_band=True)
 
@@ -297,16 +252,15 @@ def test_damaged_tables_are_named(tables: HighBandTables, tmp_path: Path) -> Non
 
 @pytest.mark.skipif(library() is None, reason="the native library is not built")
 @pytest.mark.parametrize("variant", variants())
-def test_c_says_and_plays_what_numpy_does(
-    tables: HighBandTables, speech_48k: Pcm, variant: str
-) -> None:
+def test_c_says_and_plays_what_numpy_does(tables: HighBandTables, variant: str) -> None:
+    speech = speech_48k()
     reference = NumpyHighBand(tables, PACKET // 3, 80)
     native = NativeHighBand(tables, PACKET // 3, 80, variant)
     assert native.lag == reference.lag == lag_of(tables, 80)
     splitters = [band.splitter() for band in (reference, native)]
     joiners = [band.joiner() for band in (reference, native)]
-    for n in range(len(speech_48k) // PACKET):
-        pcm = speech_48k[n * PACKET :][:PACKET]
+    for n in range(len(speech) // PACKET):
+        pcm = speech[n * PACKET :][:PACKET]
         core, told = splitters[0].split(pcm)
         same_core, same_told = splitters[1].split(pcm)
         np.testing.assert_allclose(same_core, core, atol=1e-6)
@@ -315,55 +269,6 @@ def test_c_says_and_plays_what_numpy_does(
         given = None if lost or n % 11 == 5 else told
         heard, same = (joiner.join(core, given, lost) for joiner in joiners)
         np.testing.assert_allclose(same, heard, atol=1e-5)
-
-
-@pytest.mark.skipif(library() is None, reason="the native library is not built")
-@pytest.mark.parametrize("variant", variants())
-def test_c_says_and_plays_second_channels_as_numpy_does(
-    tables: HighBandTables, speech_48k: Pcm, variant: str
-) -> None:
-    bands = NumpyHighBand(tables, PACKET // 3, 80), NativeHighBand(tables, PACKET // 3, 80, variant)
-    firsts = [band.splitter() for band in bands]
-    splitters = [band.splitter() for band in bands]
-    joiners = [band.joiner() for band in bands]
-    lowered = [band.splitter() for band in bands]
-    other = 0.5 * speech_48k + 0.3 * hiss(len(speech_48k) / RATE)[: len(speech_48k)]
-    sizes = set()
-    for n in range(len(speech_48k) // PACKET):
-        part = slice(n * PACKET, (n + 1) * PACKET)
-        first = firsts[0].split(speech_48k[part])[1]
-        core, told = splitters[0].split(other[part], first)
-        same_core, same_told = splitters[1].split(other[part], first)
-        assert same_told == told
-        sizes.add(len(told))
-        np.testing.assert_allclose(same_core, core, atol=1e-6)
-        for splitter in lowered:
-            np.testing.assert_allclose(splitter.lower(other[part]), core, atol=1e-6)
-        lost = n % 7 == 3
-        given = (None, None) if lost else (told, first)
-        heard, same = (joiner.join(core, given[0], lost, given[1]) for joiner in joiners)
-        np.testing.assert_allclose(same, heard, atol=1e-5)
-    assert sizes == {1, 2}  # with a refinement, and without
-
-
-def test_the_second_channel_is_as_loud_as_it_is_whatever_the_first_does(full: CodecModel) -> None:
-    quiet, loud = 0.02 * hiss(2), hiss(2, 1)
-    for pcm in (np.stack([loud, loud], 1), np.stack([loud, quiet], 1), np.stack([quiet, loud], 1)):
-        payloads, encoder = coded(full, pcm, channels=2)
-        back = streamcodec.decode(payloads, StreamDecoder(full, encoder.config), len(pcm))
-        for channel in range(2):
-            for begin in range(RATE // 2, len(pcm), RATE // 4):
-                part = slice(begin, begin + RATE // 4)
-                heard = band_db(back[part, channel])
-                assert heard == pytest.approx(band_db(pcm[part, channel]), abs=4)
-
-
-@pytest.fixture(scope="module")
-def speech_48k() -> Pcm:
-    """Bundled speech, whose band above 8 kHz is filled with hiss that follows it."""
-    pcm, rate = soundfile.read(SPEECH, dtype="float32")
-    wide = soxr.resample(pcm, rate, RATE)
-    return (wide + 0.3 * np.abs(wide) * hiss(len(wide) / RATE)[: len(wide)]).astype(np.float32)
 
 
 def test_two_entries_are_nearer_than_the_first_alone(tables: HighBandTables) -> None:

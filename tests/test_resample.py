@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamcodec.coding.pcm import Resampler
 from streamcodec.errors import ConfigError
 from streamcodec_client.audio.resample import LiveResampler
 
@@ -60,3 +61,12 @@ def test_sound_above_the_new_band_is_removed() -> None:
 def test_a_rate_out_of_range_is_refused() -> None:
     with pytest.raises(ConfigError, match="sample rate must be 4000 to 384000 Hz, got 100"):
         LiveResampler(100, 16_000, 1)
+
+
+@pytest.mark.parametrize("kind", [Resampler, LiveResampler])
+def test_nothing_goes_beyond_full_scale(kind: type[Resampler] | type[LiveResampler]) -> None:
+    """As filters make of sound that reaches it: int16 would wrap."""
+    rng = np.random.default_rng(0)
+    loud = np.sign(rng.standard_normal((16_000, 2))).astype(np.float32)
+    converted = kind(16_000, 44_100, 2).convert(loud)
+    assert np.abs(converted).max() == 1

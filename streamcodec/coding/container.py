@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import zlib
 from collections.abc import Iterable
 from typing import BinaryIO
@@ -25,6 +26,8 @@ from ..errors import ContainerError
 
 MAGIC = b"SCV3"
 MAX_HEADER_BYTES = 4_096
+MAX_COUNT = 1 << 53  # of samples and payloads: more than any file holds, and exact as a float
+HASH = re.compile("[0-9a-f]{16}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +129,7 @@ def _read_header(file: BinaryIO) -> StreamHeader:
         raise ContainerError("the stream header's checksum does not match: the file is damaged")
     try:
         header = StreamHeader(**json.loads(text))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ContainerError(f"unreadable stream header: {error}") from error
     _check(header)
     return header
@@ -146,11 +149,15 @@ def _check(header: StreamHeader) -> None:
             raise ContainerError(f"stream header: {name} must be {low} to {high}, got {value!r}")
     for name in ("samples", "payloads"):
         value = getattr(header, name)
-        if value is not None and (type(value) is not int or value < 0):
+        if value is not None and (type(value) is not int or not 0 <= value <= MAX_COUNT):
             raise ContainerError(f"stream header: {name} must be a count or null, got {value!r}")
     for name in ("model", "high_band", "joint_stereo"):
-        if not isinstance(value := getattr(header, name), str):
-            raise ContainerError(f"stream header: {name} must be a hash, got {value!r}")
+        value = getattr(header, name)
+        named = isinstance(value, str) and HASH.fullmatch(value)
+        if not named and (name == "model" or value != ""):
+            raise ContainerError(
+                f"stream header: {name} must be a hash of 16 hex digits, got {value!r}"
+            )
 
 
 def _leb128(value: int) -> bytes:

@@ -14,38 +14,39 @@ from ..config import check_sample_rate
 from ..errors import AudioError
 from ..units import Pcm
 
-_FLOAT32 = np.dtype(np.float32)
+_TYPES = (np.dtype(np.int16), np.dtype(np.float32), np.dtype(np.float64))
 _LOWEST, _HIGHEST = np.array(-1, np.float32), np.array(1, np.float32)  # numbers cost twice as much
 
 
-def as_float_pcm(pcm: NDArray[Any], channels: int) -> Pcm:
-    """int16 or float [T] or [T, channels] -> float32 [T, channels], full scale 1; floats beyond
-    full scale are clipped.
-
-    Raises AudioError for other types and shapes and for samples that are not finite, naming the
-    first.
-    """
-    if pcm.dtype == _FLOAT32:
-        scaled = pcm
-    elif pcm.dtype == np.float64:
-        scaled = pcm.astype(np.float32)
-    elif pcm.dtype == np.int16:
-        scaled = pcm.astype(np.float32) / 32_768
-    else:
-        raise AudioError(f"PCM must be int16 or float32, got {pcm.dtype}")
-    if scaled.ndim == 1 and channels == 1:
-        scaled = scaled[:, None]
-    if scaled.ndim != 2 or scaled.shape[1] != channels:
+def check_pcm(pcm: NDArray[Any], channels: int) -> None:
+    """Raises AudioError unless it is int16, float32 or float64, [T, channels], or [T] of one."""
+    if pcm.dtype not in _TYPES:
+        raise AudioError(f"PCM must be int16, float32 or float64, got {pcm.dtype}")
+    if pcm.shape[1:] != (channels,) and (pcm.ndim != 1 or channels > 1):
         raise AudioError(
             f"PCM must be [samples, {channels}]{' or [samples]' if channels == 1 else ''}, "
             f"got shape {list(pcm.shape)}"
         )
+
+
+def as_float_pcm(pcm: NDArray[Any], channels: int, before: int = 0) -> Pcm:
+    """What `check_pcm` lets pass -> float32 [T, channels], full scale 1; floats beyond full scale
+    are clipped.
+
+    Raises AudioError, also for samples that are not finite, naming the first; `before`: how many
+    samples came before these.
+    """
+    check_pcm(pcm, channels)
+    scaled: Pcm = pcm.astype(np.float32, copy=False)
+    if pcm.dtype == np.int16:
+        scaled = scaled / np.float32(32_768)
+    if scaled.ndim == 1:
+        scaled = scaled[:, None]
     finite = np.isfinite(scaled)
     if 0 in finite.tobytes():  # NumPy's `all` takes three times as long for a packet
         first = int(np.argwhere(~finite)[0][0])
         raise AudioError(
-            f"PCM holds {scaled[~finite][0]} at sample {first} of {len(scaled)}: "
-            "samples must be finite"
+            f"PCM holds {scaled[~finite][0]} at sample {before + first}: samples must be finite"
         )
     return clipped(scaled)
 
@@ -60,7 +61,8 @@ class Resampler:
     """Streaming conversion of float32 [T, C]. The output is aligned with the input and comes a few
     milliseconds late; `flush` gives the rest.
 
-    Same rate in and out: samples pass as they are. Source: soxr (libsoxr, LGPL-2.1).
+    Same rate in and out: samples pass as they are. Else what the filters make go beyond full scale
+    is clipped. Source: soxr (libsoxr, LGPL-2.1).
     """
 
     def __init__(self, source_rate: int, target_rate: int, channels: int) -> None:
@@ -79,14 +81,17 @@ class Resampler:
         )
 
     def convert(self, pcm: Pcm) -> Pcm:
-        return pcm if self._stream is None else self._stream.resample_chunk(pcm)
+        return pcm if self._stream is None else self._converted(pcm)
 
     def flush(self) -> Pcm:
         """The samples still inside. The resampler begins anew afterwards."""
         if self._stream is None:
             return np.zeros((0, self._channels), np.float32)
-        rest: Pcm = self._stream.resample_chunk(
-            np.zeros((0, self._channels), np.float32), last=True
-        )
+        rest = self._converted(np.zeros((0, self._channels), np.float32), last=True)
         self.reset()
         return rest
+
+    def _converted(self, pcm: Pcm, last: bool = False) -> Pcm:
+        assert self._stream is not None
+        converted: Pcm = self._stream.resample_chunk(pcm, last=last)
+        return clipped(converted, converted)

@@ -12,11 +12,14 @@ from ..errors import ConfigError
 CAPPED_BITRATES_BPS = (1_000, 32_000)  # a limit may lie outside what the model would spend
 TOLERANCE = 0.05  # of a target that counts as met
 LAYER_ROOM = 1.08  # times what the lowest level with the waveform layer costs
-# What joint stereo takes of what two channels cost on their own: in the mean, and at least. What it
-# takes of a stream is measured over so long; the mean counts as much as this before.
+# What joint stereo takes of what two channels cost on their own: in the mean, and at least.
 JOINT_COST, LEAST_JOINT_COST = 0.8, 0.52
-JOINT_MEMORY_S, JOINT_PRIOR_S = 5.0, 0.6
+# What a stream takes of what is stated is measured over so long; what is usual counts as much as
+# this before.
+COST_MEMORY_S, COST_PRIOR_S = 5.0, 0.6
 KIND_MARGIN = 1.06  # between what brings a stream the waveform layer and what takes it away
+DEBT_WITHOUT_LAYER_S = 0.5  # from which on a stream that cannot afford the layer loses it
+WITHOUT_LAYER_S = 20.0  # then; what it costs shows only where it is tried again
 DEBT_LIMIT_S = 1.0  # how far speech may run ahead of, or behind, its budget
 LEVELS_PER_DEBT_SECOND = 10.0
 CAPPED_CLIMB_LEVELS = 3.0
@@ -124,11 +127,11 @@ class TargetBitrate:
         self._dither.reset()
 
 
-class JointBitrate:
-    """A mean rate for joint stereo, which costs from half of two channels to all of it. Of the two
-    kinds of levels, without and with the waveform layer, a stream has the one that fits what its
-    channels have cost so far. Its base level is one with the layer, by which listeners know that
-    they need the network for it.
+class LayerBitrate:
+    """A mean rate with the waveform layer where it fits. Of the two kinds of levels, without it and
+    with it, a stream has the one that suits what it has cost so far: joint stereo costs from half
+    of two channels to all of it, music and noise up to half as much again as speech. Its base level
+    is one with the layer, by which listeners know that they need the network for it.
     """
 
     budget_bytes: int | None = None
@@ -139,38 +142,52 @@ class JointBitrate:
         level_bitrates_bps: Sequence[float],
         kinds: tuple[range, range],
         payload_s: float,
+        *,
+        usual: float = 1.0,
+        least: float = 1.0,
     ) -> None:
-        """level_bitrates_bps: of two channels on their own; kinds: the levels of each."""
+        """kinds: the levels of each. usual: what the stream takes of level_bitrates_bps before
+        anything is known of it; least: what is counted on at the least.
+        """
         self._target_bps, self._payload_s, self._kinds = bitrate_bps, payload_s, kinds
-        self._bitrates_bps = level_bitrates_bps
-        self._alone_bytes = self._spent_bytes = 0.0  # lately: on their own, and jointly
-        self._kept = 0.5 ** (payload_s / JOINT_MEMORY_S)
+        self._bitrates_bps, self._usual, self._least = level_bitrates_bps, usual, least
+        self._stated_bytes = self._spent_bytes = 0.0  # lately: by level_bitrates_bps, and in fact
+        self._wait_s = 0.0  # until the layer may be tried
+        self._kept = 0.5 ** (payload_s / COST_MEMORY_S)
         self.reset()
-        self.base_level, self.highest_level = kinds[1][0], kinds[1][-1]
+        with_layer = [usual * level_bitrates_bps[n] for n in kinds[1]]
+        self.base_level = kinds[1][int(position_for(bitrate_bps, with_layer))]
+        self.highest_level = kinds[1][-1]
 
     def next_level(self) -> int:
         return self._levels[self._control.next_level()]
 
     def spent(self, size_bytes: float, level: int) -> None:
-        alone_bytes = self._bitrates_bps[level] * self._payload_s / 8
+        stated_bytes = self._bitrates_bps[level] * self._payload_s / 8
         self._spent_bytes = self._kept * self._spent_bytes + size_bytes
-        self._alone_bytes = self._kept * self._alone_bytes + alone_bytes
+        self._stated_bytes = self._kept * self._stated_bytes + stated_bytes
         self._control.spent(size_bytes, self._levels.index(level) if level in self._levels else 0)
-        layered = self._levels == self._kinds[1]
-        margin = KIND_MARGIN if layered else 1 / KIND_MARGIN
-        if layered is not self._affords_layer(margin):
-            debt_s = self._control.debt_s
+        self._wait_s -= self._payload_s
+        layered, debt_s = self._levels == self._kinds[1], self._control.debt_s
+        if layered:
+            # What speech borrows is paid back in pauses; only what is not paid back is too much.
+            leaves = debt_s > DEBT_WITHOUT_LAYER_S and not self._affords_layer(KIND_MARGIN)
+            self._wait_s = WITHOUT_LAYER_S
+        else:
+            leaves = self._wait_s <= 0 and self._affords_layer(1 / KIND_MARGIN)
+        if leaves:
             self._take(self._kinds[0 if layered else 1])
             self._control.debt_s = debt_s
 
     def reset(self) -> None:
-        self._alone_bytes = self._target_bps / JOINT_COST * JOINT_PRIOR_S / 8
-        self._spent_bytes = JOINT_COST * self._alone_bytes
+        self._stated_bytes = self._target_bps / self._usual * COST_PRIOR_S / 8
+        self._spent_bytes = self._usual * self._stated_bytes
+        self._wait_s = 0.0
         self._take(self._kinds[1 if self._affords_layer(1.0) else 0])
 
     @property
     def _share(self) -> float:
-        return float(max(LEAST_JOINT_COST, self._spent_bytes / self._alone_bytes))
+        return float(max(self._least, self._spent_bytes / self._stated_bytes))
 
     def _affords_layer(self, margin: float) -> bool:
         lowest_bps = self._bitrates_bps[self._kinds[1][0]]
@@ -290,20 +307,21 @@ def rate_control(
     assert bitrate_bps is not None
     checked_bitrate(bitrate_bps, level_bitrates_bps, config.channels, capped=capped)
     bitrates = [rate * config.channels for rate in level_bitrates_bps]
-    # A stream has the layer in all of its packets or in none: where it comes and goes, what it
-    # costs (an encoder that follows a decoder) brings little.
-    # There must be room above its lowest level: some voices cost more than the mean, and under a
-    # cap payloads that do not fit go without the layer.
-    least = bitrates[base[-1]] if capped else LAYER_ROOM * bitrates[layered[0]]
-    rungs = layered if bitrate_bps > least else base
-    may_have = LEAST_JOINT_COST * bitrates[layered[0]] < bitrate_bps
-    if config.joint and not capped and rungs is base and may_have:
-        return JointBitrate(bitrate_bps, bitrates, (base, layered), config.packet_ms / 1000)
-    share = JOINT_COST if config.joint else 1.0
-    control = (CappedBitrate if capped else TargetBitrate)(
-        bitrate_bps, [share * bitrates[n] for n in rungs], config.packet_ms / 1000
-    )
-    return Rungs(control, rungs)
+    # Where the layer comes and goes, what it costs (an encoder that follows a decoder) brings
+    # little: a stream has it wherever it can, or nowhere. There must be room above its lowest
+    # level: some voices cost more than the mean, and under a cap payloads that do not fit go
+    # without the layer.
+    share, least = (JOINT_COST, LEAST_JOINT_COST) if config.joint else (1.0, 1.0)
+    usual, payload_s = [share * rate for rate in bitrates], config.packet_ms / 1000
+    if capped:
+        rungs = layered if bitrate_bps > bitrates[base[-1]] else base
+        control = CappedBitrate(bitrate_bps, [usual[n] for n in rungs], payload_s)
+        return Rungs(control, rungs)
+    room = least if config.joint else LAYER_ROOM
+    if bitrate_bps > room * bitrates[layered[0]]:
+        kinds = (base, layered)
+        return LayerBitrate(bitrate_bps, bitrates, kinds, payload_s, usual=share, least=least)
+    return Rungs(TargetBitrate(bitrate_bps, [usual[n] for n in base], payload_s), base)
 
 
 def checked_bitrate(

@@ -138,7 +138,7 @@ class StreamEncoder:
         return self._encode_waiting()
 
     def _take(self, pcm: NDArray[Any]) -> None:
-        source = as_float_pcm(pcm, self._source_channels)
+        source = as_float_pcm(pcm, self._source_channels, self._received)
         self.copies = []
         self._received += len(source)
         if self.config.channels < self._source_channels:
@@ -270,9 +270,12 @@ class StreamDecoder:
         self.reset()
 
     @classmethod
-    def from_header(cls, model: CodecModel, header: StreamHeader) -> StreamDecoder:
-        """For a file's payloads, at the rate of the recording. Raises ModelError where they were
-        made with another model, ContainerError for a header that this model cannot have written.
+    def from_header(
+        cls, model: CodecModel, header: StreamHeader, *, wideband: bool = False
+    ) -> StreamDecoder:
+        """For a file's payloads, at the rate of the recording; with `wideband` without what they
+        say of the high band. Raises ModelError where they were made with another model,
+        ContainerError for a header that this model cannot have written.
         """
         if header.model != model.hash:
             raise ModelError(f"made with model {header.model}, and this is {model.hash}")
@@ -294,7 +297,7 @@ class StreamDecoder:
                 f"got {header.sample_rate}"
             )
         config = dataclasses.replace(config, high_band=bool(header.high_band))
-        if config.high_band and model.high_band is not None:
+        if config.high_band and model.high_band is not None and not wideband:
             config = model.full_band(config)
         return cls(model, config, sample_rate=header.source_rate, high_band=header.high_band)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcodec.coding.pcm import as_float_pcm
+from streamcodec.coding.pcm import as_float_pcm, check_pcm
 from streamcodec.errors import ConfigError, OutputError, RoomClosed, StreamcodecError
 
 from ..audio.paced import Discard, PacedSink
@@ -212,12 +212,12 @@ class Room:
         """
         source, channels = self._talking(), self._settings.channels
         pcm = np.atleast_1d(pcm)
-        as_float_pcm(pcm[:0], channels)  # refuses a wrong type or shape before anything is sent
+        check_pcm(pcm, channels)  # before anything is sent
         step = SEND_STEP_MS * self._settings.sample_rate // 1000
         async with self._sending:
             self._check_open()
             for start in range(0, len(pcm), step):
-                piece = as_float_pcm(pcm[start : start + step], channels)
+                piece = as_float_pcm(pcm[start : start + step], channels, start)
                 while not (source.has_room(len(piece)) or self._ended or self._leaving):
                     self._taken.clear()
                     await self._taken.wait()

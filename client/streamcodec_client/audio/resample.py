@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from streamcodec.coding.pcm import clipped
 from streamcodec.config import check_sample_rate
 from streamcodec.units import Pcm
 
@@ -42,7 +43,9 @@ class LiveResampler:
         self._next_output = 0
 
     def convert(self, pcm: Pcm) -> Pcm:
-        """float32 [T, C] at the source rate -> [T', C] at the target rate."""
+        """float32 [T, C] at the source rate -> [T', C] at the target rate. What the filter makes go
+        beyond full scale is clipped.
+        """
         if self._passes or not len(pcm):
             return pcm
         taps = self._bank.shape[1]
@@ -57,7 +60,7 @@ class LiveResampler:
         )
         chosen, weights = windows[:, steps // self._up], self._bank[steps % self._up]
         converted: Pcm = np.einsum("cnt,nt->cn", chosen, weights).T
-        return converted
+        return clipped(converted, converted)
 
 
 def _filter_bank(source_rate: int, target_rate: int, up: int) -> Pcm:

@@ -119,7 +119,7 @@ def decode(
         raise click.UsageError("--format is for files without a TARGET: its ending says it")
     ending = f".{file_format or 'wav'}"
     endings = Endings(frozenset({".sc"}), WRITTEN_ENDINGS, ending)
-    _convert(files, Decode(ending), endings, batch, codec)
+    _convert(files, Decode(ending, codec.band), endings, batch, codec)
 
 
 @click.command()

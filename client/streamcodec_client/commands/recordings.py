@@ -106,9 +106,12 @@ class Encode:
 
 @dataclasses.dataclass(frozen=True)
 class Decode:
-    """.sc -> WAV, FLAC, Ogg, by the target's ending. Of a damaged file, what can be read."""
+    """.sc -> WAV, FLAC, Ogg, by the target's ending. Of a damaged file, what can be read. band:
+    `wide` leaves out what the file says of the high band.
+    """
 
     ending: str
+    band: Band = "auto"
 
     def __call__(
         self, model: CodecModel, source: Path, target: Path, name: str, progress: Progress
@@ -121,7 +124,9 @@ class Decode:
         recording = _read(source, name)
         header, count = recording.header, len(recording.payloads)
         try:
-            decoder = streamcodec.StreamDecoder.from_header(model, header)
+            decoder = streamcodec.StreamDecoder.from_header(
+                model, header, wideband=self.band == "wide"
+            )
         except ModelError as error:
             raise ModelError(f"{name}: {error}: give the right one with --model") from error
         except ContainerError as error:

@@ -54,6 +54,9 @@ OPEN_ROUNDS, CLOSED_ROUNDS = 10, 8
 # Of joint stereo: pieces in two channels, and the shares of what the first channel's entries add
 # that entries of the second add, too, as many entries with each. Those with the last are refined.
 STEREO_PIECES, STEREO_ROUNDS = 400, 10
+# Of so many pieces, another one begins and ends in the second channel alone: the first has only
+# what is left of the piece before at this amplitude.
+EVERY_ALONE, FAINT = 3, 0.003
 SHARES = (1.0, 0.5, 0.5, 0.5)
 FEWEST = 8  # levels that an entry must describe, or it begins anew
 OFFSET_ERROR_DB = 3.0  # of the packet before, until the quantiser is there that makes it
@@ -191,6 +194,9 @@ def with_second_codebook(
     """
     seconds = PIECE * band.packet / rate
     pieces = stereo_pieces(folders, rate, STEREO_PIECES, seconds, rng, LOWEST_NATIVE_RATE)
+    faint = [FAINT * piece[:, 0] for piece in pieces[::EVERY_ALONE]]
+    alone = zip(faint, (piece[:, 1] for piece in pieces[1::EVERY_ALONE]), strict=False)
+    pieces += [np.stack(pair, 1) for pair in alone]
     padded = (np.concatenate([np.zeros((band.lag, 2), np.float32), piece]) for piece in pieces)
     levels = np.stack([[_levels_of_piece(c, band) for c in piece.T] for piece in padded])
     first, second = levels.swapaxes(0, 1) - tables.mean
