@@ -98,6 +98,10 @@ def test_the_rate_that_is_asked_for_includes_the_description(installed: CodecMod
     assert encoder.config.description_bytes * 8 / 0.02 == DESCRIPTION_BPS
     with pytest.raises(ConfigError, match="bit rate must be"):
         StreamEncoder(installed, bitrate_bps=DESCRIPTION_BPS, full_band=True)
+    # under a cap, too, words come before what is above them
+    with pytest.raises(ConfigError, match="with the high band, got 1300"):
+        StreamEncoder(installed, bitrate_bps=1_300, capped=True, full_band=True)
+    StreamEncoder(installed, bitrate_bps=1_300, capped=True, full_band=True, high_band=False)
 
 
 @pytest.mark.parametrize("packet_ms", [20, 40, 60])

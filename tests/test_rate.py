@@ -140,7 +140,7 @@ def test_joint_stereo_has_the_waveform_layer_where_its_channels_leave_room() -> 
     bitrates = [2 * rate for rate in RATES]
     base, layered = range(8), range(8, 16)
     rate = 1.4 * RATES[8]  # of .7 of what its lowest level costs
-    control = LayerBitrate(rate, bitrates, (base, layered), 0.02, usual=0.8, least=0.52)
+    control = LayerBitrate(rate, bitrates, (base, layered), 0.02, joint=True)
     assert control.base_level == 8  # listeners fetch the network for it
     for share, wanted in ((0.55, 1.0), (1.0, 0.0), (0.55, 1.0)):
         spent, with_layer = jointly_coded(control, share, 3_000)

@@ -143,19 +143,21 @@ class LayerBitrate:
         kinds: tuple[range, range],
         payload_s: float,
         *,
-        usual: float = 1.0,
-        least: float = 1.0,
+        joint: bool = False,
     ) -> None:
-        """kinds: the levels of each. usual: what the stream takes of level_bitrates_bps before
-        anything is known of it; least: what is counted on at the least.
-        """
+        """kinds: the levels of each, whose rates are those of channels on their own."""
         self._target_bps, self._payload_s, self._kinds = bitrate_bps, payload_s, kinds
-        self._bitrates_bps, self._usual, self._least = level_bitrates_bps, usual, least
+        self._bitrates_bps = level_bitrates_bps
+        # What the stream takes of these before anything is known of it, and at the least.
+        self._usual, self._least = (JOINT_COST, LEAST_JOINT_COST) if joint else (1.0, 1.0)
+        # What speech borrows is paid back in pauses: only what is not paid back is too much. How
+        # much alike channels are, and so what joint stereo costs, shows at once.
+        self._borrows_s = -DEBT_LIMIT_S if joint else DEBT_WITHOUT_LAYER_S
         self._stated_bytes = self._spent_bytes = 0.0  # lately: by level_bitrates_bps, and in fact
         self._wait_s = 0.0  # until the layer may be tried
         self._kept = 0.5 ** (payload_s / COST_MEMORY_S)
         self.reset()
-        with_layer = [usual * level_bitrates_bps[n] for n in kinds[1]]
+        with_layer = [self._usual * level_bitrates_bps[n] for n in kinds[1]]
         self.base_level = kinds[1][int(position_for(bitrate_bps, with_layer))]
         self.highest_level = kinds[1][-1]
 
@@ -170,8 +172,7 @@ class LayerBitrate:
         self._wait_s -= self._payload_s
         layered, debt_s = self._levels == self._kinds[1], self._control.debt_s
         if layered:
-            # What speech borrows is paid back in pauses; only what is not paid back is too much.
-            leaves = debt_s > DEBT_WITHOUT_LAYER_S and not self._affords_layer(KIND_MARGIN)
+            leaves = debt_s >= self._borrows_s and not self._affords_layer(KIND_MARGIN)
             self._wait_s = WITHOUT_LAYER_S
         else:
             leaves = self._wait_s <= 0 and self._affords_layer(1 / KIND_MARGIN)
@@ -305,37 +306,42 @@ def rate_control(
         # A stream has the layer in all of its packets or in none (see below).
         return Rungs(FixedQuality(quality, len(levels), len(below)), levels)
     assert bitrate_bps is not None
-    checked_bitrate(bitrate_bps, level_bitrates_bps, config.channels, capped=capped)
+    checked_bitrate(bitrate_bps, level_bitrates_bps, config, capped=capped)
     bitrates = [rate * config.channels for rate in level_bitrates_bps]
     # Where the layer comes and goes, what it costs (an encoder that follows a decoder) brings
     # little: a stream has it wherever it can, or nowhere. There must be room above its lowest
     # level: some voices cost more than the mean, and under a cap payloads that do not fit go
     # without the layer.
-    share, least = (JOINT_COST, LEAST_JOINT_COST) if config.joint else (1.0, 1.0)
+    share = JOINT_COST if config.joint else 1.0
     usual, payload_s = [share * rate for rate in bitrates], config.packet_ms / 1000
     if capped:
         rungs = layered if bitrate_bps > bitrates[base[-1]] else base
         control = CappedBitrate(bitrate_bps, [usual[n] for n in rungs], payload_s)
         return Rungs(control, rungs)
-    room = least if config.joint else LAYER_ROOM
+    room = LEAST_JOINT_COST if config.joint else LAYER_ROOM
     if bitrate_bps > room * bitrates[layered[0]]:
         kinds = (base, layered)
-        return LayerBitrate(bitrate_bps, bitrates, kinds, payload_s, usual=share, least=least)
+        return LayerBitrate(bitrate_bps, bitrates, kinds, payload_s, joint=config.joint)
     return Rungs(TargetBitrate(bitrate_bps, [usual[n] for n in base], payload_s), base)
 
 
 def checked_bitrate(
-    bitrate_bps: float, level_bitrates_bps: Sequence[float], channels: int, *, capped: bool
+    bitrate_bps: float, level_bitrates_bps: Sequence[float], config: CodecConfig, *, capped: bool
 ) -> None:
     """Raises ConfigError for a stream's rate that its channels cannot meet; `level_bitrates_bps`
     are those of one.
     """
-    low, high = CAPPED_BITRATES_BPS if capped else (level_bitrates_bps[0], level_bitrates_bps[-1])
+    channels, low, high = config.channels, level_bitrates_bps[0], level_bitrates_bps[-1]
+    if capped:
+        # What describes the high band leaves the core its lowest level, or words go first.
+        low = max(CAPPED_BITRATES_BPS[0], low if config.high_band else 0)
+        high = CAPPED_BITRATES_BPS[1]
     low, high = low * channels, high * channels
     if not low * (1 - TOLERANCE) <= bitrate_bps <= high * (1 + TOLERANCE):
         raise ConfigError(
             f"bit rate must be {low:.0f} to {high:.0f} bit/s "
             f"for {channels} channel{'s'[: channels - 1]}"
+            f"{' with the high band' if config.high_band else ''}"
             f"{'' if capped else ' of this model'}, got {bitrate_bps:g}"
         )
 

@@ -91,6 +91,8 @@ def gateway(
 ) -> None:
     """Carry raw PCM over websockets to and from coded rooms of a relay, for clients without the
     codec: ws://HOST:PORT/ROOM?name=NAME&rate=16000&role=talk|listen|both. See docs/gateway.md.
+
+    `--band auto` is wide here: most clients are, and all share one codec.
     """
     check_address(host, port)
     route_to(relay, ca)

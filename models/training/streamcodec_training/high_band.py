@@ -195,8 +195,8 @@ def with_second_codebook(
     seconds = PIECE * band.packet / rate
     pieces = stereo_pieces(folders, rate, STEREO_PIECES, seconds, rng, LOWEST_NATIVE_RATE)
     faint = [FAINT * piece[:, 0] for piece in pieces[::EVERY_ALONE]]
-    alone = zip(faint, (piece[:, 1] for piece in pieces[1::EVERY_ALONE]), strict=False)
-    pieces += [np.stack(pair, 1) for pair in alone]
+    only_second = zip(faint, (piece[:, 1] for piece in pieces[1::EVERY_ALONE]), strict=False)
+    pieces += [np.stack(pair, 1) for pair in only_second]
     padded = (np.concatenate([np.zeros((band.lag, 2), np.float32), piece]) for piece in pieces)
     levels = np.stack([[_levels_of_piece(c, band) for c in piece.T] for piece in padded])
     first, second = levels.swapaxes(0, 1) - tables.mean
