@@ -303,7 +303,7 @@ def rate_control(
         # The lowest levels with the layer cost less than the highest without it, and sound better.
         below = [n for n in base if level_bitrates_bps[n] < level_bitrates_bps[layered[0]]]
         levels = [*below, *layered]
-        # A stream has the layer in all of its packets or in none (see below).
+        # A stream of constant quality has the layer in all of its packets or in none (see below).
         return Rungs(FixedQuality(quality, len(levels), len(below)), levels)
     assert bitrate_bps is not None
     checked_bitrate(bitrate_bps, level_bitrates_bps, config, capped=capped)
