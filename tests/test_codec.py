@@ -268,3 +268,16 @@ def test_cuda_decodes_what_the_cpu_encoded_and_back(model_folder: str, model: Co
     for made in payloads.values():
         played = [streamcodec.decode(made, StreamDecoder(m, config)) for m in (model, on_gpu)]
         assert np.abs(played[0] - played[1]).max() < 1e-3
+
+
+def test_payloads_come_in_any_buffer_and_a_rate_of_zero_is_none(model: CodecModel) -> None:
+    encoder = StreamEncoder(model, quality=0.5)
+    payload = encoder.encode(SECOND)[0]
+    wanted = StreamDecoder(model, encoder.config).decode(payload)
+    for kind in (bytearray, memoryview, lambda raw: np.frombuffer(raw, np.uint8)):
+        heard = StreamDecoder(model, encoder.config).decode(kind(payload))  # type: ignore[arg-type]
+        np.testing.assert_array_equal(heard, wanted)
+    with pytest.raises(ConfigError, match="sample rate must be"):
+        StreamEncoder(model, quality=0.5, sample_rate=0)
+    with pytest.raises(ConfigError, match="sample rate must be"):
+        StreamDecoder(model, encoder.config, sample_rate=0)

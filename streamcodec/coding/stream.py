@@ -39,13 +39,11 @@ class StreamEncoder:
     `sample_rate` (Hz) and `channels` describe the PCM; with `downmix` two channels are averaged
     into one. With `joint_stereo` the second of two is told by the first where they are alike, if
     the model can. With `full_band` the sample rate is HIGH_BAND_FACTOR times the core's, and
-    payloads describe what is above its band, for DESCRIPTION_BPS of a channel's rate (half of it
-    is often enough for the second in joint stereo), unless `high_band` is False: then nothing is
-    there. With
-    `copies`, each payload has a coarser one beside it, of COPY_BPS or less, for a later packet to
-    carry; `copying` says whether they are made for now. They add at most an eighth to a mean rate,
-    or what brings it to RATE_WITH_COPIES_BPS. Raises ConfigError for settings
-    outside their range.
+    payloads describe what is above its band, for DESCRIPTION_BPS of a channel's rate (often half of
+    it for the second in joint stereo), or with `high_band` False nothing. With `copies`, each
+    payload has a coarser one beside it, of COPY_BPS or less, for a later packet to carry; `copying`
+    says whether they are made for now. They add at most an eighth to a mean rate, or what brings it
+    to RATE_WITH_COPIES_BPS. Raises ConfigError for settings outside their range.
     """
 
     def __init__(
@@ -93,7 +91,8 @@ class StreamEncoder:
             self.config = model.full_band(core)
         limit = min(self._rate.budget_bytes or MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES)
         self._limit = limit - self.config.description_bytes  # of the core's payload
-        self._source_channels, self._source_rate = channels, sample_rate or self.config.sample_rate
+        own_rate, self._source_channels = self.config.sample_rate, channels
+        self._source_rate = own_rate if sample_rate is None else sample_rate
         with_layer = self._rate.highest_level >= base_levels
         self._coder = model.coder(core, with_layer=with_layer)
         self._model_hash = model.hash
@@ -265,7 +264,7 @@ class StreamDecoder:
         self._high_band = model.high_band if config.widening > 1 else None
         self._described: list[bytes] | None = None  # of the packet that is being decoded
         self.engine = model.engine
-        self.sample_rate = sample_rate or self.config.sample_rate
+        self.sample_rate = self.config.sample_rate if sample_rate is None else sample_rate
         self._resampler = Resampler(config.sample_rate, self.sample_rate, config.channels)
         self.reset()
 
@@ -331,8 +330,11 @@ class StreamDecoder:
 
     def _taken_apart(self, payload: bytes | None) -> bytes | None:
         """-> the core's payload; the description of the high band is kept. Raises PayloadError."""
-        if payload is None or not self.config.high_band:
-            self._described = None
+        self._described = None
+        if payload is None:
+            return None
+        payload = bytes(payload)  # of any buffer
+        if not self.config.high_band:
             return payload
         described = descriptions_in(payload, self.config)
         self._described = described if self._understood else None
