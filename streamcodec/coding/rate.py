@@ -20,6 +20,9 @@ COST_MEMORY_S, COST_PRIOR_S = 5.0, 0.6
 KIND_MARGIN = 1.06  # between what brings a stream the waveform layer and what takes it away
 DEBT_WITHOUT_LAYER_S = 0.5  # from which on a stream that cannot afford the layer loses it
 WITHOUT_LAYER_S = 20.0  # then; what it costs shows only where it is tried again
+# Of a debt what is kept where the kind changes. Half a second would be paid back in five levels
+# less, which are heard; forgiven once in WITHOUT_LAYER_S it is a fortieth of the rate.
+DEBT_AFTER_S = 0.1
 DEBT_LIMIT_S = 1.0  # how far speech may run ahead of, or behind, its budget
 LEVELS_PER_DEBT_SECOND = 10.0
 CAPPED_CLIMB_LEVELS = 3.0
@@ -178,7 +181,7 @@ class LayerBitrate:
             leaves = self._wait_s <= 0 and self._affords_layer(1 / KIND_MARGIN)
         if leaves:
             self._take(self._kinds[0 if layered else 1])
-            self._control.debt_s = debt_s
+            self._control.debt_s = min(debt_s, DEBT_AFTER_S)
 
     def reset(self) -> None:
         self._stated_bytes = self._target_bps / self._usual * COST_PRIOR_S / 8
