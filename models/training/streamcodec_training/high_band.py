@@ -51,13 +51,13 @@ NOISE_WINDOWS = ((128, 1_000.0), (256, 250.0), (400, 80.0), (512, 60.0))
 PIECE = 200  # packets
 DECAY = 0.7  # more would be a little cheaper, and spread a loss further
 OPEN_ROUNDS, CLOSED_ROUNDS = 10, 8
-# Of joint stereo: pieces in two channels, and the shares of what the first channel's entries add
-# that entries of the second add, too, as many entries with each. Those with the last are refined.
-STEREO_PIECES, STEREO_ROUNDS = 400, 10
-# Of so many pieces, another one begins and ends in the second channel alone: the first has only
-# what is left of the piece before at this amplitude.
-EVERY_ALONE, FAINT = 3, 0.003
+# Of joint stereo: shares of what the first channel's entries add that entries of the second add,
+# too, as many entries with each; the second half of them is refined.
 SHARES = (1.0, 0.5, 0.5, 0.5)
+STEREO_PIECES, STEREO_ROUNDS = 400, 10  # in two channels
+# For so many of these there is one more that sounds in the second channel alone: the first has
+# another piece at this amplitude.
+EVERY_ALONE, FAINT = 3, 0.003
 FEWEST = 8  # levels that an entry must describe, or it begins anew
 OFFSET_ERROR_DB = 3.0  # of the packet before, until the quantiser is there that makes it
 
