@@ -257,6 +257,26 @@ def test_who_comes_back_with_one_channel_is_heard_on_both_sides(
     assert likeness(soxr.resample(pcm[:, 0], rate, RATE), speech) > ALIKE
 
 
+def test_talkers_of_one_channel_and_of_two_are_heard_at_once(
+    link: str, page: Page, speech: NDArray[np.float32], tmp_path: Path
+) -> None:
+    left_alone = np.stack([speech, np.zeros_like(speech)], 1)
+    soundfile.write(tmp_path / "left.wav", left_alone, RATE)
+    soundfile.write(tmp_path / "both.wav", speech[::-1], RATE)
+    join(page, f"{link}?{ROOM}")
+    with (
+        sending(link, "Ada", "--source", str(tmp_path / "left.wav")),
+        sending(link, "Bob", "--source", str(tmp_path / "both.wav")),
+    ):
+        shown(page, "Ada")
+        shown(page, "Bob")
+        page.wait_for_timeout(1_500)  # playout finds its delay
+        [pcm], rate = tapped(page, 2, seconds=4)
+    left, right = soxr.resample(pcm, rate, RATE).T
+    assert likeness(right, speech[::-1]) > ALIKE > likeness(right, speech)
+    assert likeness(left - right, speech) > ALIKE  # what the left has besides
+
+
 def test_two_pages_see_each_other_and_who_is_muted(link: str, browser: BrowserContext) -> None:
     with opened(browser) as one, opened(browser) as other:
         join(one, f"{link}?{ROOM}", talks=True)
