@@ -121,6 +121,11 @@ def shown(page: Page, text: str) -> None:
     page.get_by_text(text).first.wait_for()
 
 
+def gone(page: Page, text: str) -> None:
+    """Waits until it is not shown."""
+    page.get_by_text(text).first.wait_for(state="hidden")
+
+
 def with_hiss(speech: NDArray[np.float32]) -> NDArray[np.float32]:
     """At FULL_RATE, with noise above 9 kHz that swells as the voice does."""
     pcm = soxr.resample(speech, RATE, FULL_RATE)
@@ -250,6 +255,7 @@ def test_who_comes_back_with_one_channel_is_heard_on_both_sides(
     with sending(link, "Ada", "--source", str(tmp_path / "two.wav")):
         shown(page, "talking")
     shown(page, "Ada left")
+    gone(page, "talking")  # what is buffered is heard after that, in stereo
     with sending(link):
         shown(page, "talking")
         [pcm], rate = tapped(page, 2)
