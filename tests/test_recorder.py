@@ -32,11 +32,12 @@ class Session:
     def hears(
         self, name: str, level: float, at_ms: float | None, stream: int = 1, ms: int = 10
     ) -> None:
+        self.hears_pcm(name, tone(level, ms), at_ms, stream)
+
+    def hears_pcm(self, name: str, pcm: Pcm, at_ms: float | None, stream: int = 1) -> None:
         captured_ns = None if at_ms is None else round(at_ms * MS)
-        block = HeardBlock(
-            StreamStart(stream, name, fake_info()), tone(level, ms), captured_ns, False
-        )
-        self.recorder.heard([block])
+        start = StreamStart(stream, name, fake_info())
+        self.recorder.heard([HeardBlock(start, pcm, captured_ns, False)])
 
     def written(self) -> dict[str, Pcm]:
         """Samples by the ends of files' names."""
@@ -112,6 +113,36 @@ def test_people_of_one_name_and_names_that_are_no_files(session: Session) -> Non
             "mix.flac",
         ]
     )
+
+
+def stereo(left: float, right: float) -> Pcm:
+    return np.concatenate([tone(left, 10), tone(right, 10)], 1)
+
+
+def test_who_sends_two_channels_is_recorded_in_two_and_so_is_the_mix(session: Session) -> None:
+    session.recorder.said(stereo(0.25, -0.25), 0)
+    session.hears("Bob", 0.5, 0)
+    session.hears_pcm("Eve", stereo(0.125, 0.0), 200, stream=2)
+    written = session.written()
+    assert {name: pcm.shape for name, pcm in written.items()} == {
+        "Ada.flac": (160, 2),
+        "Bob.flac": (160,),
+        "Eve.flac": (3_360, 2),
+        "mix.flac": (3_360, 2),
+    }
+    assert written["Ada.flac"][5] == pytest.approx([0.25, -0.25], abs=1e-4)
+    assert written["mix.flac"][5] == pytest.approx([0.75, 0.25], abs=1e-4)
+    assert written["mix.flac"][3_300] == pytest.approx([0.125, 0], abs=1e-4)
+
+
+def test_who_comes_back_with_other_channels_has_another_file(session: Session) -> None:
+    session.hears("Bob", 0.5, 0)
+    session.hears_pcm("Bob", stereo(0.25, 0.125), 200)
+    session.hears("Bob", 0.5, 400)
+    written = session.written()
+    assert written["Bob.flac"].shape == (6_560,)
+    assert written["Bob-2.flac"].shape == (3_360, 2)
+    assert written["Bob-2.flac"][-1] == pytest.approx([0.25, 0.125], abs=1e-4)
 
 
 def test_it_is_switched_off_and_on(session: Session) -> None:

@@ -24,17 +24,17 @@ SOFT_CLIP_KNEE = 0.8
 
 
 class Track:
-    """One person's file, mono."""
+    """One person's file."""
 
-    def __init__(self, path: Path, sample_rate: int, begin_ns: int) -> None:
+    def __init__(self, path: Path, sample_rate: int, channels: int, begin_ns: int) -> None:
         """begin_ns: when its first sample would have been captured. Raises AudioError."""
         self.path = path
-        self._rate, self._begin_ns = sample_rate, begin_ns
-        self._file = CompressedFile(path, sample_rate, 1)
+        self._rate, self._channels, self._begin_ns = sample_rate, channels, begin_ns
+        self._file = CompressedFile(path, sample_rate, channels)
         self._position = 0
 
     def write(self, pcm: Pcm, captured_ns: int) -> None:
-        """[T, C], whose first sample was captured then. Raises AudioError."""
+        """[T, channels], whose first sample was captured then. Raises AudioError."""
         place = (captured_ns - self._begin_ns) * self._rate // NS
         ahead = place - self._position
         loose = round(LOOSE_MS * self._rate / 1_000)
@@ -43,7 +43,7 @@ class Track:
         elif ahead < -loose:
             pcm = pcm[min(len(pcm), -ahead) :]
         if len(pcm):
-            self._give(with_channels(pcm, 1))
+            self._give(pcm)
 
     def close(self) -> None:
         """Raises AudioError where the end does not fit on the disk."""
@@ -53,7 +53,7 @@ class Track:
         most = round(SILENCE_AT_ONCE_S * self._rate)
         while samples > 0:
             piece = min(samples, most)
-            self._give(np.zeros((piece, 1), np.float32))
+            self._give(np.zeros((piece, self._channels), np.float32))
             samples -= piece
 
     def _give(self, pcm: Pcm) -> None:
@@ -62,9 +62,12 @@ class Track:
 
 
 def write_mix(path: Path, parts: Sequence[Path], sample_rate: int) -> None:
-    """The sum of such files, soft-clipped, as long as the longest. Raises AudioError."""
+    """The sum of such files, at least one, soft-clipped: as long as the longest, with as many
+    channels as any of them has. Raises AudioError.
+    """
     files = [AudioFile(part) for part in parts]
-    target = CompressedFile(path, sample_rate, 1)
+    channels = max(file.channels for file in files)
+    target = CompressedFile(path, sample_rate, channels)
     size = round(MIX_AT_ONCE_S * sample_rate)
     try:
         while True:
@@ -72,9 +75,9 @@ def write_mix(path: Path, parts: Sequence[Path], sample_rate: int) -> None:
             length = max((len(piece) for piece in pieces), default=0)
             if not length:
                 return
-            mixed = np.zeros((length, 1), np.float32)
+            mixed = np.zeros((length, channels), np.float32)
             for piece in pieces:
-                mixed[: len(piece)] += piece
+                mixed[: len(piece)] += with_channels(piece, channels)
             target.write(soft_clip(mixed))
     finally:
         target.close()

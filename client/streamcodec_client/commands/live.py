@@ -59,8 +59,7 @@ record_option = click.option(
     "--record",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="A FLAC file of each person, of one channel, aligned by when it was said, and at the end "
-    "the mix.",
+    help="A FLAC file of each person, aligned by when it was said, and at the end the mix.",
 )
 
 

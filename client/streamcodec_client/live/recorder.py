@@ -46,7 +46,7 @@ class Recorder:
         self._began, self._prefix = began.strftime("%Y%m%d-%H%M%S"), ""
         self._mix: Path | None = None
         self._begin_ns = clock.now_ns()
-        self._tracks: dict[tuple[int, str], Track] = {}
+        self._tracks: dict[tuple[int, str, int], Track] = {}
         self._waiting: queue.Queue[tuple[int, str, Pcm, int] | None] = queue.Queue(MOST_WAITING)
         self._failed = False
         self.on = True
@@ -90,7 +90,7 @@ class Recorder:
                 continue
             stream, name, pcm, captured_ns = item
             try:
-                self._track(stream, name).write(pcm, captured_ns)
+                self._track(stream, name, pcm.shape[1]).write(pcm, captured_ns)
             except AudioError as error:
                 self._fail(str(error))
         try:
@@ -103,9 +103,11 @@ class Recorder:
         except AudioError as error:
             self._fail(str(error))
 
-    def _track(self, stream: int, name: str) -> Track:
-        """Whoever comes back as another stream has another file."""
-        key = stream, name
+    def _track(self, stream: int, name: str, channels: int) -> Track:
+        """Whoever comes back as another stream, or with another number of channels, has another
+        file.
+        """
+        key = stream, name, channels
         if not self._tracks:
             self._prefix = self._free_prefix()
         if (track := self._tracks.get(key)) is None:
@@ -115,7 +117,7 @@ class Recorder:
             while path in taken:
                 path = self._folder / f"{self._prefix}-{_safe(name)}-{number}{ENDING}"
                 number += 1
-            track = self._tracks[key] = Track(path, self._rate, self._begin_ns)
+            track = self._tracks[key] = Track(path, self._rate, channels, self._begin_ns)
         return track
 
     def _free_prefix(self) -> str:
