@@ -264,6 +264,8 @@ FADES: list[Call] = [
     ["packet", VOICE, 0, 0],
     ["packet", VOICE | DTX, 0, 0],
     ["end_pause"],
+    ["background", 160],
+    ["concealed"],
     *[["background", 8_000]] * 9,
     ["packet", VOICE, 0, 0],
     ["silence", 160],

@@ -147,13 +147,21 @@ def test_packets_are_numbered_as_they_are_sent_and_timed_as_they_were_captured()
 
 
 def test_the_detector_finds_voice_and_ignores_faint_noise() -> None:
-    detector = VoiceActivity(RATE)
+    detector = VoiceActivity(RATE, 1)
     rng = np.random.default_rng(0)
     noise = (0.001 * rng.standard_normal((RATE, 1))).astype(np.float32)
     speech = voice(1.0)[:, None]
     blocks = [detector.active(pcm) for pcm in np.split(np.concatenate([noise, speech]), 100)]
     assert sum(blocks[10:50]) <= 4
     assert sum(blocks[50:]) >= 35
+
+
+def test_the_detector_finds_voice_in_any_channel_and_of_opposite_signs() -> None:
+    speech = voice(0.5)
+    for left, right in ((speech, -speech), (0 * speech, speech), (speech, 0 * speech)):
+        detector = VoiceActivity(RATE, 2)
+        blocks = np.split(np.stack([left, right], 1), 50)
+        assert sum(detector.active(pcm) for pcm in blocks) >= 35
 
 
 def test_comfort_noise_has_the_level_and_the_spectrum_of_the_background() -> None:

@@ -85,7 +85,7 @@ def test_a_pause_of_the_source_is_announced(spoken: int, dtx: bool) -> None:
     """Less than a packet before it is dropped, as is the silence that ends it: they would be heard
     long after the rest. What follows the pause has the time at which it was captured.
     """
-    activity = VoiceActivity(16_000) if dtx else None
+    activity = VoiceActivity(16_000, 1) if dtx else None
     clock = ManualClock(10 * spoken)
     target = Packetizer(FakeEncoder(), fake_info(), 16_000, clock, activity)
     said = [out for n in range(spoken) for out in target.push(block(n, level=0.5), 1)]
@@ -104,6 +104,22 @@ def test_a_pause_of_the_source_is_announced(spoken: int, dtx: bool) -> None:
     assert back[0].packet.capture_time == 100 * BLOCK
     assert Flags.DISCONTINUITY in back[0].packet.flags
     assert target.lost_samples == 0
+
+
+def test_a_pause_while_muted_is_not_announced_and_leaves_no_gap() -> None:
+    """Whoever has muted themselves has said so; numbers of packets that are not sent would look
+    like losses.
+    """
+    clock = ManualClock(40)
+    target = packetizer(clock)
+    before = push(target, range(4))
+    target.muted = True
+    clock.advance(300)
+    assert target.pause() == []
+    target.muted = False
+    after = push(target, range(40, 44))
+    assert [o.packet.sequence for o in before + after] == [0, 1, 2, 3]
+    assert after[0].packet.flags == Flags.RESET | Flags.DISCONTINUITY
 
 
 def test_a_new_connection_begins_with_a_fresh_encoder() -> None:

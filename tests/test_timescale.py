@@ -71,6 +71,15 @@ def test_all_channels_are_cut_at_the_same_place() -> None:
     assert np.allclose(out[:, 1], -0.5 * out[:, 0], atol=1e-6)
 
 
+def test_channels_of_opposite_signs_are_scaled_as_one_of_them_is() -> None:
+    pcm = voice(1.0)
+    one, both = TimeScaler(RATE), TimeScaler(RATE)
+    for i in range(0, len(pcm) - PACKET + 1, PACKET):
+        packet = pcm[i : i + PACKET, None]
+        alone = one.scale(packet, 1.2)
+        assert np.allclose(both.scale(packet * np.float32([1, -1]), 1.2)[:, :1], alone, atol=1e-6)
+
+
 def test_samples_still_to_be_cut_are_forgotten_when_the_sound_is_to_be_slower() -> None:
     scaler, packet = TimeScaler(RATE), tone(200.0, 0.02)[:, None]
     scaler.scale(packet, 1.1)

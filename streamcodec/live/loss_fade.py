@@ -53,7 +53,7 @@ class LossFade:
     @property
     def continues(self) -> bool:
         """The loss is short enough for the decoder's concealment to be heard."""
-        return 0 < self._lost_ms < BACKGROUND_MS
+        return self._lost_ms > 0 and self._noise_share < 1
 
     @property
     def silent(self) -> bool:
@@ -77,7 +77,7 @@ class LossFade:
         if substitute:
             return self.concealed(pcm)
         self._begun, self._lost_ms = True, 0.0
-        return self._crossfaded(pcm, min(len(pcm), round(SPLICE_MS * self._samples_per_ms)))
+        return self._crossfaded(pcm, 0.0, min(len(pcm), round(SPLICE_MS * self._samples_per_ms)))
 
     def concealed(self, pcm: Pcm) -> Pcm:
         """The decoder's substitute for a missing packet [T, C] -> the same, faded into comfort
@@ -85,7 +85,9 @@ class LossFade:
         """
         self._begun = True
         self._lost_ms += self._packet_ms
-        return self._crossfaded(pcm, len(pcm))
+        share = (self._lost_ms - CONTINUED_MS) / (BACKGROUND_MS - CONTINUED_MS)
+        # Behind a pause there is noise already, and nothing of before to go on with.
+        return self._crossfaded(pcm, min(1.0, max(self._noise_share, share)), len(pcm))
 
     def background(self, samples: int) -> Pcm:
         """[samples, C] of comfort noise, for a pause or a loss that outlasts the concealment."""
@@ -93,7 +95,7 @@ class LossFade:
         if not self._paused and self._begun:
             if self._noise_share < 1:
                 pcm, self._noise_share = self._spliced(pcm), 1.0
-            self._lost_ms = max(self._lost_ms, BACKGROUND_MS) + samples / self._samples_per_ms
+            self._lost_ms += samples / self._samples_per_ms
             pcm = pcm * np.float32(min(1.0, max(0.0, 1 - (self._lost_ms - DEAD_MS) / FADE_OUT_MS)))
         self.heard(pcm)
         return pcm
@@ -117,17 +119,14 @@ class LossFade:
         """The talker sends digital silence: there is no background to imitate."""
         self._noise.reset()
 
-    def _crossfaded(self, pcm: Pcm, samples: int) -> Pcm:
-        """Moves the share of comfort noise, over `samples`, to what the length of the loss asks."""
-        before = self._noise_share
-        after = self._noise_share = min(
-            1.0, max(0.0, (self._lost_ms - CONTINUED_MS) / (BACKGROUND_MS - CONTINUED_MS))
-        )
-        if not before and not after:
+    def _crossfaded(self, pcm: Pcm, share: float, samples: int) -> Pcm:
+        """Moves the share of comfort noise to `share`, over `samples`."""
+        before, self._noise_share = self._noise_share, share
+        if not before and not share:
             return pcm
-        share = np.full((len(pcm), 1), after, np.float32)
-        share[:samples, 0] = np.linspace(before, after, samples, endpoint=False)
-        return pcm * (1 - share) + self._noise.make(len(pcm), among_speech=True) * share
+        shares = np.full((len(pcm), 1), share, np.float32)
+        shares[:samples, 0] = np.linspace(before, share, samples, endpoint=False)
+        return pcm * (1 - shares) + self._noise.make(len(pcm), among_speech=True) * shares
 
     def _spliced(self, pcm: Pcm) -> Pcm:
         """Adds the last sample that was heard, fading out over SPLICE_MS: no step, no click."""

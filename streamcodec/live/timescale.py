@@ -9,7 +9,6 @@ so a speed is met on average over several packets.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..units import Pcm
 
@@ -51,7 +50,7 @@ class TimeScaler:
         longest = min(self._longest, len(pcm) - len(self._fade))
         if abs(owed) < self._shortest or longest < self._shortest:
             return pcm
-        period, alike = self._period(pcm.mean(1), longest)
+        period, alike = self._period(pcm, longest)
         if float(np.square(pcm).mean()) < QUIET:
             period = min(longest, int(abs(owed)))
         elif alike < ALIKE:
@@ -70,14 +69,14 @@ class TimeScaler:
         self._debt -= len(pcm) - len(out)
         return out.astype(np.float32)
 
-    def _period(self, mono: NDArray[np.float32], longest: int) -> tuple[int, float]:
-        """mono [T] -> the shift of at most `longest` samples at which the beginning of the packet
-        resembles itself most, and the normalised correlation there, -1..1.
+    def _period(self, pcm: Pcm, longest: int) -> tuple[int, float]:
+        """pcm [T, C] -> the shift of at most `longest` samples at which the beginning of the packet
+        resembles itself most, and the normalised correlation there, of all channels, -1..1.
         """
         length = len(self._fade)
-        windows = np.lib.stride_tricks.sliding_window_view(mono[: longest + length], length)
-        energy = np.square(windows).sum(1) + 1e-9
-        products = windows[self._shortest :] @ mono[:length]
+        windows = np.lib.stride_tricks.sliding_window_view(pcm[: longest + length], length, axis=0)
+        energy = np.square(windows).sum((1, 2)) + 1e-9
+        products = np.einsum("tcn,nc->t", windows[self._shortest :], pcm[:length])
         alike = products / np.sqrt(energy[self._shortest :] * energy[0])
         best = int(alike.argmax())
         return best + self._shortest, float(alike[best])

@@ -13,9 +13,9 @@ AGGRESSIVENESS = 2  # 0 to 3: how readily it takes sound for silence
 
 
 class VoiceActivity:
-    """Judges packets: one is active if any 10 ms of it hold voice."""
+    """Judges packets: one is active if any 10 ms of any channel hold voice."""
 
-    def __init__(self, sample_rate: int) -> None:
+    def __init__(self, sample_rate: int, channels: int) -> None:
         """`sample_rate` in Hz. Raises ConfigError for one that the detector does not know, or where
         the detector is not installed.
         """
@@ -30,16 +30,17 @@ class VoiceActivity:
             raise ConfigError(
                 "DTX needs webrtcvad-wheels: pip install 'streamcodec[client]'"
             ) from error
-        self._detector = webrtcvad.Vad(AGGRESSIVENESS)
+        # One for each channel: in their mean, a voice of opposite signs would be silent.
+        self._detectors = [webrtcvad.Vad(AGGRESSIVENESS) for _ in range(channels)]
         self._rate, self._frame = sample_rate, sample_rate * FRAME_MS // 1000
 
     def active(self, pcm: Pcm) -> bool:
-        """Whether somebody speaks in pcm, float32 [T, C], whole frames of 10 ms."""
-        mono = (pcm.mean(1) * 32767).clip(-32768, 32767).astype(np.int16)
-        frames = [
-            mono[i : i + self._frame].tobytes()
-            for i in range(0, len(mono) - self._frame + 1, self._frame)
+        """Whether somebody speaks in pcm, float32 [T, channels], whole frames of 10 ms."""
+        samples = (pcm * 32767).clip(-32768, 32767).astype(np.int16)
+        # Judge every frame, also after a hit: a detector adapts to what it hears.
+        judged = [
+            detector.is_speech(channel[begin : begin + self._frame].tobytes(), self._rate)
+            for detector, channel in zip(self._detectors, samples.T, strict=True)
+            for begin in range(0, len(samples) - self._frame + 1, self._frame)
         ]
-        # Judge every frame, also after a hit: the detector adapts to what it hears.
-        judged = [self._detector.is_speech(frame, self._rate) for frame in frames]
         return any(judged)

@@ -126,6 +126,8 @@ class Packetizer:
         What waits for its packet to be full is dropped: it would be heard now, long after the sound
         before it. So would the end of that sound, which the codec holds back until the next packet.
         """
+        if self.muted:
+            self._connection = None  # nothing is announced but that; and what follows begins anew
         if self._connection is None:
             return []
         start_ns, size = self._clock.now_ns(), self._packet_samples

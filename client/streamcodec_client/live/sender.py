@@ -96,7 +96,8 @@ class Sender:
         self._sealer = None if key is None else key.sealer()
         if self._sealer is not None:
             self.info = dataclasses.replace(self.info, key_id=self._sealer.key_id)
-        activity = VoiceActivity(encoder.config.sample_rate) if dtx else None
+        config = encoder.config
+        activity = VoiceActivity(config.sample_rate, config.channels) if dtx else None
         processor = (
             None
             if voice is None

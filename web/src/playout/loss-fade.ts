@@ -57,7 +57,7 @@ export class LossFade {
 
   /** The loss is short enough for the decoder's concealment to be heard. */
   get continues(): boolean {
-    return 0 < this.missingMs && this.missingMs < BACKGROUND_MS;
+    return this.missingMs > 0 && this.noiseShare < 1;
   }
 
   /** What was heard last ended in silence: stopping here makes no click. */
@@ -82,7 +82,7 @@ export class LossFade {
     if (substitute) return this.concealed(heard);
     this.begun = true;
     this.missingMs = 0;
-    return this.crossfaded(heard, this.spliceSamples(heard[0].length));
+    return this.crossfaded(heard, 0, this.spliceSamples(heard[0].length));
   }
 
   /**
@@ -92,7 +92,9 @@ export class LossFade {
   concealed(pcm: Pcm): Pcm {
     this.begun = true;
     this.missingMs += this.packetMs;
-    return this.crossfaded(pcm, pcm[0].length);
+    const share = (this.missingMs - CONTINUED_MS) / (BACKGROUND_MS - CONTINUED_MS);
+    // Behind a pause there is noise already, and nothing of before to go on with.
+    return this.crossfaded(pcm, Math.min(1, Math.max(this.noiseShare, share)), pcm[0].length);
   }
 
   /** [samples] of comfort noise, for a pause or a loss that outlasts the concealment. */
@@ -103,7 +105,7 @@ export class LossFade {
         pcm = this.spliced(pcm);
         this.noiseShare = 1;
       }
-      this.missingMs = Math.max(this.missingMs, BACKGROUND_MS) + samples / this.samplesPerMs;
+      this.missingMs += samples / this.samplesPerMs;
       const gain = Math.min(1, Math.max(0, 1 - (this.missingMs - DEAD_MS) / FADE_OUT_MS));
       pcm = pcm.map(plane => plane.map(sample => sample * gain));
     }
@@ -133,20 +135,16 @@ export class LossFade {
     this.noise.reset();
   }
 
-  /** Moves the share of comfort noise, over `samples`, to what the length of the loss asks. */
-  private crossfaded(pcm: Pcm, samples: number): Pcm {
+  /** Moves the share of comfort noise to `share`, over `samples`. */
+  private crossfaded(pcm: Pcm, share: number, samples: number): Pcm {
     const before = this.noiseShare;
-    const after = Math.min(
-      1,
-      Math.max(0, (this.missingMs - CONTINUED_MS) / (BACKGROUND_MS - CONTINUED_MS)),
-    );
-    this.noiseShare = after;
-    if (!before && !after) return pcm;
+    this.noiseShare = share;
+    if (!before && !share) return pcm;
     const noise = this.noise.make(pcm[0].length, true);
     return pcm.map((plane, c) =>
       plane.map((sample, n) => {
-        const share = n < samples ? before + ((after - before) * n) / samples : after;
-        return sample * (1 - share) + noise[c][n] * share;
+        const here = n < samples ? before + ((share - before) * n) / samples : share;
+        return sample * (1 - here) + noise[c][n] * here;
       }),
     );
   }

@@ -5,7 +5,7 @@
 // buffers use, within one packet at a time. A packet is cut or lengthened by one whole period or
 // not at all, so a speed is met on average over several packets. Channels are cut at the same places.
 
-import { meanOf, meanPower, type Pcm } from '../audio/pcm.ts';
+import { meanPower, type Pcm } from '../audio/pcm.ts';
 
 // Of pitch periods; a packet of 20 ms must hold the longest period and the cross-fade.
 const SHORTEST_S = 0.0025;
@@ -54,7 +54,7 @@ export class TimeScaler {
     this.debt = owed;
     const longest = Math.min(this.longest, samples - this.fade.length);
     if (Math.abs(owed) < this.shortest || longest < this.shortest) return pcm;
-    let { period, alike } = this.mostAlike(meanOf(pcm), longest);
+    let { period, alike } = this.mostAlike(pcm, longest);
     if (meanPower(pcm) < QUIET) {
       period = Math.min(longest, Math.trunc(Math.abs(owed)));
     } else if (alike < ALIKE) {
@@ -99,28 +99,32 @@ export class TimeScaler {
   }
 
   /**
-   * mono [T] -> the shift of at most `longest` samples at which the beginning of the packet
-   * resembles itself most, and the normalised correlation there, -1..1.
+   * pcm [T] -> the shift of at most `longest` samples at which the beginning of the packet resembles
+   * itself most, and the normalised correlation there, of all channels, -1..1.
    */
-  private mostAlike(mono: Float32Array, longest: number): { period: number; alike: number } {
+  private mostAlike(pcm: Pcm, longest: number): { period: number; alike: number } {
     const length = this.fade.length;
-    const first = energyOf(mono, 0, length) + 1e-9;
-    let energy = energyOf(mono, this.shortest, length);
+    const first = energyOf(pcm, 0, length) + 1e-9;
+    let energy = energyOf(pcm, this.shortest, length);
     let best = { period: this.shortest, alike: -Infinity };
     for (let period = this.shortest; period <= longest; period++) {
       let product = 0;
-      for (let n = 0; n < length; n++) product += mono[n] * mono[period + n];
+      for (const plane of pcm) {
+        for (let n = 0; n < length; n++) product += plane[n] * plane[period + n];
+      }
       const alike = product / Math.sqrt((Math.max(0, energy) + 1e-9) * first);
       if (alike > best.alike) best = { period, alike };
-      energy += mono[period + length] ** 2 - mono[period] ** 2;
+      for (const plane of pcm) energy += plane[period + length] ** 2 - plane[period] ** 2;
     }
     return best;
   }
 }
 
-/** Sum of the squares of `length` samples from `begin` on. */
-function energyOf(pcm: Float32Array, begin: number, length: number): number {
+/** Sum of the squares of `length` samples of each channel from `begin` on. */
+function energyOf(pcm: Pcm, begin: number, length: number): number {
   let energy = 0;
-  for (let n = begin; n < begin + length; n++) energy += pcm[n] * pcm[n];
+  for (const plane of pcm) {
+    for (let n = begin; n < begin + length; n++) energy += plane[n] * plane[n];
+  }
   return energy;
 }
