@@ -14,20 +14,21 @@ from fakes import ManualClock, fake_info
 from streamcodec.errors import OutputError
 from streamcodec.units import NS, Pcm
 from streamcodec.wire.session import StreamStart
-from streamcodec_client.audio.tracks import LOOSE_MS
+from streamcodec_client.audio.tracks import FAR_MS, LOOSE_MS
+from streamcodec_client.live import recorder
 from streamcodec_client.live.receiver import HeardBlock
 from streamcodec_client.live.recorder import Recorder
 
 RATE, MS = 16_000, NS // 1_000
 BEGAN = datetime.datetime(2026, 11, 28, 0, 45, 7)
-CLOCK = ManualClock(now_ms=0)
 
 
 class Session:
     def __init__(self, folder: Path) -> None:
         self.said: list[str] = []
         self.folder = folder
-        self.recorder = Recorder(folder, RATE, CLOCK, "Ada", self.said.append, BEGAN)
+        self.clock = ManualClock(now_ms=0)
+        self.recorder = Recorder(folder, RATE, self.clock, "Ada", self.said.append, BEGAN)
 
     def hears(
         self, name: str, level: float, at_ms: float | None, stream: int = 1, ms: int = 10
@@ -88,12 +89,91 @@ def test_what_is_played_a_little_faster_is_not_cut_and_pauses_are_kept(session: 
     assert len(quiet) == 1_600
 
 
-def test_what_was_recorded_already_is_not_recorded_twice(session: Session) -> None:
-    session.hears("Bob", 0.5, 0, ms=200)
-    session.hears("Bob", 0.25, 200 - LOOSE_MS - 20, ms=100)
+def test_what_is_heard_before_its_time_is_known_is_placed_with_the_rest(session: Session) -> None:
+    session.clock.advance(300)
+    for n in range(30):
+        session.hears("Bob", 0.5, None if n < 20 else 100 + 10 * n)
+        session.clock.advance(10)
     bob = session.written()["Bob.flac"]
-    assert len(bob) == 3_200 + (100 - round(LOOSE_MS) - 20) * 16
-    assert (bob[:3_200] > 0.4).all()
+    assert np.flatnonzero(bob).tolist() == list(range(1_600, 6_400))
+
+
+@pytest.mark.parametrize("seconds", [1, 5])
+def test_whose_time_is_never_known_is_placed_by_when_they_were_heard(
+    session: Session, seconds: int
+) -> None:
+    session.clock.advance(300)
+    for _ in range(100 * seconds):
+        session.hears("Bob", 0.5, None)
+        session.clock.advance(10)
+    bob = session.written()["Bob.flac"]
+    assert np.flatnonzero(bob).tolist() == list(range(4_800, 4_800 + seconds * RATE))
+
+
+def test_after_a_stall_speech_is_whole_and_finds_its_place_where_it_is_quiet(
+    session: Session,
+) -> None:
+    for n in range(30):
+        session.hears("Bob", 0.5, 10 * n)
+    for _ in range(20):
+        session.hears("Bob", 0.25, 300)  # substitutes; what comes then is heard 200 ms later
+    for n in range(30, 100):
+        session.hears("Bob", 0.5, 10 * n)
+    for n in range(100, 130):
+        session.hears("Bob", 0.001, 10 * n)
+    for n in range(130, 150):
+        session.hears("Bob", 0.5, 10 * n)
+    bob = session.written()["Bob.flac"]
+    loud = bob > 0.2
+    assert loud[: 1_200 * 16].all()
+    assert loud.sum() == 1_400 * 16
+    begins = np.flatnonzero(np.diff(loud.astype(int)) > 0)[-1] / 16
+    assert abs(begins - 1_300) <= LOOSE_MS
+
+
+def test_sound_that_lies_far_from_its_place_is_cut_once(session: Session) -> None:
+    session.hears("Bob", 0.25, 0, ms=3_000)
+    for n in range(200):
+        session.hears("Bob", 0.25 + n / 1_000, 3_000 - FAR_MS - 10 + 10 * n)
+    bob = session.written()["Bob.flac"]
+    steps = np.flatnonzero(np.abs(np.diff(bob)) > 0.002)
+    assert steps.tolist() == [48_000 - 1]
+    assert len(bob) == pytest.approx((3_000 - FAR_MS - 10 + 2_000) * 16, abs=16)
+
+
+def test_playing_much_faster_leaves_no_hole_in_speech(session: Session) -> None:
+    for n in range(100):
+        session.hears("Bob", 0.5, 12 * n)  # the playout delay shrinks by 200 ms
+    assert (session.written()["Bob.flac"] > 0.4).all()
+
+
+def test_what_was_captured_before_the_recording_is_not_in_it(session: Session) -> None:
+    for n in range(30):
+        session.hears("Bob", 0.5, 10 * n - 200)
+    assert len(session.written()["Bob.flac"]) == 100 * 16
+
+
+def test_of_many_files_few_are_open_at_once_and_the_mix_has_all(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "MOST_OPEN", 2)
+    for n in range(12):
+        session.hears("Bob", 0.125, 100 * n, stream=1)
+        session.hears(f"Guest {n}", 0.25, 100 * n, stream=2 + n)
+        session.clock.advance(100)
+    session.hears("Guest 0", 0.25, 21_000, stream=2)
+    written = session.written()
+    assert len(written) == 15
+    assert len(written["Guest 11.flac"]) == 1_110 * 16
+    assert len(written["Guest 0-2.flac"]) == len(written["mix.flac"]) == 21_010 * 16
+    assert np.allclose(written["mix.flac"], sum_of(list(written.values())[:-1]), atol=1e-3)
+
+
+def sum_of(parts: list[Pcm]) -> Pcm:
+    total = np.zeros(max(map(len, parts)), np.float32)
+    for part in parts:
+        total[: len(part)] += part
+    return total
 
 
 def test_people_of_one_name_and_names_that_are_no_files(session: Session) -> None:
@@ -102,6 +182,9 @@ def test_people_of_one_name_and_names_that_are_no_files(session: Session) -> Non
     session.hears("../../etc/x\\y: *", 0.5, 0, stream=3)
     session.hears("...", 0.5, 0, stream=4)
     session.hears("Zo\u00eb", 0.5, None, stream=5)
+    session.hears("bob", 0.5, 0, stream=6)
+    session.hears("mix", 0.5, 0, stream=7)
+    session.hears(64 * "\U0001d400", 0.5, 0, stream=8)
     names = list(session.written())
     assert sorted(names) == sorted(
         [
@@ -110,7 +193,10 @@ def test_people_of_one_name_and_names_that_are_no_files(session: Session) -> Non
             "_.._etc_x_y_ _.flac",
             "somebody.flac",
             "Zo\u00eb.flac",
+            "bob-3.flac",
+            "mix-2.flac",
             "mix.flac",
+            37 * "\U0001d400" + ".flac",
         ]
     )
 
