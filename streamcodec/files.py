@@ -46,6 +46,13 @@ def check_folders(outputs: Iterable[NamedPath]) -> None:
             raise OutputError(f"cannot write {path}: there is no folder {Path(path).parent}")
 
 
+def check_new(outputs: Iterable[NamedPath]) -> None:
+    """Raises ConfigError for the first file that is there already. Devices and pipes may be."""
+    for name, path in outputs:
+        if path not in (None, "-") and Path(path).is_file():
+            raise ConfigError(f"{name} {path} is there already: --force writes it anew")
+
+
 def _identity(path: str | Path, is_output: bool) -> object:
     """Equal for equal files, whether they exist or not; None for what is no file."""
     try:

@@ -1,3 +1,4 @@
+import os
 import sys
 import types
 from pathlib import Path
@@ -135,21 +136,38 @@ def test_a_rate_that_the_model_lacks_costs_no_recording(
     before = recording.read_bytes()
     rest = f"--source tone --bitrate 900k --trace {trace}".split()
     assert main(["talk", "--sink", str(recording), "--force", *rest]) == 2
-    assert main(["send", *rest]) == 2
+    assert main(["send", "--force", *rest]) == 2
     assert capsys.readouterr().err.count("bit rate must be") == 2
     assert (recording.read_bytes(), trace.read_text()) == (before, "yesterday")
 
 
-@pytest.mark.parametrize("command", ["listen", "talk --source tone"])
-def test_a_recording_that_is_there_is_written_anew_only_with_force(
-    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [
+        ("listen", "--sink"),
+        ("talk --source tone", "--sink"),
+        ("listen --sink null", "--trace"),
+        ("listen --sink null", "--record-trace"),
+        ("send --source tone", "--trace"),
+        ("talk --source tone --sink null", "--trace"),
+        ("talk --source tone --sink null", "--listen-trace"),
+    ],
+)
+def test_a_file_that_is_there_is_written_anew_only_with_force(
+    command: str, output: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recording = tmp_path / "yesterday.wav"
-    recording.write_bytes(b"yesterday")
-    asked = [*command.split(), "--sink", str(recording), "--url", "ws://127.0.0.1:1"]
-    assert main(asked) == 2
-    assert f"--sink {recording} is there already: --force" in capsys.readouterr().err
-    assert recording.read_bytes() == b"yesterday"
+    there = tmp_path / "yesterday.wav"
+    there.write_bytes(b"yesterday")
+    asked = [*command.split(), "--url", "ws://127.0.0.1:1", "--duration", "0.05", output]
+    assert main([*asked, str(there)]) == 2
+    assert f"{output} {there} is there already: --force writes it" in capsys.readouterr().err
+    assert there.read_bytes() == b"yesterday"
+    assert main([*asked, str(there), "--force"]) == 2
+    assert "no connection" in capsys.readouterr().err
+    assert there.read_bytes() != b"yesterday"
+    if output != "--sink":
+        assert main([*asked, os.devnull]) == 2
+        assert "no connection" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flags", ["--room=", "--name=", "--room=" + 65 * "a"])

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+from http import HTTPStatus
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 
 from relay_clients import relay
 from streamcodec.errors import AudioError, ModelError
 from streamcodec_client.audio.devices import SoundDevice
+from streamcodec_client.clock import MonotonicClock
 from streamcodec_client.commands import doctor as module
 from streamcodec_client.commands.doctor import chirp_at, doctor, found_at
+from streamcodec_client.live.member import Seat
 
 SPEAKERS = SoundDevice(1, "speakers", "ALSA", 0, 2, 48_000, 0.0, 5.0, False, True)
 HEADSET = SoundDevice(2, "headset", "ALSA", 1, 0, 44_100, 5.0, 0.0, True, False)
@@ -60,7 +65,24 @@ def test_what_is_missing_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch
     assert "install a C compiler" in found["codec"][1]
     text, todo = found["relay"]
     assert text == "ws://127.0.0.1:9 lets nobody in"
-    assert "is it running there" in todo
+    assert todo.startswith("connection refused (tried for 0.2 s); is it running there")
+
+
+async def test_what_a_relay_answers_is_told_once() -> None:
+    async def relay_line(url: str) -> str:
+        seat = Seat(url, "doctor", "doctor")
+        (found,) = await asyncio.to_thread(lambda: list(module.relay(seat, MonotonicClock())))
+        return found.line().removeprefix(f"!!  relay        {url} lets nobody in: ")
+
+    def refuse(connection: ServerConnection, _: Request) -> Response:
+        return connection.respond(HTTPStatus.NOT_FOUND, "no relay\n")
+
+    async with serve(lambda _: asyncio.sleep(0), "127.0.0.1", 0, process_request=refuse) as server:
+        url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+        assert await relay_line(url) == (
+            "the server answers with HTTP 404: is it a streamcodec relay?"
+        )
+    assert "is it running" not in await relay_line("http://127.0.0.1:9")
 
 
 def test_a_computer_without_a_microphone_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:

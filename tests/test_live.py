@@ -255,6 +255,7 @@ def _fake_codec(monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "said"),
     [
         ("send --source nothing.wav", "streamcodec: no source 'nothing.wav': give mic, tone, -"),
+        ("send --source .", "streamcodec: source '.' is a folder: give mic, tone, - (raw PCM"),
         ("send --source tone --url http://relay", "streamcodec: relay URL must be ws://"),
         (
             "send --source tone --bitrate 6k --quality 0.5",

@@ -206,7 +206,7 @@ def keys(tmp_path: Path) -> Keys:
 
 
 async def moderate(url: str, token: str, *flags: object) -> tuple[list[dict[str, object]], str]:
-    """Who is there then, and what the command complained of."""
+    """Who is there then, and what the command complained of: then its status is 2."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "streamcodec_client", "moderate", "--url", url, "--room", "a"),
         *("--token", token, "--json", *map(str, flags)),
@@ -215,6 +215,7 @@ async def moderate(url: str, token: str, *flags: object) -> tuple[list[dict[str,
     )
     async with asyncio.timeout(PATIENCE_S):
         output, errors = await process.communicate()
+    assert (process.returncode == 2) is (errors != b"")
     return [json.loads(line) for line in output.splitlines()], errors.decode()
 
 
@@ -250,6 +251,25 @@ async def test_the_command_shows_silences_and_removes(keys: Keys) -> None:
         assert "only a token with moderate allows that" in complaint
         present, complaint = await moderate(url, boss, "--remove", 1, "--silence", 2)
         assert "one of --remove, --silence and --unsilence" in complaint
+
+
+async def test_the_command_refuses_a_number_that_means_nobody(keys: Keys) -> None:
+    def token(name: str, moderates: bool = False) -> str:
+        return keys.sign(Grant(("a",), name=name, moderate=moderates), 60, time.time())
+
+    boss = token("Boss", moderates=True)
+    async with (
+        relay(keys=keys) as (_, _, url),
+        member(url, Hello(Role.LISTEN, "a", token=token("Lis"))),
+    ):
+        for flag in ("--remove", "--silence", "--unsilence"):
+            present, complaint = await moderate(url, boss, flag, 999)
+            assert [p["name"] for p in present] == ["Lis", "Boss"]  # whose numbers are allowed
+            assert complaint.startswith("streamcodec: no member 999 in room a: give the number")
+        for flag in ("--silence", "--unsilence"):
+            present, complaint = await moderate(url, boss, flag, present[0]["member"])
+            assert [p["name"] for p in present] == ["Lis", "Boss"]
+            assert "of room a only listens: give the number of one who talks" in complaint
 
 
 async def test_a_removed_member_is_told_at_its_next_attempt(keys: Keys) -> None:

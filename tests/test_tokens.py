@@ -7,6 +7,7 @@ import os
 import ssl
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import jwt
@@ -20,6 +21,7 @@ from relay_clients import INFO, closing_code, member, relay
 from streamcodec.errors import ConfigError
 from streamcodec.wire.message_json import parse_message, serialize_message
 from streamcodec.wire.session import SUBPROTOCOL, CloseCode, Hello, Role, Welcome
+from streamcodec_client.cli import main
 from streamcodec_server.certificate import Certificate
 from streamcodec_server.relay import Relay
 from streamcodec_server.serve import serve
@@ -190,6 +192,21 @@ def test_the_command_makes_keys_and_tokens(path: Path, keys: Keys, tmp_path: Pat
     assert Keys(fresh).sign(Grant(("a",)), 7_200, NOW)
     assert "give --keys FILE and at least one --room" in run.invoke(token, []).output
     assert "is no period: write 30m" in run.invoke(token, [*arguments, "--expires", "9"]).output
+
+
+@pytest.mark.parametrize("number", ["2026-11", 'the "new" one', "a\\b\\", "M\u00e4rz \U0001f511"])
+def test_a_new_key_has_the_id_that_was_asked_for(number: str) -> None:
+    assert list(tomllib.loads("[keys]\n" + new_key(number) + "\n")["keys"]) == [number]
+
+
+@pytest.mark.parametrize("number", ["", "a\nb", "a\tb", "\x7f", "\udcff"])
+def test_an_id_that_a_file_of_keys_cannot_hold_is_refused(
+    number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["token", "--new-key", number]) == 2
+    said = capsys.readouterr()
+    assert f"must be one or more printable characters, got {number!r}" in said.err
+    assert said.out == ""
 
 
 @pytest.mark.parametrize(

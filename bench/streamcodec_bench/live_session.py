@@ -84,7 +84,7 @@ def run_session(
         listen = ["listen", "--sink", str(plan.decoded), "--force", "--exit-when-done"]
         listen += ["--trace", str(plan.listener_trace), "--playout-ms", plan.playout_ms]
         listen += ["--rate", str(_sample_rate(plan.source))]
-        send = ["send", "--source", str(plan.source), "--trace", str(plan.sender_trace)]
+        send = ["send", "--source", str(plan.source), "--trace", str(plan.sender_trace), "--force"]
         send += ["--bitrate", str(plan.bitrate_bps), "--packet-ms", str(plan.packet_ms)]
         with started([*client, *listen, *room]) as listener:
             line_with(listener, '"connected": true')  # before the sender starts

@@ -264,7 +264,7 @@ def first_packet_s(model: str | None, engine: str) -> float:
             for _ in range(2):
                 began_ns = time.monotonic_ns()
                 subprocess.run(  # noqa: S603
-                    [*send, "--trace", str(trace), "--quiet", "--engine", engine, *options],
+                    [*send, "--trace", trace, "--force", "--quiet", "--engine", engine, *options],
                     check=True,
                 )
             _, packets = read_trace(trace)

@@ -20,6 +20,7 @@ from typing import Any
 import jwt
 
 from streamcodec.errors import ConfigError, StreamcodecError
+from streamcodec.wire.session import is_printable
 
 ALGORITHM = "HS256"
 LEAST_SECRET_CHARACTERS = 32
@@ -121,8 +122,13 @@ class Keys:
 
 
 def new_key(number: str) -> str:
-    """A line for a file of keys."""
-    return f'"{number}" = "{secrets.token_urlsafe(48)}"'
+    """A line for a file of keys. Raises ConfigError for an id that no such line can hold."""
+    if not number or not is_printable(number):
+        raise ConfigError(
+            f"the id of a key must be one or more printable characters, got {number!r}"
+        )
+    escaped = number.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}" = "{secrets.token_urlsafe(48)}"'
 
 
 def _read(path: Path) -> dict[str, str]:

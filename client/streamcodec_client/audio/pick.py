@@ -84,6 +84,8 @@ def pick_source(
         return PacedSource(clock, Tone(rate or DEFAULT_RATE, channels or 1))
     if spec == "-":
         return StdinSource(clock, rate or DEFAULT_RATE, channels or 1)
+    if Path(spec).is_dir():
+        raise AudioError(f"source {spec!r} is a folder: give {SOURCE_FORMS}")
     if not Path(spec).is_file():
         raise AudioError(f"no source {spec!r}: give {SOURCE_FORMS}")
     file = AudioFile(Path(spec), mono=mono)

@@ -17,7 +17,7 @@ import numpy as np
 
 import streamcodec
 from streamcodec.config import DEFAULT_BITRATE_BPS
-from streamcodec.errors import StreamcodecError
+from streamcodec.errors import ConnectionRefused, StreamcodecError
 from streamcodec.units import NS, Pcm
 from streamcodec.wire.session import Message, Welcome
 
@@ -253,14 +253,24 @@ def relay(seat: Seat, clock: Clock) -> Iterator[Finding]:
     try:
         connect_ms, rtt_ms = asyncio.run(_visit(seat, clock))
     except StreamcodecError as error:
-        todo = f"{error}; is it running there, and the address right?"
-        yield Finding("relay", f"{seat.url} lets nobody in", todo)
+        yield Finding("relay", f"{seat.url} lets nobody in", _why(error, seat.url))
         return
     text = f"{seat.url}, connected in {connect_ms:.0f} ms"
     if rtt_ms is not None:
         text += f", round trip {rtt_ms:.0f} ms"
     far = rtt_ms is not None and rtt_ms > FAR_MS
     yield Finding("relay", text, "far away: people will talk over each other" if far else "")
+
+
+def _why(error: StreamcodecError, url: str) -> str:
+    """Why a relay lets nobody in, without its URL, which was named already. Where nobody answered,
+    and nothing is asked yet, also what to look at.
+    """
+    said = str(error).partition(f"{url}: ")[2] or str(error)
+    unanswered = isinstance(error, ConnectionRefused) and error.close_code is None
+    if unanswered and not said.endswith("?"):
+        said += "; is it running there, and the address right?"
+    return said
 
 
 async def _visit(seat: Seat, clock: Clock) -> tuple[float, float | None]:

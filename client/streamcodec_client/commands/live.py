@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import click
 
-from streamcodec.files import NamedPath, check_folders
+from streamcodec.files import NamedPath, check_folders, check_new
 from streamcodec.live.adaptive import DelayBounds
 from streamcodec.units import Pcm
 from streamcodec.wire.overhead import OVERHEAD_NOTE
@@ -84,7 +84,7 @@ def send(
     source.check(device)
     clock = MonotonicClock()
     settings = _settings(session, exit_when_done=True)
-    _check_files([*codec.reads, *source.reads], session.writes)
+    _check_files([*codec.reads, *source.reads], session.writes, force=session.force)
     key = session.key()
     reporter = _display(session, clock)
     with ExitStack() as opened:
@@ -147,7 +147,8 @@ def listen(
         impairment=from_options(simulation.sim_loss, simulation.sim_jitter, simulation.sim_drift),
     )
     sink.check_stdout(session)
-    _check_files(codec.reads, [*sink.writes, *session.writes, ("--record-trace", record_trace)])
+    written = [*sink.writes, *session.writes, ("--record-trace", record_trace)]
+    _check_files(codec.reads, written, force=session.force)
     sink.check(device)
     key = session.key()
     reporter = _display(session, clock)
@@ -199,7 +200,8 @@ def talk(
         source=name_of(source.source),
     )
     sink.check_stdout(session)
-    _check_files([*codec.reads, *source.reads], [*sink.writes, *session.writes, *duplex.writes])
+    written = [*sink.writes, *session.writes, *duplex.writes]
+    _check_files([*codec.reads, *source.reads], written, force=session.force)
     output = dataclasses.replace(device, device=duplex.output_device or device.device)
     sink.check(output)
     key = session.key()
@@ -268,9 +270,12 @@ def _settings(
     )
 
 
-def _check_files(inputs: list[NamedPath], outputs: list[NamedPath]) -> None:
+def _check_files(inputs: list[NamedPath], outputs: list[NamedPath], *, force: bool) -> None:
+    """Raises ConfigError, OutputError: before anything of what is there is lost."""
     check_files(inputs, outputs)
     check_folders(outputs)
+    if not force:
+        check_new(outputs)
 
 
 def _display(session: SessionOptions, clock: Clock, *, push_to_talk: bool = False) -> Display:

@@ -47,7 +47,9 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
 
 @dataclasses.dataclass(frozen=True)
 class SessionOptions:
-    """Which room of which relay, for how long (None: without a limit), and what is shown of it."""
+    """Which room of which relay, for how long (None: without a limit), what is written (over files
+    that are there, too, where `force` says so), and what is shown.
+    """
 
     url: str
     ca: Path | None
@@ -57,6 +59,7 @@ class SessionOptions:
     passphrase_file: Path | None
     duration_s: float | None
     trace: Path | None
+    force: bool
     as_json: bool
     quiet: bool
     screen: bool
@@ -102,6 +105,7 @@ session_options = grouped(
         help="End after so many seconds.",
     ),
     click.option("--trace", type=OUTPUT_FILE, metavar="FILE", help="Times of each packet, JSONL."),
+    click.option("--force", is_flag=True, help="Write files anew that are there already."),
     click.option(
         "--json",
         "as_json",
@@ -225,7 +229,6 @@ class SinkOptions:
     sink: str
     playout_ms: float | DelayBounds
     exit_when_done: bool
-    force: bool
 
     def check_stdout(self, session: SessionOptions) -> None:
         """Raises ConfigError where sound and JSON both want standard output."""
@@ -237,11 +240,7 @@ class SinkOptions:
         return [("--sink", None if self.sink in ("speaker", "null") else self.sink)]
 
     def check(self, device: DeviceOptions) -> None:
-        """Before a model is loaded. Raises AudioError for a sink that cannot be opened, ConfigError
-        for a recording that is there already.
-        """
-        if not self.force and Path(self.sink).is_file():
-            raise ConfigError(f"--sink {self.sink} is there already: --force writes it anew")
+        """Before a model is loaded. Raises AudioError for a sink that cannot be opened."""
         check_sink(self.sink, device=device.device, rate=device.rate)
 
     def open(
@@ -287,7 +286,6 @@ sink_options = grouped(
         is_flag=True,
         help="End when there were talkers and all have left (and the source, if any, has ended).",
     ),
-    click.option("--force", is_flag=True, help="Write the --sink anew where it is there already."),
 )
 
 

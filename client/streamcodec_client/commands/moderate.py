@@ -29,13 +29,17 @@ ANSWER_LIMIT_S = 10.0
 
 
 class _Moderator:
-    """Says one thing, and asks who is in the room then."""
+    """Asks who is in the room, says one thing of a member, and asks again: a relay says nothing of
+    a number that nobody has.
+    """
 
-    def __init__(self, said: Message | None) -> None:
-        self._said = said
+    def __init__(self, said: Remove | Silence | None, room: str) -> None:
+        self._said, self._room = said, room
+        self._allowed = False  # what is to be said was compared with who is there
         self._transport: RelayTransport | None = None
         self._asking: asyncio.Future[None] | None = None
         self.present: list[Present] = []
+        self.mistake = ""  # why it was not said
         self.answered = asyncio.Event()
 
     def begin(self, transport: RelayTransport) -> None:
@@ -47,9 +51,9 @@ class _Moderator:
     async def _ask(self) -> None:
         assert self._transport is not None
         self.present.clear()
-        for message in (self._said, Who()):
-            if message is not None:
-                await self._transport.send_message(message)
+        if self._said is not None and self._allowed:
+            await self._transport.send_message(self._said)
+        await self._transport.send_message(Who())
 
     def disconnected(self, reason: str) -> None:
         """It connects again, and asks again."""
@@ -61,7 +65,28 @@ class _Moderator:
         if isinstance(message, Members):
             self.present += message.members
             if not message.more:
-                self.answered.set()
+                self._listed()
+
+    def _listed(self) -> None:
+        """All of who is there has come."""
+        if self._said is not None and not self._allowed:
+            self.mistake = _mistake(self._said, self.present, self._room)
+            if not self.mistake:
+                self._allowed = True
+                self._asking = asyncio.ensure_future(self._ask())
+                return
+        self.answered.set()
+
+
+def _mistake(said: Remove | Silence, present: list[Present], room: str) -> str:
+    """Why that cannot be done in a room with these members; "" where it can."""
+    number = said.member
+    member = next((other for other in present if other.member == number), None)
+    if member is None:
+        return f"no member {number} in room {room}: give the number of one who is there"
+    if isinstance(said, Silence) and not member.role.talks:
+        return f"member {number} of room {room} only listens: give the number of one who talks"
+    return ""
 
 
 @click.command()
@@ -87,7 +112,7 @@ def moderate(
     do that first. It needs a token that allows it: `streamcodec token --moderate`. Who is removed,
     or silenced, stays so for an hour with that token and address.
     """
-    asked: list[Message] = [
+    asked: list[Remove | Silence] = [
         *([] if remove is None else [Remove(remove)]),
         *([] if silence is None else [Silence(silence, True)]),
         *([] if unsilence is None else [Silence(unsilence, False)]),
@@ -95,13 +120,18 @@ def moderate(
     if len(asked) > 1:
         raise ConfigError("give one of --remove, --silence and --unsilence at a time")
     hello = Hello(Role.LISTEN, room, "moderator", token=token)
-    present = asyncio.run(_moderate(url, ca, hello, asked[0] if asked else None))
-    for member in present:
+    moderator = asyncio.run(_moderate(url, ca, hello, asked[0] if asked else None))
+    for member in moderator.present:
         click.echo(_json(member) if as_json else _line(member))
+    if moderator.mistake:
+        raise ConfigError(moderator.mistake)
 
 
-async def _moderate(url: str, ca: Path | None, hello: Hello, said: Message | None) -> list[Present]:
-    moderator = _Moderator(said)
+async def _moderate(
+    url: str, ca: Path | None, hello: Hello, said: Remove | Silence | None
+) -> _Moderator:
+    """One that has been answered. Raises ConfigError, ConnectionRefused."""
+    moderator = _Moderator(said, hello.room)
     transport = RelayTransport(url, hello, [moderator], MonotonicClock(), ca=ca)
     moderator.begin(transport)
     running = asyncio.ensure_future(transport.run())
@@ -116,7 +146,7 @@ async def _moderate(url: str, ca: Path | None, hello: Hello, said: Message | Non
         await running
     if not moderator.answered.is_set():
         raise ConfigError(f"{url} has not said who is in room {hello.room}")
-    return moderator.present
+    return moderator
 
 
 def _line(member: Present) -> str:
