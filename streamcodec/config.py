@@ -5,6 +5,7 @@ share.
 from __future__ import annotations
 
 import dataclasses
+import operator
 
 from .errors import ConfigError
 
@@ -24,12 +25,19 @@ DEFAULT_STEREO_BITRATE_BPS = 14_000.0
 HIGH_BAND_BYTES = 2  # that describe it, for each step of each channel
 
 
-def check_sample_rate(rate: int) -> None:
-    """`rate` in Hz. Raises ConfigError outside MIN_SAMPLE_RATE to MAX_SAMPLE_RATE."""
+def check_sample_rate(rate: int) -> int:
+    """`rate` in Hz, of any type of integers -> the same. Raises ConfigError for other types, and
+    outside MIN_SAMPLE_RATE to MAX_SAMPLE_RATE.
+    """
+    try:
+        rate = operator.index(rate)
+    except TypeError:
+        raise ConfigError(f"sample rate must be a whole number, got {rate!r}") from None
     if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
         raise ConfigError(
             f"sample rate must be {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz, got {rate}"
         )
+    return rate
 
 
 def default_bitrate_bps(channels: int) -> float:

@@ -11,7 +11,7 @@ import streamcodec
 from conftest import voice
 from streamcodec.coding.container import StreamHeader, read_container, write_container
 from streamcodec.coding.model import CodecModel
-from streamcodec.errors import ContainerError, ModelError
+from streamcodec.errors import ConfigError, ContainerError, ModelError
 
 HEADER = StreamHeader("0123456789abcdef", 16_000, 320, 48_000, 1, 5, samples=4_800, payloads=3)
 PAYLOADS = [b"abc", None, b"x" * 300]
@@ -93,9 +93,16 @@ def test_a_changed_header_is_noticed(position: int, change: int) -> None:
     ],
 )
 def test_a_header_out_of_range_names_the_field(field: str, value: object) -> None:
+    """Where it is read, and before it is written."""
     header = StreamHeader(**{**HEADER.__dict__, field: value})  # type: ignore[arg-type]
+    file = io.BytesIO()
     with pytest.raises(ContainerError, match=field):
-        read_container(io.BytesIO(written(header)))
+        write_container(file, header, PAYLOADS)
+    assert file.getvalue() == b""
+    text = json.dumps(header.__dict__).encode()
+    size, checksum = len(text).to_bytes(2, "big"), zlib.crc32(text).to_bytes(4, "big")
+    with pytest.raises(ContainerError, match=field):
+        read_container(io.BytesIO(written()[:4] + size + text + checksum))
 
 
 def test_what_follows_the_last_payload_is_not_called_whole_and_not_read() -> None:
@@ -126,6 +133,19 @@ def test_a_program_writes_and_reads_files_through_the_public_api(model: CodecMod
     sound = streamcodec.decode(recording.payloads, decoder, recording.header.samples)
     expected = streamcodec.StreamDecoder(model, encoder.config, sample_rate=44_100)
     assert np.array_equal(sound, streamcodec.decode(payloads, expected, len(pcm)))
+
+
+def test_rates_and_counts_may_be_integers_of_any_type_and_nothing_else(model: CodecModel) -> None:
+    encoder = streamcodec.StreamEncoder(model, quality=0.5, sample_rate=np.int64(48_000))
+    file = io.BytesIO()
+    streamcodec.write_container(file, encoder.header(np.int64(960), np.int32(0)), [])
+    file.seek(0)
+    assert streamcodec.read_container(file).header.source_rate == 48_000
+    for rate in (48_000.0, np.float64(44_100), "48000"):
+        with pytest.raises(ConfigError, match="sample rate must be a whole number"):
+            streamcodec.StreamEncoder(model, quality=0.5, sample_rate=rate)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="sample rate must be a whole number"):
+            streamcodec.StreamDecoder(model, encoder.config, sample_rate=rate)  # type: ignore[arg-type]
 
 
 def test_a_file_of_another_model_is_not_decoded(model: CodecModel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -176,6 +177,9 @@ def test_pipes_carry_what_files_hold(folder: Path) -> None:
         assert (done.returncode, done.stdout) == (0, coded)
         assert done.stderr.startswith((b"standard output: 0.30 s", b"/dev/stdout: 0.30 s"))
     assert run("decode -", standard_input=coded).stdout == back
+    for command in ("info -", "info /dev/stdin"):
+        told = run(command, standard_input=coded).stdout
+        assert told == run("info a.sc", standard_input=b"").stdout
     flac = run("decode - --format flac", standard_input=coded).stdout
     assert soundfile.read(io.BytesIO(flac), dtype="int16")[0] == pytest.approx(
         soundfile.read("back.wav", dtype="int16")[0]
@@ -256,28 +260,70 @@ def test_a_file_of_which_nothing_can_be_decoded_is_an_error(
 def test_a_signal_leaves_nothing_half_written(
     folder: Path, number: signal.Signals, several: bool
 ) -> None:
-    """Two recordings of half an hour: they are not decoded before the signal comes."""
+    write_long_recordings()
+    if number == signal.SIGHUP:
+        signal.signal(number, signal.SIG_DFL)  # also where the tests run under nohup
+    before = names()
+    arguments = ["long.sc", "longer.sc", "--jobs", "2"] if several else ["long.sc"]
+    with decoding(*arguments) as process:
+        wait_for_partials(process, 2 if several else 1)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (128 + number, "")
+    assert names() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no process groups")
+def test_ctrl_c_ends_the_conversion_of_several_files_and_all_its_processes(folder: Path) -> None:
+    write_long_recordings()
+    before = names()
+    with decoding("long.sc", "longer.sc", "--jobs", "2", start_new_session=True) as process:
+        wait_for_partials(process, 2)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert names() == before
+    with contextlib.suppress(ProcessLookupError):  # raised when the last of them has ended
+        for _ in range(600):
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail("processes go on behind the end of the command")
+
+
+def test_a_name_as_long_as_the_system_allows_is_written(folder: Path) -> None:
+    for letter in ("a", "\u4e2d"):
+        name = letter * (251 // len(letter.encode()))
+        source = Path(name).with_suffix(".wav")
+        Path("a.wav").rename(source)
+        assert main(["encode", str(source), "--quality", "0.5"]) == 0
+        assert source.with_suffix(".sc").is_file()
+        assert not [*Path().glob(".partial-*")]
+        source.rename("a.wav")
+
+
+def write_long_recordings() -> None:
+    """Two of half an hour: they are not decoded before a signal comes."""
     encoder = StreamEncoder(load_model("voice-16k", "cpu"), quality=0.5)
     payloads = [*encode(voice(1.0), encoder)] * 2_000
     for name in ("long.sc", "longer.sc"):
         with Path(name).open("wb") as file:
             write_container(file, encoder.header(payloads=len(payloads)), payloads)
-    if number == signal.SIGHUP:
-        signal.signal(number, signal.SIG_DFL)  # also where the tests run under nohup
-    before = names()
-    arguments = ["long.sc", "longer.sc", "--jobs", "2"] if several else ["long.sc"]
-    with subprocess.Popen(
+
+
+def decoding(*arguments: str, start_new_session: bool = False) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [sys.executable, "-m", "streamcodec_client", "decode", *arguments],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    ) as process:
-        begun_s = time.monotonic()
-        while len([*Path().glob(".partial-*")]) < (2 if several else 1):
-            assert process.poll() is None
-            assert time.monotonic() < begun_s + 60
-            time.sleep(0.02)
-        process.send_signal(number)
-        _, error = process.communicate(timeout=60)
-    assert (process.returncode, error) == (128 + number, "")
-    assert names() == before
+        start_new_session=start_new_session,
+    )
+
+
+def wait_for_partials(process: subprocess.Popen[str], count: int) -> None:
+    begun_s = time.monotonic()
+    while len([*Path().glob(".partial-*")]) < count:
+        assert process.poll() is None
+        assert time.monotonic() < begun_s + 60
+        time.sleep(0.02)

@@ -69,6 +69,17 @@ def test_recordings_of_other_rates_come_back_as_they_were(
     assert abs(lag) <= max(2, 2 * rate // 16_000)
 
 
+def test_a_recording_of_a_rate_that_cannot_be_coded_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write(tmp_path / "slow.wav", voice(1.0, 8_000), 1_000)
+    assert run("encode", tmp_path / "slow.wav", tmp_path / "a.sc") == 2
+    said = "slow.wav: sample rate must be 4000 to 384000 Hz, got 1000"
+    assert said in capsys.readouterr().err
+    assert run("send", "--source", tmp_path / "slow.wav") == 2
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("source", [GOLDEN / "voice-16k.sc", "voice-16k"])
 def test_info_reads_files_and_models_without_pytorch(source: object) -> None:
     program = (

@@ -71,7 +71,10 @@ class Recording:
 
 
 def write_container(file: BinaryIO, header: StreamHeader, payloads: Iterable[bytes | None]) -> int:
-    """Returns the number of bytes written."""
+    """Returns the number of bytes written. Raises ContainerError, before anything is written, for a
+    header that `read_container` would refuse.
+    """
+    _check(header)
     fields = {name: value for name, value in dataclasses.asdict(header).items() if value != ""}
     text = json.dumps(fields, separators=(",", ":")).encode()
     parts = [MAGIC, len(text).to_bytes(2, "big"), text, zlib.crc32(text).to_bytes(4, "big")]

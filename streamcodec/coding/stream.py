@@ -7,13 +7,14 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import HIGH_BAND_BYTES, MAX_PAYLOAD_BYTES, STEP_MS, CodecConfig
+from ..config import HIGH_BAND_BYTES, MAX_PAYLOAD_BYTES, STEP_MS, CodecConfig, check_sample_rate
 from ..engines.api import DecodeRequest, EncodeRequest, State
 from ..errors import ConfigError, ContainerError, ModelError
 from ..units import Pcm
@@ -92,16 +93,14 @@ class StreamEncoder:
         limit = min(self._rate.budget_bytes or MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES)
         self._limit = limit - self.config.description_bytes  # of the core's payload
         own_rate, self._source_channels = self.config.sample_rate, channels
-        self._source_rate = own_rate if sample_rate is None else sample_rate
+        self._source_rate = own_rate if sample_rate is None else check_sample_rate(sample_rate)
         with_layer = self._rate.highest_level >= base_levels
         self._coder = model.coder(core, with_layer=with_layer)
         self._model_hash = model.hash
         self._high_band_hash = model.high_band_hash if core.high_band else ""
         self._joint_hash = model.joint_hash if joint else ""
         self.engine = model.engine
-        self._resampler = Resampler(
-            self._source_rate, self.config.sample_rate, self.config.channels
-        )
+        self._resampler = Resampler(self._source_rate, own_rate, self.config.channels)
         base_bps = model.level_bitrates_bps[:base_levels]
         coarsest = max(0, bisect.bisect_right(base_bps, COPY_BPS) - 1)
         self._copy_level = min(coarsest, self.config.base_level)
@@ -173,8 +172,8 @@ class StreamEncoder:
             source_rate=self._source_rate,
             channels=self.config.channels,
             base_level=self.config.base_level,
-            samples=samples,
-            payloads=payloads,
+            samples=None if samples is None else operator.index(samples),
+            payloads=None if payloads is None else operator.index(payloads),
             high_band=self._high_band_hash,
             joint_stereo=self._joint_hash,
         )
@@ -264,8 +263,9 @@ class StreamDecoder:
         self._high_band = model.high_band if config.widening > 1 else None
         self._described: list[bytes] | None = None  # of the packet that is being decoded
         self.engine = model.engine
-        self.sample_rate = self.config.sample_rate if sample_rate is None else sample_rate
-        self._resampler = Resampler(config.sample_rate, self.sample_rate, config.channels)
+        own_rate = self.config.sample_rate
+        self.sample_rate = own_rate if sample_rate is None else check_sample_rate(sample_rate)
+        self._resampler = Resampler(own_rate, self.sample_rate, config.channels)
         self.reset()
 
     @classmethod

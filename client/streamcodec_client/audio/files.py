@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from streamcodec.errors import AudioError
+from streamcodec.config import check_sample_rate
+from streamcodec.errors import AudioError, ConfigError
 from streamcodec.files import writing
 from streamcodec.units import Pcm
 
@@ -40,7 +41,8 @@ class AudioFile:
 
     def __init__(self, path: Path, *, mono: bool = False, name: str | None = None) -> None:
         """`name`: what messages call it, where that is not its path. Raises AudioError for a file
-        that holds no audio or, unless they will be mixed to `mono`, more than two channels.
+        that holds no audio or has a sample rate that cannot be coded or, unless they will be mixed
+        to `mono`, more than two channels.
         """
         self._path, self._name = path, name or str(path)
         self._below: io.FileIO | None = None
@@ -56,6 +58,11 @@ class AudioFile:
                 f"cannot read {self._name} as audio: {_reason(error)}; give a WAV, FLAC or Ogg file"
             ) from error
         self._ended = False
+        try:
+            check_sample_rate(self._file.samplerate)
+        except ConfigError as error:
+            self.close()
+            raise AudioError(f"{self._name}: {error}") from error
         if self._file.channels > MAX_CHANNELS and not mono:
             self.close()
             raise AudioError(

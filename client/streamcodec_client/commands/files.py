@@ -126,14 +126,20 @@ def decode(
 @click.argument("source", default="")
 def info(source: str) -> None:
     """Say what SOURCE is: an .sc file, a folder with a model, or the name of a shipped one
-    (voice-16k where nothing is given).
+    (voice-16k where nothing is given). - is an .sc file on standard input.
     """
     from .recordings import described
+    from .whole_files import input_name, is_stream, reading_whole
 
     path = Path(source)
     if path.suffix == ".sc" and not path.exists():
         raise ConfigError(f"no file {source}")
-    for line in described(path) if path.is_file() else _model_lines(source or None):
+    if path.is_file() or is_stream(path):
+        with reading_whole(path) as whole:
+            lines = described(whole, input_name(path))
+    else:
+        lines = _model_lines(source or None)
+    for line in lines:
         click.echo(line)
 
 

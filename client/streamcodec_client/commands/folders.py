@@ -115,7 +115,7 @@ def convert_all(plan: Plan, convert: Conversion, codec: CodecOptions, processes:
                 else:
                     outcome.add(future.result())
                 bar.update(job.size)
-    except SystemExit:  # a signal: what is half written is of no use
+    except (SystemExit, KeyboardInterrupt):  # a signal: what is half written is of no use
         for process in multiprocessing.active_children():
             process.terminate()
         raise

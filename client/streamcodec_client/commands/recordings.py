@@ -161,9 +161,11 @@ def _read(source: Path, name: str) -> Recording:
             raise ContainerError(f"{name}: {error}") from error
 
 
-def described(path: Path) -> list[str]:
-    """What an .sc file holds, in lines. Raises ContainerError, OSError."""
-    recording = _read(path, str(path))
+def described(path: Path, name: str) -> list[str]:
+    """What an .sc file holds, in lines. `name`: what messages call it. Raises ContainerError,
+    OSError.
+    """
+    recording = _read(path, name)
     header = recording.header
     samples = header.samples
     seconds = (

@@ -5,6 +5,7 @@ there before is replaced only once all of the new one is written.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import sys
@@ -18,6 +19,7 @@ from streamcodec.files import cannot_write, writing
 
 STANDARD = Path("-")  # standard input or output
 PARTIAL = ".partial-"  # how the name of a file begins while it is written
+LONGEST_NAME = 255  # bytes, on most systems
 
 
 def is_stream(path: Path) -> bool:
@@ -67,7 +69,7 @@ def writing_whole(target: Path, ending: str) -> Iterator[Path]:
                         shutil.copyfileobj(file, stream)
         return
     whole = Path(os.path.realpath(target))
-    partial = whole.with_name(PARTIAL + whole.name)
+    partial = _partial(whole)
     try:
         yield partial
         with writing(target):
@@ -80,6 +82,14 @@ def writing_whole(target: Path, ending: str) -> Iterator[Path]:
         raise type(error)(said.replace(str(partial), str(target))) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _partial(whole: Path) -> Path:
+    """Where a file is written until it is whole; names may be as long as the system allows."""
+    name = PARTIAL + whole.name
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = PARTIAL + hashlib.sha256(os.fsencode(whole.name)).hexdigest() + whole.suffix
+    return whole.with_name(name)
 
 
 @contextlib.contextmanager
