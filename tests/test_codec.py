@@ -126,6 +126,13 @@ def test_every_length_keeps_its_length(model: CodecModel, samples: int) -> None:
     assert bool(payloads) == bool(samples)
 
 
+def test_pcm_may_be_a_list(model: CodecModel) -> None:
+    pcm = voice(0.1)
+    ours, theirs = (StreamEncoder(model, quality=0.5) for _ in range(2))
+    given = pcm.tolist()
+    assert ours.encode(given) + ours.flush() == theirs.encode(pcm) + theirs.flush()
+
+
 def test_stereo_can_be_averaged(model: CodecModel) -> None:
     stereo = np.stack([SECOND, np.zeros_like(SECOND)], 1)
     both = streamcodec.encode(stereo, StreamEncoder(model, quality=0.5, channels=2, downmix=True))

@@ -14,6 +14,8 @@ from fakes import ManualClock, fake_info
 from streamcodec.errors import OutputError
 from streamcodec.units import NS, Pcm
 from streamcodec.wire.session import StreamStart
+from streamcodec_client.audio import tracks
+from streamcodec_client.audio.files import AudioFile
 from streamcodec_client.audio.tracks import FAR_MS, LOOSE_MS
 from streamcodec_client.live import recorder
 from streamcodec_client.live.receiver import HeardBlock
@@ -157,6 +159,21 @@ def test_of_many_files_few_are_open_at_once_and_the_mix_has_all(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder, "MOST_OPEN", 2)
+    opened, most = set[int](), 0
+
+    class Counted(AudioFile):
+        def __init__(self, path: Path) -> None:
+            nonlocal most
+            super().__init__(path)
+            opened.add(id(self))
+            most = max(most, len(opened))
+
+        def close(self) -> None:
+            super().close()
+            opened.discard(id(self))
+
+    monkeypatch.setattr(tracks, "AudioFile", Counted)
+    monkeypatch.setattr(tracks, "MIX_AT_ONCE_S", 0.1)
     for n in range(12):
         session.hears("Bob", 0.125, 100 * n, stream=1)
         session.hears(f"Guest {n}", 0.25, 100 * n, stream=2 + n)
@@ -164,6 +181,8 @@ def test_of_many_files_few_are_open_at_once_and_the_mix_has_all(
     session.hears("Guest 0", 0.25, 21_000, stream=2)
     written = session.written()
     assert len(written) == 15
+    assert most <= 4  # those of a piece of the mix, and of the one before
+    assert not opened
     assert len(written["Guest 11.flac"]) == 1_110 * 16
     assert len(written["Guest 0-2.flac"]) == len(written["mix.flac"]) == 21_010 * 16
     assert np.allclose(written["mix.flac"], sum_of(list(written.values())[:-1]), atol=1e-3)

@@ -36,6 +36,7 @@ def as_float_pcm(pcm: NDArray[Any], channels: int, before: int = 0) -> Pcm:
     Raises AudioError, also for samples that are not finite, naming the first; `before`: how many
     samples came before these.
     """
+    pcm = np.asarray(pcm)  # lists, too
     check_pcm(pcm, channels)
     scaled: Pcm = pcm.astype(np.float32, copy=False)
     if pcm.dtype == np.int16:
