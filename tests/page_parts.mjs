@@ -74,25 +74,53 @@ const parts = {
   },
   'several talkers are added, each as loud as wanted, and never beyond full scale'() {
     const volumes = new Volumes();
+    ['Ada', 'Bob', 'Eve'].forEach((name, n) => volumes.join(n + 1, name));
     volumes.set(1, -20);
     volumes.hear(2, false);
     const parts = [1, 2, 3].map(stream => ({
       pcm: [new Float32Array(4).fill(0.5)],
-      gain: volumes.gain(stream),
+      ...volumes.fade(stream),
     }));
     const sums = mixed(parts, 4);
     assert.equal(sums.length, 1);
     assert.ok(sums[0].every(sample => Math.abs(sample - 0.55) < 1e-6));
-    volumes.forget(2);
     volumes.overallDb = 20;
-    const loud = [1, 2, 3].map(s => ({
-      pcm: [new Float32Array(4).fill(-1)],
-      gain: volumes.gain(s),
-    }));
+    [1, 2, 3].forEach(stream => volumes.fade(stream));
+    const loud = [1, 2, 3].map(s => ({ pcm: [new Float32Array(4).fill(-1)], ...volumes.fade(s) }));
     assert.ok(mixed(loud, 4)[0].every(sample => sample >= -1 && sample < -0.9));
   },
+  'a volume changes within a block, without a step'() {
+    const volumes = new Volumes();
+    volumes.join(1, 'Ada');
+    assert.deepEqual(volumes.fade(1), { from: 1, gain: 1 });
+    volumes.hear(1, false);
+    const pcm = [new Float32Array(4).fill(0.5)];
+    const [sum] = mixed([{ pcm, ...volumes.fade(1) }], 4);
+    assert.deepEqual([...sum], [0.375, 0.25, 0.125, 0]);
+    assert.deepEqual(volumes.fade(1), { from: 0, gain: 0 });
+  },
+  'who comes back is as loud as before, whatever number the relay gives them'() {
+    const volumes = new Volumes();
+    ['Ada', 'Bob', 'Ada'].forEach((name, n) => volumes.join(n + 1, name));
+    volumes.set(2, -21);
+    volumes.hear(3, false); // the second Ada
+    volumes.leave(null);
+    ['Bob', 'Ada', 'Ada'].forEach((name, n) => volumes.join(n + 1, name));
+    assert.deepEqual([1, 2, 3].map(stream => volumes.of(stream)), [-21, 0, 0]);
+    assert.deepEqual([1, 2, 3].map(stream => volumes.heard(stream)), [true, true, false]);
+    volumes.leave(3);
+    volumes.join(3, 'Eve');
+    assert.ok(volumes.heard(3));
+    volumes.join(3, 'Eve'); // with another bit rate
+    volumes.leave(1);
+    volumes.join(4, 'Bob');
+    assert.equal(volumes.of(4), -21);
+  },
   'one channel is heard on both sides beside a talker of two, as loud as without'() {
-    const part = (gain, ...levels) => ({ pcm: levels.map(l => new Float32Array(4).fill(l)), gain });
+    const part = (gain, ...levels) => {
+      const pcm = levels.map(level => new Float32Array(4).fill(level));
+      return { pcm, from: gain, gain };
+    };
     const [left, right, ...more] = mixed([part(1, 0.25), part(0.5, 0.5, -0.25)], 4);
     assert.deepEqual([[...left], [...right]], [Array(4).fill(0.5), Array(4).fill(0.125)]);
     assert.equal(more.length, 0);

@@ -290,6 +290,14 @@ def test_two_pages_see_each_other_and_who_is_muted(link: str, browser: BrowserCo
         shown(other, "talking")
         one.keyboard.press("m")
         shown(other, "muted")
+        # The space bar is for talking, wherever a click has left the focus.
+        one.get_by_role("button", name="Settings").click()
+        one.get_by_role("button", name="Close").click()
+        one.keyboard.down(" ")
+        shown(other, "talking")
+        one.keyboard.up(" ")
+        shown(other, "muted")
+        assert one.get_by_role("dialog").count() == 0
         one.keyboard.press("m")
         shown(other, "talking")
         one.get_by_role("button", name="Leave").click()

@@ -20,5 +20,5 @@ def test_parts_of_the_page_do_what_they_say() -> None:
     done = subprocess.run([node, HARNESS, CORE], capture_output=True, text=True)
     assert done.stderr == ""
     found = json.loads(done.stdout)
-    assert len(found) == 15
+    assert len(found) == 17
     assert found == dict.fromkeys(found)

@@ -50,7 +50,6 @@ export class Call implements ConnectionListener {
   private number = 0; // of the connection in use
   private status: CallState['connection'] = 'connecting';
   private reason = '';
-  private readonly names = new Map<number, string>(); // of streams, also of those that ended
   private readonly timers: number[] = [];
   private readonly silence: Pcm; // as long as a block
   private looks = 0;
@@ -166,6 +165,7 @@ export class Call implements ConnectionListener {
 
   disconnected(reason: string): void {
     if (this.status === 'connected') this.talkers.leave(this.number, null);
+    this.volumes.leave(null);
     this.status = this.number > 0 ? 'reconnecting' : 'connecting';
     this.reason = reason;
     this.talker?.disconnected();
@@ -191,6 +191,7 @@ export class Call implements ConnectionListener {
     if (message.type === 'stream_start') this.join(message);
     else if (message.type === 'stream_end') {
       this.talkers.leave(key.connection, key.stream);
+      this.volumes.leave(key.stream);
     } else if (message.type === 'mute') this.talkers.mute(key, message.muted);
     else if (message.type === 'capture') this.talkers.player(key)?.captureClock(message);
   }
@@ -220,8 +221,7 @@ export class Call implements ConnectionListener {
   }
 
   private join(start: Introduction): void {
-    if (this.names.get(start.stream) !== start.name) this.volumes.forget(start.stream);
-    this.names.set(start.stream, start.name);
+    this.volumes.join(start.stream, start.name);
     this.talkers.join({ connection: this.number, stream: start.stream }, start);
   }
 
@@ -271,7 +271,7 @@ export class Call implements ConnectionListener {
         const pcm = player.pull(samples);
         player.meter.add(pcm ?? this.silence);
         if (pcm === null) continue;
-        parts.push({ pcm, gain: this.volumes.gain(player.talker.stream) });
+        parts.push({ pcm, ...this.volumes.fade(player.talker.stream) });
         player.heard(heardMs, offsetMs);
       }
       const pcm = mixed(parts, samples);

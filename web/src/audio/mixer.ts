@@ -4,44 +4,74 @@ import { channelOf, type Pcm, silence } from './pcm.ts';
 
 const KNEE = 0.8; // below it a sum is not changed
 
-/** Volumes in dB by stream; who is not to be heard. */
+/**
+ * Volumes in dB; who is not to be heard. Whoever comes back under the same name, with another number
+ * of their stream, is as loud as before; of several with one name each by themselves.
+ */
 export class Volumes {
   overallDb = 0;
-  private readonly streamDb = new Map<number, number>();
-  private readonly unheard = new Set<number>();
+  private readonly personDb = new Map<string, number>(); // by `person`
+  private readonly unheard = new Set<string>();
+  private readonly people = new Map<number, string>(); // by stream, also of those that ended
+  private readonly present = new Set<number>(); // streams
+  private readonly reached = new Map<number, number>(); // gains by stream
+
+  /** A stream begins, or goes on. */
+  join(stream: number, name: string): void {
+    this.present.delete(stream);
+    const taken = new Set([...this.present].map(other => this.person(other)));
+    const namesakes = Array.from({ length: taken.size + 1 }, (_, n) => `${n} ${name}`);
+    const own = namesakes.includes(this.person(stream)) ? [this.person(stream)] : [];
+    this.people.set(
+      stream,
+      [...own, ...namesakes].find(person => !taken.has(person))!,
+    );
+    this.present.add(stream);
+  }
+
+  /** A stream ended; null: all of them. */
+  leave(stream: number | null): void {
+    if (stream === null) this.present.clear();
+    else this.present.delete(stream);
+  }
 
   set(stream: number, decibels: number): void {
-    this.streamDb.set(stream, decibels);
+    this.personDb.set(this.person(stream), decibels);
   }
 
   hear(stream: number, heard: boolean): void {
-    if (heard) this.unheard.delete(stream);
-    else this.unheard.add(stream);
+    if (heard) this.unheard.delete(this.person(stream));
+    else this.unheard.add(this.person(stream));
   }
 
   heard(stream: number): boolean {
-    return !this.unheard.has(stream);
+    return !this.unheard.has(this.person(stream));
   }
 
   of(stream: number): number {
-    return this.streamDb.get(stream) ?? 0;
+    return this.personDb.get(this.person(stream)) ?? 0;
   }
 
-  /** What samples of a stream are multiplied by. */
-  gain(stream: number): number {
-    return this.heard(stream) ? 10 ** ((this.overallDb + this.of(stream)) / 20) : 0;
+  /**
+   * What the next samples of a stream are multiplied by: from what it was before to what it is to
+   * be, since a step would click.
+   */
+  fade(stream: number): { from: number; gain: number } {
+    const gain = this.heard(stream) ? 10 ** ((this.overallDb + this.of(stream)) / 20) : 0;
+    const from = this.reached.get(stream) ?? gain;
+    this.reached.set(stream, gain);
+    return { from, gain };
   }
 
-  /** The relay may give the number of a stream that ended to somebody else. */
-  forget(stream: number): void {
-    this.streamDb.delete(stream);
-    this.unheard.delete(stream);
+  private person(stream: number): string {
+    return this.people.get(stream) ?? '';
   }
 }
 
-/** A talker's sound, and what it is multiplied by. */
+/** A talker's sound, and what it is multiplied by, from its beginning to its end. */
 export interface Part {
   pcm: Pcm;
+  from: number;
   gain: number;
 }
 
@@ -52,14 +82,15 @@ export interface Part {
 export function mixed(parts: Part[], samples: number): Pcm {
   const mix = silence(Math.max(1, ...parts.map(({ pcm }) => pcm.length)), samples);
   mix.forEach((sum, c) => {
-    for (const { pcm, gain } of parts) add(sum, channelOf(pcm, c), gain);
+    for (const { pcm, from, gain } of parts) add(sum, channelOf(pcm, c), from, gain);
     bend(sum);
   });
   return mix;
 }
 
-function add(sum: Float32Array, samples: Float32Array, gain: number): void {
-  for (let t = 0; t < sum.length; t++) sum[t] += gain * samples[t];
+function add(sum: Float32Array, samples: Float32Array, from: number, to: number): void {
+  const step = (to - from) / sum.length;
+  for (let t = 0; t < sum.length; t++) sum[t] += (from + step * (t + 1)) * samples[t];
 }
 
 function bend(sum: Float32Array): void {

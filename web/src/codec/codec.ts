@@ -48,8 +48,8 @@ export class Codec {
   private readonly told: number; // level, and what says more of an error
 
   /**
-   * `layered`: the second file, for streams with the waveform layer. Throws an Error for files that
-   * the engine refuses.
+   * `layered`: the second file, for streams with the waveform layer. Packed weights stay in the
+   * engine's memory. Throws an Error for files that the engine refuses.
    */
   static *opened(
     engine: Engine,
@@ -59,7 +59,12 @@ export class Codec {
   ): Pieces<Codec> {
     const files = layered === null ? [base] : [base, layered];
     const weights = yield* packed(engine, files);
-    return new Codec(engine, base.facts, weights, (layered ?? base).tables, besides);
+    const model = engine.opened(handle =>
+      engine.call.sc_model_open(weights.address, BigInt(weights.bytes), 0, handle),
+    );
+    yield;
+    const bitstreams = yield* opened(engine, (layered ?? base).tables, besides.jointStereo);
+    return new Codec(engine, base.facts, model, bitstreams, besides.highBand);
   }
 
   /** The same at once, of the first file. */
@@ -67,43 +72,19 @@ export class Codec {
     return atOnce(Codec.opened(engine, base, null, besides));
   }
 
-  /** Packed weights stay in the engine's memory. */
   private constructor(
     private readonly engine: Engine,
     facts: ModelFacts,
-    weights: { address: number; bytes: number },
-    tables: Uint8Array,
-    { highBand, jointStereo }: Besides,
+    model: number,
+    bitstreams: Bitstreams,
+    highBand: HighBand | null,
   ) {
     this.facts = facts;
     this.highBand = highBand;
     this.sound = soundFacts(facts, highBand);
-    const { sc_model_open, sc_bitstream_open_packed, sc_bitstream_open_joint } = engine.call;
-    this.model = engine.opened(handle =>
-      sc_model_open(weights.address, BigInt(weights.bytes), 0, handle),
-    );
-    const packed = engine.put(tables);
-    const bytes = BigInt(tables.length);
-    this.bitstream = engine.opened(handle => sc_bitstream_open_packed(packed, bytes, 0, handle));
-    let joint = 0;
-    if (jointStereo !== null) {
-      const tables = engine.put(jointStereo.data);
-      const jointBytes = BigInt(jointStereo.data.length);
-      try {
-        joint = engine.opened(handle =>
-          sc_bitstream_open_joint(packed, bytes, tables, jointBytes, 0, handle),
-        );
-      } catch (error) {
-        console.warn(error); // other streams are heard all the same
-      }
-      engine.free(tables);
-    }
-    this.joint = joint;
-    this.jointStereo = joint === 0 ? '' : jointStereo!.hash;
-    engine.free(packed);
-    this.workspace = engine.allocate(
-      Number(engine.call.sc_workspace_bytes(this.model, MOST_CHANNELS)),
-    );
+    this.model = model;
+    ({ bitstream: this.bitstream, joint: this.joint, jointStereo: this.jointStereo } = bitstreams);
+    this.workspace = engine.allocate(Number(engine.call.sc_workspace_bytes(model, MOST_CHANNELS)));
     this.payload = engine.allocate(LARGEST_PAYLOAD);
     this.pcm = engine.allocate(FLOAT_BYTES * MOST_CHANNELS * MOST_PACKETS * facts.packetSamples);
     this.told = engine.allocate(2 * FLOAT_BYTES);
@@ -294,6 +275,41 @@ class StreamDecoder implements Decoder {
 
 function checked(status: number): void {
   if (status < 0) throw new Error(`the codec does not work here (${status})`);
+}
+
+/** Handles; joint: 0 where there is none, jointStereo: hash of its tables, '' where there is none. */
+interface Bitstreams {
+  bitstream: number;
+  joint: number;
+  jointStereo: string;
+}
+
+/** Of mono and of joint stereo, from packed tables. */
+function* opened(
+  engine: Engine,
+  tables: Uint8Array,
+  jointStereo: Besides['jointStereo'],
+): Pieces<Bitstreams> {
+  const { sc_bitstream_open_packed, sc_bitstream_open_joint } = engine.call;
+  const packed = engine.put(tables);
+  const bytes = BigInt(tables.length);
+  const bitstream = engine.opened(handle => sc_bitstream_open_packed(packed, bytes, 0, handle));
+  let joint = 0;
+  if (jointStereo !== null) {
+    yield;
+    const told = engine.put(jointStereo.data);
+    const toldBytes = BigInt(jointStereo.data.length);
+    try {
+      joint = engine.opened(handle =>
+        sc_bitstream_open_joint(packed, bytes, told, toldBytes, 0, handle),
+      );
+    } catch (error) {
+      console.warn(error); // other streams are heard all the same
+    }
+    engine.free(told);
+  }
+  engine.free(packed);
+  return { bitstream, joint, jointStereo: joint === 0 ? '' : jointStereo!.hash };
 }
 
 /** Weights of all files, one behind the other in the engine's memory. */

@@ -17,8 +17,9 @@ export interface KeyRequests {
 export function watchKeys(requests: KeyRequests, signal: AbortSignal): void {
   let held = false;
   let tail: ReturnType<typeof setTimeout> | undefined;
-  // Who clicks a button with a mouse and then holds the space bar wants to talk, not to click again.
-  let clicked: Element | null = null;
+  // Who clicks and then holds the space bar wants to talk, wherever the click has left the focus;
+  // who goes there by Tab wants to press what has it.
+  let clicked = false;
 
   const letGo = () => {
     if (!held) return;
@@ -26,20 +27,16 @@ export function watchKeys(requests: KeyRequests, signal: AbortSignal): void {
     tail = setTimeout(() => requests.pushToTalk(false), TAIL_MS);
   };
   const options = { signal };
-  document.addEventListener(
-    'pointerdown',
-    event => (clicked = event.target instanceof Element ? event.target.closest('button') : null),
-    options,
-  );
+  document.addEventListener('pointerdown', () => (clicked = true), options);
   document.addEventListener(
     'keydown',
     event => {
-      if (event.key === 'Tab') clicked = null;
+      if (event.key === 'Tab') clicked = false;
       if (event.ctrlKey || event.metaKey || event.altKey || !requests.listens()) return;
       if (isText(event.target) || document.querySelector('dialog[open]') !== null) return;
       if (event.key === ' ') {
         if (held) event.preventDefault();
-        if (event.repeat || (isControl(event.target) && event.target !== clicked)) return;
+        if (event.repeat || (isControl(event.target) && !clicked)) return;
         clearTimeout(tail);
         held = requests.pushToTalk(true);
         if (held) event.preventDefault();
