@@ -5,6 +5,7 @@ share.
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import operator
 
 from .errors import ConfigError
@@ -25,14 +26,27 @@ DEFAULT_STEREO_BITRATE_BPS = 14_000.0
 HIGH_BAND_BYTES = 2  # that describe it, for each step of each channel
 
 
-def check_sample_rate(rate: int) -> int:
-    """`rate` in Hz, of any type of integers -> the same. Raises ConfigError for other types, and
-    outside MIN_SAMPLE_RATE to MAX_SAMPLE_RATE.
+def whole_number(name: str, value: int) -> int:
+    """`value` of any type of integers -> an int, which JSON takes. Raises ConfigError for other
+    types.
     """
     try:
-        rate = operator.index(rate)
+        return int(operator.index(value))
     except TypeError:
-        raise ConfigError(f"sample rate must be a whole number, got {rate!r}") from None
+        raise ConfigError(f"{name} must be a whole number, got {value!r}") from None
+
+
+def check_number(name: str, value: float) -> None:
+    """Raises ConfigError for what is no number, as text is none."""
+    if not isinstance(value, numbers.Real):
+        raise ConfigError(f"{name} must be a number, got {value!r}")
+
+
+def check_sample_rate(rate: int) -> int:
+    """`rate` in Hz, of any type of integers -> an int. Raises ConfigError for other types, and
+    outside MIN_SAMPLE_RATE to MAX_SAMPLE_RATE.
+    """
+    rate = whole_number("sample rate", rate)
     if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
         raise ConfigError(
             f"sample rate must be {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz, got {rate}"

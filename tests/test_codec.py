@@ -131,6 +131,8 @@ def test_pcm_may_be_a_list(model: CodecModel) -> None:
     ours, theirs = (StreamEncoder(model, quality=0.5) for _ in range(2))
     given = pcm.tolist()
     assert ours.encode(given) + ours.flush() == theirs.encode(pcm) + theirs.flush()
+    with pytest.raises(AudioError, match=r"PCM must be \[samples, 1\]: .* inhomogeneous"):
+        ours.encode([[0.1], [0.1, 0.2]])
 
 
 def test_stereo_can_be_averaged(model: CodecModel) -> None:
@@ -243,6 +245,12 @@ def test_floats_beyond_full_scale_are_clipped(model: CodecModel) -> None:
         ({"quality": 0.5, "channels": 3}, "channels must be 1 to 2"),
         ({"quality": 0.5, "sample_rate": 1}, "sample rate must be"),
         ({"quality": 0.5, "packet_ms": 30}, "packet_ms must be one of 20, 40, 60, got 30"),
+        ({"quality": 0.5, "packet_ms": "20"}, "packet_ms must be a number, got '20'"),
+        ({"bitrate_bps": "6k"}, "bit rate must be a number, got '6k'"),
+        ({"bitrate_bps": "6k", "capped": True}, "bit rate must be a number, got '6k'"),
+        ({"quality": "0.5"}, "quality must be a number, got '0.5'"),
+        ({"level": 3.0}, "level must be a whole number, got 3.0"),
+        ({"quality": 0.5, "channels": 2.0}, "channels must be a whole number, got 2.0"),
     ],
 )
 def test_settings_out_of_range_are_named(

@@ -105,6 +105,13 @@ def test_a_header_out_of_range_names_the_field(field: str, value: object) -> Non
         read_container(io.BytesIO(written()[:4] + size + text + checksum))
 
 
+def test_a_payload_that_nobody_reads_is_not_written() -> None:
+    file = io.BytesIO()
+    with pytest.raises(ContainerError, match="payload 1 must have at most 1200 bytes, got 1201"):
+        write_container(file, HEADER, [b"x" * 1_200, b"x" * 1_201])
+    assert file.getvalue() == b""
+
+
 def test_what_follows_the_last_payload_is_not_called_whole_and_not_read() -> None:
     recording = read_container(io.BytesIO(written() + bytes(100_000)))
     assert recording.payloads == PAYLOADS
@@ -141,6 +148,9 @@ def test_rates_and_counts_may_be_integers_of_any_type_and_nothing_else(model: Co
     streamcodec.write_container(file, encoder.header(np.int64(960), np.int32(0)), [])
     file.seek(0)
     assert streamcodec.read_container(file).header.source_rate == 48_000
+    for settings in ({"quality": 0.5, "channels": np.int64(2)}, {"level": np.int32(3)}):
+        of_numpy = streamcodec.StreamEncoder(model, **settings)  # type: ignore[arg-type]
+        assert written(of_numpy.header(0, 0), [])
     for rate in (48_000.0, np.float64(44_100), "48000"):
         with pytest.raises(ConfigError, match="sample rate must be a whole number"):
             streamcodec.StreamEncoder(model, quality=0.5, sample_rate=rate)  # type: ignore[arg-type]

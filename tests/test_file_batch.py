@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,14 @@ import pytest
 import soundfile
 
 from conftest import voice
-from streamcodec import StreamEncoder, encode, load_model, write_container
+from streamcodec import StreamEncoder, encode, load_model, read_container, write_container
+from streamcodec.coding.model import CodecModel
 from streamcodec_client.cli import main
+from streamcodec_client.commands import whole_files
+from streamcodec_client.commands.folders import convert_all
+from streamcodec_client.commands.options import CodecOptions
+from streamcodec_client.commands.recordings import Done, Progress
+from streamcodec_client.commands.targets import Job, Plan
 
 
 @pytest.fixture
@@ -96,6 +103,23 @@ def test_a_single_file_has_a_name_by_default_and_is_not_overwritten(
     assert soundfile.info("back/a.wav").frames == 4_800
     assert main(["info", "a.sc"]) == 0
     assert "source 16000 Hz, 0.30 s" in capsys.readouterr().out
+
+
+def test_encode_decode_and_info_tell_one_rate(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also of a single sample, whose payload holds 20 ms."""
+    soundfile.write("short.wav", voice(0.1)[:1], 16_000)
+    assert main(["encode", "short.wav"]) == 0
+    assert main(["decode", "short.sc", "back.wav"]) == 0
+    assert main(["encode", "a.wav", "short.wav", "--jobs", "1", "--out-dir", "both"]) == 0
+    assert main(["info", "short.sc"]) == 0
+    told = capsys.readouterr()
+    *singly, together = re.findall(r"(\d+\.\d\d) kbit/s payload", told.err)
+    assert singly == 2 * re.findall(r"(\d+\.\d\d) kbit/s payload", told.out)
+    contents = [read_container(io.BytesIO(file.read_bytes())) for file in Path("both").glob("*.sc")]
+    coded = [payload or b"" for content in contents for payload in content.payloads]
+    assert together == f"{sum(map(len, coded)) * 8 / len(coded) / 20:.2f}"
 
 
 @pytest.mark.parametrize(
@@ -277,7 +301,11 @@ def test_a_signal_leaves_nothing_half_written(
 def test_ctrl_c_ends_the_conversion_of_several_files_and_all_its_processes(folder: Path) -> None:
     write_long_recordings()
     before = names()
-    with decoding("long.sc", "longer.sc", "--jobs", "2", start_new_session=True) as process:
+    # In the background, the suite inherits that SIGINT is ignored, and would hand that on.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    begun = decoding("long.sc", "longer.sc", "--jobs", "2", start_new_session=True)
+    signal.signal(signal.SIGINT, handler)
+    with begun as process:
         wait_for_partials(process, 2)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         process.communicate(timeout=60)
@@ -291,6 +319,35 @@ def test_ctrl_c_ends_the_conversion_of_several_files_and_all_its_processes(folde
         pytest.fail("processes go on behind the end of the command")
 
 
+class Interruptible:
+    """A conversion that says whether Ctrl-C could end its process when it came there."""
+
+    ending = ".sc"
+
+    def __reduce__(self) -> tuple[Callable[[], Interruptible], tuple[()]]:
+        return Interruptible, ()
+
+    def __init__(self) -> None:
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self.said = "blocked" if signal.SIGINT in blocked else "not blocked"
+
+    def __call__(
+        self, model: CodecModel, source: Path, target: Path, name: str, progress: Progress
+    ) -> Done:
+        target.touch()
+        return Done(0.3, 1, 0.3, (self.said,))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no masks of signals")
+def test_ctrl_c_reaches_no_process_that_begins(folder: Path, model_folder: Path) -> None:
+    """It would print where it was; this one has not come to `_begin` when it looks."""
+    jobs = [Job(Path("a.wav"), Path("a.sc"), 1)]
+    codec = CodecOptions(str(model_folder), "cpu", "auto", "auto")
+    outcome = convert_all(Plan(jobs), Interruptible(), codec, 1)
+    assert (outcome.warnings, outcome.failures) == (["blocked"], [])
+    assert Interruptible().said == "not blocked"
+
+
 def test_a_name_as_long_as_the_system_allows_is_written(folder: Path) -> None:
     for letter in ("a", "\u4e2d"):
         name = letter * (251 // len(letter.encode()))
@@ -300,6 +357,16 @@ def test_a_name_as_long_as_the_system_allows_is_written(folder: Path) -> None:
         assert source.with_suffix(".sc").is_file()
         assert not [*Path().glob(".partial-*")]
         source.rename("a.wav")
+
+
+def test_a_name_too_long_for_the_disk_is_the_one_that_was_given(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where a disk takes shorter names than we think."""
+    monkeypatch.setattr(whole_files, "LONGEST_NAME", 1_000)
+    name = f"{'n' * 246}.sc"
+    assert main(["encode", "a.wav", name]) == 2
+    assert f"cannot write {name}: File name too long" in capsys.readouterr().err
 
 
 def write_long_recordings() -> None:

@@ -72,13 +72,18 @@ class Recording:
 
 def write_container(file: BinaryIO, header: StreamHeader, payloads: Iterable[bytes | None]) -> int:
     """Returns the number of bytes written. Raises ContainerError, before anything is written, for a
-    header that `read_container` would refuse.
+    header or a payload that `read_container` would refuse.
     """
     _check(header)
     fields = {name: value for name, value in dataclasses.asdict(header).items() if value != ""}
     text = json.dumps(fields, separators=(",", ":")).encode()
     parts = [MAGIC, len(text).to_bytes(2, "big"), text, zlib.crc32(text).to_bytes(4, "big")]
-    for payload in payloads:
+    for number, payload in enumerate(payloads):
+        if len(payload or b"") > MAX_PAYLOAD_BYTES:
+            raise ContainerError(
+                f"payload {number} must have at most {MAX_PAYLOAD_BYTES} bytes, "
+                f"got {len(payload or b'')}"
+            )
         parts += [_leb128(len(payload or b"")), payload or b""]
     return file.write(b"".join(parts))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from streamcodec_models import catalogue
 
-from ..config import CodecConfig, packet_sizes
+from ..config import CodecConfig, check_number, packet_sizes, whole_number
 from ..engines import native
 from ..engines.api import Engine, LoadedModel
 from ..errors import ConfigError, ModelError
@@ -72,6 +72,7 @@ class CodecModel:
 
     def packet_samples(self, packet_ms: float) -> int:
         """Samples of each channel in a payload of `packet_ms`. Raises ConfigError."""
+        check_number("packet_ms", packet_ms)
         samples_per_ms = self.engine.shape.sample_rate / 1000
         sizes = {samples / samples_per_ms: samples for samples in self.packet_sizes}
         if packet_ms not in sizes:
@@ -95,6 +96,8 @@ class CodecModel:
                 "this model has no joint stereo: its channels are coded on their own. "
                 "`streamcodec train joint-stereo` fits it"
             )
+        channels = whole_number("channels", channels)
+        base_level = whole_number("base level", base_level)
         if not 0 <= base_level < self.bitstream.levels:
             raise ConfigError(
                 f"base level must be 0 to {self.bitstream.levels - 1}, got {base_level}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import soxr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..config import check_sample_rate
 from ..errors import AudioError
@@ -18,8 +18,14 @@ _TYPES = (np.dtype(np.int16), np.dtype(np.float32), np.dtype(np.float64))
 _LOWEST, _HIGHEST = np.array(-1, np.float32), np.array(1, np.float32)  # numbers cost twice as much
 
 
-def check_pcm(pcm: NDArray[Any], channels: int) -> None:
-    """Raises AudioError unless it is int16, float32 or float64, [T, channels], or [T] of one."""
+def check_pcm(pcm: ArrayLike, channels: int) -> NDArray[Any]:
+    """The samples as an array. Raises AudioError unless they are int16, float32 or float64,
+    [T, channels], or [T] of one.
+    """
+    try:
+        pcm = np.asarray(pcm)  # lists, too
+    except ValueError as error:  # lists of different lengths in one
+        raise AudioError(f"PCM must be [samples, {channels}]: {error}") from error
     if pcm.dtype not in _TYPES:
         raise AudioError(f"PCM must be int16, float32 or float64, got {pcm.dtype}")
     if pcm.shape[1:] != (channels,) and (pcm.ndim != 1 or channels > 1):
@@ -27,17 +33,17 @@ def check_pcm(pcm: NDArray[Any], channels: int) -> None:
             f"PCM must be [samples, {channels}]{' or [samples]' if channels == 1 else ''}, "
             f"got shape {list(pcm.shape)}"
         )
+    return pcm
 
 
-def as_float_pcm(pcm: NDArray[Any], channels: int, before: int = 0) -> Pcm:
+def as_float_pcm(pcm: ArrayLike, channels: int, before: int = 0) -> Pcm:
     """What `check_pcm` lets pass -> float32 [T, channels], full scale 1; floats beyond full scale
     are clipped.
 
     Raises AudioError, also for samples that are not finite, naming the first; `before`: how many
     samples came before these.
     """
-    pcm = np.asarray(pcm)  # lists, too
-    check_pcm(pcm, channels)
+    pcm = check_pcm(pcm, channels)
     scaled: Pcm = pcm.astype(np.float32, copy=False)
     if pcm.dtype == np.int16:
         scaled = scaled / np.float32(32_768)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
-from ..config import CodecConfig
+from ..config import CodecConfig, check_number, whole_number
 from ..errors import ConfigError
 
 CAPPED_BITRATES_BPS = (1_000, 32_000)  # a limit may lie outside what the model would spend
@@ -52,6 +52,7 @@ class FixedLevel:
     budget_bytes: int | None = None
 
     def __init__(self, level: int, levels: int) -> None:
+        level = whole_number("level", level)
         if not 0 <= level < levels:
             raise ConfigError(f"level must be 0 to {levels - 1}, got {level}")
         self.base_level = self.highest_level = level
@@ -77,6 +78,7 @@ class FixedQuality:
         """apart: levels from this one on do not alternate with those below: a quality between the
         two kinds is the nearer one's.
         """
+        check_number("quality", quality)
         if not 0 <= quality <= 1:
             raise ConfigError(f"quality must be 0 to 1, got {quality:g}")
         self._position = quality * (levels - 1)
@@ -334,6 +336,7 @@ def checked_bitrate(
     """Raises ConfigError for a stream's rate that its channels cannot meet; `level_bitrates_bps`
     are those of one.
     """
+    check_number("bit rate", bitrate_bps)
     channels, low, high = config.channels, level_bitrates_bps[0], level_bitrates_bps[-1]
     if capped:
         # What describes the high band leaves the core its lowest level, or words go first.

@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from streamcodec.coding.pcm import as_float_pcm, check_pcm
@@ -211,8 +210,7 @@ class Room:
         RoomClosed, or what ended the session, after its end.
         """
         source, channels = self._talking(), self._settings.channels
-        pcm = np.atleast_1d(pcm)
-        check_pcm(pcm, channels)  # before anything is sent
+        pcm = check_pcm(pcm, channels)  # before anything is sent
         step = SEND_STEP_MS * self._settings.sample_rate // 1000
         async with self._sending:
             self._check_open()

@@ -160,12 +160,12 @@ def _convert(
     plan = planned(files, options.out_dir, endings, codec, force=options.force)
     if plan.alone:
         (job,) = plan.jobs
-        with signals_unwind():
+        with signals_unwind(interrupt=True):
             outcome = convert_one(job, conversion, codec)
         target = "standard output" if job.target == STANDARD else job.target
         _tell(*outcome.warnings, f"{target}: {outcome.figures}")
         return
-    with signals_unwind():
+    with signals_unwind(interrupt=True):
         outcome = convert_all(plan, conversion, codec, options.jobs or cores())
     _tell(*outcome.warnings, *outcome.failures)
     skipped = f", {plan.skipped} were there already (--force)" if plan.skipped else ""

@@ -30,13 +30,14 @@ BAR_STEPS = 1000
 
 @dataclasses.dataclass
 class Outcome:
-    """What became of a plan. seconds: of sound. payload_bytes: of what was coded. elapsed_s: how
-    long it took. failures, warnings: a line each.
+    """What became of a plan. seconds: of sound. payload_bytes, payload_s: of what was coded, and
+    what it holds. elapsed_s: how long it took. failures, warnings: a line each.
     """
 
     converted: int = 0
     seconds: float = 0.0
     payload_bytes: int = 0
+    payload_s: float = 0.0
     elapsed_s: float = 0.0
     failures: list[str] = dataclasses.field(default_factory=list)
     warnings: list[str] = dataclasses.field(default_factory=list)
@@ -45,6 +46,7 @@ class Outcome:
         self.converted += 1
         self.seconds += done.seconds
         self.payload_bytes += done.payload_bytes
+        self.payload_s += done.payload_s
         self.warnings += done.warnings
 
     @property
@@ -52,9 +54,10 @@ class Outcome:
         """How much sound, at which rate, how fast."""
         if not self.seconds:
             return "0.00 s of sound"
+        kbps = self.payload_bytes * 8 / max(self.payload_s, 1e-9) / 1e3
         return (
-            f"{self.seconds:.2f} s of sound, {self.payload_bytes * 8 / self.seconds / 1e3:.2f} "
-            f"kbit/s payload, {self.seconds / self.elapsed_s:.0f} x real time"
+            f"{self.seconds:.2f} s of sound, {kbps:.2f} kbit/s payload, "
+            f"{self.seconds / self.elapsed_s:.0f} x real time"
         )
 
 
@@ -99,7 +102,8 @@ def convert_all(plan: Plan, convert: Conversion, codec: CodecOptions, processes:
         (convert, codec),
     )
     try:
-        futures = {pool.submit(_run_in_pool, job): job for job in plan.jobs}
+        with _interrupts_blocked():
+            futures = {pool.submit(_run_in_pool, job): job for job in plan.jobs}
         with _bar(sum(job.size for job in plan.jobs), outcome) as bar:
             for future in as_completed(futures):
                 job, error = futures[future], future.exception()
@@ -122,6 +126,21 @@ def convert_all(plan: Plan, convert: Conversion, codec: CodecOptions, processes:
     finally:
         pool.shutdown(cancel_futures=True)
     return outcome
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """A Ctrl-C inside comes at the end. Processes that are started inside never get any: until
+    `_begin` runs in them, each would print where it was.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

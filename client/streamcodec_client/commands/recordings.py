@@ -31,11 +31,12 @@ Progress = Callable[[float, float], None]
 @dataclasses.dataclass(frozen=True)
 class Done:
     """How much was converted; and what was wrong with the source, a line each. seconds: of
-    sound.
+    sound. payload_bytes, payload_s: of all payloads, which hold a little more than the sound.
     """
 
     seconds: float
     payload_bytes: int
+    payload_s: float
     warnings: tuple[str, ...] = ()
 
 
@@ -101,7 +102,8 @@ class Encode:
         with writing(target), target.open("wb") as file:
             write_container(file, header, payloads)
         warnings = () if audio.warning is None else (audio.warning,)
-        return Done(samples / audio.sample_rate, sum(map(len, payloads)), warnings)
+        payload_bytes, payload_s = sum(map(len, payloads)), header.seconds(len(payloads))
+        return Done(samples / audio.sample_rate, payload_bytes, payload_s, warnings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +151,8 @@ class Decode:
                 f"{name}: {len(damaged)} of {count} payloads are damaged and were concealed"
             )
         payload_bytes = sum(len(payload or b"") for payload in recording.payloads)
-        return Done(samples / header.source_rate, payload_bytes, tuple(warnings))
+        seconds = samples / header.source_rate
+        return Done(seconds, payload_bytes, header.seconds(count), tuple(warnings))
 
 
 def _read(source: Path, name: str) -> Recording:

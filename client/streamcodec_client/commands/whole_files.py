@@ -81,7 +81,8 @@ def writing_whole(target: Path, ending: str) -> Iterator[Path]:
         # Users know the file by the name that they gave.
         raise type(error)(said.replace(str(partial), str(target))) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what ended the block says more
+            partial.unlink()
 
 
 def _partial(whole: Path) -> Path:

@@ -5,13 +5,14 @@ import { type Besides, Codec } from './codec.ts';
 import { Engine } from './engine.ts';
 import { HighBand } from './high-band.ts';
 import { type ModelFile, modelFile } from './model-file.ts';
-import { atOnce, inTurn } from './pieces.ts';
+import { atOnce, givingWay, inTurn } from './pieces.ts';
 import { type TablesFile, tablesFile } from './tables-file.ts';
 
 const ENGINE = '/page/streamcodec.wasm';
+const UNPACKED_AT_ONCE = 1 << 15; // bytes, within a millisecond
 
-/** Told of so many bytes of so many. */
-export type Progress = (bytes: number, of: number) => void;
+/** Told of so many bytes of so many; the rest is not unpacked before it answers. */
+export type Progress = (bytes: number, of: number) => void | Promise<void>;
 
 /** Fetched codecs of one model. */
 export class Codecs {
@@ -57,7 +58,7 @@ export class Codecs {
 
   /** In pieces: others are heard meanwhile. */
   private async openLayered(): Promise<Codec> {
-    const data = await fetched(this.layeredPath, () => {});
+    const data = await fetched(this.layeredPath, givingWay());
     const layered = await inTurn(modelFile(data));
     this.layeredCodec = await inTurn(Codec.opened(this.engine, this.file, layered, this.besides));
     return this.layeredCodec;
@@ -92,16 +93,19 @@ async function fetchEngine(): Promise<Engine> {
   return Engine.start(await WebAssembly.compile(await response.arrayBuffer()));
 }
 
-/** A file, unpacked from gzip. */
+/** A file, unpacked from gzip in pieces: `progress` is told of each, and waited for. */
 async function fetched(path: string, progress: Progress): Promise<Uint8Array> {
   const response = await responseOf(path);
   const of = Number(response.headers.get('Content-Length') ?? 0);
   let bytes = 0;
   const counted = new TransformStream<Uint8Array, Uint8Array>({
-    transform(piece, controller) {
-      bytes += piece.length;
-      progress(bytes, of);
-      controller.enqueue(piece);
+    async transform(received, controller) {
+      for (let from = 0; from < received.length; from += UNPACKED_AT_ONCE) {
+        const piece = received.subarray(from, from + UNPACKED_AT_ONCE);
+        bytes += piece.length;
+        await progress(bytes, of);
+        controller.enqueue(piece);
+      }
     },
   });
   const unpacked = response

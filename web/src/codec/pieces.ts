@@ -15,12 +15,20 @@ export function atOnce<T>(work: Pieces<T>): T {
 
 /** Some of it, then whatever else waits in this thread, then more. */
 export async function inTurn<T>(work: Pieces<T>): Promise<T> {
+  const giveWay = givingWay();
   for (;;) {
-    const endMs = performance.now() + TURN_MS;
-    do {
-      const { done, value } = work.next();
-      if (done) return value;
-    } while (performance.now() < endMs);
-    await new Promise(resolve => setTimeout(resolve));
+    const { done, value } = work.next();
+    if (done) return value;
+    await giveWay();
   }
+}
+
+/** To be awaited between pieces: lets others have their turn where it is time for that. */
+export function givingWay(): () => Promise<void> {
+  let endMs = performance.now() + TURN_MS;
+  return async () => {
+    if (performance.now() < endMs) return;
+    await new Promise(resolve => setTimeout(resolve));
+    endMs = performance.now() + TURN_MS;
+  };
 }
